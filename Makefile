@@ -1,0 +1,33 @@
+# make condense : set up, then condense the embedded digits and show what the set is worth
+# make test     : set up, then lint, types and tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+OUT    ?= runs/digits
+
+.PHONY: condense test slow lint clean
+
+condense: $(READY)
+	$(BIN)/yoco condense --data digits --ipc 10 --out $(OUT)
+	$(BIN)/yoco evaluate $(OUT)/condensed.safetensors --data digits --same-compute --baselines random full
+	@echo "the set: $(OUT)/condensed.safetensors   its images: $(OUT)/images.png"
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { $(PYTHON) -m pip install virtualenv && $(PYTHON) -m virtualenv $(VENV); }
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,178 @@
+"""The loop: resuming to the same bits, time budgets, interruption, and what it refuses. Its method is a stand-in."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from yoco.condense import loop
+from yoco.condense.loop import Interrupted, Progress, condense
+from yoco.condense.method import Task
+from yoco.condense.progress import Bar
+from yoco.condense.synthetic import Synthetic, start
+from yoco.data import Splits
+from yoco.rng import Rng
+from yoco.run import Run
+
+
+class Count:
+    """Memory that counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull:
+    """Pull the cells towards random targets, harder the more episodes memory has seen."""
+
+    episodes: int = 6
+    factor: int = 2
+    scale: float = 1.0
+
+    def synthetic(self, task: Task, rng: Rng) -> Synthetic:
+        return start("mix", task.real, task.per_class, self.factor, rng)
+
+    def optimizer(self, synthetic: Synthetic) -> Optimizer:
+        return SGD([synthetic.cells], lr=0.01, momentum=0.5)
+
+    def memory(self, task: Task, rng: Rng) -> Count:
+        return Count()
+
+    def episode(self, task: Task, synthetic: Synthetic, memory: Count, rng: Rng) -> Iterator[Tensor]:
+        memory.count += 1
+        for label in task.classes:
+            target = torch.rand(1, generator=rng.child(label).generator())
+            yield self.scale * memory.count * (synthetic.of(label).images - target).square().sum()
+
+
+@pytest.fixture
+def task(tiny: Splits) -> Task:
+    return Task(tiny.train, 1)
+
+
+def test_stopped_after_each_episode_it_ends_in_the_same_bits(task: Task, tmp_path: Path) -> None:
+    whole = condense(task, Pull(), seed=4)
+    for stop in range(1, 6):
+        folder = tmp_path / str(stop)
+
+        def interrupt(progress: Progress, stop: int = stop) -> None:
+            if progress.episode == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(Interrupted):
+            condense(task, Pull(), seed=4, run=Run(folder, {"a": 1}), callbacks=[interrupt])
+        resumed = condense(task, Pull(), seed=4, run=Run(folder, {"a": 1}))
+        assert torch.equal(resumed.cells, whole.cells)
+        assert len((folder / "metrics.jsonl").read_text().splitlines()) == 6
+
+
+def test_seeds_decide(task: Task) -> None:
+    cells = [condense(task, Pull(), seed=seed).cells for seed in (1, 1, 2)]
+    assert torch.equal(cells[0], cells[1])
+    assert not torch.equal(cells[0], cells[2])
+
+
+def test_a_checkpoint_every_thirty_seconds_and_metrics_after_it_are_made_again(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    run, saved = Run(tmp_path, {}), []
+    save = run.save
+    monkeypatch.setattr(run, "save", lambda state: (saved.append(state["episode"]), save(state)))
+
+    def tick(progress: Progress) -> None:
+        clock[0] += 12
+        if progress.episode == 5:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        condense(task, Pull(), seed=0, run=run, callbacks=[tick])
+    assert saved == [3]
+    assert len(run.metrics.read_text().splitlines()) == 5
+    again = condense(task, Pull(), seed=0, run=Run(tmp_path, {}))
+    assert torch.equal(again.cells, condense(task, Pull(), seed=0).cells)
+    assert len(run.metrics.read_text().splitlines()) == 6
+
+
+def test_minutes_end_a_run_and_more_minutes_go_on(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+
+    def tick(progress: Progress) -> None:
+        clock[0] += 30
+
+    steps = []
+    for minutes in (1, 1, 2, 100):
+        run = Run(tmp_path, {"minutes": minutes})
+        made = condense(task, Pull(episodes=9), seed=0, run=run, minutes=minutes, callbacks=[tick])
+        steps.append(made.config["episodes_done"])
+    assert steps == [3, 3, 6, 9]
+
+
+def test_no_episodes_give_the_start(task: Task) -> None:
+    made = condense(task, Pull(episodes=0), seed=7)
+    assert torch.equal(made.cells, start("mix", task.real, 1, 2, Rng(7).child("start")).cells)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(task: Task, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="loss must be finite, got nan in episode 0; lower the step sizes"):
+        condense(task, Pull(scale=float("nan")), seed=0, run=Run(tmp_path, {}))
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_pixels_end_in_range_and_provenance_is_whole(task: Task) -> None:
+    made = condense(task, Pull(scale=50.0), seed=0)
+    assert made.cells.min() >= 0
+    assert made.cells.max() <= 1
+    assert made.method == "pull"
+    assert made.config["scale"] == 50.0
+    assert made.source["checksum"] == task.real.checksum
+    assert made.seed == 0
+
+
+def test_a_second_interrupt_stops_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), loop.interruptible() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked()
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signal_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with loop.interruptible():
+        assert signal.getsignal(signal.SIGINT) is not before[0]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def progress_at(episode: int, seconds: float) -> Progress:
+    cells = torch.zeros(2, 1, 2, 2)
+    return Progress(episode, 100, 1.0, seconds, Synthetic(cells, 2, 1, (2, 2)))
+
+
+def test_estimate_is_pace_times_rest() -> None:
+    bar = Bar()
+    bar(progress_at(10, 20.0))
+    assert bar.left(progress_at(10, 20.0)) == pytest.approx(2.0 * 90)
+    assert bar.left(progress_at(20, 50.0)) == pytest.approx(3.0 * 80)
+
+
+def test_estimate_never_exceeds_the_budget() -> None:
+    bar = Bar(minutes=2)
+    bar(progress_at(10, 20.0))
+    assert bar.left(progress_at(20, 50.0)) == 70
+    assert bar.left(progress_at(99, 50.0)) == pytest.approx(30 / 89)

@@ -1,0 +1,145 @@
+"""Decoding and starts against a literal version of IDC's canvases."""
+
+import numpy as np
+import pytest
+import torch
+
+from yoco.condense.synthetic import Synthetic, start
+from yoco.condensed import cell_size, cut, upsample
+from yoco.data.source import Source
+from yoco.rng import Rng
+
+SIZES = [(side, factor) for side in (28, 32) for factor in (1, 2, 3, 4)]
+
+
+def source_of(side: int, per_class: int, classes: int = 2, channels: int = 1) -> Source:
+    generator = torch.Generator().manual_seed(3)
+    shape = (per_class * classes, channels, side, side)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    labels = torch.arange(classes).repeat(per_class)
+    return Source("random", images, labels, tuple(map(str, range(classes))))
+
+
+def literal_decode(canvases: np.ndarray, factor: int) -> np.ndarray:
+    """Tile by tile over all canvases, each tile enlarged bilinearly with half-pixel centres."""
+    n, channels, side, _ = canvases.shape
+    cell = -(-side // factor)
+    padded = np.full((n, channels, cell * factor, cell * factor), 0.5)
+    padded[:, :, :side, :side] = canvases
+    decoded = []
+    for row in range(factor):
+        for column in range(factor):
+            for image in padded:
+                tile = image[:, row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+                decoded.append(literal_bilinear(tile, side))
+    return np.stack(decoded)
+
+
+def literal_bilinear(tile: np.ndarray, side: int) -> np.ndarray:
+    cell = tile.shape[-1]
+    out = np.zeros((tile.shape[0], side, side))
+    for y in range(side):
+        for x in range(side):
+            v, u = (max((p + 0.5) * cell / side - 0.5, 0.0) for p in (y, x))
+            top, left = int(v), int(u)
+            bottom, right = min(top + 1, cell - 1), min(left + 1, cell - 1)
+            dv, du = v - top, u - left
+            above = (1 - du) * tile[:, top, left] + du * tile[:, top, right]
+            below = (1 - du) * tile[:, bottom, left] + du * tile[:, bottom, right]
+            out[:, y, x] = (1 - dv) * above + dv * below
+    return out
+
+
+def literal_mix(images: np.ndarray, n: int, factor: int) -> np.ndarray:
+    """Image k * n + m shrunk by nearest interpolation into tile k of canvas m; tiles as decoding cuts them."""
+    _, channels, side, _ = images.shape
+    cell = -(-side // factor)
+    canvases = np.full((n, channels, side, side), np.nan)
+    for k in range(factor**2):
+        top, left = k // factor * cell, k % factor * cell
+        height, width = min(cell, side - top), min(cell, side - left)
+        for m in range(n):
+            for y in range(height):
+                for x in range(width):
+                    pixel = images[k * n + m, :, y * side // height, x * side // width]
+                    canvases[m, :, top + y, left + x] = pixel
+    return canvases
+
+
+@pytest.mark.parametrize(("side", "factor"), SIZES)
+def test_decode_is_tile_major(side: int, factor: int) -> None:
+    canvases = np.random.default_rng(0).random((2, 1, side, side))
+    ours = upsample(cut(torch.tensor(canvases), factor), (side, side))
+    np.testing.assert_allclose(ours.numpy(), literal_decode(canvases, factor), atol=1e-12)
+
+
+@pytest.mark.parametrize(("side", "factor"), SIZES)
+def test_mixed_start_fills_the_tiles_that_decoding_cuts(side: int, factor: int) -> None:
+    n = 2
+    source = source_of(side, per_class=n * factor**2)
+    synthetic = start("mix", source, n, factor, Rng(0), first=True)
+    for label, members in enumerate(source.by_class):
+        canvases = literal_mix(source.batch(members).images.double().numpy(), n, factor)
+        assert not np.isnan(canvases).any()
+        expected = literal_decode(canvases, factor)
+        np.testing.assert_allclose(synthetic.of(label).images.detach().numpy(), expected, atol=1e-6)
+
+
+def test_a_start_is_a_random_draw_and_first_is_not() -> None:
+    source = source_of(8, per_class=30)
+    drawn = [start("real", source, 4, 1, Rng(seed)).cells for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    firsts = torch.cat([source.batch(members[:4]).images for members in source.by_class])
+    assert torch.equal(start("real", source, 4, 1, Rng(0), first=True).cells, firsts)
+
+
+def test_a_class_smaller_than_the_start_is_gone_through_again() -> None:
+    source = source_of(8, per_class=5)
+    cells = start("mix", source, 2, 2, Rng(0)).cells
+    assert len(cells) == 2 * 8
+    assert len(torch.unique(cells[:8].detach(), dim=0)) == 5
+
+
+def test_noise_is_in_range_and_its_own() -> None:
+    source = source_of(8, per_class=5)
+    cells = start("noise", source, 2, 2, Rng(0)).cells.detach()
+    assert cells.min() >= 0
+    assert cells.max() <= 1
+    assert 0.4 < cells.mean() < 0.6
+    assert len(torch.unique(cells, dim=0)) == len(cells)
+
+
+def test_pixels_outside_the_canvas_stay_at_half() -> None:
+    source = source_of(28, per_class=9)
+    synthetic = start("mix", source, 1, 3, Rng(0))
+    h, w = cell_size((28, 28), 3)
+    assert (h, w) == (10, 10)
+    synthetic.take_gradient(synthetic.cells.square().sum())
+    gradient = synthetic.cells.grad
+    assert gradient is not None
+    last = 8  # the tile in the lower right corner of class 0
+    assert (synthetic.cells[last, :, 8:] == 0.5).all()
+    assert (gradient[last, :, 8:] == 0).all()
+    assert (gradient[last, :, :, 8:] == 0).all()
+    assert (gradient[last, :, :8, :8] == 2 * synthetic.cells[last, :, :8, :8]).all()
+    assert int((gradient[:9] != 0).sum()) <= 28 * 28
+
+
+def test_limit_takes_distinct_cells_of_the_class() -> None:
+    cells = torch.arange(12.0).reshape(12, 1, 1, 1).expand(12, 1, 2, 2) / 12
+    synthetic = Synthetic(cells, classes=2, factor=1, size=(2, 2))
+    batch = synthetic.of(1, limit=4, rng=Rng(5))
+    values = batch.images[:, 0, 0, 0]
+    assert len(set(values.tolist())) == 4
+    assert (values >= 0.5).all()
+    assert batch.labels.tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "message"),
+    [("mixed", 2, "start must be one of noise, real, mix, got 'mixed'"), ("mix", 5, "factor must be 1, 2, 3 or 4, got 5")],
+)
+def test_bad_starts(kind: str, factor: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        start(kind, source_of(8, 5), 1, factor, Rng(0))

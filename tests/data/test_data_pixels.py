@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from yoco.data.pixels import adapt, as_pixels, luminance, resize
+from yoco.data.source import Source
+
+
+def colour(count: int, height: int, width: int, channels: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, channels, height, width), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((2, 5, 6), (2, 1, 5, 6)),
+        ((2, 1, 5, 6), (2, 1, 5, 6)),
+        ((2, 5, 6, 1), (2, 1, 5, 6)),
+        ((2, 5, 6, 3), (2, 3, 5, 6)),
+        ((2, 5, 6, 4), (2, 4, 5, 6)),
+        ((2, 3, 6, 3), (2, 3, 6, 3)),
+        ((2, 3, 5, 6), (2, 3, 5, 6)),
+    ],
+)
+def test_the_channel_axis_is_found(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape)).reshape(shape).astype(np.uint8)
+    found = as_pixels(array, "x")
+    assert found.shape == expected
+    moved = array if shape == expected else array[:, None] if len(shape) == 3 else np.moveaxis(array, 3, 1)
+    np.testing.assert_array_equal(found.numpy(), moved)
+    assert torch.equal(as_pixels(torch.from_numpy(array), "x"), found)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_are_rounded_to_bytes(dtype: type) -> None:
+    levels = np.arange(256).reshape(1, 16, 16)
+    assert torch.equal(as_pixels((levels / 255).astype(dtype), "x")[0, 0], torch.from_numpy(levels[0]).to(torch.uint8))
+    assert as_pixels(np.full((1, 2, 2), 127.8 / 255), "x").unique().tolist() == [128]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 9), np.uint8), "images must have 3 or 4 axes, got shape [2, 9]"),
+        (np.zeros((2, 3, 3), np.int64), "images must be uint8, or float in [0, 1], got torch.int64"),
+        (np.full((2, 3, 3), None), "images must be uint8, or float in [0, 1], got object"),
+        (np.full((2, 3, 3), 255.0), "float images must be in [0, 1], got 255..255"),
+        (np.full((2, 3, 3), -0.5), "float images must be in [0, 1], got -0.5..-0.5"),
+        (np.full((2, 3, 3), np.nan), "float images must be in [0, 1], got nan..nan"),
+    ],
+)
+def test_bad_images_are_one_line(images: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        as_pixels(images, "x")
+    assert str(caught.value) == f"data x: {message}"
+
+
+def test_a_read_only_array_is_copied() -> None:
+    array = np.zeros((1, 5, 5), np.uint8)
+    array.setflags(write=False)
+    assert as_pixels(array, "x").sum() == 0
+
+
+def test_luminance_is_that_of_pillow() -> None:
+    images = colour(3, 40, 30)
+    for image, grey in zip(images, luminance(images), strict=True):
+        expected = np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L"))
+        np.testing.assert_array_equal(grey[0].numpy(), expected)
+    with pytest.raises(ValueError, match=r"^data: grey needs images of 1 or 3 channels, got 4$"):
+        luminance(colour(1, 4, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(32, 32, 16), (28, 28, 8), (30, 40, 12), (8, 8, 20), (48, 30, 7)]
+)
+def test_resize_is_that_of_pillow_within_one_level(height: int, width: int, size: int) -> None:
+    images = colour(2, height, width)
+    found = resize(images, size)
+    assert found.shape == (2, 3, size, size)
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    for image, small in zip(images, found, strict=True):
+        square = Image.fromarray(image.permute(1, 2, 0).numpy()).crop((left, top, left + side, top + side))
+        expected = np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        assert np.abs(small.numpy().astype(int) - expected).max() <= 1
+
+
+def test_resize_to_the_same_size_only_crops() -> None:
+    images = colour(2, 9, 5)
+    assert torch.equal(resize(images, 5), images[:, :, 2:7])
+
+
+def test_resize_goes_in_parts_without_a_seam() -> None:
+    images = colour(1003, 6, 6, 1)
+    found = resize(images, 3)
+    assert torch.equal(found[998:], resize(images[998:], 3))
+
+
+def test_adapt_leaves_what_fits_alone_and_measures_the_rest_anew() -> None:
+    source = Source("toy", colour(4, 6, 6), torch.tensor([0, 1, 0, 1]), ("a", "b"), (0.5,) * 3, (0.25,) * 3)
+    assert adapt(source, 6, False) is source
+    assert adapt(source, None, False) is source
+    grey = adapt(source, 3, True)
+    assert grey.shape == (1, 3, 3)
+    assert grey.mean == pytest.approx(((grey.images / 255).mean().item(),))
+    assert adapt(grey, None, True) is grey

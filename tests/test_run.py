@@ -1,0 +1,83 @@
+"""Run directories: identity, atomic checkpoints, metrics after a kill."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from yoco.run import Run
+
+
+def test_the_same_configuration_goes_on_and_another_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path, {"ipc": 10, "minutes": 1, "device": "cpu"})
+    Run(tmp_path, {"ipc": 10, "minutes": 5, "device": "auto"})
+    with pytest.raises(ValueError, match=r"holds a run with ipc=10, got 5; choose another folder"):
+        Run(tmp_path, {"ipc": 5, "minutes": 1, "device": "cpu"})
+    assert "ipc: 10" in (tmp_path / "config.yaml").read_text()
+
+
+def test_checkpoints_come_back(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    assert run.restore() is None
+    run.save({"episode": 3, "cells": torch.arange(4.0)})
+    state = Run(tmp_path, {}).restore()
+    assert state is not None
+    assert state["episode"] == 3
+    assert torch.equal(state["cells"], torch.arange(4.0))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_failing_write_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, {})
+    run.save({"episode": 3})
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.save({"episode": 4})
+    assert run.restore() == {"episode": 3}
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_metrics_after_the_checkpoint_and_half_lines_are_dropped(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    run.save({"episode": 2})
+    for episode in (1, 2, 3):
+        run.log(episode=episode, loss=0.5)
+    with run.metrics.open("a") as file:
+        file.write('{"episode": 4, "lo')
+    run.restore()
+    assert run.metrics.read_text() == '{"episode": 1, "loss": 0.5}\n{"episode": 2, "loss": 0.5}\n'
+
+
+def test_metrics_of_a_run_without_a_checkpoint_begin_anew(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    run.log(episode=1, loss=1.0)
+    assert run.restore() is None
+    assert not run.metrics.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    run = Run(tmp_path, {})
+    run.checkpoint.write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged; remove it to start again"):
+        run.restore()
+
+
+def test_a_run_is_finished_when_only_its_result_is_there(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    assert not run.finished
+    run.save({"episode": 1})
+    run.result.write_bytes(b"")
+    assert not run.finished
+    run.finish()
+    assert run.finished
+
+
+def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("just words")
+    with pytest.raises(ValueError, match=r"config\.yaml is damaged"):
+        Run(tmp_path, {})

@@ -1,0 +1,39 @@
+"""Condense an image data set once, get any smaller size of it, and prune the networks trained on it."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "CondensedSet": "yoco.condensed",
+    "load": "yoco.condensed",
+    "condense": "yoco.condense",
+    "prune": "yoco.prune",
+    "evaluate": "yoco.evaluate",
+    "convert": "yoco.convert",
+    "report": "yoco.report",
+}
+
+__all__ = ["CondensedSet", "__version__", "condense", "convert", "evaluate", "load", "prune", "report"]
+
+if TYPE_CHECKING:
+    from yoco.condense import condense as condense
+    from yoco.condensed import CondensedSet as CondensedSet
+    from yoco.condensed import load as load
+    from yoco.convert import convert as convert
+    from yoco.evaluate import evaluate as evaluate
+    from yoco.prune import prune as prune
+    from yoco.report import report as report
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'yoco' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

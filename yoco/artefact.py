@@ -1,0 +1,79 @@
+"""One file, tensors and a JSON header: written whole or not at all, checked when read, never unpickled."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+_KEY = "yoco"
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a temporary file beside `path`, flush it to the disk, then put it in the place of `path`.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full; the file that stood there is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, kind: str, version: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write a safetensors file whose bytes depend on its content alone (one metadata key, sorted JSON).
+
+    Raises:
+        OSError: see `replace_file`.
+    """
+    text = json.dumps({**header, "kind": kind, "version": version}, sort_keys=True, ensure_ascii=False)
+    clean = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    data = save(clean, metadata={_KEY: text})
+    replace_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def read(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the header of a file that `write` made.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is truncated, not ours, of another kind, or of a newer version than `version`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"load: no file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = _header(path, file.metadata(), kind, version)
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"load: {path} is damaged or no safetensors file ({error})") from error
+
+
+def _header(path: Path, metadata: Mapping[str, str] | None, kind: str, version: int) -> dict[str, Any]:
+    try:
+        header = json.loads((metadata or {})[_KEY])
+    except (KeyError, json.JSONDecodeError):
+        raise ValueError(f"load: {path} was not written by yoco") from None
+    if not isinstance(header, dict) or header.get("kind") != kind:
+        found = header.get("kind") if isinstance(header, dict) else header
+        raise ValueError(f"load: {path} must hold a {kind}, got a {found}")
+    if not isinstance(header.get("version"), int) or header["version"] > version:
+        raise ValueError(
+            f"load: {path} has format version {header.get('version')}, this yoco reads up to {version}; upgrade yoco"
+        )
+    return header

@@ -1,0 +1,90 @@
+"""The command line: find the command, read its options, and turn every failure into one line and an exit status."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from yoco import __version__
+from yoco.registry import unknown
+
+COMMANDS = {
+    "condense": "learn a small synthetic set from a data set",
+    "prune": "make a smaller set out of a condensed set or a data set",
+    "evaluate": "train networks on a set from scratch and measure their accuracy",
+    "report": "draw the images and curves of a run, and its table",
+    "convert": "read and write npz, PNG folders and the files that papers published",
+}
+USAGE, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; exit with 0, with 2 after a user's mistake or a failing disk, with 130 when interrupted."""
+    sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
+
+
+def run(argv: list[str]) -> int:
+    """The exit status of a command line."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"yoco {__version__}")
+        return 0
+    try:
+        if argv[0] not in COMMANDS:
+            raise unknown("command", argv[0], COMMANDS)
+        return int(import_module("yoco.commands").COMMANDS[argv[0]](argv[1:]) or 0)
+    except KeyboardInterrupt as stop:
+        print(f"yoco: {stop}" if str(stop) else "yoco: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"yoco: {one_line(error)}", file=sys.stderr)
+        return USAGE
+
+
+def overview() -> str:
+    """The help of the program."""
+    lines = [f"  {name:<10} {does}" for name, does in COMMANDS.items()]
+    head = "usage: yoco COMMAND [options]\n\nCondense an image data set once and get any smaller size of it."
+    tail = "`yoco COMMAND --help` lists the options of a command, each with its default and unit."
+    return "\n".join([head, "", "commands:", *lines, "", tail])
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line; a failing file is named."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
+    """Options of a dataclass from words (tyro); a mistake is one line.
+
+    Raises:
+        ValueError: the words do not fit the form.
+        SystemExit: help was asked for, and printed.
+    """
+    import tyro
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(form, args=list(argv), prog=f"yoco {command}", **options)
+    except SystemExit as stop:
+        if stop.code:
+            raise ValueError(f"{command}: {_unboxed(said.getvalue())}") from None
+        raise
+
+
+def _unboxed(text: str) -> str:
+    """The words of tyro's framed message."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    plain = re.sub(r"[│╭╮╰╯─┌┐└┘|]+", " ", plain).split("For full helptext")[0]
+    return " ".join(plain.replace("Parsing error", "").replace("Unrecognized options:", "unknown option", 1).split())

@@ -1,0 +1,193 @@
+"""The loop under every condensation paper: run episodes, descend each loss, keep time, save, go on. It names no method."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+import yoco
+from yoco.condense.method import Method, Stateful, Task
+from yoco.condense.synthetic import Synthetic
+from yoco.condensed import CondensedSet
+from yoco.rng import Rng
+from yoco.run import Run
+
+CHECKPOINT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after an episode. episode: done so far; seconds: spent so far, earlier starts included."""
+
+    episode: int
+    episodes: int
+    loss: float
+    seconds: float
+    synthetic: Synthetic
+
+
+Callback = Callable[[Progress], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop; it has saved where it stands."""
+
+
+@dataclass
+class Journey:
+    """Everything that a checkpoint holds, and the clock."""
+
+    synthetic: Synthetic
+    optimizer: Optimizer
+    memory: Stateful | None
+    episode: int = 0
+    before: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.began = self.saved = time.monotonic()
+        self.seconds = self.before
+
+    def arrive(self) -> None:
+        """Count an episode, and the seconds spent so far, earlier starts included."""
+        self.episode += 1
+        self.seconds = self.before + time.monotonic() - self.began
+
+    def restore(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from a checkpoint."""
+        if state is None:
+            return
+        with torch.no_grad():
+            self.synthetic.cells.copy_(state["cells"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.memory:
+            self.memory.load_state_dict(state["memory"])
+        self.episode, self.before = state["episode"], state["seconds"]
+        self.seconds = self.before
+
+    def save(self, run: Run | None) -> None:
+        """Write a checkpoint."""
+        if run is None:
+            return
+        state = {"cells": self.synthetic.cells.detach(), "optimizer": self.optimizer.state_dict()}
+        memory = self.memory.state_dict() if self.memory else None
+        run.save({**state, "memory": memory, "episode": self.episode, "seconds": self.seconds})
+        self.saved = time.monotonic()
+
+
+def condense(
+    task: Task,
+    method: Method,
+    *,
+    seed: int,
+    run: Run | None = None,
+    minutes: float | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> CondensedSet:
+    """Learn a condensed set.
+
+    minutes: stop after this time, earlier starts of the same run included, with what is there.
+    With a `run`, a checkpoint is written at ends of episodes, at most every 30 seconds; a run that was killed goes on
+    from it and ends in the same bits.
+
+    Raises:
+        ValueError: a loss is not finite.
+        Interrupted: Ctrl-C or SIGTERM; the state was saved.
+    """
+    rng = Rng(seed)
+    synthetic = method.synthetic(task, rng.child("start"))
+    memory = method.memory(task, rng.child("memory"))
+    journey = Journey(synthetic, method.optimizer(synthetic), memory)
+    journey.restore(run.restore() if run else None)
+    with interruptible() as interrupted:
+        while journey.episode < method.episodes and not _late(journey, minutes):
+            loss = descend(task, method, journey, rng.child("episode", journey.episode))
+            journey.arrive()
+            _tell(journey, method, loss, run, callbacks)
+            if interrupted() or time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
+                journey.save(run)
+            if interrupted():
+                raise Interrupted
+    if journey.episode < method.episodes:
+        journey.save(run)
+    return describe(task, method, seed, journey)
+
+
+def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
+    """One episode: a step of the optimiser for every loss that the method yields; their mean.
+
+    Raises:
+        ValueError: a loss is not finite.
+    """
+    losses = []
+    for loss in method.episode(task, journey.synthetic, journey.memory, rng):
+        journey.synthetic.take_gradient(loss)
+        journey.optimizer.step()
+        losses.append(loss.detach())
+    mean = float(torch.stack(losses).mean()) if losses else 0.0
+    if mean != mean or mean in (float("inf"), float("-inf")):
+        raise ValueError(
+            f"condense: loss must be finite, got {mean} in episode {journey.episode}; lower the step sizes"
+        )
+    return mean
+
+
+def describe(task: Task, method: Method, seed: int, journey: Journey) -> CondensedSet:
+    """The condensed set as it stands, with all that made it."""
+    synthetic, real = journey.synthetic, task.real
+    settings = asdict(method)  # type: ignore[call-overload]
+    made = {"network": task.network_name, "autocast": str(task.autocast) if task.autocast else None}
+    spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 1)}
+    return CondensedSet(
+        cells=synthetic.cells.detach().clamp(0, 1).float().cpu(),
+        labels=synthetic.labels.cpu(),
+        factor=synthetic.factor,
+        size=synthetic.size,
+        classes=real.classes,
+        mean=real.mean,
+        std=real.std,
+        method=type(method).__name__.lower(),
+        seed=seed,
+        source={"name": real.name, "checksum": real.checksum, "images": len(real)},
+        config={**settings, "ipc": task.per_class, **made, **spent},
+        versions={"yoco": yoco.__version__, "torch": torch.__version__},
+    )
+
+
+def _late(journey: Journey, minutes: float | None) -> bool:
+    return minutes is not None and journey.seconds >= 60 * minutes
+
+
+def _tell(journey: Journey, method: Method, loss: float, run: Run | None, callbacks: Sequence[Callback]) -> None:
+    progress = Progress(journey.episode, method.episodes, loss, journey.seconds, journey.synthetic)
+    if run:
+        run.log(episode=progress.episode, loss=loss, seconds=round(progress.seconds, 3))
+    for callback in callbacks:
+        callback(progress)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C or SIGTERM wait for the end of an episode; a second one stops at once."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: asked
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

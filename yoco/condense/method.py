@@ -1,0 +1,102 @@
+"""What the loop asks of a paper (Method), and what it gives it (Task)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from yoco import networks
+from yoco.condense.synthetic import Synthetic
+from yoco.data.source import Batch, Source
+from yoco.networks.base import Network
+from yoco.rng import Rng
+from yoco.train import Normalise
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a paper may assume: real images on the right device, a size to reach, and networks.
+
+    per_class: images per class (IPC) whose room the cells may fill.
+    """
+
+    real: Source
+    per_class: int
+    network_name: str = "convnet"
+    autocast: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        smallest = min(self.real.by_class, key=len)
+        if self.per_class < 1:
+            raise ValueError(f"condense: ipc must be at least 1, got {self.per_class}")
+        if self.per_class > len(smallest):
+            raise ValueError(
+                f"condense: ipc must be at most the size of the smallest class, {len(smallest)}, got {self.per_class}"
+            )
+
+    @property
+    def classes(self) -> range:
+        """The labels to condense."""
+        return range(len(self.real.classes))
+
+    @cached_property
+    def normalise(self) -> Normalise:
+        """What stands between images in [0, 1] and a network."""
+        return Normalise(self.real.mean, self.real.std)
+
+    def draw(self, label: int, count: int, rng: Rng) -> Batch:
+        """Up to `count` distinct real images of one class."""
+        members = self.real.by_class[label]
+        return self.real.batch(members[rng.choice(len(members), count)])
+
+    def network(self, rng: Rng) -> Network:
+        """A new network with random weights, on the device of the data."""
+        network = networks.build(self.network_name, self.real.shape, len(self.real.classes), rng)
+        network.autocast = self.autocast
+        return network.to(self.real.device)
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Anything whose whole state can be taken and given back."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, numbers, strings, and dicts and lists of them."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become what `state_dict` described."""
+
+
+class Method(Protocol):
+    """One paper: a frozen dataclass whose fields are its hyper-parameters.
+
+    All randomness of an episode comes from the `rng` it is given; whatever outlives an episode lives in `memory`.
+    """
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes make a whole run."""
+
+    @property
+    def factor(self) -> int:
+        """factor^2 cells share the room of one image."""
+
+    @classmethod
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+        """The paper's settings for this data set, or those of the nearest one in its tables."""
+
+    def synthetic(self, task: Task, rng: Rng) -> Synthetic:
+        """How the synthetic set starts."""
+
+    def optimizer(self, synthetic: Synthetic) -> Optimizer:
+        """What descends in the cells."""
+
+    def memory(self, task: Task, rng: Rng) -> Stateful | None:
+        """What outlives an episode."""
+
+    def episode(self, task: Task, synthetic: Synthetic, memory: Any, rng: Rng) -> Iterator[Tensor]:
+        """Yield each scalar that shall be descended in the synthetic set now."""

@@ -1,0 +1,114 @@
+"""The synthetic set while it is learned: cells that take gradients, and how they start."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from yoco.condensed import cell_size, cut, upsample, visible
+from yoco.data.source import Batch, Source
+from yoco.rng import Rng
+
+STARTS = ("noise", "real", "mix")
+
+
+class Synthetic:
+    """Learnable cells, class by class and tile-major within a class (IDC, ICML 2022).
+
+    cells: float [classes * per_class * factor^2, C, h, w], a leaf that requires gradients.
+    Pixels that stick out of the canvas (`visible`) never change.
+    """
+
+    def __init__(self, cells: Tensor, classes: int, factor: int, size: tuple[int, int]) -> None:
+        self.cells = cells.clone().requires_grad_()
+        self.factor, self.size, self.classes = factor, size, classes
+        self.labels = torch.arange(classes, device=cells.device).repeat_interleave(len(cells) // classes)
+        self._learned = _learned_pixels(cells, classes, factor, size)
+
+    @property
+    def per_class(self) -> int:
+        """Cells of each class."""
+        return len(self.cells) // self.classes
+
+    @property
+    def images_per_class(self) -> float:
+        """Images of each class whose room the cells fill (IPC)."""
+        return self.per_class / self.factor**2
+
+    def of(self, label: int, limit: int | None = None, rng: Rng | None = None) -> Batch:
+        """The decoded images of one class; of more than `limit` cells a random choice of that many, by `rng`."""
+        cells = self.cells[label * self.per_class : (label + 1) * self.per_class]
+        if limit is not None and limit < len(cells):
+            assert rng is not None
+            cells = cells[rng.choice(len(cells), limit).to(cells.device)]
+        labels = torch.full((len(cells),), label, device=cells.device)
+        return Batch(upsample(cells, self.size), labels)
+
+    def take_gradient(self, loss: Tensor) -> None:
+        """Set the gradient of `loss` in the cells; classes it does not touch get zeros, so that momentum moves them on."""
+        (gradient,) = torch.autograd.grad(loss, self.cells)
+        self.cells.grad = gradient if self._learned is None else gradient * self._learned
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Put every pixel into [0, 1]."""
+        self.cells.clamp_(0, 1)
+
+
+def start(
+    kind: str, source: Source, per_class: int, factor: int, rng: Rng, *, first: bool = False, shrink: str = "nearest"
+) -> Synthetic:
+    """A synthetic set of `per_class` images per class: noise, real images, or a mix of shrunk real images.
+
+    kind: "noise" draws pixels from N(0.5, 0.25^2), cut to [0, 1]; "real" fills each canvas with one real image;
+    "mix" fills each cell with one real image, shrunk (IDC). first: take the first images of a class, as the papers'
+    code does, instead of a random choice. A class too small for the choice is gone through again.
+
+    Raises:
+        ValueError: the kind or the factor is unknown.
+    """
+    if kind not in STARTS:
+        raise ValueError(f"condense: start must be one of {', '.join(STARTS)}, got {kind!r}")
+    if factor not in (1, 2, 3, 4):
+        raise ValueError(f"condense: factor must be 1, 2, 3 or 4, got {factor}")
+    wanted = per_class * factor**2 if kind == "mix" else per_class
+    parts = []
+    for label, members in enumerate(source.by_class):
+        order = torch.arange(len(members)) if first else rng.child(label).choice(len(members), len(members))
+        chosen = members[order.repeat(-(-wanted // len(members)))[:wanted]]
+        parts.append(
+            _class_cells(kind, source.batch(chosen).images, per_class, factor, rng.child("noise", label), shrink)
+        )
+    return Synthetic(torch.cat(parts), len(source.classes), factor, (source.shape[1], source.shape[2]))
+
+
+def _class_cells(kind: str, images: Tensor, per_class: int, factor: int, rng: Rng, shrink: str) -> Tensor:
+    if kind == "mix":
+        return shrunk(images, per_class, factor, shrink)
+    if kind == "noise":
+        normal = torch.randn(images.shape, generator=rng.generator())
+        images = (0.5 + 0.25 * normal).clamp(0, 1).to(images.device)
+    return cut(images, factor)
+
+
+def shrunk(images: Tensor, per_class: int, factor: int, mode: str) -> Tensor:
+    """Images [per_class * factor^2, C, H, W] as cells [same, C, h, w]; image e fills the visible part of its tile.
+
+    mode: "nearest" (IDC) or "area".
+    """
+    size = (images.shape[-2], images.shape[-1])
+    h, w = cell_size(size, factor)
+    cells = []
+    for tile, (height, width) in enumerate(visible(size, factor)):
+        small = interpolate(images[tile * per_class : (tile + 1) * per_class], (height, width), mode=mode)
+        cells.append(pad(small, (0, w - width, 0, h - height), value=0.5))
+    return torch.cat(cells)
+
+
+def _learned_pixels(cells: Tensor, classes: int, factor: int, size: tuple[int, int]) -> Tensor | None:
+    """1 for pixels on the canvas, 0 for those outside: [n, 1, h, w]; None when all are on it."""
+    if size[0] % factor == 0 and size[1] % factor == 0:
+        return None
+    learned = cells.new_zeros(classes, factor**2, len(cells) // classes // factor**2, 1, *cells.shape[2:])
+    for tile, (height, width) in enumerate(visible(size, factor)):
+        learned[:, tile, ..., :height, :width] = 1
+    return learned.flatten(0, 2)

@@ -1,0 +1,260 @@
+"""CondensedSet: cells, labels and everything needed to know what they are, in one file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+from torch.utils.data import Dataset
+
+from yoco import artefact
+from yoco.data.source import Batch
+
+KIND, VERSION = "condensed set", 1
+SPACES = ("unit", "unbounded", "zca")
+
+
+def cell_size(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    """Height and width of a cell: ceil(H / factor), ceil(W / factor)."""
+    return -(-size[0] // factor), -(-size[1] // factor)
+
+
+def visible(size: tuple[int, int], factor: int) -> list[tuple[int, int]]:
+    """Height and width of the part of each tile that lies on the H x W canvas, tile row by tile row.
+
+    Where factor does not divide a side, the last tiles stick out of the canvas; that part is constant 0.5, not learned.
+    """
+    h, w = cell_size(size, factor)
+    heights = [max(0, min(h, size[0] - i * h)) for i in range(factor)]
+    widths = [max(0, min(w, size[1] - j * w)) for j in range(factor)]
+    return [(height, width) for height in heights for width in widths]
+
+
+def cut(canvases: Tensor, factor: int) -> Tensor:
+    """Canvases [n, C, H, W] as cells [n * factor^2, C, h, w], tile-major: cell t * n + i is tile t of canvas i.
+
+    Canvases are first padded right and below with 0.5 to a multiple of the cell (IDC, ICML 2022).
+    """
+    size = (canvases.shape[-2], canvases.shape[-1])
+    h, w = cell_size(size, factor)
+    padded = pad(canvases, (0, w * factor - size[1], 0, h * factor - size[0]), value=0.5)
+    tiles = [padded[..., i * h : (i + 1) * h, j * w : (j + 1) * w] for i in range(factor) for j in range(factor)]
+    return torch.cat(tiles)
+
+
+def upsample(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cells float [n, C, h, w] as training images [n, C, H, W]: bilinear, corners not aligned (IDC, ICML 2022)."""
+    if cells.shape[-2:] == size:
+        return cells
+    return interpolate(cells, size=size, mode="bilinear", align_corners=False)
+
+
+class Examples(Dataset[tuple[Tensor, Tensor]]):
+    """Float images and their labels as a torch Dataset; `batch` takes many at once.
+
+    images: float [n, C, H, W] in [0, 1]; labels: long [n]; targets: labels, or soft labels float [n, classes].
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, soft_labels: Tensor | None = None) -> None:
+        self.images, self.labels = images, labels
+        self.targets = labels if soft_labels is None else soft_labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.targets[index]
+
+    def batch(self, indices: Tensor) -> Batch:
+        """These images and their targets."""
+        indices = indices.to(self.images.device)
+        return Batch(self.images[indices], self.targets[indices])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CondensedSet:
+    """A condensed set. Its unit is the cell: factor 2 packs four cells into the room of one image.
+
+    cells: float32 in [0, 1] or uint8 [n, C, h, w], the cells of a class in the order in which they would be kept;
+    labels: long [n]; size: (H, W) of a training image; soft_labels: float [n, classes]; scores: float [n], larger = harder.
+    space: "unit" pixels in [0, 1]; "unbounded" the same scale but values may leave it; "zca" whitened pixels.
+    order: what the order of the cells in a class means: "condensed" as they were made, or the rule that ranked them.
+    """
+
+    cells: Tensor
+    labels: Tensor
+    factor: int
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    method: str
+    order: str = "condensed"
+    space: str = "unit"
+    seed: int | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, Any], ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    soft_labels: Tensor | None = None
+    scores: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __repr__(self) -> str:
+        c, h, w = self.cells.shape[1:]
+        per_class = "/".join(f"{count / self.factor**2:g}" for count in sorted({*self.counts}))
+        made = f"{self.method} on {self.source.get('name', 'unknown data')}"
+        return (
+            f"CondensedSet({made}: {len(self.classes)} classes, {per_class} images per class"
+            f" = {len(self)} cells {c}x{h}x{w}, factor {self.factor} -> {self.size[0]}x{self.size[1]},"
+            f" order {self.order}, {self.nbytes / 1024:.1f} KiB)"
+        )
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Cells of each class."""
+        return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of cells, labels and soft labels: the honest budget."""
+        parts = (self.cells, self.labels, self.soft_labels)
+        return sum(part.numel() * part.element_size() for part in parts if part is not None)
+
+    def decode(self) -> Tensor:
+        """All cells as training images: float [n, C, H, W]; the same at every call."""
+        cells = self.cells.float() / 255 if self.cells.dtype == torch.uint8 else self.cells
+        return upsample(cells, self.size)
+
+    def as_dataset(self) -> Examples:
+        """The decoded images and labels as a torch Dataset."""
+        return Examples(self.decode(), self.labels, self.soft_labels)
+
+    def cells_per_class(self, *, ipc: int | None = None, cells: int | None = None) -> int:
+        """The cells per class that a size stands for.
+
+        Raises:
+            ValueError: not exactly one of the two is given, or it is below 1.
+        """
+        if (ipc is None) == (cells is None):
+            raise ValueError("size: give exactly one of ipc and cells")
+        name, wanted = ("ipc", ipc) if ipc is not None else ("cells", cells)
+        assert wanted is not None
+        if wanted < 1:
+            raise ValueError(f"size: {name} must be at least 1, got {wanted}")
+        return wanted * self.factor**2 if ipc is not None else wanted
+
+    def subset(self, *, ipc: int | None = None, cells: int | None = None) -> "CondensedSet":
+        """The first cells of each class: `ipc` whole images' worth, or `cells` cells, per class.
+
+        Raises:
+            ValueError: a class has fewer cells than that.
+        """
+        count = self.cells_per_class(ipc=ipc, cells=cells)
+        if count > min(self.counts):
+            short = self.classes[self.counts.index(min(self.counts))]
+            raise ValueError(f"subset: needs {count} cells of each class, got {min(self.counts)} of class {short!r}")
+        firsts = [torch.nonzero(self.labels == c).flatten()[:count] for c in range(len(self.classes))]
+        return self.take(torch.cat(firsts))
+
+    def take(self, indices: Tensor, **changes: Any) -> "CondensedSet":
+        """These cells, class by class, within a class in the order of `indices`."""
+        indices = indices[torch.argsort(self.labels[indices], stable=True)]
+        rows = {"cells": self.cells, "labels": self.labels, "soft_labels": self.soft_labels, "scores": self.scores}
+        kept = {name: part[indices].clone() for name, part in rows.items() if part is not None}
+        return replace(self, **{**kept, **changes})
+
+    def quantised(self) -> "CondensedSet":
+        """The same set with cells in uint8: a quarter of the bytes, each pixel off by at most 1/510."""
+        if self.space != "unit":
+            raise ValueError(f"quantised: pixels must be in [0, 1], got the pixel space {self.space!r}")
+        return (
+            replace(self, cells=(self.cells * 255).round().to(torch.uint8)) if self.cells.is_floating_point() else self
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file; the same set always gives the same bytes.
+
+        Raises:
+            OSError: the place cannot be written; what stood there is as it was.
+        """
+        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        header = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TENSORS}
+        artefact.write(Path(path), KIND, VERSION, tensors, header)
+
+
+_TENSORS = ("cells", "labels", "soft_labels", "scores")
+_TUPLES = ("size", "classes", "mean", "std", "history")
+
+
+def load(path: str | Path, *, ipc: int | None = None, cells: int | None = None) -> CondensedSet:
+    """Read a condensed set, whole or, with `ipc` or `cells`, only its first cells of each class.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, not a condensed set, of a newer format, or its content breaks a rule.
+    """
+    tensors, header = artefact.read(Path(path), KIND, VERSION)
+    content = {name: header[name] for name in (f.name for f in fields(CondensedSet)) if name in header}
+    content |= {name: tuple(content[name]) for name in _TUPLES if isinstance(content.get(name), list)}
+    try:
+        whole = CondensedSet(**content, **{name: tensors[name] for name in _TENSORS if name in tensors})
+    except TypeError as error:
+        raise ValueError(f"load: {path} lacks a part ({error})") from error
+    except ValueError as error:
+        raise ValueError(f"load: {path}: {error}") from error
+    return whole if ipc is None and cells is None else whole.subset(ipc=ipc, cells=cells)
+
+
+def check(s: CondensedSet) -> None:
+    """Everything that must hold in a condensed set.
+
+    Raises:
+        ValueError: the first rule that does not.
+    """
+    require = _require
+    n, k = len(s.cells), len(s.classes)
+    require(s.cells.ndim == 4 and n > 0, "cells must be [n, C, h, w] with n > 0", list(s.cells.shape))
+    require(s.cells.dtype in (torch.float32, torch.uint8), "cells must be float32 or uint8", s.cells.dtype)
+    require(isinstance(s.factor, int) and s.factor >= 1, "factor must be a whole number of at least 1", s.factor)
+    require(len(s.size) == 2 and all(isinstance(side, int) for side in s.size), "size must be (H, W)", s.size)
+    expected = cell_size(s.size, s.factor)
+    require(tuple(s.cells.shape[2:]) == expected, f"cells must be {expected}", tuple(s.cells.shape[2:]))
+    require(
+        s.labels.dtype == torch.long and s.labels.shape == (n,), f"labels must be int64 [{n}]", list(s.labels.shape)
+    )
+    require(k >= 2, "classes must name at least two", k)
+    low, high = int(s.labels.min()), int(s.labels.max())
+    require(0 <= low and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")
+    channels = s.cells.shape[1]
+    require(len(s.mean) == len(s.std) == channels, f"mean and std must have {channels} values", (s.mean, s.std))
+    require(s.space in SPACES, f"space must be one of {', '.join(SPACES)}", s.space)
+    _check_values(s)
+
+
+def _check_values(s: CondensedSet) -> None:
+    n, k = len(s.cells), len(s.classes)
+    for name in ("cells", "soft_labels", "scores"):
+        part = getattr(s, name)
+        _require(part is None or bool(torch.isfinite(part).all()), f"{name} must be finite", "nan or infinity")
+    if s.space == "unit" and s.cells.is_floating_point():
+        low, high = float(s.cells.min()), float(s.cells.max())
+        _require(low >= 0 and high <= 1, "cells must be in [0, 1]", f"[{low:g}, {high:g}]")
+    if s.soft_labels is not None:
+        _require(s.soft_labels.shape == (n, k), f"soft_labels must be [{n}, {k}]", list(s.soft_labels.shape))
+    if s.scores is not None:
+        _require(s.scores.shape == (n,), f"scores must be [{n}]", list(s.scores.shape))
+
+
+def _require(holds: bool, rule: str, got: object) -> None:
+    if not holds:
+        raise ValueError(f"condensed set: {rule}, got {got}")

@@ -1,0 +1,105 @@
+"""Data by name, by folder or from Python: `load` turns all of them into the same two sources."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from yoco.data import folder, idx
+from yoco.data.arrays import from_arrays
+from yoco.data.dataset import from_dataset, read
+from yoco.data.pixels import adapt
+from yoco.data.source import Batch, Source, Splits
+from yoco.data.splits import hold_out, pair
+from yoco.registry import resolve, unknown
+
+__all__ = ["SOURCES", "Batch", "Source", "Splits", "from_arrays", "from_dataset", "hold_out", "load", "pair"]
+
+SOURCES: dict[str, str] = {
+    "digits": "yoco.data.digits:digits",
+    "mnist": "yoco.data.mnist:mnist",
+    "fashion-mnist": "yoco.data.mnist:fashion_mnist",
+    "kmnist": "yoco.data.mnist:kmnist",
+    "emnist": "yoco.data.mnist:emnist",
+    "cifar10": "yoco.data.vision:cifar10",
+    "cifar100": "yoco.data.vision:cifar100",
+    "svhn": "yoco.data.vision:svhn",
+}
+"""name -> function(download: bool) -> Splits."""
+
+
+def load(data: Any, *, size: int | None = None, grey: bool = False, download: bool = False) -> Splits:
+    """The training and the test half of a data set; the test half carries the mean and std of the training half.
+
+    data: a name out of SOURCES; a folder of images or of idx files; `module:function`, a function without arguments
+    that returns any of the following; or, from Python, Splits, (train, test), a mapping with "train" and "test", or one
+    part alone, of which a fixed fifth of each class is held out. A part is a Source, a pair of arrays
+    (images, labels), or a map-style dataset of (image, label).
+    size: resize the shorter side to this many pixels, antialiased, and cut out the square in the centre.
+    grey: turn colour into luminance, one channel.
+    mean and std are the published ones of a named set, and computed from the training images everywhere else, which
+    includes a named set that was resized or turned grey.
+
+    Raises:
+        ValueError: the data do not exist, cannot be read, or contradict themselves.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"data: size must be at least 1, got {size}")
+    if not isinstance(data, str | os.PathLike):
+        return _from_python(data, size, grey)
+    train, test = _by_name(os.fspath(data), size, grey, download)
+    return pair(adapt(train, size, grey), adapt(test, size, grey))
+
+
+def _by_name(name: str, size: int | None, grey: bool, download: bool) -> Splits:
+    path = Path(name).expanduser()
+    if name in SOURCES:
+        splits: Splits = resolve("data", SOURCES, name)(download=download)
+        return splits
+    if path.is_dir():
+        return idx.from_folder(path) if idx.sets_in(path) else folder.from_folder(path, size=size, grey=grey)
+    if ":" in name:
+        found = resolve("data", SOURCES, name)
+        return _from_python(found() if callable(found) else found, size, grey)
+    if path.exists():
+        raise ValueError(f"data: a path must be a folder, got the file {name}")
+    if os.sep in name:
+        raise ValueError(f"data: there is no folder {name}")
+    raise ValueError(f"{unknown('data', name, SOURCES)}; nor is there a folder {name!r}")
+
+
+def _from_python(data: Any, size: int | None, grey: bool) -> Splits:
+    if isinstance(data, Mapping):
+        if not {"train", "test"} <= set(data):
+            raise ValueError(f"data: a mapping must have the keys train and test, got {sorted(map(str, data))}")
+        data = (data["train"], data["test"])
+    if isinstance(data, tuple) and len(data) == 2 and not _is_arrays(data):
+        train = _part(data[0], size, "train")
+        test = _part(data[1], size, "test", train)
+        return pair(adapt(train, size, grey), adapt(test, size, grey))
+    return hold_out(adapt(_part(data, size, "arrays"), size, grey))
+
+
+def _is_arrays(data: Any) -> bool:
+    """Whether these are (images, labels) and not (train, test)."""
+    return isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], np.ndarray | Tensor)
+
+
+def _part(data: Any, size: int | None, name: str, like: Source | None = None) -> Source:
+    """One part as a source; labels without class names of their own go by the names of the classes in `like`."""
+    if isinstance(data, Source):
+        return data
+    if _is_arrays(data):
+        (images, labels), classes = data, None
+    elif hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        images, labels, classes = read(data, size=size, name=name)
+    else:
+        rule = "must be a name, a folder, Splits, a Source, (images, labels) or a map-style dataset"
+        raise ValueError(f"data: {rule}, got {type(data).__name__}")
+    if like is not None and classes is None:
+        values = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels
+        labels, classes = [str(label) for label in values], like.classes
+    return from_arrays(images, labels, classes=classes, name=name)

@@ -1,0 +1,49 @@
+"""Sources from arrays in memory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yoco.data.pixels import as_pixels
+from yoco.data.source import Source
+
+
+def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = None, name: str = "arrays") -> Source:
+    """A source from images and labels.
+
+    images: NumPy or torch; uint8 or float in [0, 1]; [n, H, W], [n, C, H, W] or [n, H, W, C].
+    labels: [n], integers or strings.
+    classes: their names. Integers point into it, strings are looked up in it. Without it, the distinct labels in sorted
+    order are the classes 0..C-1, under their own names.
+
+    Raises:
+        ValueError: images and labels do not fit each other, or one of them cannot be read.
+    """
+    pixels = as_pixels(images, name)
+    at, names = encode(labels, classes, name)
+    return Source(name, pixels, at.to(pixels.device), names)
+
+
+def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels as long [n] in range(C), and the names of the C classes; see `from_arrays`.
+
+    Raises:
+        ValueError: labels are neither integers nor strings, or not among the classes.
+    """
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.ndim != 1 or values.dtype.kind not in "iuUb":
+        got = f"{values.dtype} {list(values.shape)}"
+        raise ValueError(f"data {name}: labels must be a list of integers or of strings, got {got}")
+    if classes is None:
+        distinct, at = np.unique(values, return_inverse=True)
+        return torch.from_numpy(at.astype(np.int64)), tuple(str(value) for value in distinct)
+    if values.dtype.kind != "U":
+        return torch.from_numpy(values.astype(np.int64)), tuple(classes)
+    position = {label: at for at, label in enumerate(classes)}
+    strange = sorted(set(values.tolist()) - set(position))
+    if strange:
+        raise ValueError(f"data {name}: labels must be among the {len(classes)} known classes, got {strange[0]!r}")
+    return torch.tensor([position[value] for value in values.tolist()], dtype=torch.long), tuple(classes)

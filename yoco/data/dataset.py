@@ -1,0 +1,79 @@
+"""Sources from map-style datasets: torchvision's, Hugging Face's, or anything with a length and an index."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yoco.data.arrays import from_arrays
+from yoco.data.pixels import as_pixels, resize
+from yoco.data.source import Source
+
+
+def from_dataset(
+    dataset: Any, *, classes: Sequence[str] | None = None, size: int | None = None, name: str = "dataset"
+) -> Source:
+    """A source from a map-style dataset of (image, label) pairs or of dicts with `image` and `label`.
+
+    Images are Pillow images (grey stays grey, the rest becomes RGB), arrays or tensors, [H, W], [C, H, W] or [H, W, C].
+    classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
+    `features["label"].names`.
+    size: needed where the images differ in size; the square in the centre of each is resized to it.
+
+    Raises:
+        ValueError: an item has another form, or the images differ in size or channels.
+    """
+    images, labels, own = read(dataset, size=size, name=name)
+    return from_arrays(images, labels, classes=own if classes is None else classes, name=name)
+
+
+def read(dataset: Any, *, size: int | None, name: str) -> tuple[Tensor, list[Any], tuple[str, ...] | None]:
+    """Images uint8 [n, C, H, W], labels as they are, and the class names that integer labels point into, if it has any.
+
+    Raises:
+        ValueError: as `from_dataset`.
+    """
+    images, labels = [], []
+    for at in range(len(dataset)):
+        image, label = _item(dataset[at], at, name)
+        pixels = _pixels(image, f"{name}[{at}]")
+        images.append(pixels if size is None else resize(pixels, size))
+        labels.append(label)
+        if images[at].shape != images[0].shape:
+            got = f"{list(images[0].shape[1:])} in item 0 and {list(images[at].shape[1:])} in item {at}"
+            raise ValueError(f"data {name}: images must have one shape, got {got}; choose a --size")
+    if not images:
+        raise ValueError(f"data {name}: needs at least one image, got none")
+    return torch.cat(images), labels, _class_names(dataset, labels)
+
+
+def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:
+    if isinstance(item, Mapping) and {"image", "label"} <= set(item):
+        image, label = item["image"], item["label"]
+    elif isinstance(item, tuple | list) and len(item) == 2:
+        image, label = item
+    else:
+        got = f"the keys {sorted(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
+        raise ValueError(f"data {name}: item {at} must be (image, label) or have the keys image and label, got {got}")
+    return image, label.item() if hasattr(label, "item") else label
+
+
+def _pixels(image: Any, name: str) -> Tensor:
+    """One image as uint8 [1, C, H, W]."""
+    if hasattr(image, "convert"):
+        bands = np.array(image if image.mode == "L" else image.convert("RGB"))
+        image = bands if bands.ndim == 2 else bands.transpose(2, 0, 1)
+    elif not isinstance(image, Tensor):
+        image = np.asarray(image)
+    return as_pixels(image[None], name)
+
+
+def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
+    names = getattr(dataset, "classes", None)
+    if names is None:
+        features = getattr(dataset, "features", None)
+        names = getattr(features["label"], "names", None) if isinstance(features, Mapping) else None
+    fits = names is not None and all(isinstance(label, int) and 0 <= label < len(names) for label in labels)
+    return tuple(str(name) for name in names) if names is not None and fits else None

@@ -1,0 +1,106 @@
+"""Folders of images, one folder for each class."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yoco.data.source import Source, Splits
+from yoco.data.splits import held_out, pair
+
+EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff")
+EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) -> Splits:
+    """FOLDER/train/CLASS/* with FOLDER/test/CLASS/* or FOLDER/val/CLASS/*; or FOLDER/CLASS/*, a fifth of it held out.
+
+    size: the square in the centre of each image is resized to size x size; without it, all must be of one size.
+    grey: one channel; otherwise every image becomes RGB.
+    Classes are in sorted order, files anywhere below a class folder belong to it, hidden ones and other formats do not.
+
+    Raises:
+        ValueError: fewer than two classes, an empty class, halves with different classes, images of several sizes
+            without `size`, or an image that cannot be read.
+    """
+    train = folder / "train" if _class_folders(folder / "train") else folder
+    test = next((folder / half for half in ("test", "val") if _class_folders(folder / half)), None)
+    name = folder.resolve().name
+    classes, files, labels = _listing(train)
+    if train == folder or test is None:
+        kept, out = held_out(labels, classes, str(folder))
+        halves = [([files[at] for at in half], labels[half]) for half in (kept.tolist(), out.tolist())]
+    else:
+        test_classes, test_files, test_labels = _listing(test)
+        if test_classes != classes:
+            got = sorted(set(test_classes) ^ set(classes))[:3]
+            raise ValueError(f"data {folder}: {test.name} must have the classes of train, got a difference in {got}")
+        halves = [(files, labels), (test_files, test_labels)]
+    pixels = _read_all([file for half, _ in halves for file in half], name, size, grey)
+    parts = torch.split(pixels, [len(half) for half, _ in halves])
+    return pair(*(Source(name, part, at, classes) for part, (_, at) in zip(parts, halves, strict=True)))
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _listing(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
+    """Names of the classes, and every image file with its label."""
+    folders = _class_folders(folder)
+    if len(folders) < 2:
+        raise ValueError(f"data {folder}: needs at least 2 class folders, got {len(folders)}")
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, path in enumerate(folders):
+        found = sorted(_images(path))
+        if not found:
+            raise ValueError(f"data {path}: a class needs images ({', '.join(EXTENSIONS)}), got none")
+        files += found
+        labels += [label] * len(found)
+    return tuple(path.name for path in folders), files, torch.tensor(labels)
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.suffix.lower().lstrip(".") in EXTENSIONS and not path.name.startswith("."):
+            yield path
+
+
+def _read_all(files: list[Path], name: str, size: int | None, grey: bool) -> Tensor:
+    """uint8 [n, C, H, W], read by a few threads into one array."""
+    first = _read(files[0], size, grey)
+    pixels = np.empty((len(files), *first.shape), np.uint8)
+    with ThreadPoolExecutor() as threads:
+        for at, image in enumerate(threads.map(lambda file: _read(file, size, grey), files)):
+            if image.shape != first.shape:
+                examples = ((first, files[0]), (image, files[at]))
+                got = " and ".join(f"{one.shape[1]}x{one.shape[0]} ({file})" for one, file in examples)
+                raise ValueError(f"data {name}: images must be of one size, got {got}; choose a --size")
+            pixels[at] = image
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+def _read(file: Path, size: int | None, grey: bool) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """uint8 [H, W, C] of one file, turned upright as its camera says."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as opened:
+            if opened.mode not in EIGHT_BIT:
+                raise ValueError(f"needs 8 bits a channel, got mode {opened.mode}")
+            image = ImageOps.exif_transpose(opened)
+            image = image.convert("RGBA") if image.mode in ("P", "PA") else image
+            image = image.convert("L" if grey else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"data {file}: cannot be read as an image ({error})") from error
+    if size is not None:
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[..., None] if grey else pixels

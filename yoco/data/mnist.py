@@ -1,0 +1,103 @@
+"""The MNIST family by name, found wherever its idx files lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yoco.data.idx import TEST, TRAIN, half_of, sets_in
+from yoco.data.places import roots
+from yoco.data.source import Source, Splits
+from yoco.data.splits import pair
+
+DIGITS = tuple("0123456789")
+CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+BALANCED = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """One set of the family: its names here and in torchvision, and its published mean and std where there are any."""
+
+    name: str
+    torchvision: str
+    classes: tuple[str, ...]
+    prefix: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+def mnist(download: bool = False) -> Splits:
+    """MNIST: 60,000 and 10,000 handwritten digits, uint8 [n, 1, 28, 28].
+
+    Raises:
+        ValueError: the files are not found, or not readable.
+    """
+    return _load(_Known("mnist", "MNIST", DIGITS, mean=(0.1307,), std=(0.3081,)), download)
+
+
+def fashion_mnist(download: bool = False) -> Splits:
+    """Fashion-MNIST: 60,000 and 10,000 pieces of clothing, uint8 [n, 1, 28, 28].
+
+    Raises:
+        ValueError: the files are not found, or not readable.
+    """
+    return _load(_Known("fashion-mnist", "FashionMNIST", CLOTHES, mean=(0.2861,), std=(0.3530,)), download)
+
+
+def kmnist(download: bool = False) -> Splits:
+    """Kuzushiji-MNIST: 60,000 and 10,000 cursive hiragana, uint8 [n, 1, 28, 28].
+
+    Raises:
+        ValueError: the files are not found, or not readable.
+    """
+    return _load(_Known("kmnist", "KMNIST", HIRAGANA), download)
+
+
+def emnist(download: bool = False) -> Splits:
+    """EMNIST, its `balanced` split: 112,800 and 18,800 letters and digits in 47 classes, uint8 [n, 1, 28, 28], upright.
+
+    Raises:
+        ValueError: the files are not found, or not readable.
+    """
+    return _load(_Known("emnist", "EMNIST", BALANCED, prefix="emnist-balanced-"), download)
+
+
+def _load(known: _Known, download: bool) -> Splits:
+    place = next((place for place in _places(known) if (place, known.prefix) in sets_in(place)), None)
+    if place is None and download:
+        place = _download(known)
+    if place is None:
+        raise ValueError(_not_found(known))
+    halves = (half_of(place, known.prefix, half) for half in (TRAIN, TEST))
+    train, test = (Source(known.name, *half, known.classes, known.mean, known.std) for half in halves)
+    return pair(train, test)
+
+
+def _places(known: _Known) -> list[Path]:
+    """Folders that may hold this set: only such as are called like it, since the sets share their file names."""
+    plain = known.torchvision.lower()
+    places = []
+    for root in roots():
+        named = [root] if root.name.lower().replace("-", "") == plain else []
+        for top in (*named, root / known.name, root / known.torchvision, root / known.name / known.torchvision):
+            places += [top, top / "raw"]
+    return places
+
+
+def _not_found(known: _Known) -> str:
+    at = ", ".join(str(root) for root in roots())
+    layout = f"{known.name}/{known.prefix}train-images-idx3-ubyte[.gz] or {known.torchvision}/raw/ of the same"
+    package = "apt install dataset-fashion-mnist, " if known.name == "fashion-mnist" else ""
+    return f"data {known.name}: no {layout} in {at}; {package}set YOCO_DATA, give --data FOLDER, or add --download"
+
+
+def _download(known: _Known) -> Path:
+    from torchvision import datasets
+
+    root = roots()[0]
+    split = {"split": "balanced"} if known.prefix else {}
+    try:
+        getattr(datasets, known.torchvision)(str(root), download=True, **split)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"data {known.name}: the download failed ({error})") from error
+    return root / known.torchvision / "raw"

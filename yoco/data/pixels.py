@@ -1,0 +1,90 @@
+"""Pixels of whole sources: any array to uint8 [n, C, H, W], luminance, and size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from yoco.data.source import Source
+
+CHANNELS = (1, 3, 4)
+LUMINANCE = (19595, 38470, 7471)
+"""Weights of red, green and blue, in units of 1/65536 (ITU-R BT.601: 0.299, 0.587, 0.114)."""
+
+
+def as_pixels(images: Any, name: str) -> Tensor:
+    """Images as uint8 [n, C, H, W].
+
+    images: NumPy or torch; uint8, or float in [0, 1], rounded to 1/255; [n, H, W], [n, C, H, W] or [n, H, W, C].
+    The last axis holds the channels where its length is 1, 3 or 4 and that of the second axis is not.
+
+    Raises:
+        ValueError: another type, another number of axes, or floats outside [0, 1].
+    """
+    pixels = images.detach() if isinstance(images, Tensor) else _tensor(images, name)
+    if pixels.ndim not in (3, 4):
+        raise ValueError(f"data {name}: images must have 3 or 4 axes, got shape {list(pixels.shape)}")
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    elif pixels.shape[3] in CHANNELS and pixels.shape[1] not in CHANNELS:
+        pixels = pixels.permute(0, 3, 1, 2)
+    if pixels.is_floating_point():
+        low, high = (float(pixels.min()), float(pixels.max())) if pixels.numel() else (0.0, 1.0)
+        if not (low >= -1e-6 and high <= 1 + 1e-6):
+            raise ValueError(f"data {name}: float images must be in [0, 1], got {low:.4g}..{high:.4g}")
+        pixels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+    if pixels.dtype != torch.uint8:
+        raise ValueError(f"data {name}: images must be uint8, or float in [0, 1], got {pixels.dtype}")
+    return pixels.contiguous()
+
+
+def _tensor(images: Any, name: str) -> Tensor:
+    array = np.array(images, order="C")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"data {name}: images must be uint8, or float in [0, 1], got {array.dtype}")
+    return torch.from_numpy(array)
+
+
+def luminance(images: Tensor) -> Tensor:
+    """uint8 [n, 3, H, W] -> [n, 1, H, W], rounded as Pillow rounds; one channel comes back as it is.
+
+    Raises:
+        ValueError: neither one nor three channels.
+    """
+    if images.shape[1] == 1:
+        return images
+    if images.shape[1] != 3:
+        raise ValueError(f"data: grey needs images of 1 or 3 channels, got {images.shape[1]}")
+    weights = torch.tensor(LUMINANCE, dtype=torch.int32, device=images.device).view(1, 3, 1, 1)
+    return _in_parts(lambda part: (((part * weights).sum(1, keepdim=True) + 32768) >> 16).to(torch.uint8), images)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """uint8 [n, C, H, W] -> [n, C, size, size]: the central square, by antialiased bilinear interpolation."""
+    height, width = images.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = images[:, :, top : top + side, left : left + side]
+    if side == size:
+        return square.contiguous()
+
+    def resized(part: Tensor) -> Tensor:
+        out = interpolate(part.float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+        return out.round().clamp(0, 255).to(torch.uint8)
+
+    return _in_parts(resized, square)
+
+
+def adapt(source: Source, size: int | None, grey: bool) -> Source:
+    """The source at this size and without colour, where asked; mean and std are computed anew if pixels change."""
+    images = luminance(source.images) if grey else source.images
+    if size is not None and images.shape[2:] != (size, size):
+        images = resize(images, size)
+    return source if images is source.images else Source(source.name, images, source.labels, source.classes)
+
+
+def _in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    return torch.cat([function(part) for part in torch.split(images, 1000)])

@@ -1,0 +1,118 @@
+"""Source: labelled images in memory, the one form in which all data enters the library."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """images: float [n, C, H, W] in [0, 1]; labels: long [n]."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Labelled images of one size.
+
+    images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names.
+    mean, std: per channel, of images in [0, 1]; what networks are fed is (image - mean) / std.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] = field(default=())
+    std: tuple[float, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        self._validate()
+        if not self.mean:
+            mean, std = channel_statistics(self.images)
+            object.__setattr__(self, "mean", mean)
+            object.__setattr__(self, "std", std)
+
+    def _validate(self) -> None:
+        where = f"data {self.name}"
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            got = f"{self.images.dtype} {list(self.images.shape)}"
+            raise ValueError(f"{where}: images must be uint8 [n, C, H, W], got {got}")
+        if self.labels.dtype != torch.long or self.labels.shape != self.images.shape[:1]:
+            got = f"{self.labels.dtype} {list(self.labels.shape)}"
+            raise ValueError(f"{where}: labels must be int64 [{len(self.images)}], got {got}")
+        if not len(self.images):
+            raise ValueError(f"{where}: needs at least one image, got none")
+        if len(self.classes) < 2:
+            raise ValueError(f"{where}: needs at least two classes, got {len(self.classes)}")
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if low < 0 or high >= len(self.classes):
+            raise ValueError(f"{where}: labels must be in 0..{len(self.classes) - 1}, got {low}..{high}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"Source({self.name!r}, {len(self)} images {shape}, {len(self.classes)} classes)"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        c, h, w = self.images.shape[1:]
+        return c, h, w
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    @cached_property
+    def by_class(self) -> tuple[Tensor, ...]:
+        """For each class the indices of its images, in data order: long [n_c] on the CPU."""
+        labels = self.labels.cpu()
+        return tuple(torch.nonzero(labels == c).flatten() for c in range(len(self.classes)))
+
+    @cached_property
+    def checksum(self) -> str:
+        """sha256 over shape, pixels and labels, as hexadecimal digits."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest.update(self.images.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def batch(self, indices: Tensor) -> Batch:
+        """These images as floats in [0, 1], with their labels, on the device of the source."""
+        indices = indices.to(self.device)
+        return Batch(self.images[indices].float() / 255, self.labels[indices])
+
+    def to(self, device: torch.device | str) -> "Source":
+        """The same source on another device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def take(self, indices: Tensor, name: str | None = None) -> "Source":
+        """These images as a source of their own; mean and std stay those of the whole."""
+        at = indices.to(self.device)
+        return replace(self, name=name or self.name, images=self.images[at], labels=self.labels[at])
+
+
+class Splits(NamedTuple):
+    """The two halves of a data set; the test half carries the mean and std of the training half."""
+
+    train: Source
+    test: Source
+
+
+def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 images [n, C, H, W], in units of [0, 1]."""
+    pixels = images.transpose(0, 1).flatten(1)
+    counts = torch.stack([torch.bincount(channel.long(), minlength=256) for channel in pixels]).double()
+    share, level = counts / counts.sum(1, keepdim=True), torch.arange(256, device=images.device).double() / 255
+    mean = (share * level).sum(1)
+    std = (share * (level - mean[:, None]) ** 2).sum(1).sqrt()
+    return tuple(mean.tolist()), tuple(std.clamp(min=1e-6).tolist())

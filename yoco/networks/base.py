@@ -1,0 +1,42 @@
+"""What every network is: stages one after another, and a linear head on the last."""
+
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """Stages and a head; a subclass only fills `stages` and `head`.
+
+    It expects normalised images, float [n, C, H, W].
+    autocast: a dtype, such as torch.bfloat16, in which the device may compute; what comes out is float32 even so.
+    """
+
+    stages: nn.ModuleList
+    head: nn.Linear
+    autocast: torch.dtype | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, [n, classes]."""
+        with self._precision(images):
+            logits: Tensor = self.head(self._stage_outputs(images)[-1].flatten(1))
+        return self._plain(logits)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The output of every stage; the last one, flattened, is what the head sees."""
+        with self._precision(images):
+            outputs = self._stage_outputs(images)
+        return [self._plain(output) for output in outputs]
+
+    def _stage_outputs(self, images: Tensor) -> list[Tensor]:
+        outputs = [images]
+        for stage in self.stages:
+            outputs.append(stage(outputs[-1]))
+        return outputs[1:]
+
+    def _precision(self, images: Tensor) -> torch.autocast | nullcontext[None]:
+        return nullcontext() if self.autocast is None else torch.autocast(images.device.type, self.autocast)
+
+    def _plain(self, output: Tensor) -> Tensor:
+        return output if self.autocast is None else output.float()

@@ -1,0 +1,125 @@
+"""A run directory: config.yaml, metrics.jsonl, one atomic checkpoint, and going on after any end."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+import yaml
+
+from yoco.artefact import replace_file
+
+FREE = ("minutes", "device")
+"""Parts of a configuration that may change when a run goes on: they do not change what is computed."""
+
+
+class Run:
+    """The folder of one run; opening a folder that holds the same configuration goes on with it.
+
+    Raises:
+        ValueError: the folder holds a run with another configuration.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.config = _plain(config)
+        self._check_same()
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self.folder / "config.yaml", lambda path: path.write_text(text))
+
+    @property
+    def metrics(self) -> Path:
+        """The file of metrics, one JSON object a line."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last state from which the run can go on."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def result(self) -> Path:
+        """The condensed set, once there is one."""
+        return self.folder / "condensed.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end: there is a result and nothing to go on from."""
+        return self.result.is_file() and not self.checkpoint.is_file()
+
+    def _check_same(self) -> None:
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            return
+        before = yaml.safe_load(path.read_text())
+        if not isinstance(before, dict):
+            raise ValueError(f"run: {path} is damaged; remove it or choose another folder")
+        for name in sorted({*before, *self.config} - {*FREE}):
+            old, new = before.get(name), self.config.get(name)
+            if old != new:
+                raise ValueError(f"run: {self.folder} holds a run with {name}={old}, got {new}; choose another folder")
+
+    def log(self, **row: Any) -> None:
+        """Append one row to the metrics."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint.
+
+        Raises:
+            OSError: it cannot be written; the last one is as it was.
+        """
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        replace_file(self.checkpoint, lambda path: path.write_bytes(buffer.getvalue()))
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None. Metrics of episodes after it are dropped: they will be made again.
+
+        Raises:
+            ValueError: the file is no checkpoint.
+        """
+        if not self.checkpoint.is_file():
+            self.metrics.unlink(missing_ok=True)
+            return None
+        try:
+            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            self._forget_after(state["episode"])
+        except (RuntimeError, EOFError, KeyError, TypeError, UnpicklingError, BadZipFile) as error:
+            raise ValueError(f"run: {self.checkpoint} is damaged; remove it to start again") from error
+        return dict(state)
+
+    def _forget_after(self, episode: int) -> None:
+        if self.metrics.is_file():
+            lines = [line for line in self.metrics.read_text().splitlines() if _complete(line)]
+            kept = [line for line in lines if json.loads(line)["episode"] <= episode]
+            text = "".join(line + "\n" for line in kept)
+            replace_file(self.metrics, lambda path: path.write_text(text))
+
+    def finish(self) -> None:
+        """Remove the checkpoint: the run is whole."""
+        self.checkpoint.unlink(missing_ok=True)
+
+
+def _complete(line: str) -> bool:
+    """Whether a line was written to its end before the run was killed."""
+    try:
+        return "episode" in json.loads(line)
+    except json.JSONDecodeError:
+        return False
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as YAML will give it back."""
+    return dict(yaml.safe_load(yaml.safe_dump({name: _scalar(value) for name, value in config.items()})))
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str | list | dict | None) else str(value)

@@ -1,0 +1,173 @@
+"""The one supervised loop: train a network on images under a recipe, and measure its accuracy."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from augment import CutMix, Policy
+from yoco.data.source import Batch
+from yoco.rng import Rng
+
+Observer = Callable[[int, Tensor, Tensor], None]
+"""Called with (epoch, indices [n], logits [n, classes]) of every training batch."""
+
+
+class Examples(Protocol):
+    """What can be trained on: a number of images, drawn by index. Targets are labels or soft labels."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def batch(self, indices: Tensor) -> Batch:
+        """These images in [0, 1], with their targets."""
+
+
+@dataclass(frozen=True)
+class Normalise:
+    """(images - mean) / std per channel; images float [n, C, H, W] in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        mean, std = images.new_tensor(self.mean), images.new_tensor(self.std)
+        return (images - mean[:, None, None]) / std[:, None, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    drops: shares of the epochs after which the step size is multiplied by gamma.
+    extra: the schedule of DC, DSA and DM runs one epoch more than it says and drops one epoch later.
+    fresh: build a new optimiser at a drop, so that its momentum is lost (DC, DSA, DM).
+    cutmix: probability that a batch is mixed.
+    """
+
+    epochs: int
+    batch: int = 64
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    drops: tuple[Fraction, ...] = (Fraction(2, 3), Fraction(5, 6))
+    gamma: float = 0.2
+    extra: int = 0
+    fresh: bool = False
+    augment: Policy = Policy("")
+    cutmix: float = 0.0
+
+    @property
+    def length(self) -> int:
+        """Epochs that are really run."""
+        return self.epochs + self.extra
+
+    def drop_epochs(self) -> list[int]:
+        """The epochs, counted from 0, at whose start the step size falls."""
+        return [int(self.epochs * share) + self.extra for share in self.drops]
+
+    def optimizer(self, network: nn.Module, lr: float | None = None) -> torch.optim.SGD:
+        """SGD over all parameters of the network."""
+        lr = self.lr if lr is None else lr
+        return torch.optim.SGD(network.parameters(), lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+
+def fit(
+    network: nn.Module,
+    examples: Examples,
+    recipe: Recipe,
+    normalise: Normalise,
+    rng: Rng,
+    *,
+    after_epoch: Callable[[int], object] | None = None,
+    observe: Observer | None = None,
+    stop: int | None = None,
+) -> None:
+    """Train `network` in place on shuffled batches for `recipe.length` epochs, or only the first `stop` of them."""
+    optimizer = recipe.optimizer(network)
+    for epoch in range(recipe.length if stop is None else min(stop, recipe.length)):
+        if epoch in recipe.drop_epochs():
+            optimizer = _dropped(network, optimizer, recipe)
+        stream = rng.child("epoch", epoch)
+        for step, indices in enumerate(shuffled(len(examples), recipe.batch, stream)):
+            logits = train_step(network, optimizer, examples.batch(indices), recipe, normalise, stream.child(step))
+            if observe:
+                observe(epoch, indices, logits)
+        if after_epoch:
+            after_epoch(epoch)
+
+
+def take_steps(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    examples: Examples,
+    steps: int,
+    recipe: Recipe,
+    normalise: Normalise,
+    rng: Rng,
+) -> None:
+    """Train `network` for some batches of distinct images; a source smaller than that is gone through again."""
+    done = 0
+    while done < steps:
+        for indices in shuffled(len(examples), recipe.batch, rng.child("pass", done)):
+            train_step(network, optimizer, examples.batch(indices), recipe, normalise, rng.child("step", done))
+            done += 1
+            if done == steps:
+                return
+
+
+def train_step(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    normalise: Normalise,
+    rng: Rng,
+) -> Tensor:
+    """One step of the optimiser on the cross-entropy of an augmented, perhaps mixed, batch; the detached logits."""
+    network.train()
+    generator = rng.generator()
+    images, targets = normalise(batch.images), batch.labels
+    n, size = len(images), (images.shape[-2], images.shape[-1])
+    images = recipe.augment(images, recipe.augment.draw(n, size, generator))
+    mixing = CutMix(recipe.cutmix)
+    images, partner, share = mixing.apply(images, mixing.draw(n, size, generator))
+    logits = network(images)
+    loss = cross_entropy(logits, targets)
+    if share < 1:
+        loss = share * loss + (1 - share) * cross_entropy(logits, targets[partner])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return logits.detach()
+
+
+@torch.no_grad()
+def predict(network: nn.Module, examples: Examples, normalise: Normalise, batch: int = 500) -> Tensor:
+    """Logits of all images in evaluation mode: float [n, classes]."""
+    network.eval()
+    parts = torch.arange(len(examples)).split(batch)
+    return torch.cat([network(normalise(examples.batch(part).images)) for part in parts])
+
+
+def accuracy(network: nn.Module, examples: Examples, normalise: Normalise) -> float:
+    """Share of correct predictions, in percent."""
+    labels = torch.cat([examples.batch(part).labels for part in torch.arange(len(examples)).split(500)])
+    return 100 * (predict(network, examples, normalise).argmax(1) == labels).float().mean().item()
+
+
+def shuffled(n: int, batch: int, rng: Rng) -> Iterator[Tensor]:
+    """All of range(n) in random order, in batches; the last may be smaller."""
+    return iter(rng.child("order").choice(n, n).split(batch))
+
+
+def _dropped(network: nn.Module, optimizer: torch.optim.SGD, recipe: Recipe) -> torch.optim.SGD:
+    lr = optimizer.param_groups[0]["lr"] * recipe.gamma
+    if recipe.fresh:
+        return recipe.optimizer(network, lr)
+    optimizer.param_groups[0]["lr"] = lr
+    return optimizer
