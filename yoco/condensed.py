@@ -234,7 +234,7 @@ def check(s: CondensedSet) -> None:
     )
     require(k >= 2, "classes must name at least two", k)
     low, high = int(s.labels.min()), int(s.labels.max())
-    require(0 <= low and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")
+    require(low >= 0 and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")
     channels = s.cells.shape[1]
     require(len(s.mean) == len(s.std) == channels, f"mean and std must have {channels} values", (s.mean, s.std))
     require(s.space in SPACES, f"space must be one of {', '.join(SPACES)}", s.space)

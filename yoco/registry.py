@@ -18,15 +18,17 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
     """The object behind a nickname of the table, or behind `module:Name`.
 
     Raises:
-        ValueError: the name is in no table, or its module or attribute does not exist.
+        ValueError: the name is in no table, or its module or attribute does not exist, or cannot be imported.
     """
     target = name if ":" in name else table.get(name)
     if target is None:
         raise unknown(kind, name, table)
     module, _, attribute = target.partition(":")
+    if not module or module.startswith(".") or not attribute:
+        raise ValueError(f"{kind}: must read module:Name, got {name!r}")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
+    except (ImportError, AttributeError) as error:
         if target != name:
             raise
         raise ValueError(f"{kind}: {name!r} cannot be imported ({error})") from error

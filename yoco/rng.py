@@ -25,7 +25,8 @@ class Rng:
 
     def key(self) -> int:
         """The 63-bit seed that stands for (seed, path)."""
-        digest = hashlib.blake2b(repr((self.seed, self.path)).encode(), digest_size=8).digest()
+        names = tuple(str(name) if isinstance(name, str) else int(name) for name in self.path)
+        digest = hashlib.blake2b(repr((int(self.seed), names)).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
     def generator(self) -> torch.Generator:

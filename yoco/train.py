@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,16 @@ class Examples(Protocol):
         """These images in [0, 1], with their targets."""
 
 
+class Augmentation(Protocol):
+    """Random changes of normalised images, such as a Policy: drawn first, then applied."""
+
+    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Any:
+        """What happens to `count` images of this (height, width)."""
+
+    def __call__(self, images: Tensor, draw: Any) -> Tensor:
+        """The changed images."""
+
+
 @dataclass(frozen=True)
 class Normalise:
     """(images - mean) / std per channel; images float [n, C, H, W] in [0, 1]."""
@@ -44,7 +54,8 @@ class Recipe:
     """How a network is trained.
 
     drops: shares of the epochs after which the step size is multiplied by gamma.
-    extra: the schedule of DC, DSA and DM runs one epoch more than it says and drops one epoch later.
+    extra: the schedule of DC, DSA and DM numbers its epochs 0..E and drops after the one numbered share * E + 1; so it
+    runs one epoch more than it says, and drops two later.
     fresh: build a new optimiser at a drop, so that its momentum is lost (DC, DSA, DM).
     cutmix: probability that a batch is mixed.
     """
@@ -58,7 +69,7 @@ class Recipe:
     gamma: float = 0.2
     extra: int = 0
     fresh: bool = False
-    augment: Policy = Policy("")
+    augment: Augmentation = Policy("")
     cutmix: float = 0.0
 
     @property
@@ -68,7 +79,7 @@ class Recipe:
 
     def drop_epochs(self) -> list[int]:
         """The epochs, counted from 0, at whose start the step size falls."""
-        return [int(self.epochs * share) + self.extra for share in self.drops]
+        return [int(self.epochs * share) + 2 * self.extra for share in self.drops]
 
     def optimizer(self, network: nn.Module, lr: float | None = None) -> torch.optim.SGD:
         """SGD over all parameters of the network."""
@@ -90,7 +101,7 @@ def fit(
     """Train `network` in place on shuffled batches for `recipe.length` epochs, or only the first `stop` of them."""
     optimizer = recipe.optimizer(network)
     for epoch in range(recipe.length if stop is None else min(stop, recipe.length)):
-        if epoch in recipe.drop_epochs():
+        for _ in range(recipe.drop_epochs().count(epoch)):
             optimizer = _dropped(network, optimizer, recipe)
         stream = rng.child("epoch", epoch)
         for step, indices in enumerate(shuffled(len(examples), recipe.batch, stream)):

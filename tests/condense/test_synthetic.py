@@ -138,7 +138,10 @@ def test_limit_takes_distinct_cells_of_the_class() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "factor", "message"),
-    [("mixed", 2, "start must be one of noise, real, mix, got 'mixed'"), ("mix", 5, "factor must be 1, 2, 3 or 4, got 5")],
+    [
+        ("mixed", 2, "start must be one of noise, real, mix, got 'mixed'"),
+        ("mix", 5, "factor must be 1, 2, 3 or 4, got 5"),
+    ],
 )
 def test_bad_starts(kind: str, factor: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,47 @@
+"""What an augmentation is: a draw of random parameters, and their application, which is deterministic and differentiable."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Params = Mapping[str, Tensor]
+"""Parameters by name; the first dimension of each is 1 (one draw for a whole batch) or n (one for each image)."""
+
+
+class Op(Protocol):
+    """One augmentation of images float [n, C, H, W], usually normalised; values are never cut to a range."""
+
+    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
+        """`count` sets of parameters for images of this (height, width), drawn on the CPU."""
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """The augmented images; the same for the same parameters, differentiable in the images."""
+
+
+def rows(params: Params, name: str, images: Tensor) -> Tensor:
+    """One parameter on the device of the images, as [1 or n, ...].
+
+    Raises:
+        ValueError: it has neither one row nor one for each image.
+    """
+    values = params[name]
+    if len(values) not in (1, len(images)):
+        raise ValueError(f"augment: parameters must have 1 or {len(images)} rows, got {len(values)}")
+    return values.to(images.device)
+
+
+def factors(params: Params, name: str, images: Tensor) -> Tensor:
+    """One parameter as numbers that multiply or shift images: [1 or n, 1, 1, 1] in their dtype."""
+    return rows(params, name, images).to(images.dtype).view(-1, 1, 1, 1)
+
+
+def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Numbers drawn uniformly from [low, high): float64 [count]."""
+    return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def whole(count: int, low: int, high: int, generator: torch.Generator) -> Tensor:
+    """Whole numbers drawn uniformly from low to high, both included: long [count]."""
+    return torch.randint(low, high + 1, (count,), generator=generator)

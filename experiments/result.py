@@ -1,0 +1,41 @@
+"""Where every experiment writes its result: one JSON file with what made it beside what came out."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FOLDER = Path(__file__).parent / "results"
+_BEGAN = time.monotonic()
+
+
+def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
+    """Write `folder`/`name`.json: command, commit, seconds, cores and versions, then the content of the experiment."""
+    made = {
+        "command": f"python experiments/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
+        "commit": commit(),
+        "seconds": round(time.monotonic() - _BEGAN, 1),
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({**made, **content}, indent=1) + "\n")
+    return path
+
+
+def commit() -> str:
+    """The commit that ran, marked when the tree held changes to what is run."""
+    try:
+        head = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+        changed = subprocess.check_output(
+            ["git", "status", "--porcelain", "yoco", "augment", "experiments/*.py"], text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if changed else "")

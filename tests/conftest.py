@@ -1,0 +1,44 @@
+"""Three classes of 8x8 digits, and a small condensed set of them."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+from yoco.condensed import CondensedSet, cut
+from yoco.data import load
+from yoco.data.source import Source, Splits
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
+
+def _three(half: Source) -> Source:
+    kept = half.take(torch.cat([members[:40] for members in half.by_class[:3]]))
+    return replace(kept, classes=half.classes[:3])
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Splits:
+    """The digits 0, 1 and 2: up to 40 training and 40 test images of each, class by class."""
+    whole = load("digits")
+    return Splits(_three(whole.train), _three(whole.test))
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tiny: Splits) -> CondensedSet:
+    """Twelve 4x4 cells of each class, cut out of three training images: factor 2, 3 images per class."""
+    canvases = [tiny.train.batch(members[:3]).images for members in tiny.train.by_class]
+    return CondensedSet(
+        cells=torch.cat([cut(canvas, 2) for canvas in canvases]),
+        labels=torch.arange(3).repeat_interleave(12),
+        factor=2,
+        size=(8, 8),
+        classes=tiny.train.classes,
+        mean=tiny.train.mean,
+        std=tiny.train.std,
+        method="cut",
+        seed=0,
+        source={"name": "digits", "checksum": tiny.train.checksum},
+    )

@@ -1,0 +1,106 @@
+"""Artefacts on disk: whole or not at all, checked when read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from yoco import artefact
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2], dtype=torch.uint8)}
+HEADER = {"name": "größe", "list": [1, 2], "none": None}
+
+
+def write(path: Path, **changes: object) -> None:
+    artefact.write(path, "toy", 2, TENSORS, {**HEADER, **changes})
+
+
+def test_tensors_and_header_come_back(tmp_path: Path) -> None:
+    write(tmp_path / "folder" / "toy.safetensors")
+    tensors, header = artefact.read(tmp_path / "folder" / "toy.safetensors", "toy", 2)
+    assert header == {**HEADER, "kind": "toy", "version": 2}
+    assert tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    assert all(tensors[name].dtype == TENSORS[name].dtype for name in TENSORS)
+
+
+def test_views_are_written_as_what_they_show(tmp_path: Path) -> None:
+    square = torch.arange(9.0).reshape(3, 3).requires_grad_()
+    artefact.write(tmp_path / "t", "toy", 1, {"turned": square.t(), "row": square[1]}, {})
+    tensors, _ = artefact.read(tmp_path / "t", "toy", 1)
+    assert tensors["turned"].tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    assert tensors["row"].tolist() == [3, 4, 5]
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    artefact.write(tmp_path / "two", "toy", 2, dict(reversed(TENSORS.items())), dict(reversed(HEADER.items())))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    write(tmp_path / "three", name="other")
+    assert (tmp_path / "one").read_bytes() != (tmp_path / "three").read_bytes()
+
+
+def test_a_failing_write_leaves_what_stood_there(tmp_path: Path) -> None:
+    path = tmp_path / "toy"
+    path.write_text("old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        artefact.replace_file(path, half)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path) -> None:
+    def stopped(temporary: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        artefact.replace_file(tmp_path / "toy", stopped)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way_is_an_oserror(tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    with pytest.raises(OSError, match="toy"):
+        write(tmp_path / "toy")
+    assert list(tmp_path.iterdir()) == [tmp_path / "toy"]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="load: no file at .*gone"):
+        artefact.read(tmp_path / "gone", "toy", 2)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 40, -1])
+def test_a_truncated_file_is_damaged(tmp_path: Path, kept: int) -> None:
+    write(tmp_path / "toy")
+    (tmp_path / "toy").write_bytes((tmp_path / "toy").read_bytes()[:kept])
+    with pytest.raises(ValueError, match="is damaged or no safetensors file"):
+        artefact.read(tmp_path / "toy", "toy", 2)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "was not written by yoco"),
+        ({"other": "x"}, "was not written by yoco"),
+        ({"yoco": "{"}, "was not written by yoco"),
+        ({"yoco": "[1]"}, "must hold a toy, got a [1]"),
+        ({"yoco": json.dumps({"kind": "scores", "version": 1})}, "must hold a toy, got a scores"),
+        ({"yoco": json.dumps({"kind": "toy"})}, "has format version None, this yoco reads up to 2; upgrade yoco"),
+        ({"yoco": json.dumps({"kind": "toy", "version": 3})}, "has format version 3, this yoco reads up to 2;"),
+    ],
+)
+def test_foreign_files_are_refused(tmp_path: Path, metadata: dict[str, str] | None, message: str) -> None:
+    path = tmp_path / "toy"
+    save_file(TENSORS, path, metadata=metadata)
+    with pytest.raises(ValueError) as caught:
+        artefact.read(path, "toy", 2)
+    assert str(caught.value).startswith(f"load: {path} {message}")
+    assert "\n" not in str(caught.value)

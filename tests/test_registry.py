@@ -1,0 +1,48 @@
+"""Names to objects, each mistake in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from yoco.registry import resolve, unknown
+from yoco.rng import Rng
+
+TABLE = {"rng": "yoco.rng:Rng", "gone": "yoco.nowhere:Thing"}
+
+
+def test_a_nickname_and_a_path_give_the_object() -> None:
+    assert resolve("thing", TABLE, "rng") is Rng
+    assert resolve("thing", TABLE, "yoco.rng:Rng") is Rng
+
+
+def test_ones_own_module_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_registered_paper.py").write_text("class Mine:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert resolve("method", {}, "my_registered_paper:Mine").__name__ == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rgn", "thing: unknown name 'rgn'; did you mean 'rng'? known: gone, rng"),
+        ("zzzz", "thing: unknown name 'zzzz'; known: gone, rng"),
+        ("yoco.rng:Rgn", "thing: 'yoco.rng:Rgn' cannot be imported (module 'yoco.rng' has no attribute 'Rgn')"),
+        ("yoco.nothing:X", "thing: 'yoco.nothing:X' cannot be imported (No module named 'yoco.nothing')"),
+        (":X", "thing: must read module:Name, got ':X'"),
+        ("yoco.rng:", "thing: must read module:Name, got 'yoco.rng:'"),
+        (".rng:Rng", "thing: must read module:Name, got '.rng:Rng'"),
+    ],
+)
+def test_mistakes_are_one_line(name: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        resolve("thing", TABLE, name)
+    assert str(caught.value) == message
+
+
+def test_a_wrong_table_is_our_own_mistake_and_not_the_users() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        resolve("thing", TABLE, "gone")
+
+
+def test_unknown_of_an_empty_table_says_so() -> None:
+    assert str(unknown("thing", "a", {})) == "thing: unknown name 'a'; known: "

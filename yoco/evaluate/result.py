@@ -1,0 +1,96 @@
+"""What an evaluation found: every accuracy, their mean and spread, as JSON and as a small table."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from yoco.artefact import replace_file
+
+HEAD = ("name", "network", "images", "epochs", "last", "best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One training set and one network: test accuracies in percent, one for each seed.
+
+    images: what was trained on; epochs: how often each was seen.
+    last: after the last epoch; best: the highest of all measurements, which is a choice by the test data.
+    curves: for each seed the pairs (epochs done, accuracy) of all measurements.
+    """
+
+    name: str
+    network: str
+    images: int
+    epochs: int
+    seeds: tuple[int, ...]
+    last: tuple[float, ...]
+    best: tuple[float, ...]
+    curves: tuple[tuple[tuple[int, float], ...], ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, with mean and sample standard deviation (over n - 1; 0.0 for one seed) of last and best."""
+        parts = {name: value for name, value in asdict(self).items() if value is not None}
+        for kind in ("last", "best"):
+            values = parts[kind]
+            parts |= {f"{kind}_mean": fmean(values), f"{kind}_std": stdev(values) if len(values) > 1 else 0.0}
+        plain: dict[str, Any] = json.loads(json.dumps(parts))
+        return plain
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of the table."""
+        said = self.to_dict()
+        spread = {kind: f" ± {said[f'{kind}_std']:.2f}" if len(self.seeds) > 1 else "" for kind in ("last", "best")}
+        scores = (f"{said[f'{kind}_mean']:.2f}{spread[kind]}" for kind in ("last", "best"))
+        return self.name, self.network, str(self.images), str(self.epochs), *scores
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Result:
+    """The accuracies of all rows, and what is needed to know how they came about.
+
+    set: the evaluated set in words; epochs: of its own rows; data, checksum: the real data, by its training half.
+    same_data: whether the set says that it was made from these very images; None where it says nothing.
+    """
+
+    set: str
+    protocol: str
+    epochs: int
+    data: str
+    checksum: str
+    same_data: bool | None
+    results: tuple[Row, ...]
+    seconds: float
+    threads: int
+    device: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, words, lists and dicts."""
+        parts = {name: value for name, value in vars(self).items() if name != "results"}
+        return {**parts, "versions": dict(self.versions), "results": [row.to_dict() for row in self.results]}
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_dict` as JSON.
+
+        Raises:
+            OSError: the place cannot be written; what stood there is as it was.
+        """
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        replace_file(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def __repr__(self) -> str:
+        lines = [HEAD, *(row.cells() for row in self.results)]
+        widths = [max(len(line[at]) for line in lines) for at in range(len(HEAD))]
+        table = [_aligned(line, widths) for line in lines]
+        seeds = len(self.results[0].seeds)
+        head = f"{self.data}, protocol {self.protocol}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        return "\n".join([f"{head}: test accuracy in percent", *table])
+
+
+def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
+    words = [text.ljust(width) for text, width in zip(line[:2], widths[:2], strict=True)]
+    numbers = [text.rjust(width) for text, width in zip(line[2:], widths[2:], strict=True)]
+    return "  ".join([*words, *numbers])

@@ -1,0 +1,120 @@
+"""Trials: one network each, trained from scratch and measured now and then; in turn or in several processes."""
+
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import torch
+from tqdm import tqdm
+
+from yoco import networks
+from yoco.condensed import CondensedSet
+from yoco.condensed import Examples as Decoded
+from yoco.data.source import Source, Splits
+from yoco.rng import Rng
+from yoco.train import Examples, Normalise, Recipe, accuracy, fit
+
+MEASUREMENTS = 4
+
+Curve = tuple[tuple[int, float], ...]
+"""Pairs (epochs done, test accuracy in percent)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One network to train. name: of the training set: condensed, coreset, random or full; images: how many it has."""
+
+    name: str
+    network: str
+    seed: int
+    recipe: Recipe
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Trials and what they share. budget: images of each class in a random subset; everything lies on the CPU."""
+
+    examples: CondensedSet | Source
+    splits: Splits
+    budget: tuple[int, ...]
+    normalise: Normalise
+    device: torch.device
+    autocast: torch.dtype | None
+    trials: tuple[Trial, ...]
+
+    def training(self, trial: Trial) -> Examples:
+        """The images that a trial trains on, on its device."""
+        if trial.name == "full":
+            return self.splits.train.to(self.device)
+        if trial.name == "random":
+            subset = random_subset(self.splits.train, self.budget, Rng(trial.seed).child("evaluate", "random"))
+            return subset.to(self.device)
+        if isinstance(self.examples, Source):
+            return self.examples.to(self.device)
+        whole = self.examples.as_dataset()
+        return Decoded(whole.images.to(self.device), whole.labels.to(self.device), whole.targets.to(self.device))
+
+    def measure(self, index: int, tick: Callable[[], object] = lambda: None) -> Curve:
+        """Train the network of one trial; `tick` is called after every epoch."""
+        trial = self.trials[index]
+        rng = Rng(trial.seed).child("evaluate")
+        test, shape = self.splits.test.to(self.device), self.splits.test.shape
+        network = networks.build(trial.network, shape, len(test.classes), rng.child("network", trial.network))
+        network.to(self.device).autocast = self.autocast
+        curve: list[tuple[int, float]] = []
+
+        def after(epoch: int) -> None:
+            if epoch + 1 in measured(trial.recipe):
+                curve.append((epoch + 1, accuracy(network, test, self.normalise)))
+            tick()
+
+        training = self.training(trial)
+        fit(network, training, trial.recipe, self.normalise, rng.child("train", trial.name), after_epoch=after)
+        return tuple(curve)
+
+
+def measured(recipe: Recipe) -> set[int]:
+    """The numbers of epochs after which to measure: four times, every quarter, and at the end."""
+    step = max(1, recipe.epochs // MEASUREMENTS)
+    quarters = {step * k for k in range(1, MEASUREMENTS + 1)}
+    return {epochs for epochs in quarters if epochs <= recipe.length} | {recipe.length}
+
+
+def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
+    """So many images of each class, or all where there are fewer."""
+    chosen = [
+        members[rng.child(label).choice(len(members), count)]
+        for label, (members, count) in enumerate(zip(train.by_class, budget, strict=True))
+    ]
+    return train.take(torch.cat(chosen))
+
+
+def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
+    """The curves of all trials, in their order; `jobs` processes share the threads."""
+    total = sum(trial.recipe.length for trial in plan.trials)
+    with tqdm(total=total, desc="evaluate", unit="epoch", disable=None if progress else True) as bar:
+        if jobs == 1:
+            return [plan.measure(index, bar.update) for index in range(len(plan.trials))]
+        return _run_apart(plan, min(jobs, len(plan.trials)), bar)
+
+
+def _run_apart(plan: Plan, jobs: int, bar: "tqdm[None]") -> list[Curve]:
+    content, threads = pickle.dumps(plan), max(1, torch.get_num_threads() // jobs)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"))
+    try:
+        curves = []
+        for trial, future in [(t, pool.submit(_measure, content, i, threads)) for i, t in enumerate(plan.trials)]:
+            curves.append(future.result())
+            bar.update(trial.recipe.length)
+        return curves
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _measure(content: bytes, index: int, threads: int) -> Curve:
+    torch.set_num_threads(threads)
+    plan: Plan = pickle.loads(content)
+    return plan.measure(index)
