@@ -1,4 +1,4 @@
-"""What an augmentation is: a draw of random parameters, and their application, which is deterministic and differentiable."""
+"""What an augmentation is: a draw of random parameters, and their deterministic, differentiable application."""
 
 from collections.abc import Mapping
 from typing import Protocol

@@ -25,8 +25,8 @@ class Policy:
     """Augmentations by name, drawn with an explicit generator, applied to any number of batches.
 
     words: of WORDS, joined by "_"; "color" is brightness, saturation and contrast; no words are the identity.
-    flavour: "dsa" applies exactly one of the words a call (Zhao and Bilen, ICML 2021); "idc" always applies flip, colour
-    and cutout where listed, in the order flip, colour, one of the others, cutout (Kim et al., ICML 2022).
+    flavour: "dsa" applies exactly one of the words a call (Zhao and Bilen, ICML 2021); "idc" always applies flip,
+    colour and cutout where listed, in the order flip, colour, one of the others, cutout (Kim et al., ICML 2022).
     The rest are the magnitudes, in units of normalised pixels, shares of a side, factors and degrees.
 
     Raises:

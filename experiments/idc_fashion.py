@@ -1,101 +1,112 @@
-"""IDC on Fashion-MNIST under a time budget: accuracy after 0, 10, 20 and 40 minutes, and where the time goes.
+"""IDC on Fashion-MNIST: accuracy after 0, 100, 200 and 400 inner steps, what a step takes, and where its time goes.
 
-    python experiments/idc_fashion.py                      # about 70 minutes on two cores
-    python experiments/idc_fashion.py --data digits --minutes 0 0.1 --epochs 4 --ipc 1   # the same at toy size
+    python experiments/idc_fashion.py                                                        # hours on one core
+    python experiments/idc_fashion.py --data digits --ipc 1 --steps 0 2 --epochs 4 --name toy   # seconds
 
-A run that was stopped goes on: every part that is done is read from the run's folder.
+A run that was stopped goes on. Minutes in the result are steps times the seconds of a step measured by themselves.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import result
+import torch
+from torch.profiler import ProfilerActivity, profile
 
 import yoco
-from yoco.condense import settings_of
-from yoco.condense.method import Task
+from yoco.condense import Progress, Task, settings_of
 from yoco.data import load
+from yoco.rng import Rng
 
 
 def main() -> None:
-    """Condense up to each stop of the budget, evaluate all stops, time an inner step, write the result."""
+    """Condense, keeping the set at each stop; evaluate all of them; time an inner step; write the result."""
     options = read_options()
-    for minutes in options.minutes:
-        condense_until(minutes, options)
-    rows = [evaluated(minutes, options) for minutes in options.minutes]
-    content = {"data": options.data, "ipc": options.ipc, "protocol": "idc", "seeds": [0, 1], "rows": rows}
-    checksum = load(options.data).train.checksum
-    path = result.write(options.name, folder=options.results, checksum=checksum, **content, inner_step=timings(options))
-    print(f"written to {path}")
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    condense_with_stops(options)
+    torch.set_num_threads(options.threads or result.CORES)
+    pace = {"float32": step_seconds(options, None), "bfloat16": step_seconds(options, torch.bfloat16)}
+    rows = [evaluated(steps, options, pace["float32"]["seconds"]) for steps in options.steps]
+    content = {"data": options.data, "ipc": options.ipc, "factor": options.factor, "protocol": "idc", "seeds": [0, 1]}
+    checksum, profiled = load(options.data).train.checksum, operations(options)
+    made = {"checksum": checksum, **content, "rows": rows, "inner_step": pace, "operations": profiled}
+    print(f"written to {result.write(options.name, folder=options.results, **made)}")
 
 
-def condense_until(minutes: float, options: argparse.Namespace) -> None:
-    """Write the set after this many minutes of condensation into the run's folder, if it is not there."""
-    path = stop(minutes, options)
-    if not path.is_file():
-        made = condensed(minutes, options)
-        made.save(path)
-        spent = {"minutes": minutes, "steps": made.config["episodes_done"], "condense_seconds": made.config["seconds"]}
-        path.with_suffix(".json").write_text(json.dumps({**spent, "condense_commit": result.commit()}))
+def condense_with_stops(options: argparse.Namespace) -> None:
+    """Run the inner steps, and write the set as it stands at each stop."""
+    how: dict[str, Any] = {"ipc": options.ipc, "factor": options.factor, "seed": 0}
+    first = yoco.condense(options.data, "idc", **how, episodes=0, progress=False)
+
+    def keep(progress: Progress) -> None:
+        if progress.episode in options.steps:
+            cells = progress.synthetic.cells.detach().clamp(0, 1).clone()
+            config = {**first.config, "episodes_done": progress.episode, "seconds": round(progress.seconds, 1)}
+            replace(first, cells=cells, config=config).save(stop(progress.episode, options))
+            stop(progress.episode, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
+
+    first.save(stop(0, options))
+    stop(0, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
+    if not stop(max(options.steps), options).is_file():
+        yoco.condense(options.data, "idc", **how, episodes=max(options.steps), out=options.out, callbacks=(keep,))
 
 
-def evaluated(minutes: float, options: argparse.Namespace) -> dict[str, Any]:
+def evaluated(steps: int, options: argparse.Namespace, pace: float) -> dict[str, Any]:
     """The accuracy of the set at this stop, measured once."""
-    path = stop(minutes, options)
-    row: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
-    if "last" not in row:
+    path = stop(steps, options)
+    made = yoco.load(path)
+    kept = path.with_suffix(".accuracy.json")
+    if not kept.is_file():
         budget = {"epochs": options.epochs} if options.epochs else {"same_compute": True}
-        measured = yoco.evaluate(yoco.load(path), options.data, protocol="idc", seeds=2, jobs=options.jobs, **budget)
-        row |= {**measured.to_dict()["results"][0], "evaluate_seconds": measured.to_dict()["seconds"]}
-        path.with_suffix(".json").write_text(json.dumps(row))
-    print(
-        f"{minutes:>5g} min  {row['steps']:>5} steps  last {row['last_mean']:.2f}  best {row['best_mean']:.2f}",
-        flush=True,
-    )
+        measured = yoco.evaluate(made, options.data, protocol="idc", seeds=2, jobs=options.jobs, **budget).to_dict()
+        kept.write_text(json.dumps({**measured["results"][0], "evaluate_seconds": measured["seconds"]}))
+    commit = json.loads(path.with_suffix(".json").read_text())["commit"]
+    spent = {"minutes": round(steps * pace / 60, 1), "wall_seconds": made.config["seconds"], "condense_commit": commit}
+    row: dict[str, Any] = {"steps": steps, **spent, **json.loads(kept.read_text())}
+    print(f"{steps:>5} steps  last {row['last_mean']:.2f}  best {row['best_mean']:.2f}", flush=True)
     return row
 
 
-def stop(minutes: float, options: argparse.Namespace) -> Path:
+def stop(steps: int, options: argparse.Namespace) -> Path:
     """Where the set of this stop is kept."""
-    return Path(options.out) / f"at-{minutes:g}.safetensors"
+    return Path(options.out) / f"at-{steps}.safetensors"
 
 
-def condensed(minutes: float, options: argparse.Namespace) -> yoco.CondensedSet:
-    """The set after this many minutes: the start at 0, else the run gone on with."""
-    how: dict[str, Any] = {"method": "idc", "ipc": options.ipc, "seed": 0}
-    if minutes == 0:
-        return yoco.condense(options.data, **how, episodes=0, progress=False)
-    return yoco.condense(options.data, **how, minutes=minutes, out=options.out)
-
-
-def timings(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of one inner step, in float32 and bfloat16, and how they are spent."""
-    return {name: step_seconds(options, bf16) for name, bf16 in (("float32", False), ("bfloat16", True))}
-
-
-def step_seconds(options: argparse.Namespace, bf16: bool) -> dict[str, float]:
-    """Mean over three inner steps, the first left out; `matching` and `network` are its two parts."""
-    import torch
-
-    from yoco.rng import Rng
-
-    real = load(options.data).train
-    task = Task(real, options.ipc, autocast=torch.bfloat16 if bf16 else None)
-    method: Any = settings_of("idc", real.name, options.ipc, real.shape)
+def inner_steps(options: argparse.Namespace, autocast: torch.dtype | None, count: int) -> Iterator[tuple[float, float]]:
+    """Seconds of the two parts of an inner step: matching with its image updates, and training the network."""
+    task = Task(load(options.data).train, options.ipc, autocast=autocast)
+    method: Any = settings_of("idc", options.data, options.ipc, task.real.shape, factor=options.factor)
     synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
-    optimizer, spent = method.optimizer(synthetic), []
-    for k in range(4):
-        began = time.perf_counter()
+    optimizer = method.optimizer(synthetic)
+    for k in range(count):
+        began = matched = time.perf_counter()
         for loss in method.episode(task, synthetic, memory, Rng(2).child(k)):
             synthetic.take_gradient(loss)
             optimizer.step()
             matched = time.perf_counter()
-        spent.append((matched - began, time.perf_counter() - matched))
-    matching, network = (sum(column[1:]) / 3 for column in zip(*spent, strict=True))
+        yield matched - began, time.perf_counter() - matched
+
+
+def step_seconds(options: argparse.Namespace, autocast: torch.dtype | None) -> dict[str, float]:
+    """The quickest of five inner steps, the first left out, and its two parts."""
+    matching, network = min(list(inner_steps(options, autocast, 6))[1:], key=sum)
     return {"seconds": round(matching + network, 3), "matching": round(matching, 3), "network": round(network, 3)}
+
+
+def operations(options: argparse.Namespace) -> dict[str, float]:
+    """Share of the time of an inner step that each of the twelve costliest torch operations takes itself."""
+    steps = inner_steps(options, None, 2)
+    next(steps)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        next(steps)
+    events = sorted(profiled.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    return {event.key: round(event.self_cpu_time_total / total, 4) for event in events[:12]}
 
 
 def read_options() -> argparse.Namespace:
@@ -103,9 +114,11 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--ipc", type=int, default=10, help="images per class")
-    parser.add_argument("--minutes", type=float, nargs="+", default=[0, 10, 20, 40])
+    parser.add_argument("--factor", type=int, default=2)
+    parser.add_argument("--steps", type=int, nargs="+", default=[0, 100, 200, 400], help="inner steps at each stop")
     parser.add_argument("--epochs", type=int, help="in place of the protocol's 1000 / factor^2")
-    parser.add_argument("--jobs", type=int, default=1, help="processes of an evaluation")
+    parser.add_argument("--jobs", type=int, default=2, help="processes of an evaluation")
+    parser.add_argument("--threads", type=int, help="of torch; by default all cores")
     parser.add_argument("--out", type=Path, default=Path("runs/idc-fashion"))
     parser.add_argument("--name", default="idc_fashion")
     parser.add_argument("--results", type=Path, default=result.FOLDER)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 FOLDER = Path(__file__).parent / "results"
+CORES = os.cpu_count() or 1
 _BEGAN = time.monotonic()
 
 
@@ -20,7 +21,7 @@ def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
         "command": f"python experiments/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
         "commit": commit(),
         "seconds": round(time.monotonic() - _BEGAN, 1),
-        "cores": os.cpu_count(),
+        "cores": CORES,
         "torch": torch.__version__,
     }
     folder.mkdir(parents=True, exist_ok=True)

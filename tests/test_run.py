@@ -9,7 +9,10 @@ from yoco.run import Run
 
 
 def test_the_same_configuration_goes_on_and_another_is_refused(tmp_path: Path) -> None:
-    Run(tmp_path, {"ipc": 10, "minutes": 1, "device": "cpu"})
+    run = Run(tmp_path, {"ipc": 10, "minutes": 1, "device": "cpu"})
+    run.begin()
+    Run(tmp_path, {"ipc": 5})
+    run.save({"episode": 1})
     Run(tmp_path, {"ipc": 10, "minutes": 5, "device": "auto"})
     with pytest.raises(ValueError, match=r"holds a run with ipc=10, got 5; choose another folder"):
         Run(tmp_path, {"ipc": 5, "minutes": 1, "device": "cpu"})
@@ -79,5 +82,6 @@ def test_a_run_is_finished_when_only_its_result_is_there(tmp_path: Path) -> None
 
 def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("just words")
-    with pytest.raises(ValueError, match=r"config\.yaml is damaged"):
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"config\.yaml is missing or damaged"):
         Run(tmp_path, {})

@@ -84,7 +84,11 @@ def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
 
 
 def _unboxed(text: str) -> str:
-    """The words of tyro's framed message."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    plain = re.sub(r"[│╭╮╰╯─┌┐└┘|]+", " ", plain).split("For full helptext")[0]
-    return " ".join(plain.replace("Parsing error", "").replace("Unrecognized options:", "unknown option", 1).split())
+    """What tyro's framed message says, without the frame and without the help that it repeats."""
+    plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]+", " ", text)
+    said, _, near = plain.partition("Perhaps you meant:")
+    said = re.split(r"For full helptext|Argument helptext", said)[0]
+    for title in ("Parsing error", "Value error", "Error parsing"):
+        said = said.replace(title, "")
+    meant = re.findall(r"--[\w-]+", near)[:1]
+    return " ".join(said.split()) + "".join(f"; did you mean {word}?" for word in meant)

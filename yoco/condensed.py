@@ -80,7 +80,8 @@ class CondensedSet:
     """A condensed set. Its unit is the cell: factor 2 packs four cells into the room of one image.
 
     cells: float32 in [0, 1] or uint8 [n, C, h, w], the cells of a class in the order in which they would be kept;
-    labels: long [n]; size: (H, W) of a training image; soft_labels: float [n, classes]; scores: float [n], larger = harder.
+    labels: long [n]; size: (H, W) of a training image; soft_labels: float [n, classes];
+    scores: float [n], larger = harder.
     space: "unit" pixels in [0, 1]; "unbounded" the same scale but values may leave it; "zca" whitened pixels.
     order: what the order of the cells in a class means: "condensed" as they were made, or the rule that ranked them.
     """

@@ -61,8 +61,8 @@ def recipe(
 def idc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:
     """IDC (Kim et al., ICML 2022), also that of DREAM, MDC and YOCO.
 
-    1000 epochs of SGD 0.01 in batches of 64, x0.2 after 2/3 and 5/6; colour, flip and one of crop, scale and rotate; half
-    of the batches go through CutMix. MNIST in cells and SVHN at one whole image a class have no CutMix, the latter cutout.
+    1000 epochs of SGD 0.01 in batches of 64, x0.2 after 2/3 and 5/6; colour, flip and one of crop, scale and rotate;
+    half of the batches go through CutMix. Not so MNIST in cells, and SVHN at one whole image a class, which has cutout.
     """
     if data == "mnist" and factor > 1:
         return Recipe(epochs=1000, augment=Policy("color_crop_scale_rotate"))
@@ -85,10 +85,10 @@ def dsa(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Reci
 def dc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:
     """DC (Zhao, Mopuri and Bilen, ICLR 2021).
 
-    300 epochs (1000 on MNIST) and one more, scheduled as `dsa`; no augmentation, but on MNIST each image gets a crop by
-    up to 4 of its 28 pixels, a scale by up to 0.2 or a rotation by up to 45 degrees. Other than in the authors' code, the
-    shift is -4..4 and not -4..3, the two sides become 1 / U(1/1.2, 1.2) and not U(0.8, 1.2) as long, and what moves in is
-    the mean of the data set and not that of the batch.
+    300 epochs (1000 on MNIST) and one more, scheduled as `dsa`; no augmentation, but on MNIST each image gets one of a
+    crop by up to 4 of its 28 pixels, a scale by up to 0.2 and a rotation by up to 45 degrees. Three things differ from
+    the authors' code: the shift is -4..4 and not -4..3, each side becomes 1 / U(1/1.2, 1.2) and not U(0.8, 1.2) times
+    as long, and what moves in is the mean of the data set and not that of the batch.
     """
     if data != "mnist":
         return _halved(Recipe(epochs=300))

@@ -1,4 +1,4 @@
-"""Random streams by name: every draw comes from (seed, names), never from the clock or from torch's global generator."""
+"""Random streams by name: every draw comes from (seed, names), never from the clock or a global generator."""
 
 import hashlib
 from collections.abc import Iterator
@@ -39,9 +39,9 @@ class Rng:
 
     @contextmanager
     def as_global(self) -> Iterator[None]:
-        """Run code that only knows torch's global CPU generator (layer initialisation) on this stream, then restore it."""
+        """Run code that only knows torch's global CPU generator (layers) on this stream, then restore it."""
         before = torch.random.get_rng_state()
-        torch.random.default_generator.manual_seed(self.key())
+        torch.default_generator.manual_seed(self.key())
         try:
             yield
         finally:

@@ -18,17 +18,24 @@ FREE = ("minutes", "device")
 
 
 class Run:
-    """The folder of one run; opening a folder that holds the same configuration goes on with it.
+    """The folder of one run; a folder that holds the same configuration is gone on with.
 
     Raises:
         ValueError: the folder holds a run with another configuration.
-        OSError: the folder cannot be written.
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self.config = _plain(config)
-        self._check_same()
+        if self.checkpoint.is_file() or self.result.is_file():
+            self._check_same()
+
+    def begin(self) -> None:
+        """Make the folder and write the configuration.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         text = yaml.safe_dump(self.config, sort_keys=False)
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self.folder / "config.yaml", lambda path: path.write_text(text))
@@ -55,11 +62,9 @@ class Run:
 
     def _check_same(self) -> None:
         path = self.folder / "config.yaml"
-        if not path.is_file():
-            return
-        before = yaml.safe_load(path.read_text())
+        before = yaml.safe_load(path.read_text()) if path.is_file() else None
         if not isinstance(before, dict):
-            raise ValueError(f"run: {path} is damaged; remove it or choose another folder")
+            raise ValueError(f"run: {path} is missing or damaged; choose another folder")
         for name in sorted({*before, *self.config} - {*FREE}):
             old, new = before.get(name), self.config.get(name)
             if old != new:

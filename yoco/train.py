@@ -168,7 +168,7 @@ def predict(network: nn.Module, examples: Examples, normalise: Normalise, batch:
 def accuracy(network: nn.Module, examples: Examples, normalise: Normalise) -> float:
     """Share of correct predictions, in percent."""
     labels = torch.cat([examples.batch(part).labels for part in torch.arange(len(examples)).split(500)])
-    return 100 * (predict(network, examples, normalise).argmax(1) == labels).float().mean().item()
+    return 100 * int((predict(network, examples, normalise).argmax(1) == labels).sum()) / len(examples)
 
 
 def shuffled(n: int, batch: int, rng: Rng) -> Iterator[Tensor]:

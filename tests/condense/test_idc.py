@@ -1,6 +1,7 @@
 """IDC: its published settings, its image step, and what it draws."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -161,6 +162,20 @@ def test_settings_are_checked() -> None:
         settings_of("idc", "digits", 1, None, factr=3)
     with pytest.raises(ValueError, match="method: unknown name 'icd'; did you mean 'idc'"):
         settings_of("icd", "digits", 1, None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"metric": "l2"}, "metric must be one of mse, l1, got 'l2'"),
+        ({"inner": 0}, "inner must be at least 1, got 0"),
+        ({"augment": "color_crup"}, "unknown word 'crup'; did you mean 'crop'"),
+        ({"episodes": -1}, "episodes must be at least 0, got -1"),
+    ],
+)
+def test_impossible_settings(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings_of("idc", "digits", 1, None, **setting)
 
 
 @pytest.mark.parametrize(("ipc", "message"), [(0, "ipc must be at least 1, got 0"), (10_000, "smallest class")])

@@ -71,8 +71,3 @@ def test_convolution_weights_only(network: Network) -> None:
 def test_equal_batches_are_at_distance_zero(network: Network, batches: tuple[Batch, Batch]) -> None:
     real, _ = batches
     assert gradient_distance(network, real, real, "l1").item() < 1e-12
-
-
-def test_unknown_metric(network: Network, batches: tuple[Batch, Batch]) -> None:
-    with pytest.raises(ValueError, match="metric must be one of mse, l1, got 'l2'"):
-        gradient_distance(network, *batches, "l2")

@@ -59,9 +59,9 @@ def condense(
 ) -> CondensedSet:
     """Condense a data set to `ipc` images per class.
 
-    data, size, grey, download: as `yoco.data.load` takes them; method: a name or "module:Class"; settings: the method's
-    own, over its published ones. minutes: a time budget. out: a folder for checkpoints, metrics and the result; the same
-    call goes on where a killed one stopped, and a finished one is only read.
+    data, size, grey, download: as `yoco.data.load` takes them; method: a name or "module:Class"; settings: the
+    method's own, over its published ones. minutes: a time budget. out: a folder for checkpoints, metrics and the
+    result; the same call goes on where a killed one stopped, and a finished one is only read.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.

@@ -1,4 +1,4 @@
-"""The loop under every condensation paper: run episodes, descend each loss, keep time, save, go on. It names no method."""
+"""The loop under every condensation paper: run episodes, descend each loss, keep time, save, go on."""
 
 import signal
 import threading
@@ -59,7 +59,7 @@ class Journey:
         self.seconds = self.before + time.monotonic() - self.began
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint, if there is one."""
         if state is None:
             return
         with torch.no_grad():
@@ -103,7 +103,9 @@ def condense(
     synthetic = method.synthetic(task, rng.child("start"))
     memory = method.memory(task, rng.child("memory"))
     journey = Journey(synthetic, method.optimizer(synthetic), memory)
-    journey.restore(run.restore() if run else None)
+    if run:
+        run.begin()
+        journey.restore(run.restore())
     with interruptible() as interrupted:
         while journey.episode < method.episodes and not _late(journey, minutes):
             loss = descend(task, method, journey, rng.child("episode", journey.episode))

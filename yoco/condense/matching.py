@@ -23,8 +23,7 @@ def gradient_distance(network: Network, real: Batch, synthetic: Batch, metric: s
 
     metric: "mse" sums squared differences over all entries of all matched weights, "l1" absolute ones (IDC, ICML 2022).
     """
-    if metric not in METRICS:
-        raise ValueError(f"condense: metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    assert metric in METRICS
     weights = matched_weights(network)
     targets = torch.autograd.grad(cross_entropy(network(real.images), real.labels), weights)
     loss = cross_entropy(network(synthetic.images), synthetic.labels)

@@ -44,7 +44,7 @@ class Synthetic:
         return Batch(upsample(cells, self.size), labels)
 
     def take_gradient(self, loss: Tensor) -> None:
-        """Set the gradient of `loss` in the cells; classes it does not touch get zeros, so that momentum moves them on."""
+        """Set the gradient of `loss` in the cells: zeros in classes it does not touch, so momentum moves them on."""
         (gradient,) = torch.autograd.grad(loss, self.cells)
         self.cells.grad = gradient if self._learned is None else gradient * self._learned
 

@@ -87,9 +87,9 @@ class Source:
         return digest.hexdigest()
 
     def batch(self, indices: Tensor) -> Batch:
-        """These images as floats in [0, 1], with their labels, on the device of the source."""
+        """These images in [0, 1], in torch's default dtype, with their labels, on the device of the source."""
         indices = indices.to(self.device)
-        return Batch(self.images[indices].float() / 255, self.labels[indices])
+        return Batch(self.images[indices].to(torch.get_default_dtype()) / 255, self.labels[indices])
 
     def to(self, device: torch.device | str) -> "Source":
         """The same source on another device."""

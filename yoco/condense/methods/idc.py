@@ -11,7 +11,7 @@ from torch.optim import SGD, Optimizer
 
 from augment import Policy
 from yoco.condense.learner import Learner
-from yoco.condense.matching import gradient_distance
+from yoco.condense.matching import METRICS, gradient_distance
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
 from yoco.data.source import Batch
@@ -68,9 +68,21 @@ class IDC:
     pretrain: int = 0
     """epochs on the real data that a new network gets first"""
 
+    def __post_init__(self) -> None:
+        for name in ("inner", "real_batch", "synthetic_batch", "network_images", "network_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"idc: {name} must be at least 1, got {getattr(self, name)}")
+        if self.metric not in METRICS:
+            raise ValueError(f"idc: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+        Policy(self.augment)
+        Policy(self.network_augment)
+
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
-        """The settings of the paper and its code; for other data those of the nearest set in channels and size."""
+        """The settings of the paper and its code; for other data those of the nearest set in channels and size.
+
+        The digits of scikit-learn, 8x8 pixels, have settings of our own: whole images and larger steps.
+        """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
@@ -126,6 +138,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "svhn": {"network_images": 500},
     "mnist": {**_FASHION, "reference_side": 28, "augment": "color_crop", "cutmix": 0.0},
     "fashion-mnist": _FASHION,
+    "digits": {**_FASHION, "factor": 1, "lr_image": 1e-3, "reference_side": 8, "episodes": 100},
     "imagenet-10": {**_IMAGENET, "pretrain": 10},
     "imagenet-100": {**_IMAGENET, "lr_image": 1e-3, "lr_network": 0.1, "weight_decay": 1e-4, "real_batch": 128},
 }
@@ -142,7 +155,7 @@ def nearest(shape: tuple[int, int, int] | None) -> str:
 
 
 # Not in the paper:
-# - real batches are drawn anew from (seed, episode), not from a shuffled pass, so that a run can stop and go on anywhere;
+# - real batches are drawn anew from (seed, episode), not from a shuffled pass, so a run can go on anywhere;
 # - the images of a start are a random choice (`first` gives the first ones of each class);
 # - a mixed start with factor 3 fills the tiles that decoding cuts, also where the code's offsets differ by a pixel;
 # - MNIST with factor 1 uses color_crop_cutout and CutMix in the authors' runs: pass both to have them;

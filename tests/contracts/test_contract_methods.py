@@ -1,0 +1,130 @@
+"""What every condensation method must keep, on digits of 8x8 pixels."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import yoco
+from yoco.condense import METHODS, Interrupted, Progress, condense, settings_of
+from yoco.condense.method import Task
+from yoco.data import Splits
+from yoco.rng import Rng
+
+SMALL: dict[str, dict[str, Any]] = {"idc": {"episodes": 4, "inner": 2, "network_images": 64, "real_batch": 8}}
+NETWORK = "convnet:width=8,depth=2"
+
+
+@pytest.fixture(params=sorted(METHODS))
+def method(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def run(tiny: Splits, method: str) -> Any:
+    def run(**changes: Any) -> yoco.CondensedSet:
+        options = {"ipc": 2, "seed": 0, "network": NETWORK, "progress": False, **SMALL[method], **changes}
+        return condense(tiny, method, **options)
+
+    return run
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_every_method_has_small_settings() -> None:
+    assert set(SMALL) == set(METHODS)
+
+
+def test_losses_are_finite_and_cells_in_range(run: Any) -> None:
+    losses: list[float] = []
+    made = run(callbacks=(lambda progress: losses.append(progress.loss),))
+    assert len(losses) == 4
+    assert all(0 < loss < float("inf") for loss in losses)
+    assert made.cells.min() >= 0
+    assert made.cells.max() <= 1
+
+
+def test_seed_decides_every_bit(run: Any) -> None:
+    first, again, other = run(), run(), run(seed=1)
+    assert torch.equal(first.cells, again.cells)
+    assert not torch.equal(first.cells, other.cells)
+
+
+def test_cells_move(run: Any) -> None:
+    assert not torch.equal(run().cells, run(episodes=0).cells)
+
+
+def test_resumes_after_each_episode_to_the_same_bits(run: Any, tmp_path: Path) -> None:
+    whole = run()
+    for stop in (1, 2, 3):
+
+        def interrupt(progress: Progress, stop: int = stop) -> None:
+            if progress.episode == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        folder = tmp_path / str(stop)
+        with pytest.raises(Interrupted):
+            run(out=folder, callbacks=(interrupt,))
+        resumed = run(out=folder)
+        assert torch.equal(resumed.cells, whole.cells)
+        assert not list(folder.glob("checkpoint*"))
+
+
+def test_global_generator_is_untouched(run: Any) -> None:
+    torch.random.default_generator.manual_seed(11)
+    before = torch.random.get_rng_state()
+    run()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.usefixtures("float64")
+def test_runs_in_float64(tiny: Splits, method: str) -> None:
+    task = Task(tiny.train, 1, NETWORK)
+    chosen: Any = replace(settings_of(method, "digits", 1, None), **SMALL[method])
+    synthetic, memory = chosen.synthetic(task, Rng(0)), chosen.memory(task, Rng(1))
+    losses = list(chosen.episode(task, synthetic, memory, Rng(2)))
+    assert {loss.dtype for loss in losses} == {synthetic.cells.dtype} == {torch.float64}
+
+
+def test_saves_its_provenance(run: Any, method: str, tmp_path: Path) -> None:
+    made = run(out=tmp_path)
+    loaded = yoco.load(tmp_path / "condensed.safetensors")
+    assert torch.equal(loaded.cells, made.cells)
+    assert loaded.method == method
+    assert loaded.seed == 0
+    names = {f.name for f in fields(settings_of(method, "digits", 1, None))}  # type: ignore[arg-type]
+    assert names <= set(loaded.config)
+    assert loaded.config["episodes_done"] == 4
+    assert loaded.source["name"] == "digits"
+
+
+@pytest.mark.parametrize("ipc", [1, 3])
+def test_any_size(run: Any, ipc: int) -> None:
+    made = run(ipc=ipc, episodes=1)
+    assert set(made.counts) == {ipc * made.factor**2}
+
+
+def test_a_finished_run_is_only_read(run: Any, tmp_path: Path) -> None:
+    first = run(out=tmp_path)
+    episodes: list[int] = []
+    again = run(out=tmp_path, callbacks=(lambda progress: episodes.append(progress.episode),))
+    assert episodes == []
+    assert torch.equal(again.cells, first.cells)
+
+
+@pytest.mark.slow
+def test_beats_a_random_real_subset(method: str) -> None:
+    made = condense("digits", method, ipc=1, episodes=60, progress=False)
+    result = yoco.evaluate(made, "digits", epochs=300, seeds=3, baselines=("random",), progress=False).to_dict()
+    last = {row["name"]: row["last_mean"] for row in result["results"]}
+    assert last["condensed"] > last["random"] + 3
