@@ -10,7 +10,7 @@ OUT    ?= runs/digits
 
 condense: $(READY)
 	$(BIN)/yoco condense --data digits --ipc 10 --out $(OUT)
-	$(BIN)/yoco evaluate $(OUT)/condensed.safetensors --data digits --same-compute --baselines random full
+	$(BIN)/yoco evaluate $(OUT)/condensed.safetensors --data digits --epochs 250 --full-epochs 50 --baselines random full
 	@echo "the set: $(OUT)/condensed.safetensors   its images: $(OUT)/images.png"
 
 test: lint

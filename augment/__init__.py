@@ -11,10 +11,11 @@ from augment.cutout import Cutout
 from augment.geometry import Crop, Flip, Rotate, Scale, Translate
 from augment.kornia_op import KorniaOp
 from augment.op import Op, Params
-from augment.policy import FLAVOURS, WORDS, Draw, Policy
+from augment.policy import FLAVOURS, OPS, WORDS, Draw, Policy
 
 __all__ = [
     "FLAVOURS",
+    "OPS",
     "WORDS",
     "Brightness",
     "Contrast",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from augment.op import Params, factors, uniform
+from augment.op import Params, check_magnitude, factors, uniform
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,9 @@ class Brightness:
     """x + b, b ~ U(-strength, strength)."""
 
     strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_magnitude("brightness", self.strength)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """b: [count]."""
@@ -29,6 +32,9 @@ class Saturation:
 
     strength: float = 2.0
 
+    def __post_init__(self) -> None:
+        check_magnitude("saturation", self.strength)
+
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """s: [count]."""
         return {"factor": uniform(count, 0.0, self.strength, generator)}
@@ -44,6 +50,9 @@ class Contrast:
     """m + (x - m) c, c ~ U(1 - strength, 1 + strength), m the mean of the whole image."""
 
     strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_magnitude("contrast", self.strength)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """c: [count]."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from augment.op import Params, rows, whole
+from augment.op import Params, check_magnitude, rows, whole
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,9 @@ class Cutout:
     """Zero a rectangle with a share of each side, its centre uniform over the image, cut off at the border."""
 
     share: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_magnitude("cutout", self.share, 0, 1)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """y, x: the centre in pixels, long [count]; of an even rectangle it may be just past the last pixel."""

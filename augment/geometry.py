@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from augment.op import Params, rows, uniform, whole
+from augment.op import Params, check_magnitude, rows, uniform, whole
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,9 @@ class Flip:
     """Mirror left and right with a probability."""
 
     probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_magnitude("flip", self.probability, 0, 1)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """Whether to: bool [count]."""
@@ -31,6 +34,9 @@ class Crop:
 
     share: float = 0.125
 
+    def __post_init__(self) -> None:
+        check_magnitude(type(self).__name__.lower(), self.share, 0, 1)
+
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """down, right: pixels, long [count]."""
         reach = [int(side * self.share + 0.5) for side in size]
@@ -40,33 +46,23 @@ class Crop:
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Shift the images."""
         down, right = rows(params, "down", images), rows(params, "right", images)
-        edge = int(torch.cat([down.abs(), right.abs()]).max())
-        height, width = images.shape[-2:]
-        padded = pad(images, (edge, edge, edge, edge))
-        if len(down) == 1:
-            top, left = edge - int(down), edge - int(right)
-            return padded[..., top : top + height, left : left + width]
-        y = (torch.arange(height, device=down.device) + (edge - down)[:, None])[:, :, None]
-        x = (torch.arange(width, device=down.device) + (edge - right)[:, None])[:, None, :]
-        image = torch.arange(len(images), device=down.device)[:, None, None]
-        return padded.permute(0, 2, 3, 1)[image, y, x].permute(0, 3, 1, 2)
+        if len(down) == len(right) == 1:
+            return _shift_all(images, int(params["down"]), int(params["right"]))
+        y, inside_y = self._sources(down, images.shape[2])
+        x, inside_x = self._sources(right, images.shape[3])
+        places = (y[:, :, None] * images.shape[3] + x[:, None, :]).flatten(1)[:, None]
+        moved = images.flatten(2).gather(2, places.expand(*images.shape[:2], -1)).view(images.shape)
+        return moved.masked_fill(~(inside_y[:, :, None] & inside_x[:, None, :])[:, None], 0)
+
+    def _sources(self, shift: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Where the pixels along a side come from, long [rows, side], and whether that is inside the image."""
+        source = torch.arange(side, device=shift.device) - shift[:, None]
+        return source.clamp(0, side - 1), (source >= 0) & (source < side)
 
 
 @dataclass(frozen=True)
-class Translate:
-    """Shift by fractions of pixels, up to a share of each side; bilinear, zeros moving in."""
-
-    share: float = 0.125
-
-    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
-        """map: float64 [count, 2, 3]."""
-        right, down = (uniform(count, -2 * self.share, 2 * self.share, generator) for _ in range(2))
-        one, zero = torch.ones_like(right), torch.zeros_like(right)
-        return {"map": _matrix((one, zero, -right), (zero, one, -down))}
-
-    def apply(self, images: Tensor, params: Params) -> Tensor:
-        """Shift the images."""
-        return warp(images, params)
+class Translate(Crop):
+    """The translation of DiffAugment (Zhao et al., NeurIPS 2020): what DSA calls crop, whole pixels and no blur."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +70,9 @@ class Scale:
     """Stretch the two axes independently; the factor of the sampling grid is U(1 / strength, strength)."""
 
     strength: float = 1.2
+
+    def __post_init__(self) -> None:
+        check_magnitude("scale", self.strength, 1)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """map: float64 [count, 2, 3]."""
@@ -88,15 +87,19 @@ class Scale:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turn about the centre by U(-degrees, degrees)."""
+    """Turn about the centre by U(-degrees, degrees); right angles stay right where an image is not square."""
 
     degrees: float = 15.0
+
+    def __post_init__(self) -> None:
+        check_magnitude("rotate", self.degrees, 0, 180)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
         """map: float64 [count, 2, 3]."""
         angle = uniform(count, -self.degrees, self.degrees, generator) * math.pi / 180
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        return {"map": _matrix((cos, -sin, zero), (sin, cos, zero))}
+        tall = size[0] / size[1]
+        return {"map": _matrix((cos, -sin * tall, zero), (sin / tall, cos, zero))}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
         """Turn the images."""
@@ -109,9 +112,18 @@ def warp(images: Tensor, params: Params) -> Tensor:
     params: map, [1 or n, 2, 3], from the coordinates (x, y) in [-1, 1] of a target pixel to those of its source.
     """
     dtype = images.dtype if images.dtype in (torch.float32, torch.float64) else torch.float32
-    maps = rows(params, "map", images).to(dtype).expand(len(images), 2, 3)
-    grid = affine_grid(maps, list(images.shape), align_corners=False)
+    maps = rows(params, "map", images).to(dtype)
+    grid = affine_grid(maps, [len(maps), 1, *images.shape[2:]], align_corners=False)
+    grid = grid.expand(len(images), -1, -1, -1)
     return grid_sample(images.to(dtype), grid, align_corners=False).to(images.dtype)
+
+
+def _shift_all(images: Tensor, down: int, right: int) -> Tensor:
+    """All images moved by the same whole pixels, zeros moving in."""
+    height, width = images.shape[2:]
+    edge = max(abs(down), abs(right))
+    padded = pad(images, (edge, edge, edge, edge))
+    return padded[..., edge - down : edge - down + height, edge - right : edge - right + width]
 
 
 def _matrix(*lines: tuple[Tensor, ...]) -> Tensor:

@@ -1,5 +1,6 @@
 """What an augmentation is: a draw of random parameters, and their deterministic, differentiable application."""
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -38,10 +39,41 @@ def factors(params: Params, name: str, images: Tensor) -> Tensor:
 
 
 def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    """Numbers drawn uniformly from [low, high): float64 [count]."""
+    """Numbers drawn uniformly from [low, high): float64 [count].
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    check_count(count)
     return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
 
 
 def whole(count: int, low: int, high: int, generator: torch.Generator) -> Tensor:
-    """Whole numbers drawn uniformly from low to high, both included: long [count]."""
+    """Whole numbers drawn uniformly from low to high, both included: long [count].
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    check_count(count)
     return torch.randint(low, high + 1, (count,), generator=generator)
+
+
+def check_count(count: int) -> None:
+    """Refuse to draw fewer than one row.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"augment: count must be at least 1, got {count}")
+
+
+def check_magnitude(name: str, value: float, low: float = 0.0, high: float = math.inf) -> None:
+    """Refuse a magnitude that is not a finite number from low to high.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not (low <= value <= high and math.isfinite(value)):
+        rule = f"at least {low:g} and finite" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"augment: {name} must be {rule}, got {value}")

@@ -1,6 +1,7 @@
 """Policies: words such as "color_crop_cutout" to ops, drawn together, in the two published flavours."""
 
 import difflib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,20 @@ from augment.cutout import Cutout
 from augment.geometry import Crop, Flip, Rotate, Scale, Translate
 from augment.op import Op, Params
 
-WORDS = ("brightness", "saturation", "contrast", "color", "flip", "crop", "scale", "rotate", "translate", "cutout")
+OPS: dict[str, Callable[[float], Op]] = {
+    "brightness": Brightness,
+    "saturation": Saturation,
+    "contrast": Contrast,
+    "flip": Flip,
+    "crop": Crop,
+    "scale": Scale,
+    "rotate": Rotate,
+    "translate": Translate,
+    "cutout": Cutout,
+}
+"""Word -> the op of one magnitude behind it."""
+
+WORDS = ("color", *OPS)
 FLAVOURS = ("dsa", "idc")
 JITTER = ("brightness", "saturation", "contrast")
 ALWAYS_BEFORE = ("flip", *JITTER, "color")
@@ -30,7 +44,7 @@ class Policy:
     The rest are the magnitudes, in units of normalised pixels, shares of a side, factors and degrees.
 
     Raises:
-        ValueError: an unknown or repeated word, or an unknown flavour.
+        ValueError: an unknown or repeated word, an unknown flavour, or a magnitude out of its range.
     """
 
     words: str = ""
@@ -47,14 +61,14 @@ class Policy:
 
     def __post_init__(self) -> None:
         if self.flavour not in FLAVOURS:
-            raise ValueError(f"augment: flavour must be one of {', '.join(FLAVOURS)}, got {self.flavour!r}")
+            raise _unknown("flavour", self.flavour, FLAVOURS)
         for word in self.listed:
             if word not in WORDS:
-                near = difflib.get_close_matches(word, WORDS, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ValueError(f"augment: unknown word {word!r}; {hint}known: {', '.join(WORDS)}")
+                raise _unknown("word", word, WORDS)
         if len(set(self.listed)) < len(self.listed):
             raise ValueError(f"augment: words must differ, got {self.words!r}")
+        for word in OPS:
+            self.op(word)
 
     @property
     def listed(self) -> list[str]:
@@ -62,19 +76,8 @@ class Policy:
         return self.words.split("_") if self.words else []
 
     def op(self, word: str) -> Op:
-        """The op behind a word other than "color"."""
-        ops: dict[str, Op] = {
-            "brightness": Brightness(self.brightness),
-            "saturation": Saturation(self.saturation),
-            "contrast": Contrast(self.contrast),
-            "flip": Flip(self.flip),
-            "crop": Crop(self.crop),
-            "scale": Scale(self.scale),
-            "rotate": Rotate(self.rotate),
-            "translate": Translate(self.translate),
-            "cutout": Cutout(self.cutout),
-        }
-        return ops[word]
+        """The op behind a word other than "color", at this policy's magnitude."""
+        return OPS[word](getattr(self, word))
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Draw:
         """The ops of one call and `count` rows of parameters for each: 1 to share among batches, or n for n images."""
@@ -96,6 +99,12 @@ class Policy:
         before = [word for word in ALWAYS_BEFORE if word in listed]
         others = [word for word in listed if word not in (*ALWAYS_BEFORE, "cutout")]
         return [*before, *_one(others, generator), *(["cutout"] if "cutout" in listed else [])]
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"augment: unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
 
 
 def _one(words: list[str], generator: torch.Generator) -> list[str]:

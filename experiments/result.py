@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -28,6 +29,13 @@ def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
     path = folder / f"{name}.json"
     path.write_text(json.dumps({**made, **content}, indent=1) + "\n")
     return path
+
+
+def spread(kind: str, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean and sample standard deviation of one number of each row."""
+    values = [row[kind] for row in rows]
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {f"{kind}_mean": round(statistics.mean(values), 3), f"{kind}_std": round(deviation, 3)}
 
 
 def commit() -> str:

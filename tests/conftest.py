@@ -1,6 +1,5 @@
 """Three classes of 8x8 digits, and a small condensed set of them."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -10,8 +9,7 @@ from yoco.condensed import CondensedSet, cut
 from yoco.data import load
 from yoco.data.source import Source, Splits
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)
+torch.set_num_threads(1)  # tests run side by side, and their networks are too small to share
 
 
 def _three(half: Source) -> Source:

@@ -73,7 +73,7 @@ def test_a_folder_in_the_way_is_an_oserror(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="load: no file at .*gone"):
+    with pytest.raises(FileNotFoundError, match=r"load: no file at .*gone"):
         artefact.read(tmp_path / "gone", "toy", 2)
 
 

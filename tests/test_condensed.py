@@ -29,9 +29,7 @@ def bilinear(cell: np.ndarray, height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("size", "factor", "cell"), [((32, 32), 2, (16, 16)), ((28, 28), 3, (10, 10)), ((5, 8), 2, (3, 4))]
 )
-def test_a_cell_is_a_rounded_up_share_of_a_side(
-    size: tuple[int, int], factor: int, cell: tuple[int, int]
-) -> None:
+def test_a_cell_is_a_rounded_up_share_of_a_side(size: tuple[int, int], factor: int, cell: tuple[int, int]) -> None:
     assert cell_size(size, factor) == cell
 
 

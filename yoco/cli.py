@@ -22,7 +22,12 @@ USAGE, INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exit with 0, with 2 after a user's mistake or a failing disk, with 130 when interrupted."""
+    """Run a command; exit with 0, with 2 after a user's mistake or a failing disk, with 130 when interrupted.
+
+    Modules in the working folder can be named as `module:Class`, as they can under `python -m yoco`.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
 
 

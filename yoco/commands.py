@@ -202,10 +202,10 @@ class PruneOptions:
     """epochs of the dynamics that the scores are made from"""
     top: int | None = None
     """of those, the epochs of highest training accuracy that count"""
-    mode: Literal["clean", "train"] = "clean"
-    """dynamics from un-mixed evaluation passes, or from the augmented training batches (the authors' way)"""
-    network: str = "convnet"
-    """the network that is trained to score"""
+    mode: Literal["clean", "train"] | None = None
+    """dynamics from un-mixed evaluation passes (clean, the default) or augmented training batches (the authors' way)"""
+    network: str | None = None
+    """the network that is trained to score; a convnet by default"""
     seed: int = 0
     """everything random follows from it"""
     uint8: bool = False
@@ -222,7 +222,8 @@ def prune(argv: list[str]) -> None:
 
     whole = load(options.set)
     budget = {name: getattr(options, name) for name in ("ipc", "cells", "keep", "n")}
-    training = {name: getattr(options, name) for name in ("epochs", "top", "mode", "network", "seed")}
+    wanted = {name: getattr(options, name) for name in ("epochs", "top", "mode", "network")}
+    training = {"seed": options.seed, **{name: value for name, value in wanted.items() if value is not None}}
     scores = None
     if options.scores:
         scores = Scores.load(options.scores) if options.scores.is_file() else measure(whole, **training)

@@ -1,7 +1,8 @@
-"""What a set is worth: networks trained on it from scratch, under a named protocol, and their accuracy on real test data."""
+"""What a set is worth: networks trained on it from scratch, by a named protocol, and their accuracy on real images."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from platform import python_version
@@ -15,11 +16,11 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source, Splits
 from yoco.device import pick
 from yoco.evaluate.result import Result, Row
-from yoco.evaluate.trials import Curve, Plan, Trial, random_subset, run
+from yoco.evaluate.trials import Curve, Plan, Trial, run
 from yoco.protocols import recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
-from yoco.train import Normalise, Recipe
+from yoco.train import Normalise
 from yoco.verb import make_callable
 
 __all__ = ["BASELINES", "Result", "Row", "evaluate"]
@@ -48,8 +49,8 @@ def evaluate(
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
     data: by default those the set says it was made from; its images are not trained on, except in the baselines.
-    epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, so that the decoded images of a
-    set cost as many image passes as whole images of its size would.
+    epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, so that the decoded images of
+    a set cost as many image passes as whole images of its size would.
     seeds: how many, 0 and up, or which; each gives a new network. jobs: processes that train at the same time; a script
     that asks for more than one guards its main part with `if __name__ == "__main__"`.
     baselines: "random": for each seed another random real subset with as many images of each class as the set has room
@@ -62,29 +63,166 @@ def evaluate(
         ValueError: an unknown name, a number below its least, or a set that does not fit the data.
     """
     names = (networks,) if isinstance(networks, str) else tuple(networks)
-    numbers = _seeds(seeds)
-    _check_numbers(epochs, same_compute, jobs, full_epochs, names)
-    _check_baselines(baselines)
-    where = pick(device)
+    numbers, where = _seeds(seeds), pick(device)
+    _check(epochs, same_compute, jobs, full_epochs, names, baselines)
     splits = _splits(examples, data)
     _check_fit(examples, splits.test, names)
-    budget, rows = _rows(examples, splits, protocol, epochs, same_compute, baselines, full_epochs)
-    trials = [
-        Trial(name=name, network=network, seed=seed, recipe=made, images=images)
-        for name, (made, images) in rows.items()
-        for network in names
-        for seed in numbers
-    ]
+    rows = _rows(examples, splits, _Wish(protocol, epochs, same_compute, tuple(baselines), full_epochs))
     plan = Plan(
         examples=examples.to("cpu") if isinstance(examples, Source) else examples,
         splits=Splits(splits.train.to("cpu"), splits.test.to("cpu")),
-        budget=budget,
+        budget=_budget(examples),
         normalise=Normalise(examples.mean, examples.std),
         device=where,
         autocast=torch.bfloat16 if bf16 else None,
-        trials=tuple(trials),
+        trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
     )
     began = time.monotonic()
-    curves = run(plan, jobs, progress)
-    found = _gather(plan.trials, curves, len(numbers), curve)
-    return _result(examples, splits, protocol, found, time.monotonic() - began, where)
+    found = _gather(plan.trials, run(plan, jobs, progress), len(numbers), curve)
+    return Result(
+        set=repr(examples),
+        protocol=protocol,
+        epochs=rows[0].recipe.epochs,
+        data=splits.train.name,
+        checksum=splits.train.checksum,
+        same_data=_same_data(examples, splits.train),
+        results=found,
+        seconds=round(time.monotonic() - began, 2),
+        threads=torch.get_num_threads(),
+        device=str(where),
+        versions={"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()},
+    )
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is asked for beyond the set itself."""
+
+    protocol: str
+    epochs: int | None
+    same_compute: bool
+    baselines: tuple[str, ...]
+    full_epochs: int | None
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"evaluate: seeds must be at least 1, or different numbers, got {seeds}")
+    return numbers
+
+
+def _check(
+    epochs: int | None,
+    same_compute: bool,
+    jobs: int,
+    full_epochs: int | None,
+    networks: tuple[str, ...],
+    baselines: Sequence[str],
+) -> None:
+    if epochs is not None and same_compute:
+        raise ValueError(f"evaluate: give only one of epochs and same_compute, got epochs={epochs} and same_compute")
+    for name, value in {"epochs": epochs, "jobs": jobs, "full_epochs": full_epochs}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"evaluate: {name} must be at least 1, got {value}")
+    if not networks:
+        raise ValueError("evaluate: networks must name at least one, got none")
+    if isinstance(baselines, str):
+        raise ValueError(f"evaluate: baselines must be a list of names, got {baselines!r}")
+    for name in baselines:
+        if name not in BASELINES:
+            raise unknown("baseline", name, BASELINES)
+
+
+def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -> Splits:
+    if isinstance(data, Splits):
+        return data
+    if data is None:
+        data = examples.name if isinstance(examples, Source) else examples.source.get("name")
+    if not data:
+        raise ValueError("evaluate: the set does not say what it was made from, got no data; name it")
+    return data_sets.load(data)
+
+
+def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, ...]) -> None:
+    if isinstance(examples, CondensedSet) and examples.space == "zca":
+        raise ValueError("evaluate: pixels must be plain, got a set in ZCA space, for which there are no test images")
+    if len(examples.classes) != len(test.classes):
+        raise ValueError(
+            f"evaluate: the set must have the {len(test.classes)} classes of {test.name}, got {len(examples.classes)}"
+        )
+    if examples.classes != test.classes and set(examples.classes) == set(test.classes):
+        raise ValueError(
+            f"evaluate: the classes of the set must stand in the order of {test.name}, got {examples.classes}"
+        )
+    shape = examples.shape if isinstance(examples, Source) else (examples.cells.shape[1], *examples.size)
+    if shape != test.shape:
+        want, got = ("x".join(map(str, sides)) for sides in (test.shape, shape))
+        raise ValueError(
+            f"evaluate: the images must be {want} as those of {test.name}, got {got}; give the data in that size"
+        )
+    for name in names:
+        architectures.build(name, test.shape, len(test.classes), Rng(0))
+
+
+def _counts(examples: CondensedSet | Source) -> tuple[int, ...]:
+    return tuple(map(len, examples.by_class)) if isinstance(examples, Source) else examples.counts
+
+
+def _factor(examples: CondensedSet | Source) -> int:
+    return 1 if isinstance(examples, Source) else examples.factor
+
+
+def _budget(examples: CondensedSet | Source) -> tuple[int, ...]:
+    """Whole images of each class that the set has room for."""
+    return tuple(max(1, ceil(count / _factor(examples) ** 2)) for count in _counts(examples))
+
+
+def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[Trial]:
+    """One trial of each row; the network and the seed are filled in later."""
+    train, factor = splits.train, _factor(examples)
+
+    def row(name: str, factor: int, ipc: float, images: int, epochs: int | None) -> Trial:
+        made = recipe(wish.protocol, train.name, train.shape, factor, ipc, epochs)
+        return Trial(name=name, network="", seed=0, recipe=made, images=images)
+
+    name = "coreset" if isinstance(examples, Source) else "condensed"
+    own = row(name, factor, max(_counts(examples)) / factor**2, len(examples), wish.epochs)
+    if wish.same_compute:
+        own = replace(own, recipe=replace(own.recipe, epochs=max(1, own.recipe.epochs // factor**2)))
+    passes, rows = own.recipe.epochs * own.images, [own]
+    if "random" in wish.baselines:
+        budget = _budget(examples)
+        images = sum(min(count, len(members)) for count, members in zip(budget, train.by_class, strict=True))
+        rows.append(row("random", 1, max(budget), images, max(1, round(passes / images))))
+    if "full" in wish.baselines:
+        epochs = wish.full_epochs or max(FULL_EPOCHS, round(passes / len(train)))
+        rows.append(row("full", 1, max(map(len, train.by_class)), len(train), epochs))
+    return rows
+
+
+def _gather(trials: tuple[Trial, ...], curves: list[Curve], seeds: int, keep: bool) -> tuple[Row, ...]:
+    """One row for each training set and network; their seeds stand next to each other."""
+    rows = []
+    for at in range(0, len(trials), seeds):
+        first, own = trials[at], tuple(curves[at : at + seeds])
+        row = Row(
+            name=first.name,
+            network=first.network,
+            images=first.images,
+            epochs=first.recipe.epochs,
+            seeds=tuple(trial.seed for trial in trials[at : at + seeds]),
+            last=tuple(curve[-1][1] for curve in own),
+            best=tuple(max(accuracy for _, accuracy in curve) for curve in own),
+            curves=own if keep else None,
+        )
+        rows.append(row)
+    return tuple(rows)
+
+
+def _same_data(examples: CondensedSet | Source, train: Source) -> bool | None:
+    stated = None if isinstance(examples, Source) else examples.source.get("checksum")
+    return None if stated is None else stated == train.checksum
+
+
+make_callable(__name__)

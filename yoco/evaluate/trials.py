@@ -1,6 +1,5 @@
 """Trials: one network each, trained from scratch and measured now and then; in turn or in several processes."""
 
-import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -98,23 +97,23 @@ def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
     with tqdm(total=total, desc="evaluate", unit="epoch", disable=None if progress else True) as bar:
         if jobs == 1:
             return [plan.measure(index, bar.update) for index in range(len(plan.trials))]
-        return _run_apart(plan, min(jobs, len(plan.trials)), bar)
+        return _run_apart(plan, min(jobs, len(plan.trials)), bar.update)
 
 
-def _run_apart(plan: Plan, jobs: int, bar: "tqdm[None]") -> list[Curve]:
-    content, threads = pickle.dumps(plan), max(1, torch.get_num_threads() // jobs)
+def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[Curve]:
+    threads = max(1, torch.get_num_threads() // jobs)
     pool = ProcessPoolExecutor(jobs, get_context("spawn"))
     try:
         curves = []
-        for trial, future in [(t, pool.submit(_measure, content, i, threads)) for i, t in enumerate(plan.trials)]:
+        futures = [pool.submit(_measure, plan, index, threads) for index in range(len(plan.trials))]
+        for trial, future in zip(plan.trials, futures, strict=True):
             curves.append(future.result())
-            bar.update(trial.recipe.length)
+            advance(trial.recipe.length)
         return curves
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _measure(content: bytes, index: int, threads: int) -> Curve:
+def _measure(plan: Plan, index: int, threads: int) -> Curve:
     torch.set_num_threads(threads)
-    plan: Plan = pickle.loads(content)
     return plan.measure(index)

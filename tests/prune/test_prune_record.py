@@ -1,0 +1,151 @@
+"""Recording a training: it is the full recipe's beginning, and looking does not change it."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor
+
+from augment import Policy
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
+from yoco.networks import Network, build
+from yoco.prune import measure
+from yoco.prune import record as recording
+from yoco.prune.dynamics import NAMES, Dynamics
+from yoco.prune.material import material
+from yoco.prune.record import record, yoco_recipe
+from yoco.rng import Rng
+from yoco.train import Recipe, fit, predict
+
+NETWORK = "convnet:norm=batch,width=4,depth=1"
+RECIPE = Recipe(epochs=6, batch=10, augment=Policy("color_crop"), cutmix=0.5)
+
+
+def recorded(data: CondensedSet, epochs: int, recipe: Recipe = RECIPE, **options: object) -> Dynamics:
+    return record(data, epochs=epochs, recipe=recipe, rng=Rng(5), network=NETWORK, **options)
+
+
+def trained(data: CondensedSet, epochs: int) -> tuple[Network, Tensor]:
+    """The network after these epochs of the full recipe, that nobody looked at before, and its logits."""
+    what = material(data, torch.device("cpu"))
+    network = build(NETWORK, what.shape, what.classes, Rng(5).child("network"))
+    fit(network, what.examples, RECIPE, what.normalise, Rng(5).child("train"), stop=epochs)
+    return network, predict(network, what.examples, what.normalise)
+
+
+def test_clean_looks_leave_training_as_it_is(tiny_set: CondensedSet) -> None:
+    dynamics = recorded(tiny_set, 5)
+    for epochs in (1, 3, 5):
+        expected = measure(trained(tiny_set, epochs)[1], tiny_set.labels)
+        assert all(torch.equal(getattr(dynamics, name)[epochs - 1], expected[name]) for name in ("error", "log_p"))
+
+
+def test_weights_and_batch_statistics_are_those_without_recording(
+    tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Network] = []
+
+    def spy(*words: object) -> Network:
+        kept.append(build(*words))  # type: ignore[arg-type]
+        return kept[-1]
+
+    monkeypatch.setattr(recording, "build", spy)
+    for mode in ("clean", "train"):
+        recorded(tiny_set, 3, mode=mode)
+    expected = trained(tiny_set, 3)[0].state_dict()
+    assert any("running_mean" in name for name in expected)
+    for network in kept:
+        assert network.training
+        assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_the_schedule_is_that_of_the_full_recipe_and_only_its_first_epochs_run(
+    tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def spy(self: torch.optim.SGD, *words: object) -> object:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    epochs: list[int] = []
+    recorded(tiny_set, 5, progress=epochs.append)
+    batches = -(-len(tiny_set) // 10)
+    assert epochs == [0, 1, 2, 3, 4]
+    assert rates == pytest.approx([0.01] * 4 * batches + [0.002] * batches)
+    rates.clear()
+    recorded(tiny_set, 5, replace(RECIPE, epochs=1000))
+    assert rates == [0.01] * 5 * batches
+
+
+def test_train_mode_sees_the_mixed_batches_with_their_own_labels(
+    tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, Tensor, Tensor]] = []
+
+    def spy(*words: object, observe, **options: object) -> None:  # type: ignore[no-untyped-def]
+        def both(epoch: int, indices: Tensor, logits: Tensor) -> None:
+            seen.append((epoch, indices, logits))
+            observe(epoch, indices, logits)
+
+        fit(*words, observe=both, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recording, "fit", spy)
+    dynamics = recorded(tiny_set, 2, mode="train")
+    assert dynamics.meta["mode"] == "train"
+    assert {epoch for epoch, _, _ in seen} == {0, 1}
+    for epoch, indices, logits in seen:
+        expected = measure(logits, tiny_set.labels[indices])
+        assert torch.equal(dynamics.error[epoch, indices], expected["error"])
+    order = torch.cat([indices for epoch, indices, _ in seen if epoch == 0])
+    assert order.tolist() != sorted(order.tolist())
+    monkeypatch.undo()
+    assert not torch.equal(dynamics.error, recorded(tiny_set, 2).error)
+
+
+def test_it_is_determined_by_its_stream_and_knows_how_it_was_made(tiny_set: CondensedSet) -> None:
+    torch.manual_seed(3)
+    one = recorded(tiny_set, 2)
+    torch.rand(5)
+    other = recorded(tiny_set, 2)
+    assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in NAMES)
+    again = record(tiny_set, epochs=2, recipe=RECIPE, rng=Rng(6), network=NETWORK)
+    assert not torch.equal(one.error, again.error)
+    assert one.meta["recipe"]["epochs"] == 6
+    assert one.meta["recipe"]["drops"] == ["2/3", "5/6"]
+    assert {"mode", "network", "epochs", "seed", "recipe", "seen"} <= set(one.meta)
+
+
+def test_sources_and_soft_labels_are_recorded_too(tiny: Splits, tiny_set: CondensedSet) -> None:
+    dynamics = record(tiny.train, epochs=1, recipe=RECIPE, rng=Rng(0), network="mlp:width=4")
+    assert dynamics.error.shape == (1, len(tiny.train))
+    sharp = torch.eye(3)[tiny_set.labels]
+    soft = replace(tiny_set, soft_labels=0.7 * sharp + 0.1)
+    assert (recorded(soft, 1).error < recorded(tiny_set, 1).error).any()
+
+
+def test_whitened_pixels_are_not_normalised_again(tiny_set: CondensedSet) -> None:
+    images = tiny_set.decode()
+    what = material(replace(tiny_set, space="zca"), torch.device("cpu"))
+    assert torch.equal(what.normalise(images), images)
+    assert not torch.equal(material(tiny_set, torch.device("cpu")).normalise(images), images)
+
+
+def test_the_recipe_is_that_of_the_paper_and_mirrors_no_digits() -> None:
+    recipe = yoco_recipe("cifar10")
+    assert (recipe.epochs, recipe.batch, recipe.lr, recipe.momentum, recipe.weight_decay) == (1000, 64, 0.01, 0.9, 5e-4)
+    assert (recipe.drops, recipe.gamma, recipe.cutmix) == ((Fraction(2, 3), Fraction(5, 6)), 0.2, 0.5)
+    assert recipe.augment == Policy("color_crop_flip_scale_rotate", "idc")
+    assert {yoco_recipe(data).augment for data in ("digits", "mnist", "svhn")} == {Policy("color_crop_scale_rotate")}
+
+
+def test_bad_options_are_one_line(tiny_set: CondensedSet) -> None:
+    for epochs in (0, 7):
+        with pytest.raises(ValueError, match=rf"^dynamics: epochs must be in 1..6, got {epochs}$"):
+            recorded(tiny_set, epochs)
+    with pytest.raises(ValueError, match=r"^dynamics: mode must be clean or train, got 'dirty'$"):
+        recorded(tiny_set, 1, mode="dirty")

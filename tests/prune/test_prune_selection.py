@@ -1,0 +1,239 @@
+"""Pruning sets: what is kept, that it is really smaller, that twice is once, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import yoco
+from yoco.condensed import CondensedSet, load
+from yoco.data import Splits
+from yoco.prune import RULES, Budget, Items, Scores, prune, rank, report, selection
+from yoco.rng import Rng
+
+
+@pytest.fixture
+def mixed(tiny_set: CondensedSet) -> CondensedSet:
+    """The set with classes of 12, 12 and 5 cells whose labels are in no order."""
+    keep = torch.cat([torch.arange(29)])[torch.randperm(29, generator=Rng(0).generator())]
+    return replace(tiny_set, cells=tiny_set.cells[keep], labels=tiny_set.labels[keep])
+
+
+def scored(data: CondensedSet, *, tied: bool = False) -> Scores:
+    values = torch.rand(len(data), generator=Rng(7).generator())
+    return Scores.of(data, (5 * values).floor() if tied else values, "lbpe", epochs=100, top=10, mode="clean")
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(*words: object, **options: object) -> None:
+        raise AssertionError("it trained")
+
+    monkeypatch.setattr(selection, "score", trained)
+
+
+def rows(data: CondensedSet) -> list[bytes]:
+    return [cell.numpy().tobytes() for cell in data.cells]
+
+
+def test_yoco_keeps_the_lowest_scores_of_each_class(mixed: CondensedSet) -> None:
+    scores = scored(mixed)
+    small = prune(mixed, cells=3, scores=scores)
+    assert small.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    place = {row: i for i, row in enumerate(rows(mixed))}
+    assert len(place) == 29
+    for c in range(3):
+        mine = [i for i in range(29) if mixed.labels[i] == c]
+        best = sorted(mine, key=lambda i: float(scores.values[i]))[:3]
+        assert [place[row] for row in rows(small)[3 * c : 3 * c + 3]] == best
+        assert small.scores is not None
+        assert torch.equal(small.scores[3 * c : 3 * c + 3], scores.values[best])
+
+
+def test_only_the_kept_cells_are_stored(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    small = prune(tiny_set, ipc=1, scores=scored(tiny_set))
+    assert small.counts == (4, 4, 4)
+    assert small.nbytes * 3 == tiny_set.nbytes
+    assert small.order == "yoco"
+    assert (small.factor, small.size, small.mean, small.method) == (2, (8, 8), tiny_set.mean, "cut")
+    small.save(tmp_path / "small.safetensors")
+    again = load(tmp_path / "small.safetensors")
+    assert again.cells.untyped_storage().nbytes() == small.cells.numel() * 4
+    entry = again.history[-1]
+    assert (entry["step"], entry["rule"], entry["budget"]) == ("prune", "yoco", {"ipc": 1})
+    assert (entry["had"], entry["kept"], entry["bytes"]) == ([12] * 3, [4] * 3, [tiny_set.nbytes, small.nbytes])
+    assert entry["scores"] == {"score": "lbpe", "epochs": 100, "top": 10, "mode": "clean"}
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if "random" not in rule])
+def test_pruning_twice_is_pruning_once(mixed: CondensedSet, rule: str, tied: bool, tmp_path: Path) -> None:
+    scores = scored(mixed, tied=tied)
+    ranked = rank(mixed, rule, scores=scores)
+    assert (len(ranked), ranked.order, ranked.history[-1]["step"]) == (29, rule, "rank")
+    ranked.save(tmp_path / "ranked.safetensors")
+    ranked, step = load(tmp_path / "ranked.safetensors"), prune(mixed, rule=rule, n=20, scores=scores)
+    for n in (1, 4, 11, 20):
+        once = prune(mixed, rule=rule, n=n, scores=scores)
+        for other in (prune(step, rule=rule, n=n), prune(ranked, rule=rule, n=n)):
+            assert torch.equal(once.cells, other.cells)
+            assert torch.equal(once.scores, other.scores)
+            assert torch.equal(once.labels, other.labels)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_ranked_file_opens_at_any_size(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    scores = scored(tiny_set)
+    rank(tiny_set, scores=scores).save(tmp_path / "ranked.safetensors")
+    for ipc in (1, 2, 3):
+        small = yoco.load(tmp_path / "ranked.safetensors", ipc=ipc)
+        assert torch.equal(small.cells, prune(tiny_set, ipc=ipc, scores=scores).cells)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_random_rules_never_train(tiny: Splits, mixed: CondensedSet) -> None:
+    for rule in ("random", "random-balanced"):
+        one, same, other = (prune(mixed, rule=rule, n=12, seed=seed) for seed in (1, 1, 2))
+        assert torch.equal(one.cells, same.cells)
+        assert not torch.equal(one.cells, other.cells)
+        assert one.scores is None
+        assert len(prune(tiny.train, rule=rule, keep=0.29)) == round(0.29 * len(tiny.train))
+    assert prune(mixed, rule="random-balanced", n=12).counts == (4, 4, 4)
+
+
+def test_a_set_without_scores_is_trained_on_once(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def spy(data: CondensedSet, **options: Any) -> Scores:
+        calls.append(options)
+        return scored(data)
+
+    monkeypatch.setattr(selection, "score", spy)
+    small = prune(tiny_set, ipc=2, seed=3, mode="clean", epochs=None)
+    assert calls == [{"mode": "clean", "epochs": None, "score": "lbpe", "seed": 3}]
+    prune(small, ipc=1, mode="clean", top=10)
+    prune(small, rule="hard", cells=2)
+    assert len(calls) == 1
+    prune(small, rule="hard", cells=2, score="el2n")
+    assert [call["score"] for call in calls] == ["lbpe", "el2n"]
+
+
+def test_a_real_training_from_end_to_end(tiny_set: CondensedSet) -> None:
+    training = {"epochs": 2, "top": 1, "network": "mlp:width=4", "device": "cpu", "progress": False}
+    small = yoco.prune(tiny_set, ipc=1, **training)
+    assert small.counts == (4, 4, 4)
+    assert small.history[-1]["scores"]["recipe"]["epochs"] == 1000
+
+
+def test_sources_are_pruned_to_sources(tiny: Splits) -> None:
+    scores = Scores.of(tiny.train, torch.arange(float(len(tiny.train))), "lbpe")
+    small = prune(tiny.train, ipc=2, scores=scores)
+    assert small.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    firsts = [members[:2] for members in tiny.train.by_class]
+    assert torch.equal(small.images, tiny.train.images[torch.stack(firsts, 1).flatten()])
+    assert small.mean == tiny.train.mean
+
+
+def test_soft_labels_and_uint8_cells_go_along(tiny_set: CondensedSet) -> None:
+    soft = torch.rand(36, 3, generator=Rng(1).generator())
+    whole = replace(tiny_set, soft_labels=soft).quantised()
+    scores = scored(whole)
+    small = prune(whole, rule="hard", n=1, scores=scores)
+    best = int(scores.values.argmax())
+    assert torch.equal(small.soft_labels, soft[best : best + 1])
+    assert torch.equal(small.cells, whole.cells[best : best + 1])
+
+
+def test_what_is_given_is_not_changed(mixed: CondensedSet) -> None:
+    scores = scored(mixed)
+    cells, labels, values = mixed.cells.clone(), mixed.labels.clone(), scores.values.clone()
+    first, again = prune(mixed, n=9, scores=scores), prune(mixed, n=9, scores=scores)
+    assert torch.equal(first.cells, again.cells)
+    assert torch.equal(mixed.cells, cells)
+    assert torch.equal(mixed.labels, labels)
+    assert torch.equal(scores.values, values)
+    assert (mixed.scores, mixed.history) == (None, ())
+
+
+def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -> None:
+    scores = scored(mixed)
+    small = prune(mixed, n=24, scores=scores)
+    assert small.counts == (10, 9, 5)
+    lines = report(small).splitlines()
+    kept = small.scores[:10]
+    assert lines[2] == f"| 0 | 12 | 10 | {float(kept.min()):.4g} .. {float(kept.max()):.4g} |"
+    assert lines[5].startswith("| all | 29 | 24 | ")
+    assert lines[7] == "rule yoco, n=24; score lbpe (epochs=100, top=10, mode=clean)"
+    assert lines[8] == "fewer than an equal share in '2': all of it is kept, and the others fill up"
+    assert lines[9] == f"{mixed.nbytes:,} bytes before, {small.nbytes:,} after (82.8 %)"
+    assert "fewer" not in report(prune(mixed, cells=5, scores=scores))
+    assert "| 0 | 12 | " in report(prune(mixed, rule="random", n=3))
+    with pytest.raises(ValueError, match=r"^report: the set must have been pruned or ranked, got one that was not$"):
+        report(mixed)
+
+
+class Greedy:
+    """Not nested; from outside of the package."""
+
+    nested, scored, score = False, False, None
+
+    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
+        return torch.arange(budget.total(len(items.labels), items.classes)).flip(0)
+
+
+class Doubles(Greedy):
+    """Breaks the promise to choose distinct samples."""
+
+    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
+        return torch.zeros(budget.total(len(items.labels), items.classes), dtype=torch.long)
+
+
+def test_anybodys_rule_can_be_named_and_is_checked(tiny_set: CondensedSet) -> None:
+    assert prune(tiny_set, rule=f"{__name__}:Greedy", n=3).counts == (3, 0, 0)
+    with pytest.raises(ValueError, match=r"must choose 3 distinct samples, got 3, 1 of them distinct$"):
+        prune(tiny_set, rule=f"{__name__}:Doubles", n=3)
+    with pytest.raises(ValueError, match=r"^rank: rule must be nested, got '\w+:Greedy'; prune to one size with it$"):
+        rank(tiny_set, f"{__name__}:Greedy")
+
+
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ipc": 4}, "budget: must keep at most the 36 there are, got ipc=4 = 48"),
+        ({"n": 0}, "budget: n must be a whole number of at least 1, got 0"),
+        ({}, "budget: give exactly one of ipc, cells, keep, n, got none"),
+        ({"ipc": 1, "rule": "yocco"}, "rule: unknown name 'yocco'; did you mean 'yoco'? known: "),
+        ({"ipc": 1, "score": "el2n"}, "rule yoco: ranks by lbpe, got the score el2n"),
+        (
+            {"ipc": 1, "rule": "random", "epoch": 3},
+            "option of lbpe: unknown name 'epoch'; did you mean 'epochs'? known",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_before_any_training(
+    tiny_set: CondensedSet, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        prune(tiny_set, **options)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_scores_that_are_not_those_asked_for_are_refused(tiny_set: CondensedSet) -> None:
+    scores = scored(tiny_set)
+    with pytest.raises(ValueError, match=r"^prune: the scores at hand have epochs=100, got epochs=10; score anew$"):
+        prune(tiny_set, ipc=1, scores=scores, epochs=10)
+    with pytest.raises(ValueError, match=r"^prune: the scores at hand have mode=clean, got mode=train; score anew$"):
+        prune(prune(tiny_set, ipc=2, scores=scores), ipc=1, mode="train")
+    with pytest.raises(ValueError, match=r"^option of lbpe: unknown name 'tops'; did you mean 'top'\? known"):
+        prune(tiny_set, ipc=1, scores=scores, tops=3)
+    with pytest.raises(ValueError, match=r"^rule yoco: ranks by lbpe, got scores of el2n$"):
+        prune(tiny_set, ipc=1, scores=Scores.of(tiny_set, torch.zeros(36), "el2n"))
+    with pytest.raises(ValueError, match=r"^scores: must be made for this very set"):
+        prune(tiny_set.subset(ipc=2), ipc=1, scores=scores)

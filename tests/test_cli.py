@@ -1,0 +1,212 @@
+"""The command line: help, one-line errors with their exit status, and a run that is killed and goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import yoco
+from yoco.cli import COMMANDS, run
+from yoco.condensed import CondensedSet
+
+TOY = ["--data", "digits", "--network", "convnet:width=4,depth=2", "--network-images", "64", "--real-batch", "8"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one line of a command that must exit with 2."""
+    assert run(list(argv)) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("yoco: ")
+    return said
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, yoco, yoco.cli; yoco.cli.run(['--help']);"
+        "print([m for m in ('torch', 'numpy', 'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    began = time.monotonic()
+    said = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert said.splitlines()[-1] == "[]"
+    assert all(name in said for name in COMMANDS)
+    assert time.monotonic() - began < 2  # 0.05 s alone; the bound leaves room for a busy machine
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_of_every_command_shows_defaults(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run([command, "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "default:" in said
+    assert "usage: yoco " + command in said
+
+
+def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["condense", "--data", "cifar10", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--lr-image FLOAT" in said
+    assert "(default: 0.005)" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["condens"], "command: unknown name 'condens'; did you mean 'condense'?"),
+        (["condense", "--methd", "idc"], "did you mean --method?"),
+        (["condense", "--ipc", "ten"], "--ipc: invalid literal for int() with base 10: 'ten'"),
+        (["condense", "--method", "icd"], "method: unknown name 'icd'; did you mean 'idc'?"),
+        (["condense", "--data", "digitz"], "data: unknown name 'digitz'; did you mean 'digits'?"),
+        (["condense", "--ipc", "0"], "condense: ipc must be at least 1, got 0"),
+        (["condense", "--ipc", "500"], "condense: ipc must be at most the size of the smallest class"),
+        (["condense", "--minutes", "0"], "condense: minutes must be above 0, got 0"),
+        (["condense", "--start", "mixed"], "start must be one of noise, real, mix, got 'mixed'"),
+        (["condense", "--factor", "9"], "factor must be 1, 2, 3 or 4, got 9"),
+        (["condense", "--network", "convnett"], "network: unknown name 'convnett'; did you mean 'convnet'?"),
+        (["prune", "none.safetensors", "--ipc", "1", "--out", "x"], "load: no file at none.safetensors"),
+        (["evaluate", "none.safetensors"], "load: no file at none.safetensors"),
+        (["evaluate"], "Missing from yoco evaluate: PATH a condensed set"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    argv: list[str], line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert line in fails(capsys, *argv)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
+    path = tmp_path / "set.safetensors"
+    tiny_set.save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--rule", "yoko", "--ipc", "1"], "unknown name 'yoko'; did you mean 'yoco'?"),
+        (["--rule", "random", "--ipc", "9"], "got ipc=9"),
+        (["--rule", "random", "--ipc", "0"], "got 0"),
+        (["--rule", "random"], "exactly one"),
+        (["--rule", "random", "--ipc", "1", "--cells", "2"], "exactly one"),
+    ],
+)
+def test_prune_mistakes(options: list[str], line: str, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = saved.with_name("small.safetensors")
+    assert line in fails(capsys, "prune", str(saved), "--out", str(out), *options)
+    assert not out.exists()
+
+
+def test_a_failed_command_writes_over_nothing(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = saved.read_bytes()
+    fails(capsys, "prune", str(saved), "--out", str(saved), "--rule", "random", "--ipc", "50")
+    assert saved.read_bytes() == before
+
+
+def test_a_damaged_set_is_named(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved.write_bytes(saved.read_bytes()[:-7])
+    assert "damaged" in fails(capsys, "prune", str(saved), "--out", "x", "--rule", "random", "--ipc", "1")
+
+
+def test_condense_writes_its_folder_and_the_config_reruns_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert run(["condense", *TOY, "--ipc", "1", "--episodes", "2", "--lr-image", "0.005", "--out", str(first)]) == 0
+    names = {path.name for path in first.iterdir()}
+    assert names == {"condensed.safetensors", "config.yaml", "metrics.jsonl", "images.png"}
+    assert "1 images per class" in capsys.readouterr().out
+    assert yaml.safe_load((first / "config.yaml").read_text())["lr_image"] == 0.005
+    assert run(["condense", "--config", str(first / "config.yaml"), "--out", str(second)]) == 0
+    one, two = (yoco.load(folder / "condensed.safetensors") for folder in (first, second))
+    assert torch.equal(one.cells, two.cells)
+
+
+def test_the_command_line_wins_over_the_config(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("data: digits\nipc: 3\nepisodes: 0\nfactor: 1\n")
+    assert run(["condense", "--config", str(path), "--ipc", "2", "--out", str(tmp_path / "run")]) == 0
+    assert set(yoco.load(tmp_path / "run" / "condensed.safetensors").counts) == {2}
+
+
+def test_a_typo_in_the_config_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("epizodes: 3\n")
+    assert "did you mean --episodes?" in fails(capsys, "condense", "--config", str(path))
+
+
+def test_another_command_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["condense", *TOY, "--episodes", "0", "--out", str(tmp_path / "run")]
+    assert run([*argv, "--ipc", "1"]) == 0
+    before = (tmp_path / "run" / "condensed.safetensors").read_bytes()
+    capsys.readouterr()
+    assert "holds a run with ipc=1, got 2; choose another folder" in fails(capsys, *argv, "--ipc", "2")
+    assert (tmp_path / "run" / "condensed.safetensors").read_bytes() == before
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").write_text("here")
+    fails(capsys, "condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
+    assert (tmp_path / "run").read_text() == "here"
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    said = fails(capsys, "condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
+    assert "No space left on device" in said
+
+
+def interrupted(folder: Path, number: int) -> subprocess.Popen[str]:
+    """A run in a process of its own that has begun its episodes and got this signal."""
+    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40", "--out", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import yoco.condense.loop as l; l.CHECKPOINT_SECONDS = 0\nfrom yoco.cli import main\nmain({argv})",
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.wait(timeout=60)
+    return process
+
+
+def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> None:
+    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert run([*argv, "--out", str(tmp_path / "whole")]) == 0
+    for name, number, status in (("killed", signal.SIGKILL, -signal.SIGKILL), ("asked", signal.SIGINT, 130)):
+        process = interrupted(tmp_path / name, number)
+        assert process.returncode == status
+        if status == 130:
+            assert process.stderr is not None
+            assert "the same command goes on" in process.stderr.read().splitlines()[-1]
+        assert not (tmp_path / name / "condensed.safetensors").exists()
+        assert run([*argv, "--out", str(tmp_path / name)]) == 0
+        one, two = (yoco.load(tmp_path / folder / "condensed.safetensors") for folder in ("whole", name))
+        assert torch.equal(one.cells, two.cells)
+    torch.set_num_threads(threads)

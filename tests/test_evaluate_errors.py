@@ -1,0 +1,71 @@
+"""What an evaluation refuses, each mistake in one line."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source, Splits
+from yoco.evaluate import evaluate
+
+QUICK: dict[str, Any] = {"networks": "mlp:width=8", "progress": False, "device": "cpu"}
+
+MISTAKES = [
+    ({"epochs": 3, "same_compute": True}, "give only one of epochs and same_compute, got epochs=3 and same_compute"),
+    ({"epochs": 0}, "epochs must be at least 1, got 0"),
+    ({"jobs": 0}, "jobs must be at least 1, got 0"),
+    ({"full_epochs": -1}, "full_epochs must be at least 1, got -1"),
+    ({"seeds": 0}, "seeds must be at least 1, or different numbers, got 0"),
+    ({"seeds": (2, 2)}, "seeds must be at least 1, or different numbers, got (2, 2)"),
+    ({"networks": ()}, "networks must name at least one, got none"),
+    ({"baselines": "random"}, "baselines must be a list of names, got 'random'"),
+]
+
+
+@pytest.mark.parametrize(("asked", "message"), MISTAKES)
+def test_wrong_numbers_are_one_line(tiny: Splits, tiny_set: CondensedSet, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        evaluate(tiny_set, tiny, **{**QUICK, **asked})
+    assert str(caught.value) == f"evaluate: {message}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"baselines": ("ful",)}, "baseline: unknown name 'ful'; did you mean 'full'?"),
+        ({"protocol": "idx"}, "protocol: unknown name 'idx'; did you mean 'idc'?"),
+        ({"networks": "convnett"}, "network: unknown name 'convnett'; did you mean 'convnet'?"),
+        ({"device": "gpu"}, "device: must be auto or one of"),
+    ],
+)
+def test_unknown_names_are_one_line(tiny: Splits, tiny_set: CondensedSet, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        evaluate(tiny_set, tiny, **{**QUICK, "epochs": 1, **asked})
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def other(tiny: Splits, **changes: Any) -> Splits:
+    return Splits(*(replace(half, **changes) for half in tiny))
+
+
+def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: CondensedSet) -> None:
+    wide = Splits(*(replace(half, images=half.images.expand(-1, 3, -1, -1), mean=(), std=()) for half in tiny))
+    zca = replace(tiny_set, space="zca")
+    cases: list[tuple[CondensedSet | Source, Splits | None, str]] = [
+        (tiny_set, None, "the set must have the 10 classes of digits, got 3"),
+        (tiny_set, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
+        (tiny.train, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
+        (zca, tiny, "pixels must be plain, got a set in ZCA space, for which there are no test images"),
+        (replace(tiny_set, source={}), None, "the set does not say what it was made from, got no data; name it"),
+        (
+            tiny_set,
+            other(tiny, classes=("1", "0", "2")),
+            "the classes of the set must stand in the order of digits, got ('0', '1', '2')",
+        ),
+    ]
+    for examples, data, message in cases:
+        with pytest.raises(ValueError) as caught:
+            evaluate(examples, data, epochs=1, **QUICK)
+        assert str(caught.value) == f"evaluate: {message}"

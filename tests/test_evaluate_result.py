@@ -1,0 +1,82 @@
+"""Rows and results: mean and spread, the table, the JSON file."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from yoco.evaluate.result import Result, Row
+
+
+def test_mean_and_sample_deviation() -> None:
+    values = (71.5, 70.25, 74.0)
+    row = Row(name="full", network="mlp", images=3, epochs=1, seeds=(0, 1, 2), last=values, best=values)
+    said = row.to_dict()
+    assert said["last_mean"] == pytest.approx(np.mean(values))
+    assert said["best_std"] == pytest.approx(np.std(values, ddof=1))
+    assert "curves" not in said
+    assert replace(row, seeds=(0,), last=(1.0,), best=(2.0,)).to_dict()["last_std"] == 0.0
+
+
+def result() -> Result:
+    row = Row(name="condensed", network="mlp", images=36, epochs=4, seeds=(0, 1), last=(70.0, 72.0), best=(80.0, 81.0))
+    full = replace(row, name="full", images=120, seeds=(0,), last=(99.5,), best=(100.0,))
+    return Result(
+        set="S",
+        protocol="idc",
+        epochs=4,
+        data="digits",
+        checksum="abc",
+        same_data=None,
+        results=(row, full),
+        seconds=1.5,
+        threads=1,
+        device="cpu",
+        versions={"torch": "2"},
+    )
+
+
+def test_the_table() -> None:
+    assert repr(result()).splitlines() == [
+        "digits, protocol idc, 2 seeds: test accuracy in percent",
+        "name       network  images  epochs          last          best",
+        "condensed  mlp          36       4  71.00 ± 1.41  80.50 ± 0.71",
+        "full       mlp         120       4         99.50        100.00",
+    ]
+
+
+def test_the_json_file(tmp_path: Path) -> None:
+    result().save(tmp_path / "new" / "result.json")
+    said = json.loads((tmp_path / "new" / "result.json").read_text(encoding="utf-8"))
+    assert said == result().to_dict()
+    wanted = ("set", "protocol", "epochs", "data", "checksum", "results", "seconds", "threads", "versions")
+    assert set(wanted) <= set(said)
+    assert said["results"][0] == {
+        "name": "condensed",
+        "network": "mlp",
+        "images": 36,
+        "epochs": 4,
+        "seeds": [0, 1],
+        "last": [70.0, 72.0],
+        "best": [80.0, 81.0],
+        "last_mean": 71.0,
+        "last_std": pytest.approx(2**0.5),
+        "best_mean": 80.5,
+        "best_std": pytest.approx(0.5**0.5),
+    }
+
+
+def test_a_failing_save_leaves_what_stood_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.json").write_text("old")
+
+    def full(*_: Any, **__: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        result().save(tmp_path / "r.json")
+    assert (tmp_path / "r.json").read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [tmp_path / "r.json"]

@@ -1,0 +1,104 @@
+"""Sets in other forms: NumPy archives, folders of PNGs, and the files that papers published."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from yoco.condensed import CondensedSet
+from yoco.convert.origin import Origin
+from yoco.convert.sniff import form_of
+from yoco.registry import resolve
+from yoco.verb import make_callable
+
+__all__ = ["FORMATS", "TARGETS", "Origin", "convert"]
+
+FORMATS = {
+    "safetensors": "yoco.convert.own:read",
+    "npz": "yoco.convert.npz:read",
+    "png": "yoco.convert.png:read",
+    "idc": "yoco.convert.idc:read",
+    "mtt": "yoco.convert.mtt:read",
+    "dsa": "yoco.convert.dsa:read",
+    "kip": "yoco.convert.kip:read",
+}
+"""form -> function(origin: Origin) -> CondensedSet."""
+
+TARGETS = {
+    "safetensors": "yoco.convert.own:write",
+    "npz": "yoco.convert.npz:write",
+    "png": "yoco.convert.png:write",
+}
+"""form -> function(condensed: CondensedSet, target: Path) -> None."""
+
+OPTIONS: Mapping[str, tuple[object, tuple[str, ...]]] = {
+    "data": (None, ("npz", "png", "idc", "mtt", "dsa", "kip")),
+    "factor": (2, ("idc",)),
+    "space": ("zca", ("mtt", "kip")),
+    "experiment": (0, ("dsa",)),
+}
+"""option -> its default, and the forms that it says something about."""
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    form: str | None = None,
+    data: str | None = None,
+    factor: int = 2,
+    space: str = "zca",
+    experiment: int = 0,
+) -> CondensedSet:
+    """Read a set in whatever form `source` has, write it in the form that the name of `target` says, and return it.
+
+    source: .safetensors; .npz; a folder with one folder of PNGs for each class; or a file of IDC, DREAM or YOCO
+    (data.pt), of MTT (images_best.pt, with labels_best.pt beside it), of DC, DSA or DM (res_*.pt), of KIP (.npz).
+    target: .safetensors, .npz, or a new folder for PNGs.
+    form: a name out of FORMATS or `module:function`, where the name of the file does not tell.
+    data: the data set it was made from; its published constants undo a normalisation, its classes get their names.
+    factor: of an IDC file, which does not say it. space: "zca" or "normalised", of an MTT or KIP file.
+    experiment: which of the sets in a DC, DSA or DM file, from 0. Nothing is ever unpickled.
+
+    Raises:
+        ValueError: a file that is damaged, of another form, or wants code to be run; an option that does not apply.
+        OSError: the source is not there, or the target cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    if not source.exists():
+        raise FileNotFoundError(f"convert: no file or folder at {source}")
+    name = form or form_of(source)
+    read: Callable[[Origin], CondensedSet] = resolve("form", FORMATS, name)
+    write: Callable[[CondensedSet, Path], None] = resolve("form", TARGETS, _target_form(target))
+    _check_options(name, {"data": data, "factor": factor, "space": space, "experiment": experiment})
+    made = read(Origin(source, name, data=data, factor=factor, space=space, experiment=experiment))
+    if not made.versions:
+        made = replace(made, versions=_versions())
+    write(made, target)
+    return made
+
+
+def _target_form(target: Path) -> str:
+    suffix = target.suffix.lower().removeprefix(".")
+    if target.is_dir() or not suffix:
+        return "png"
+    if suffix not in TARGETS or suffix == "png":
+        raise ValueError(f"convert: the target must end in .safetensors or .npz, or be a folder, got {target}")
+    return suffix
+
+
+def _check_options(form: str, given: Mapping[str, object]) -> None:
+    for name, (default, forms) in OPTIONS.items():
+        if given[name] != default and form in FORMATS and form not in forms:
+            said = f"convert: {name} says something about {', '.join(forms)} files alone"
+            raise ValueError(f"{said}, got {given[name]} for a {form} file")
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    import yoco
+
+    return {"yoco": yoco.__version__, "torch": torch.__version__}
+
+
+make_callable(__name__)

@@ -1,0 +1,39 @@
+""".npz of KIP (NeurIPS 2021): images [n, H, W, C], whitened (ZCA) or normalised, and a row of label values for each."""
+
+import numpy as np
+import torch
+
+from yoco.condensed import CondensedSet
+from yoco.convert.archive import arrays, need
+from yoco.convert.origin import Origin
+from yoco.convert.pixels import plain_or_white
+
+
+def read(origin: Origin) -> CondensedSet:
+    """The images, the largest label value of each as its class, and all label values as soft labels.
+
+    KIP's labels are centred, 1 - 1/C for the class and -1/C for the others, or learned from there; soft labels are
+    the file's plus 1/C, so that untouched ones are one-hot. Labels that are not centred stay as they are.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged or of another form, or the constants of the normalisation are not known.
+    """
+    found = arrays(origin.path)
+    need(found, ("images", "labels"), origin.path)
+    images, labels = found["images"], found["labels"]
+    if images.ndim != 4 or images.dtype.kind != "f" or not len(images):
+        origin.refuse("images must be float [n, H, W, C] with n > 0", f"{images.dtype} {list(images.shape)}")
+    if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iuf" or not labels.shape[1]:
+        origin.refuse(f"labels must be numbers [{len(images)}, classes]", f"{labels.dtype} {list(labels.shape)}")
+    classes = labels.shape[1]
+    names = origin.known.classes if origin.known else tuple(map(str, range(classes)))
+    if len(names) != classes:
+        origin.refuse(f"labels of {origin.data} must have {len(names)} classes", classes)
+    centred = abs(labels.sum(axis=1).mean()) < 0.5
+    soft = labels.astype(np.float64) + (1 / classes if centred else 0)
+    channels_first = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), dtype=np.float32, order="C"))
+    plain, space, undone = plain_or_white(channels_first, origin)
+    chosen = torch.from_numpy(labels.argmax(axis=1).astype(np.int64))
+    told = {"classes": names, "soft_labels": torch.from_numpy(soft.astype(np.float32))}
+    return origin.condensed(plain, chosen, space=space, constants=undone, **told)

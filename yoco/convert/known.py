@@ -1,0 +1,44 @@
+"""What is published about the data sets that papers condensed: constants of normalisation and names of classes."""
+
+from dataclasses import dataclass
+
+from yoco.data.mnist import CLOTHES, DIGITS
+from yoco.data.vision import CIFAR, SVHN
+
+DC_CIFAR100 = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
+"""Mean and std with which DC, DSA and DM normalise CIFAR-100; the others take those of CIFAR-10."""
+
+_THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set by the name that `yoco.data` gives it; mean and std in units of [0, 1], one value a channel."""
+
+    name: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+
+
+_ALL = (
+    Known("mnist", (0.1307,), (0.3081,), DIGITS),
+    Known("fashion-mnist", (0.2861,), (0.3530,), CLOTHES),
+    Known("svhn", *SVHN, DIGITS),
+    Known("cifar10", *CIFAR, _THINGS),
+    Known("cifar100", *CIFAR, tuple(map(str, range(100)))),
+)
+
+
+def known(name: str) -> Known | None:
+    """The data set of this name, however it is spelt (CIFAR10, cifar-10, FashionMNIST), or None."""
+    return next((each for each in _ALL if _plain(each.name) == _plain(name)), None)
+
+
+def names() -> tuple[str, ...]:
+    """The names of all of them."""
+    return tuple(each.name for each in _ALL)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

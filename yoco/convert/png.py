@@ -1,0 +1,129 @@
+"""Folders of PNGs, one for each class: what any other program can read."""
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from yoco.condensed import CondensedSet
+from yoco.convert.origin import Origin
+
+ORDER = "classes.txt"
+"""The folders of the classes in the order of the labels, one a line; written, and read where it is there."""
+
+
+def write(condensed: CondensedSet, target: Path) -> None:
+    """Write the decoded images, 8 bits a channel, as CLASS/0000.png and on, in their order.
+
+    Pixels outside [0, 1] are cut off there. Characters that file systems refuse become _.
+
+    Raises:
+        ValueError: the folder is not empty; or the set is whitened, or has neither 1 nor 3 channels, or has two classes
+            whose folders would be one.
+        OSError: the place cannot be written; nothing is left there.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"convert: the target must be an empty or a new folder, got {target}")
+    if condensed.space == "zca":
+        raise ValueError("convert: PNGs hold pixels in [0, 1], got a set in ZCA space; write .npz")
+    if condensed.cells.shape[1] not in (1, 3):
+        raise ValueError(f"convert: PNGs hold 1 or 3 channels, got {condensed.cells.shape[1]}; write .npz")
+    names = [_folder_name(name) for name in condensed.classes]
+    if len({name.lower() for name in names}) < len(names):
+        raise ValueError(f"convert: the classes must differ as names of folders, got {names}; write .npz")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        _write_all(condensed, temporary, names)
+        temporary.chmod(0o755)
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _write_all(condensed: CondensedSet, folder: Path, names: list[str]) -> None:
+    pixels = (condensed.decode().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    for label, name in enumerate(names):
+        (folder / name).mkdir()
+        own = torch.nonzero(condensed.labels == label).flatten().tolist()
+        width = max(4, len(str(len(own) - 1)))
+        for number, at in enumerate(own):
+            image = pixels[at][..., 0] if pixels.shape[3] == 1 else pixels[at]
+            Image.fromarray(np.ascontiguousarray(image)).save(folder / name / f"{number:0{width}d}.png")
+    (folder / ORDER).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def _folder_name(name: str) -> str:
+    plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip() or "_"
+    return re.sub(r"^\.|\.$", "_", plain)
+
+
+def read(origin: Origin) -> CondensedSet:
+    """All PNGs of the folders of a folder, as a set of factor 1 with one uint8 cell for each.
+
+    The classes stand in the order of classes.txt; without it in that of the named data set, if it has these classes;
+    else by number, if they are all numbers; else by name. Images within a class go by the name of their file.
+
+    Raises:
+        ValueError: fewer than two classes, an empty class, images of several sizes, or one that cannot be read.
+    """
+    names = _classes(origin)
+    files = [sorted((origin.path / name).glob("*.png")) for name in names]
+    for name, own in zip(names, files, strict=True):
+        if not own:
+            origin.refuse("a class needs PNGs", f"none in {name}")
+    images = [_pixels(file) for own in files for file in own]
+    if grey := all(image.ndim == 2 for image in images):
+        images = [image[..., None] for image in images]
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) > 1:
+        origin.refuse("images must be of one size", " and ".join(f"{w}x{h}" for h, w in sizes[:2]))
+    cells = np.stack(images if grey else [_coloured(image) for image in images])
+    labels = torch.arange(len(names)).repeat_interleave(torch.tensor([len(own) for own in files]))
+    return origin.condensed(_channels_first(cells), labels, classes=tuple(names), method="unknown")
+
+
+def _classes(origin: Origin) -> list[str]:
+    found = sorted(path.name for path in origin.path.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(found) < 2:
+        origin.refuse("needs a folder for each of at least two classes", len(found))
+    listing = origin.path / ORDER
+    if listing.is_file():
+        names = listing.read_text(encoding="utf-8").splitlines()
+        if sorted(names) != found:
+            origin.refuse(f"{ORDER} must name the folders", f"a difference in {sorted({*names} ^ {*found})[:3]}")
+        return names
+    known = [_folder_name(name) for name in origin.known.classes] if origin.known else []
+    if sorted(known) == found:
+        return known
+    return sorted(found, key=int) if all(name.isdecimal() for name in found) else found
+
+
+def _pixels(file: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """uint8 [H, W], or [H, W, 3] of an image with colours."""
+    try:
+        with Image.open(file) as image:
+            if image.mode in ("1", "L"):
+                return np.asarray(image.convert("L"))
+            if image.mode in ("RGB", "RGBA", "P"):
+                return np.asarray(image.convert("RGB"))
+            raise ValueError(f"needs 8 bits a channel, got mode {image.mode}")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"convert: {file} cannot be read as a PNG ({error})") from error
+
+
+def _coloured(image: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def _channels_first(images: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))

@@ -1,0 +1,31 @@
+"""Whose file it is, told by its name, and for .npz by the shape of its labels."""
+
+from pathlib import Path
+
+from yoco.convert.archive import arrays
+
+
+def form_of(source: Path) -> str:
+    """The name in FORMATS of the form of a file or folder.
+
+    Raises:
+        ValueError: neither its name nor its content tells.
+    """
+    if source.is_dir():
+        return "png"
+    suffix = source.suffix.lower()
+    if suffix == ".safetensors":
+        return "safetensors"
+    if suffix == ".npz":
+        return "kip" if _one_hot(source) else "npz"
+    starts = {"data": "idc", "images": "mtt", "res_": "dsa"}
+    found = [form for start, form in starts.items() if source.name.lower().startswith(start)]
+    if suffix not in (".pt", ".pth") or not found:
+        raise ValueError(f"convert: the name does not tell whose file it is, got {source}; add --form idc, mtt or dsa")
+    return found[0]
+
+
+def _one_hot(source: Path) -> bool:
+    """Whether an archive that is not ours has a row of label values for each image, as those of KIP."""
+    found = arrays(source, ("header", "labels"))
+    return "header" not in found and "labels" in found and found["labels"].ndim == 2
