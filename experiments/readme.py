@@ -27,8 +27,8 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
         "",
         f"Per cent, mean and standard deviation of {len(content['seeds'])} networks, {first['epochs']} epochs (as many",
         f"image passes as 1,000 of whole images). An inner step took {pace['float32']['seconds']} s in float32",
-        f"and {pace['bfloat16']['seconds']} s in bfloat16 on {content['cores']} cores by itself; minutes are steps times the",
-        "former.",
+        f"and {pace['bfloat16']['seconds']} s in bfloat16 on {content['cores']} cores by itself; minutes are steps",
+        "times the former.",
     ]
     return lines
 
@@ -45,8 +45,8 @@ def yoco_fashion(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"The set of {content['set']['steps']} inner steps above. Last accuracy in per cent, mean and standard",
-        f"deviation of {len(content['seeds'])} networks, {content['epochs']} epochs. `hard` and `random` choose over the",
-        "whole set, `yoco` the same number of each class.",
+        f"deviation of {len(content['seeds'])} networks, {content['epochs']} epochs. `hard` and `random` choose over",
+        "the whole set, `yoco` the same number of each class.",
     ]
 
 

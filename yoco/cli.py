@@ -93,7 +93,7 @@ def _unboxed(text: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]+", " ", text)
     said, _, near = plain.partition("Perhaps you meant:")
     said = re.split(r"For full helptext|Argument helptext", said)[0]
-    for title in ("Parsing error", "Value error", "Error parsing"):
+    for title in ("Parsing error", "Value error", "Error parsing", "Condense:"):
         said = said.replace(title, "")
     meant = re.findall(r"--[\w-]+", near)[:1]
     return " ".join(said.split()) + "".join(f"; did you mean {word}?" for word in meant)

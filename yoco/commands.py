@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ import yaml
 from yoco.cli import parse
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Path_ = Annotated[Path, tyro.conf.Positional]
+Place = Annotated[Path, tyro.conf.Positional]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,24 +57,16 @@ class CondenseOptions(DataOptions):
 
 def condense(argv: list[str]) -> None:
     """`yoco condense`."""
-    from yoco.condense import Interrupted, settings_of
+    from yoco.condense import Interrupted
     from yoco.condense import condense as run
 
     argv = [*_from_config(argv), *argv]
-    said = _peek(argv, CondenseOptions)
-    published = settings_of(said["method"], said["data"], int(said["ipc"]) if str(said["ipc"]).isdigit() else 10, None)
-    form = Annotated[type(published), tyro.conf.arg(name="")]
-    chosen: list[Any] = []
-
-    def command(options: Annotated[CondenseOptions, tyro.conf.arg(name="")], method: form = published) -> None:  # type: ignore[valid-type]
-        chosen.extend((options, method))
-
-    command.__doc__ = CondenseOptions.__doc__
-    command.__annotations__ = {"options": Annotated[CondenseOptions, tyro.conf.arg(name="")], "method": form}
-    parse(command, argv, "condense")
-    options, method = chosen
-    settings = {name: getattr(method, name) for name in _named(argv, method)}
-    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "config"}
+    published = _published(argv)
+    form: Any = make_dataclass("Condense", [], bases=(type(published), CondenseOptions), frozen=True, kw_only=True)
+    form.__doc__ = CondenseOptions.__doc__
+    options = parse(form, argv, "condense", default=form(**asdict(published)))
+    given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name != "config"}
+    settings = {name: getattr(options, name) for name in _named(argv, published)}
     try:
         made = run(given.pop("data"), given.pop("method"), **given, **settings)
     except Interrupted:
@@ -84,6 +76,15 @@ def condense(argv: list[str]) -> None:
     sheet(made, path=options.out / "images.png")
     print(made)
     print(f"yoco prune {options.out / 'condensed.safetensors'} --ipc 1 --out small.safetensors  # any smaller size")
+
+
+def _published(argv: Sequence[str]) -> Any:
+    """The settings that the method's options start from: those for the data of this name."""
+    from yoco.condense import settings_of
+
+    said = _peek(argv, CondenseOptions)
+    ipc = int(said["ipc"]) if str(said["ipc"]).isdigit() else CondenseOptions.ipc
+    return settings_of(said["method"], said["data"], ipc, None)
 
 
 def _from_config(argv: Sequence[str]) -> list[str]:
@@ -123,7 +124,7 @@ def _named(argv: Sequence[str], form: Any) -> list[str]:
 class EvaluateOptions:
     """Train networks on a set from scratch, under a named protocol, and measure last and best accuracy."""
 
-    set: Path_
+    set: Place
     """a condensed set (.safetensors)"""
     data: str | None = None
     """the data whose test half is used; by default those the set was made from"""
@@ -182,7 +183,7 @@ def evaluate(argv: list[str]) -> None:
 class PruneOptions:
     """Keep the best cells of a condensed set, by YOCO's two rules or another one; exactly one size is given."""
 
-    set: Path_
+    set: Place
     """a condensed set (.safetensors)"""
     out: Path
     """the smaller set"""
@@ -238,7 +239,7 @@ def prune(argv: list[str]) -> None:
 class ReportOptions:
     """Draw the images and the curves of a run directory, and write its table."""
 
-    run: Path_
+    run: Place
     """folder of a run"""
     out: Path | None = None
     """folder for the pictures and report.md; by default the run's own"""
@@ -257,9 +258,9 @@ def report(argv: list[str]) -> None:
 class ConvertOptions:
     """Read a set in one form and write it in the form that the target's name says."""
 
-    source: Path_
+    source: Place
     """.safetensors, .npz, a folder of PNGs, or a published .pt or .npz file"""
-    target: Path_
+    target: Place
     """.safetensors, .npz, or a folder for PNGs"""
     form: Literal["idc", "mtt", "dsa", "kip"] | None = None
     """whose file it is, when its name does not tell"""

@@ -205,10 +205,11 @@ def load(path: str | Path, *, ipc: int | None = None, cells: int | None = None) 
         ValueError: the file is damaged, not a condensed set, of a newer format, or its content breaks a rule.
     """
     tensors, header = artefact.read(Path(path), KIND, VERSION)
-    content = {name: header[name] for name in (f.name for f in fields(CondensedSet)) if name in header}
+    content: dict[str, Any] = {f.name: header[f.name] for f in fields(CondensedSet) if f.name in header}
     content |= {name: tuple(content[name]) for name in _TUPLES if isinstance(content.get(name), list)}
+    content |= {name: tensors[name] for name in _TENSORS if name in tensors}
     try:
-        whole = CondensedSet(**content, **{name: tensors[name] for name in _TENSORS if name in tensors})
+        whole = CondensedSet(**content)
     except TypeError as error:
         raise ValueError(f"load: {path} lacks a part ({error})") from error
     except ValueError as error:

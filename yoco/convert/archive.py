@@ -21,10 +21,10 @@ def arrays(path: Path, names: tuple[str, ...] | None = None) -> Arrays:
     if not path.is_file():
         raise FileNotFoundError(f"convert: no file at {path}")
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("one array alone")
-        with file:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("one array alone")
             return {name: file[name] for name in file.files if names is None or name in names}
     except _DAMAGE as error:
         raise ValueError(f"convert: {path} is damaged or no .npz file of plain arrays ({_first(error)})") from error

@@ -12,7 +12,8 @@ from yoco.convert.known import known
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import constants, denormalise
 
-NUMBERS = (scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Float64DType)
+SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+NUMBERS = (*((scalar, name) for name in SCALARS), np.dtype, np.dtypes.Float64DType)
 """What a NumPy float is made of: the files hold accuracies beside the images."""
 
 
@@ -26,8 +27,8 @@ def read(origin: Origin) -> CondensedSet:
         ValueError: it is damaged or of another form, there is no such experiment, or the data set is not known.
     """
     content = checkpoint.read(origin.path, NUMBERS)
-    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
-        origin.refuse("must hold a dict with a list `data`", type(content).__name__)
+    if not isinstance(content, dict) or not isinstance(content.get("data"), list) or not content["data"]:
+        origin.refuse("must hold a dict with a list `data` of experiments", type(content).__name__)
     experiments = content["data"]
     if not 0 <= origin.experiment < len(experiments):
         origin.refuse(f"experiment must be in 0..{len(experiments) - 1}", origin.experiment)

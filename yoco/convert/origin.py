@@ -37,15 +37,30 @@ class Origin:
         """Images as float32 and labels as int64, both on their own.
 
         Raises:
-            ValueError: images are not float [n, C, H, W] with n > 0, or labels not whole numbers [n].
+            ValueError: images are not finite floats [n, C, H, W] with n > 0, or labels not whole numbers [n] from 0.
         """
         if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point() or not len(images):
             self.refuse("images must be float [n, C, H, W] with n > 0", _form(images))
         if not isinstance(labels, Tensor) or labels.shape != images.shape[:1] or labels.dtype not in _WHOLE:
             self.refuse(f"labels must be whole numbers [{len(images)}]", _form(labels))
+        if not bool(torch.isfinite(images).all()):
+            self.refuse("pixels must be finite", "nan or infinity")
+        if int(labels.min()) < 0:
+            self.refuse("labels must be at least 0", int(labels.min()))
         return images.detach().float().contiguous(), labels.detach().long()
 
-    def condensed(self, cells: Tensor, labels: Tensor, *, constants: Constants | None = None, **parts: Any) -> Any:
+    def check_channels(self, cells: Tensor) -> None:
+        """Check that cells [n, C, h, w] have as many channels as the data set.
+
+        Raises:
+            ValueError: they have not.
+        """
+        if self.known and len(self.known.mean) != cells.shape[1]:
+            self.refuse(f"images of {self.known.name} must have {len(self.known.mean)} channels", cells.shape[1])
+
+    def condensed(
+        self, cells: Tensor, labels: Tensor, *, constants: Constants | None = None, **parts: Any
+    ) -> CondensedSet:
         """A condensed set of these cells; where nothing else is said, one of factor 1.
 
         constants: mean and std that networks are to be fed with; by default the published ones of the data set, else
@@ -55,6 +70,7 @@ class Origin:
             ValueError: the parts break a rule of condensed sets.
         """
         about = self.known
+        self.check_channels(cells)
         if parts.get("space") == "zca":
             constants = ((0.0,) * cells.shape[1], (1.0,) * cells.shape[1])
         mean, std = constants or (about and (about.mean, about.std)) or statistics(cells)

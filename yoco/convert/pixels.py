@@ -47,9 +47,8 @@ def denormalise(images: Tensor, mean_std: Constants, origin: Origin) -> tuple[Te
     Raises:
         ValueError: the images have another number of channels than the constants.
     """
+    origin.check_channels(images)
     mean, std = (torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in mean_std)
-    if mean.shape[1] != images.shape[1]:
-        origin.refuse(f"images of {origin.data} must have {mean.shape[1]} channels", images.shape[1])
     plain = images.double() * std + mean
     if float(plain.min()) >= -ROUNDING and float(plain.max()) <= 1 + ROUNDING:
         return plain.clamp(0, 1).float(), "unit"

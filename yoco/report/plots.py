@@ -1,0 +1,101 @@
+"""Curves of a run."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yoco.artefact import replace_file
+
+BLUE, ORANGE, GREY = "#1a6fb5", "#d9730d", "#5f6368"
+
+
+def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draw the loss over the episodes and, where it was measured, the accuracy; as PNG.
+
+    rows: of metrics.jsonl. The pale line is every loss, the dark one the mean of those around it (a twentieth of all).
+    The scale of the loss is logarithmic where it spans more than a factor of ten.
+
+    Raises:
+        ValueError: no row has a finite loss or an accuracy.
+        OSError: the place cannot be written; what stood there is as it was.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    loss, accuracy, best = (series(rows, name) for name in ("loss", "accuracy", "best"))
+    panels = [name for name, found in (("loss", loss), ("accuracy", accuracy)) if len(found[0])]
+    if not panels:
+        raise ValueError(f"curves: a row must have a finite loss or an accuracy, got none in {len(rows)} rows")
+    figure = Figure(figsize=(6.4 * len(panels), 3.8), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, name in enumerate(panels, 1):
+        axes = figure.add_subplot(1, len(panels), place)
+        _loss(axes, *loss) if name == "loss" else _accuracy(axes, accuracy, best)
+        _frame(axes)
+    figure.suptitle(spent(rows), fontsize=10, color=GREY)
+    replace_file(Path(path), lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    """Episodes and values of the rows that have a finite value of this name."""
+    found = [(row["episode"], row[name]) for row in rows if isinstance(row.get(name), int | float)]
+    found = [(episode, value) for episode, value in found if isfinite(value)]
+    return np.array([episode for episode, _ in found]), np.array([value for _, value in found], dtype=float)
+
+
+def smooth(values: np.ndarray, width: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Means over a centred window of `width` values (odd), shorter at both ends, so that none is made up."""
+    sums, reach, n = np.concatenate([[0.0], np.cumsum(values)]), width // 2, len(values)
+    at = np.arange(n)
+    low, high = np.maximum(at - reach, 0), np.minimum(at + reach + 1, n)
+    means: np.ndarray = (sums[high] - sums[low]) / (high - low)  # type: ignore[type-arg]
+    return means
+
+
+def spent(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many episodes, and how long they took."""
+    episodes = max(row["episode"] for row in rows)
+    seconds = max((row["seconds"] for row in rows if isinstance(row.get("seconds"), int | float)), default=None)
+    words = f"{episodes:,} {'episode' if episodes == 1 else 'episodes'}"
+    return words if seconds is None else f"{words}, {duration(seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units that fit: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _loss(axes: Any, episodes: Any, values: Any) -> None:
+    if len(values) < 40:
+        axes.plot(episodes, values, color=BLUE, marker="o", markersize=3)
+    else:
+        axes.plot(episodes, values, color=BLUE, alpha=0.25, linewidth=0.8)
+        axes.plot(episodes, smooth(values, len(values) // 20 | 1), color=BLUE, linewidth=1.8)
+    if values.min() > 0 and values.max() / values.min() > 10:
+        axes.set_yscale("log")
+    axes.set_ylabel("matching loss")
+
+
+def _accuracy(axes: Any, accuracy: Any, best: Any) -> None:
+    axes.plot(*accuracy, color=ORANGE, marker="o", markersize=4, label="last")
+    if len(best[0]):
+        axes.plot(*best, color=ORANGE, linestyle="--", linewidth=1, alpha=0.7, label="best")
+        axes.legend(frameon=False, loc="lower right")
+    axes.set_ylabel("test accuracy in percent")
+
+
+def _frame(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel("episode")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,105 @@
+"""What the folder of a run holds."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Metrics = list[dict[str, Any]]
+Evaluations = dict[str, Mapping[str, Any]]
+
+
+class RunFiles:
+    """The files of one run.
+
+    Raises:
+        ValueError: the folder is none, or holds neither a condensed set nor metrics.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.condensed = folder / "condensed.safetensors"
+        self._metrics = folder / "metrics.jsonl"
+        if not folder.is_dir():
+            raise ValueError(f"report: must be the folder of a run, got {folder}")
+        if not self.condensed.is_file() and not self._metrics.is_file():
+            raise ValueError(
+                f"report: a run has {self.condensed.name} or {self._metrics.name}, got neither in {folder}"
+            )
+
+    def metrics(self) -> Metrics:
+        """The rows of metrics.jsonl, each with an episode; a last line that a kill cut short is left out.
+
+        Raises:
+            ValueError: another line is damaged.
+        """
+        lines = self._metrics.read_bytes().splitlines() if self._metrics.is_file() else []
+        rows = []
+        for number, line in enumerate(lines, 1):
+            row = _row(line)
+            if row is None and number < len(lines):
+                raise ValueError(
+                    f"report: {self._metrics} line {number} must be a row with an episode, got {line[:40]!r}"
+                )
+            if row is not None:
+                rows.append(row)
+        return rows
+
+    def evaluations(self) -> Evaluations:
+        """The results in evaluation-*.json, by what their names say."""
+        files = sorted(self.folder.glob("evaluation-*.json"))
+        return {file.stem.removeprefix("evaluation-"): evaluation(file) for file in files}
+
+    def config(self) -> dict[str, Any]:
+        """The settings of the run; none where config.yaml is not there.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            return {}
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"report: {path} is damaged") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"report: {path} must be a mapping, got {type(content).__name__}")
+        return content
+
+
+def evaluation(path: Path) -> Mapping[str, Any]:
+    """One result of an evaluation.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or no result of an evaluation.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"report: no file at {path}")
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"report: {path} is damaged") from error
+    results = content.get("results") if isinstance(content, dict) else None
+    if not isinstance(results, list) or not all(map(_measured, results)):
+        raise ValueError(f"report: {path} must be the result of an evaluation, with accuracies `last` and `best` a row")
+    return dict(content)
+
+
+def _measured(row: Any) -> bool:
+    """Whether a row of results has its names and its accuracies."""
+    if not isinstance(row, dict) or not {"name", "network", "images", "epochs"} <= {*row}:
+        return False
+    numbers = [row.get("last"), row.get("best")]
+    return all(isinstance(n, list) and n and all(isinstance(x, int | float) for x in n) for n in numbers)
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("episode"), int) else None

@@ -1,0 +1,60 @@
+"""Tables of accuracies, as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from yoco.report.reading import RunFiles, evaluation
+
+HEAD = ("trained on", "network", "protocol", "images", "epochs", "last", "best")
+
+
+def table(*places: str | Path) -> str:
+    """One table of all results of evaluations: of these JSON files, and of all that lie in these folders of runs.
+
+    Accuracies are in percent, mean ± standard deviation over the seeds, after the last epoch and at the best one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is damaged, a folder holds no run, or there is no result at all.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for place in map(Path, places):
+        if place.is_dir():
+            found |= {f"{place.name}/{name}": result for name, result in RunFiles(place).evaluations().items()}
+        else:
+            found[str(place)] = evaluation(place)
+    if not found:
+        raise ValueError(
+            f"table: needs the result of an evaluation, got none in {', '.join(map(str, places)) or 'nothing'}"
+        )
+    return accuracies(found)
+
+
+def accuracies(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of results by name; with several results the first column says which."""
+    several = len(results) > 1
+    lines = [
+        ((name,) if several else ()) + _cells(result, row)
+        for name, result in results.items()
+        for row in result["results"]
+    ]
+    return markdown((("evaluation",) if several else ()) + HEAD, lines, numbers=4)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
+    """A Markdown table; the last `numbers` columns stand at the right."""
+    rules = [*["---"] * (len(head) - numbers), *["---:"] * numbers]
+    lines = [head, rules, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cells(result: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    words = (str(row["name"]), str(row["network"]), str(result.get("protocol", "")))
+    return (*words, f"{row['images']:,}", f"{row['epochs']:,}", spread(row["last"]), spread(row["best"]))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation (over n - 1); of one value the value alone."""
+    return f"{fmean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
