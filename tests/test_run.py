@@ -10,7 +10,8 @@ from yoco.run import Run
 
 def test_the_same_configuration_goes_on_and_another_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path, {"ipc": 10, "minutes": 1, "device": "cpu"})
-    run.begin()
+    with run.working():
+        pass
     Run(tmp_path, {"ipc": 5})
     run.save({"episode": 1})
     Run(tmp_path, {"ipc": 10, "minutes": 5, "device": "auto"})
@@ -21,6 +22,8 @@ def test_the_same_configuration_goes_on_and_another_is_refused(tmp_path: Path) -
 
 def test_checkpoints_come_back(tmp_path: Path) -> None:
     run = Run(tmp_path, {})
+    with run.working():
+        pass
     assert run.restore() is None
     run.save({"episode": 3, "cells": torch.arange(4.0)})
     state = Run(tmp_path, {}).restore()
@@ -85,3 +88,14 @@ def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"config\.yaml is missing or damaged"):
         Run(tmp_path, {})
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    with (
+        Run(tmp_path, {}).working(),
+        pytest.raises(ValueError, match="is being worked on by another process"),
+        Run(tmp_path, {}).working(),
+    ):
+        pass
+    with Run(tmp_path, {}).working():
+        assert (tmp_path / "config.yaml").is_file()

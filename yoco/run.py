@@ -2,7 +2,9 @@
 
 import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,6 +14,11 @@ import torch
 import yaml
 
 from yoco.artefact import replace_file
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 FREE = ("minutes", "device")
 """Parts of a configuration that may change when a run goes on: they do not change what is computed."""
@@ -30,15 +37,19 @@ class Run:
         if self.checkpoint.is_file() or self.result.is_file():
             self._check_same()
 
-    def begin(self) -> None:
-        """Make the folder and write the configuration.
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Make the folder, keep other processes out of it, and write the configuration.
 
         Raises:
+            ValueError: another process works in the folder.
             OSError: the folder cannot be written.
         """
         text = yaml.safe_dump(self.config, sort_keys=False)
         self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self.folder / "config.yaml", lambda path: path.write_text(text))
+        with _alone(self.folder):
+            replace_file(self.folder / "config.yaml", lambda path: path.write_text(text))
+            yield
 
     @property
     def metrics(self) -> Path:
@@ -111,6 +122,22 @@ class Run:
     def finish(self) -> None:
         """Remove the checkpoint: the run is whole."""
         self.checkpoint.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself; it goes with the process, however that ends."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ValueError(f"run: {folder} is being worked on by another process") from None
+    finally:
+        os.close(handle)
 
 
 def _complete(line: str) -> bool:

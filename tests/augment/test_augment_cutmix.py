@@ -56,6 +56,22 @@ def test_the_box_is_clipped_at_the_border_and_follows_the_share() -> None:
     assert 30 < full < 270
 
 
+def test_each_side_of_a_whole_box_is_the_root_of_the_share_it_takes() -> None:
+    class Quarter(CutMix):
+        def _share(self, generator: torch.Generator) -> float:
+            return 0.75
+
+    stream, whole = generator(), 0
+    for _ in range(60):
+        drawn = Quarter(1.0).draw(2, (32, 16), stream)
+        assert drawn is not None
+        top, bottom, left, right = drawn.box
+        assert bottom - top <= 16
+        assert right - left <= 8
+        whole += (bottom - top, right - left) == (16, 8)
+    assert whole > 5
+
+
 @pytest.mark.parametrize("beta", [0.2, 0.5, 1.0, 3.0])
 def test_shares_are_drawn_from_their_beta_distribution(beta: float) -> None:
     stream = generator()

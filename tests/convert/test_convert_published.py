@@ -213,7 +213,7 @@ BAD_IDC = [
     ([A, TWO], {"factor": 0}, "factor must be in 1..4, got 0"),
     ([A, TWO], {"factor": 5}, "factor must be in 1..4, got 5"),
     ([A, TWO], {"data": "mnist"}, "images of mnist must have 1 channels, got 3"),
-    ([A, TWO], {"experiment": 1}, "experiment says something about dsa files alone, got 1 for a idc file"),
+    ([A, TWO], {"experiment": 1}, "experiment says something about dsa files alone, got 1 for one of form idc"),
     ([A, TWO], {"space": "normalised"}, "space says something about mtt, kip files alone"),
 ]
 

@@ -167,7 +167,7 @@ def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -
     kept = small.scores[:10]
     assert lines[2] == f"| 0 | 12 | 10 | {float(kept.min()):.4g} .. {float(kept.max()):.4g} |"
     assert lines[5].startswith("| all | 29 | 24 | ")
-    assert lines[7] == "rule yoco, n=24; score lbpe (epochs=100, top=10, mode=clean)"
+    assert lines[7] == "rule yoco, n=24; score lbpe (epochs=100, mode=clean, top=10)"
     assert lines[8] == "fewer than an equal share in '2': all of it is kept, and the others fill up"
     assert lines[9] == f"{mixed.nbytes:,} bytes before, {small.nbytes:,} after (82.8 %)"
     assert "fewer" not in report(prune(mixed, cells=5, scores=scores))

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,17 +96,15 @@ def condense(
     from it and ends in the same bits.
 
     Raises:
-        ValueError: a loss is not finite.
+        ValueError: a loss is not finite, or another process works on the same run.
         Interrupted: Ctrl-C or SIGTERM; the state was saved.
     """
     rng = Rng(seed)
     synthetic = method.synthetic(task, rng.child("start"))
     memory = method.memory(task, rng.child("memory"))
     journey = Journey(synthetic, method.optimizer(synthetic), memory)
-    if run:
-        run.begin()
-        journey.restore(run.restore())
-    with interruptible() as interrupted:
+    with run.working() if run else nullcontext(), interruptible() as interrupted:
+        journey.restore(run.restore() if run else None)
         while journey.episode < method.episodes and not _late(journey, minutes):
             loss = descend(task, method, journey, rng.child("episode", journey.episode))
             journey.arrive()
@@ -115,8 +113,8 @@ def condense(
                 journey.save(run)
             if interrupted():
                 raise Interrupted
-    if journey.episode < method.episodes:
-        journey.save(run)
+        if journey.episode < method.episodes:
+            journey.save(run)
     return describe(task, method, seed, journey)
 
 

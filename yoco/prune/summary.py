@@ -51,5 +51,5 @@ def _size(entry: Mapping[str, Any]) -> str:
 def _made(scores: Mapping[str, Any] | None) -> str:
     if not scores:
         return ""
-    shown = [f"{name}={value}" for name, value in scores.items() if name not in ("score", "recipe")]
+    shown = [f"{name}={value}" for name, value in sorted(scores.items()) if name not in ("score", "recipe")]
     return f"; score {scores['score']}" + (f" ({', '.join(shown)})" if shown else "")

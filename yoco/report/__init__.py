@@ -6,7 +6,7 @@ from yoco.artefact import replace_file
 from yoco.condensed import load
 from yoco.report import text
 from yoco.report.images import sheet
-from yoco.report.plots import curves
+from yoco.report.plots import curves, drawable
 from yoco.report.reading import RunFiles
 from yoco.report.tables import table
 from yoco.verb import make_callable
@@ -33,7 +33,7 @@ def report(folder: str | Path, out: str | Path | None = None) -> list[Path]:
     if made is not None:
         sheet(made, path=place / "images.png")
         written.append(place / "images.png")
-    if rows:
+    if drawable(rows):
         curves(rows, path=place / "curves.png")
         written.append(place / "curves.png")
     words = text.page(files.folder.resolve().name, made, config, rows, evaluations, [path.name for path in written])

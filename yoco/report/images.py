@@ -14,9 +14,10 @@ from yoco.condensed import CondensedSet
 
 PAPER, INK, PALE = (255, 255, 255), (32, 33, 36), (128, 134, 139)
 SIDE, GAP, MARGIN, LETTERS = 72, 6, 16, 15
+COLUMNS = 10
 
 
-def sheet(condensed: CondensedSet, per_class: int = 10, path: str | Path | None = None) -> Image.Image:
+def sheet(condensed: CondensedSet, per_class: int = COLUMNS, path: str | Path | None = None) -> Image.Image:
     """The cells of each class, packed factor x factor into the room of one image, first ones first.
 
     Column k shows what the k-th image of the budget holds, so the first k columns are the set at that size.
@@ -47,7 +48,8 @@ def sheet(condensed: CondensedSet, per_class: int = 10, path: str | Path | None 
 @dataclass(frozen=True)
 class Layout:
     """Where everything stands on a sheet, in pixels. cell: (width, height) of a cell once enlarged; line: the thin
-    space between the cells of one image; left, top: the room for names and for the head."""
+    space between the cells of one image; left, top: the room for names and for the
+    head; head: the width of the head."""
 
     factor: int
     rows: int
@@ -56,6 +58,7 @@ class Layout:
     line: int
     left: int
     top: int
+    head: int
 
     @classmethod
     def of(cls, condensed: CondensedSet, per_class: int) -> "Layout":
@@ -68,7 +71,8 @@ class Layout:
         top = MARGIN + 2 * LETTERS + 20
         line = 1 if condensed.factor > 1 else 0
         cell = (width * zoom, height * zoom)
-        return cls(condensed.factor, len(condensed.classes), columns, cell, line, left, top)
+        head = ceil(font.getlength(headline(condensed)))
+        return cls(condensed.factor, len(condensed.classes), columns, cell, line, left, top, head)
 
     @property
     def image(self) -> tuple[int, int]:
@@ -78,9 +82,9 @@ class Layout:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Width and height of the sheet; never narrower than its head needs."""
-        width = self.left + self.columns * (self.image[0] + GAP) - GAP + MARGIN
-        return max(width, 420), self.top + self.rows * (self.image[1] + GAP) - GAP + MARGIN
+        """Width and height of the sheet, at least as wide as its head."""
+        width = max(self.left + self.columns * (self.image[0] + GAP) - GAP, MARGIN + self.head)
+        return width + MARGIN, self.top + self.rows * (self.image[1] + GAP) - GAP + MARGIN
 
     def corner(self, row: int, place: int) -> tuple[int, int]:
         """The upper left pixel of a cell: of class `row`, the one of this number."""

@@ -24,12 +24,13 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     loss, accuracy, best = (series(rows, name) for name in ("loss", "accuracy", "best"))
-    panels = [name for name, found in (("loss", loss), ("accuracy", accuracy)) if len(found[0])]
+    panels = drawable(rows)
     if not panels:
-        raise ValueError(f"curves: a row must have a finite loss or an accuracy, got none in {len(rows)} rows")
-    figure = Figure(figsize=(6.4 * len(panels), 3.8), dpi=120, layout="constrained")
+        raise ValueError("curves: a row must have a finite loss or an accuracy, got none")
+    figure = Figure(figsize=(6.4 * len(panels), 3.8), dpi=120, layout=ConstrainedLayoutEngine(wspace=0.08))
     FigureCanvasAgg(figure)
     for place, name in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), place)
@@ -37,6 +38,11 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         _frame(axes)
     figure.suptitle(spent(rows), fontsize=10, color=GREY)
     replace_file(Path(path), lambda temporary: figure.savefig(temporary, format="png"))
+
+
+def drawable(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Which of loss and accuracy have a finite value in any row."""
+    return tuple(name for name in ("loss", "accuracy") if len(series(rows, name)[0]))
 
 
 def series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
@@ -80,14 +86,23 @@ def _loss(axes: Any, episodes: Any, values: Any) -> None:
         axes.plot(episodes, values, color=BLUE, alpha=0.25, linewidth=0.8)
         axes.plot(episodes, smooth(values, len(values) // 20 | 1), color=BLUE, linewidth=1.8)
     if values.min() > 0 and values.max() / values.min() > 10:
-        axes.set_yscale("log")
+        _logarithmic(axes)
     axes.set_ylabel("matching loss")
 
 
+def _logarithmic(axes: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _accuracy(axes: Any, accuracy: Any, best: Any) -> None:
-    axes.plot(*accuracy, color=ORANGE, marker="o", markersize=4, label="last")
+    axes.plot(*accuracy, color=ORANGE, marker="o", markersize=4, label="at the time")
     if len(best[0]):
-        axes.plot(*best, color=ORANGE, linestyle="--", linewidth=1, alpha=0.7, label="best")
+        axes.plot(*best, color=ORANGE, linestyle="--", linewidth=1, alpha=0.7, label="best so far")
         axes.legend(frameon=False, loc="lower right")
     axes.set_ylabel("test accuracy in percent")
 

@@ -102,4 +102,4 @@ def _row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("episode"), int) else None
+    return row if isinstance(row, dict) and type(row.get("episode")) is int else None

@@ -46,7 +46,7 @@ def accuracies(results: Mapping[str, Mapping[str, Any]]) -> str:
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
     """A Markdown table; the last `numbers` columns stand at the right."""
     rules = [*["---"] * (len(head) - numbers), *["---:"] * numbers]
-    lines = [head, rules, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    lines = [head, rules, *([" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yoco.condensed import CondensedSet
-from yoco.report.images import headline
+from yoco.report.images import COLUMNS, headline
 from yoco.report.plots import spent
 from yoco.report.reading import Evaluations
 from yoco.report.tables import accuracies, markdown
@@ -74,6 +74,8 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _caption(condensed: CondensedSet) -> str:
-    words = "A row for each class; a column for each image of the budget, the first ones first"
     f = condensed.factor
+    images = max(condensed.counts) / f**2
+    which = f"the first {COLUMNS} of {images:g} images" if images > COLUMNS else "each image"
+    words = f"A row for each class; a column for {which} of the budget, the first ones first"
     return f"{words}." if f == 1 else f"{words}, each with its {f * f} cells."

@@ -1,0 +1,116 @@
+"""Folders of PNGs: pixels, names, order, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from yoco.condensed import CondensedSet
+from yoco.convert import convert
+
+
+def coloured(classes: tuple[str, ...], count: int = 2) -> CondensedSet:
+    pixels = torch.rand(count * len(classes), 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(len(classes)).repeat_interleave(count)
+    parts = {"mean": (0.5,) * 3, "std": (0.2,) * 3, "method": "made", "classes": classes}
+    return CondensedSet(cells=pixels, labels=labels, factor=1, size=(6, 5), **parts)  # type: ignore[arg-type]
+
+
+def test_pngs_are_the_decoded_images(saved: Path, rich: CondensedSet, tmp_path: Path) -> None:
+    convert(saved, tmp_path / "out/pngs")
+    folder = tmp_path / "out/pngs"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pngs"]
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"zero", "eins", "δύο"}
+    assert sorted(path.name for path in (folder / "eins").iterdir()) == [f"{n:04d}.png" for n in range(12)]
+    seventh = np.asarray(Image.open(folder / "eins/0007.png"))
+    np.testing.assert_array_equal(seventh, (rich.decode()[12 + 7, 0] * 255).round().numpy().astype(np.uint8))
+
+
+def test_pngs_come_back_as_whole_images_in_the_order_of_the_labels(saved: Path, tmp_path: Path) -> None:
+    whole = convert(saved, tmp_path / "pngs")
+    back = convert(tmp_path / "pngs", tmp_path / "back.npz")
+    assert (back.factor, back.size, back.cells.dtype) == (1, (8, 8), torch.uint8)
+    assert back.classes == whole.classes
+    assert back.labels.tolist() == whole.labels.tolist()
+    assert float((back.decode() - whole.decode()).abs().max()) <= 1 / 510 + 1e-6
+
+
+def test_colours_survive_a_folder(tmp_path: Path) -> None:
+    whole = coloured(("a", "b"))
+    whole.save(tmp_path / "set.safetensors")
+    convert(tmp_path / "set.safetensors", tmp_path / "pngs")
+    back = convert(tmp_path / "pngs", tmp_path / "back.safetensors")
+    assert torch.equal(back.cells, whole.quantised().cells)
+
+
+def test_without_a_list_folders_go_by_number_or_by_the_named_data(tmp_path: Path) -> None:
+    for name, classes in (("numbers", tuple(map(str, range(12)))), ("words", ("b", "a"))):
+        coloured(classes).save(tmp_path / f"{name}.safetensors")
+        convert(tmp_path / f"{name}.safetensors", tmp_path / name)
+        (tmp_path / name / "classes.txt").unlink()
+    assert convert(tmp_path / "numbers", tmp_path / "x.npz").classes == tuple(map(str, range(12)))
+    assert convert(tmp_path / "words", tmp_path / "x.npz").classes == ("a", "b")
+    things = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    coloured(things[::-1]).save(tmp_path / "things.safetensors")
+    convert(tmp_path / "things.safetensors", tmp_path / "things")
+    assert convert(tmp_path / "things", tmp_path / "x.npz").classes == things[::-1]
+    (tmp_path / "things/classes.txt").unlink()
+    assert convert(tmp_path / "things", tmp_path / "x.npz", data="cifar10").classes == things
+
+
+def test_names_that_no_folder_can_have_are_made_plain(tmp_path: Path) -> None:
+    coloured(("T-shirt/top", ".hidden")).save(tmp_path / "set.safetensors")
+    convert(tmp_path / "set.safetensors", tmp_path / "pngs")
+    assert convert(tmp_path / "pngs", tmp_path / "x.npz").classes == ("T-shirt_top", "_hidden")
+    coloured(("a/b", "a:b")).save(tmp_path / "set.safetensors")
+    with pytest.raises(ValueError, match="convert: the classes must differ as names of folders"):
+        convert(tmp_path / "set.safetensors", tmp_path / "others")
+    assert not (tmp_path / "others").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pngs"
+    folder.mkdir()
+    convert(saved, folder)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError) as caught:
+        convert(saved, folder)
+    assert str(caught.value) == f"convert: the target must be an empty or a new folder, got {folder}"
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_whitened_pixels_are_no_picture(saved: Path, rich: CondensedSet, tmp_path: Path) -> None:
+    replace(rich, space="zca").save(saved)
+    with pytest.raises(ValueError, match=r"got a set in ZCA space; write .npz"):
+        convert(saved, tmp_path / "pngs")
+
+
+def test_bad_folders_are_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "pngs"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+    Image.new("L", (4, 4)).save(folder / "a/0.png")
+
+    def refused(match: str) -> None:
+        with pytest.raises(ValueError, match=match) as caught:
+            convert(folder, tmp_path / "x.npz")
+        assert "\n" not in str(caught.value)
+
+    refused("a class needs PNGs, got none in b")
+    Image.new("L", (5, 4)).save(folder / "b/0.png")
+    refused("images must be of one size, got 4x4 and 5x4")
+    (folder / "b/0.png").write_bytes(b"no picture")
+    refused("b/0.png cannot be read as a PNG")
+    Image.new("I;16", (4, 4)).save(folder / "b/0.png")
+    refused("needs 8 bits a channel, got mode I;16")
+    Image.new("RGB", (4, 4)).save(folder / "b/0.png")
+    assert convert(folder, tmp_path / "x.npz").cells.shape == (2, 3, 4, 4)
+    (folder / "classes.txt").write_text("a\nc\n")
+    refused(r"classes.txt must name the folders, got a difference in \['b', 'c'\]")
+    refused_folder = tmp_path / "empty"
+    refused_folder.mkdir()
+    with pytest.raises(ValueError, match="needs a folder for each of at least two classes, got 0"):
+        convert(refused_folder, tmp_path / "x.npz")
