@@ -32,9 +32,9 @@ def main() -> None:
     torch.set_num_threads(options.threads or result.CORES)
     pace = {"float32": step_seconds(options, None), "bfloat16": step_seconds(options, torch.bfloat16)}
     rows = [evaluated(steps, options, pace["float32"]["seconds"]) for steps in options.steps]
-    content = {"data": options.data, "ipc": options.ipc, "factor": options.factor, "protocol": "idc", "seeds": [0, 1]}
-    checksum, profiled = load(options.data).train.checksum, operations(options)
-    made = {"checksum": checksum, **content, "rows": rows, "inner_step": pace, "operations": profiled}
+    content = {"data": options.data, "checksum": load(options.data).train.checksum, "ipc": options.ipc}
+    how = {"factor": options.factor, "protocol": "idc", "seeds": [0, 1], "evaluated_in": "bfloat16"}
+    made = {**content, **how, "rows": rows, "inner_step": pace, "operations": operations(options)}
     print(f"written to {result.write(options.name, folder=options.results, **made)}")
 
 
@@ -57,13 +57,14 @@ def condense_with_stops(options: argparse.Namespace) -> None:
 
 
 def evaluated(steps: int, options: argparse.Namespace, pace: float) -> dict[str, Any]:
-    """The accuracy of the set at this stop, measured once."""
+    """The accuracy of the set at this stop, measured once: by two networks at the last one, else by one."""
     path = stop(steps, options)
     made = yoco.load(path)
     kept = path.with_suffix(".accuracy.json")
     if not kept.is_file():
-        budget = {"epochs": options.epochs} if options.epochs else {"same_compute": True}
-        measured = yoco.evaluate(made, options.data, protocol="idc", seeds=2, jobs=options.jobs, **budget).to_dict()
+        how = {"epochs": options.epochs} if options.epochs else {"same_compute": True}
+        seeds = 2 if steps == max(options.steps) else 1
+        measured = yoco.evaluate(made, options.data, protocol="idc", seeds=seeds, bf16=True, **how).to_dict()
         kept.write_text(json.dumps({**measured["results"][0], "evaluate_seconds": measured["seconds"]}))
     commit = json.loads(path.with_suffix(".json").read_text())["commit"]
     spent = {"minutes": round(steps * pace / 60, 1), "wall_seconds": made.config["seconds"], "condense_commit": commit}
@@ -117,7 +118,6 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--factor", type=int, default=2)
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 100, 200, 400], help="inner steps at each stop")
     parser.add_argument("--epochs", type=int, help="in place of the protocol's 1000 / factor^2")
-    parser.add_argument("--jobs", type=int, default=2, help="processes of an evaluation")
     parser.add_argument("--threads", type=int, help="of torch; by default all cores")
     parser.add_argument("--out", type=Path, default=Path("runs/idc-fashion"))
     parser.add_argument("--name", default="idc_fashion")

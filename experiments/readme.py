@@ -25,8 +25,8 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
     pace, first = content["inner_step"], content["rows"][0]
     lines += [
         "",
-        f"Per cent, mean and standard deviation of {len(content['seeds'])} networks, {first['epochs']} epochs (as many",
-        f"image passes as 1,000 of whole images). An inner step took {pace['float32']['seconds']} s in float32",
+        f"Per cent; mean and standard deviation of {len(content['seeds'])} networks at the last stop, one network before;",
+        f"{first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took {pace['float32']['seconds']} s in float32",
         f"and {pace['bfloat16']['seconds']} s in bfloat16 on {content['cores']} cores by itself; minutes are steps",
         "times the former.",
     ]
@@ -51,8 +51,9 @@ def yoco_fashion(content: dict[str, Any]) -> list[str]:
 
 
 def plus(row: dict[str, Any], kind: str) -> str:
-    """Mean and deviation."""
-    return f"{row[f'{kind}_mean']:.1f} ± {row[f'{kind}_std']:.1f}"
+    """Mean and, of several, deviation."""
+    single = len(row[kind]) == 1
+    return f"{row[f'{kind}_mean']:.1f}" + ("" if single else f" ± {row[f'{kind}_std']:.1f}")
 
 
 def filled(text: str) -> str:

@@ -36,6 +36,7 @@ def main() -> None:
         "protocol": "idc",
         "epochs": options.epochs,
         "seeds": [0, 1],
+        "evaluated_in": "bfloat16",
         "rows": summary(rows),
     }
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
@@ -45,7 +46,7 @@ def scored(whole: yoco.CondensedSet, options: argparse.Namespace) -> Scores:
     """The LBPE of every cell, computed once."""
     path = options.out / "scores.safetensors"
     if not path.is_file():
-        score(whole, score="lbpe", mode=options.mode, epochs=options.score_epochs, seed=0).save(path)
+        score(whole, score="lbpe", mode=options.mode, epochs=options.score_epochs, bf16=True).save(path)
     return Scores.load(path)
 
 
@@ -57,7 +58,7 @@ def evaluated(
     if not kept.is_file():
         small = yoco.prune(whole, rule=rule, ipc=ipc, scores=None if rule == "random" else scores, seed=seed)
         small.save(kept.with_suffix(".safetensors"))
-        measured = yoco.evaluate(small, whole.source["name"], protocol="idc", epochs=options.epochs, seeds=(seed,))
+        measured = yoco.evaluate(small, whole.source["name"], epochs=options.epochs, seeds=(seed,), bf16=True)
         row = measured.to_dict()["results"][0]
         found = {"rule": rule, "ipc": ipc, "seed": seed, "last": row["last"][0], "best": row["best"][0]}
         kept.write_text(json.dumps({**found, "cells_per_class": small.counts, "commit": result.commit()}))

@@ -41,7 +41,7 @@ def test_every_result_says_what_made_it() -> None:
 def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     common = ["--epochs", "4", "--results", str(tmp_path)]
     idc, yoco = tmp_path / "idc", tmp_path / "yoco"
-    steps = ["--data", "digits", "--ipc", "2", "--factor", "1", "--steps", "0", "2", "--out", str(idc), "--jobs", "1"]
+    steps = ["--data", "digits", "--ipc", "2", "--factor", "1", "--steps", "0", "2", "--out", str(idc)]
     python("experiments/idc_fashion.py", *steps, *common, cwd=ROOT)
     sizes = [
         "--set",
