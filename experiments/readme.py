@@ -25,10 +25,10 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
     pace, first = content["inner_step"], content["rows"][0]
     lines += [
         "",
-        f"Per cent; mean and standard deviation of {len(content['seeds'])} networks at the last stop, one network before;",
-        f"{first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took {pace['float32']['seconds']} s in float32",
-        f"and {pace['bfloat16']['seconds']} s in bfloat16 on {content['cores']} cores by itself; minutes are steps",
-        "times the former.",
+        f"Per cent; mean and standard deviation of {len(content['seeds'])} networks at the last stop, one network",
+        f"before; {first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took",
+        f"{pace['float32']['seconds']} s in float32 and {pace['bfloat16']['seconds']} s in bfloat16 on",
+        f"{content['cores']} cores by itself; minutes are steps times the former.",
     ]
     return lines
 

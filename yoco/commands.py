@@ -51,6 +51,8 @@ class CondenseOptions(DataOptions):
     """where to compute"""
     bf16: bool = False
     """run networks in bfloat16; pixels stay float32"""
+    sink: str | None = None
+    """also send the metrics to tensorboard or wandb (extras of the same names)"""
     config: Path | None = None
     """a config.yaml whose options come before those of the command line"""
 

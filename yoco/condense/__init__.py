@@ -11,6 +11,7 @@ from yoco.condense.loop import Callback, Interrupted, Progress
 from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task
 from yoco.condense.progress import Bar
+from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet, load
 from yoco.device import pick
 from yoco.registry import resolve, unknown
@@ -54,6 +55,7 @@ def condense(
     device: str = "auto",
     bf16: bool = False,
     progress: bool = True,
+    sink: str | None = None,
     callbacks: tuple[Callback, ...] = (),
     **settings: Any,
 ) -> CondensedSet:
@@ -61,11 +63,14 @@ def condense(
 
     data, size, grey, download: as `yoco.data.load` takes them; method: a name or "module:Class"; settings: the
     method's own, over its published ones. minutes: a time budget. out: a folder for checkpoints, metrics and the
-    result; the same call goes on where a killed one stopped, and a finished one is only read.
+    result; the same call goes on where a killed one stopped, and a finished one is only read. sink: tensorboard or
+    wandb, or "module:function", for the metrics of a run with a folder.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
     """
+    if sink and out is None:
+        raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
     if minutes is not None and minutes <= 0:
         raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
     real = data_sets.load(data, size=size, grey=grey, download=download).train
@@ -77,8 +82,9 @@ def condense(
     run = Run(out, {**made, **how, **asdict(chosen)}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
         return load(run.result)
-    bars = (Bar(minutes),) if progress else ()
-    result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=(*bars, *callbacks))
+    shown = [Bar(minutes)] if progress else []
+    kept = [make_sink(sink, run.folder)] if sink and run else []
+    result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
     if run:
         result.save(run.result)
         if result.config["episodes_done"] >= chosen.episodes:

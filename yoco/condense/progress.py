@@ -19,13 +19,13 @@ class Bar:
     def __call__(self, progress: Progress) -> None:
         """Show where the run stands."""
         if self._bar is None:
-            shape = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
-            self._bar, self._origin = tqdm(total=1.0, bar_format=shape, desc="condense", disable=None), progress
+            shape = "condense {percentage:3.0f}%|{bar}| {desc}"
+            self._bar, self._origin = tqdm(total=1.0, bar_format=shape, disable=None), progress
         left = self.left(progress)
         done = progress.seconds / (progress.seconds + left) if progress.seconds + left > 0 else 1.0
         self._bar.n = min(1.0, done)
         spent = f"{tqdm.format_interval(progress.seconds)} spent, {tqdm.format_interval(left)} left"
-        self._bar.set_postfix_str(f"step {progress.episode}, loss {progress.loss:.4g}, {spent}")
+        self._bar.set_description_str(f"step {progress.episode}, loss {progress.loss:.4g}, {spent}")
         if progress.episode >= progress.episodes or left <= 0:
             self.close()
 

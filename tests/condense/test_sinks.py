@@ -1,0 +1,65 @@
+"""Metrics in other places, with stand-ins for the packages that keep them."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from yoco.condense.loop import Progress
+from yoco.condense.sinks import SINKS, sink
+from yoco.condense.synthetic import Synthetic
+
+
+def progress(episode: int) -> Progress:
+    return Progress(episode, 2, 0.5 * episode, 3.0, Synthetic(torch.zeros(2, 1, 2, 2), 2, 1, (2, 2)))
+
+
+class Writer:
+    """What a SummaryWriter is asked to do."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder, self.rows, self.closed = folder, [], False  # type: ignore[var-annotated]
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.rows.append((name, value, step))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_tensorboard_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Writer] = []
+    summary = SimpleNamespace(SummaryWriter=lambda folder: made.append(Writer(folder)) or made[-1])
+    monkeypatch.setitem(sys.modules, "tensorboard", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", summary)
+    write = sink("tensorboard", tmp_path)
+    write(progress(1))
+    write(progress(2))
+    assert made[0].folder == str(tmp_path / "tensorboard")
+    assert made[0].rows == [("loss", 0.5, 1), ("seconds", 3.0, 1), ("loss", 1.0, 2), ("seconds", 3.0, 2)]
+    assert made[0].closed
+
+
+def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[Any] = []
+    run = SimpleNamespace(log=lambda row, step: rows.append((step, row)), finish=lambda: rows.append("end"))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: rows.append(options) or run))
+    write = sink("wandb", tmp_path / "mine")
+    write(progress(2))
+    assert rows[0]["name"] == "mine"
+    assert rows[1:] == [(2, {"loss": 1.0, "seconds": 3.0}), "end"]
+
+
+@pytest.mark.parametrize("name", sorted(SINKS))
+def test_a_missing_package_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=rf"{name} must be installed.*pip install 'yoco-condense\[{name}\]'"):
+        sink(name, tmp_path)
+
+
+def test_unknown_sink(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sink: unknown name 'wand'; did you mean 'wandb'"):
+        sink("wand", tmp_path)

@@ -1,0 +1,56 @@
+"""Other places for the metrics of a run, beside its metrics.jsonl; each is a callback and wants its own package."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from yoco.condense.loop import Callback, Progress
+from yoco.registry import resolve
+
+SINKS = {"tensorboard": "yoco.condense.sinks:tensorboard", "wandb": "yoco.condense.sinks:wandb"}
+"""name -> function(folder of the run) -> callback."""
+
+
+def sink(name: str, folder: Path) -> Callback:
+    """The callback of this name, or of `module:function`.
+
+    Raises:
+        ValueError: there is none, or its package is not installed.
+    """
+    made: Callable[[Path], Callback] = resolve("sink", SINKS, name)
+    return made(folder)
+
+
+def tensorboard(folder: Path) -> Callback:
+    """Scalars `loss` and `seconds` by episode, in the run's folder: `tensorboard --logdir runs`."""
+    _need("tensorboard")
+    writer: Any = import_module("torch.utils.tensorboard").SummaryWriter(str(folder / "tensorboard"))
+
+    def write(progress: Progress) -> None:
+        writer.add_scalar("loss", progress.loss, progress.episode)
+        writer.add_scalar("seconds", progress.seconds, progress.episode)
+        if progress.episode >= progress.episodes:
+            writer.close()
+
+    return write
+
+
+def wandb(folder: Path) -> Callback:
+    """The same for Weights & Biases, as a run named like the folder."""
+    run: Any = _need("wandb").init(project="yoco", name=folder.name, dir=str(folder))
+
+    def write(progress: Progress) -> None:
+        run.log({"loss": progress.loss, "seconds": progress.seconds}, step=progress.episode)
+        if progress.episode >= progress.episodes:
+            run.finish()
+
+    return write
+
+
+def _need(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError:
+        extra = f"pip install 'yoco-condense[{package}]'"
+        raise ValueError(f"sink: the package {package} must be installed, got none; {extra}") from None
