@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     if "" not in sys.path:
         sys.path.insert(0, "")
+    warnings.formatwarning = lambda message, *_: f"yoco: {message}\n"  # type: ignore[assignment]
     sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
 
 
