@@ -138,7 +138,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "svhn": {"network_images": 500},
     "mnist": {**_FASHION, "reference_side": 28, "augment": "color_crop", "cutmix": 0.0},
     "fashion-mnist": _FASHION,
-    "digits": {**_FASHION, "inner": 20, "factor": 1, "lr_image": 1e-3, "reference_side": 8, "episodes": 100},
+    "digits": {**_FASHION, "factor": 1, "lr_image": 1e-3, "reference_side": 8, "episodes": 100},
     "imagenet-10": {**_IMAGENET, "pretrain": 10},
     "imagenet-100": {**_IMAGENET, "lr_image": 1e-3, "lr_network": 0.1, "weight_decay": 1e-4, "real_batch": 128},
 }
