@@ -53,7 +53,7 @@ def yoco_fashion(content: dict[str, Any]) -> list[str]:
 def plus(row: dict[str, Any], kind: str) -> str:
     """Mean and, of several, deviation."""
     single = len(row[kind]) == 1
-    return f"{row[f'{kind}_mean']:.1f}" + ("" if single else f" ± {row[f'{kind}_std']:.1f}")
+    return f"{row[f'{kind}_mean']:.2f}" + ("" if single else f" ± {row[f'{kind}_std']:.2f}")
 
 
 def filled(text: str) -> str:
