@@ -26,7 +26,7 @@ def main() -> None:
     whole = yoco.load(options.set)
     scores = scored(whole, options)
     rows = [
-        evaluated(whole, scores, rule, ipc, seed, options) for ipc in options.ipc for rule in RULES for seed in range(2)
+        evaluated(whole, scores, rule, ipc, seed, options) for ipc in options.ipc for seed in range(2) for rule in RULES
     ]
     content = {
         "data": whole.source["name"],
