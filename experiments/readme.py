@@ -29,6 +29,7 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
         f"before; {first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took",
         f"{pace['float32']['seconds']} s in float32 and {pace['bfloat16']['seconds']} s in bfloat16 on",
         f"{content['cores']} cores by itself; minutes are steps times the former.",
+        f"The networks that judge were run in {content['evaluated_in']}.",
     ]
     return lines
 
@@ -47,6 +48,7 @@ def yoco_fashion(content: dict[str, Any]) -> list[str]:
         f"The set of {content['set']['steps']} inner steps above. Last accuracy in per cent, mean and standard",
         f"deviation of {len(content['seeds'])} networks, {content['epochs']} epochs. `hard` and `random` choose over",
         "the whole set, `yoco` the same number of each class.",
+        f"The networks that judge were run in {content['evaluated_in']}.",
     ]
 
 
