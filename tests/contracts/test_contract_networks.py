@@ -9,7 +9,18 @@ from yoco.networks import NETWORKS, Network, build
 from yoco.rng import Rng
 
 SHAPES = [(1, 28, 28), (1, 8, 8), (3, 32, 32)]
-NAMES = [*NETWORKS, "convnet:norm=batch", "convnet:norm=group,width=16", "convnet:norm=none,width=32,depth=2"]
+NARROW = {
+    "vgg11": "width=8",
+    "resnet10": "norm=instance,width=8",
+    "resnet18": "width=8",
+    "resnet20": "norm=group,width=8",
+    "resnet_ap10": "width=8",
+    "densenet": "growth=4,blocks=2-2-2",
+}
+NAMES = [
+    *(f"{name}:{NARROW[name]}" if name in NARROW else name for name in NETWORKS),
+    *("convnet:norm=batch", "convnet:norm=group,width=16", "convnet:norm=none,width=32,depth=2"),
+]
 CLASSES = 10
 
 

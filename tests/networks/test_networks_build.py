@@ -57,7 +57,11 @@ def test_ones_own_class_with_and_without_options() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("convnt", "network: unknown name 'convnt'; did you mean 'convnet'? known: convnet, lenet, mlp"),
+        (
+            "convnt",
+            "network: unknown name 'convnt'; did you mean 'convnet'? known: "
+            "convnet, densenet, lenet, mlp, resnet10, resnet18, resnet20, resnet_ap10, vgg11",
+        ),
         (
             "convnet:widht=3",
             "network convnet option: unknown name 'widht'; did you mean 'width'? known: depth, norm, width",

@@ -7,19 +7,29 @@ import torch
 
 from yoco.networks.base import Network
 from yoco.networks.convnet import ConvNet
+from yoco.networks.densenet import DenseNet
 from yoco.networks.lenet import LeNet
 from yoco.networks.mlp import MLP
+from yoco.networks.resnet import ResNet
+from yoco.networks.resnet_ap import ResNetAP
+from yoco.networks.vgg import VGG
 from yoco.registry import resolve, unknown
 from yoco.rng import Rng
 
-__all__ = ["MLP", "NETWORKS", "ConvNet", "LeNet", "Network", "build"]
+__all__ = ["MLP", "NETWORKS", "VGG", "ConvNet", "DenseNet", "LeNet", "Network", "ResNet", "ResNetAP", "build"]
 
 NETWORKS: dict[str, str] = {
     "convnet": "yoco.networks.convnet:ConvNet",
     "mlp": "yoco.networks.mlp:MLP",
     "lenet": "yoco.networks.lenet:LeNet",
+    "vgg11": "yoco.networks.vgg:vgg11",
+    "resnet10": "yoco.networks.resnet:resnet10",
+    "resnet18": "yoco.networks.resnet:resnet18",
+    "resnet20": "yoco.networks.resnet:resnet20",
+    "resnet_ap10": "yoco.networks.resnet_ap:resnet_ap10",
+    "densenet": "yoco.networks.densenet:DenseNet",
 }
-"""name -> class, called as Class(channels, classes, (height, width), **options)."""
+"""name -> class or function, called as Class(channels, classes, (height, width), **options)."""
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Network:

@@ -5,9 +5,7 @@ import math
 from torch import nn
 
 from yoco.networks.base import Network
-from yoco.registry import unknown
-
-NORMS = ("instance", "batch", "group", "none")
+from yoco.networks.norm import NORMS, check_size, normalisation
 
 
 class ConvNet(Network):
@@ -52,8 +50,7 @@ def usual_depth(size: tuple[int, int]) -> int:
 
 
 def _check(size: tuple[int, int], padded: tuple[int, int], width: int, depth: int) -> None:
-    if min(size) < 2:
-        raise ValueError(f"convnet: images must be at least 2x2, got {size[0]}x{size[1]}")
+    check_size("convnet", size)
     most = min(padded).bit_length() - 1
     if not 1 <= depth <= most:
         raise ValueError(f"convnet: depth must be in 1..{most} for {size[0]}x{size[1]} images, got {depth}")
@@ -67,14 +64,4 @@ def _block(channels: int, width: int, norm: str, padding: int) -> nn.Sequential:
 
 
 def _norm(norm: str, width: int) -> list[nn.Module]:
-    if norm == "group" and width % 4:
-        raise ValueError(f"convnet: width must be a multiple of 4 for norm=group, got {width}")
-    if norm == "instance":
-        return [nn.GroupNorm(width, width)]
-    if norm == "group":
-        return [nn.GroupNorm(4, width)]
-    if norm == "batch":
-        return [nn.BatchNorm2d(width)]
-    if norm == "none":
-        return []
-    raise unknown("convnet norm", norm, NORMS)
+    return [] if norm == "none" else [normalisation("convnet", norm, width, (*NORMS, "none"))]
