@@ -6,15 +6,17 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 from yoco import __version__
-from yoco.registry import unknown
+from yoco.allocator import keep_freed_memory
+from yoco.commands import COMMANDS as FUNCTIONS
+from yoco.registry import resolve, unknown
 
 COMMANDS = {
     "condense": "learn a small synthetic set from a data set",
     "prune": "make a smaller set out of a condensed set or a data set",
+    "score": "say how hard each sample of a set is",
     "evaluate": "train networks on a set from scratch and measure their accuracy",
     "report": "draw the images and curves of a run, and its table",
     "convert": "read and write npz, PNG folders and the files that papers published",
@@ -44,7 +46,9 @@ def run(argv: list[str]) -> int:
     try:
         if argv[0] not in COMMANDS:
             raise unknown("command", argv[0], COMMANDS)
-        return int(import_module("yoco.commands").COMMANDS[argv[0]](argv[1:]) or 0)
+        keep_freed_memory()
+        command: Any = resolve("command", FUNCTIONS, argv[0])
+        return int(command(argv[1:]) or 0)
     except KeyboardInterrupt as stop:
         print(f"yoco: {stop}" if str(stop) else "yoco: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -1,0 +1,11 @@
+"""The commands: for each a form of options (tyro reads it) and what is done with them."""
+
+COMMANDS = {
+    "condense": "yoco.commands.condense:condense",
+    "prune": "yoco.commands.prune:prune",
+    "score": "yoco.commands.prune:score",
+    "evaluate": "yoco.commands.evaluate:evaluate",
+    "report": "yoco.commands.files:report",
+    "convert": "yoco.commands.files:convert",
+}
+"""name -> function(words)."""

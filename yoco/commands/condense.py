@@ -1,0 +1,88 @@
+"""The command `condense`: its form grows by the settings of the method that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yoco.cli import parse
+from yoco.commands.options import DataOptions, Device, named, peek
+
+
+@dataclass(frozen=True, kw_only=True)
+class CondenseOptions(DataOptions):
+    """Learn a small synthetic set from a data set. Options of the method follow; run again to go on after a kill."""
+
+    method: str = "idc"
+    """a name, or module:Class of your own"""
+    ipc: int = 10
+    """images per class"""
+    out: Path = Path("runs/condensed")
+    """folder of the run"""
+    seed: int = 0
+    """everything random follows from it"""
+    minutes: float | None = None
+    """minutes: stop then and keep what is there"""
+    network: str = "convnet"
+    """the network that is matched on"""
+    device: Device = "auto"
+    """where to compute"""
+    bf16: bool = False
+    """run networks in bfloat16; pixels stay float32"""
+    sink: str | None = None
+    """also send the metrics to tensorboard or wandb (extras of the same names)"""
+    config: Path | None = None
+    """a config.yaml whose options come before those of the command line"""
+
+
+def condense(argv: list[str]) -> None:
+    """`yoco condense`."""
+    from yoco.condense import Interrupted
+    from yoco.condense import condense as run
+
+    argv = [*_from_config(argv), *argv]
+    published = _published(argv)
+    form: Any = make_dataclass("Condense", [], bases=(type(published), CondenseOptions), frozen=True, kw_only=True)
+    form.__doc__ = CondenseOptions.__doc__
+    options = parse(form, argv, "condense", default=form(**asdict(published)))
+    given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name != "config"}
+    settings = {name: getattr(options, name) for name in named(argv, published)}
+    try:
+        made = run(given.pop("data"), given.pop("method"), **given, **settings)
+    except Interrupted:
+        raise KeyboardInterrupt(f"stopped and saved; the same command goes on from {options.out}") from None
+    from yoco.report.images import sheet
+
+    sheet(made, path=options.out / "images.png")
+    print(made)
+    print(f"yoco prune {options.out / 'condensed.safetensors'} --ipc 1 --out small.safetensors  # any smaller size")
+
+
+def _published(argv: Sequence[str]) -> Any:
+    """The settings that the method's options start from: those for the data of this name."""
+    from yoco.condense import settings_of
+
+    said = peek(argv, CondenseOptions)
+    ipc = int(said["ipc"]) if str(said["ipc"]).isdigit() else CondenseOptions.ipc
+    return settings_of(said["method"], said["data"], ipc, None)
+
+
+def _from_config(argv: Sequence[str]) -> list[str]:
+    """The options of the file that --config names, as words; a typo in it is named as any other."""
+    path = peek(argv, CondenseOptions)["config"]
+    if path is None:
+        return []
+    content = yaml.safe_load(Path(path).read_text())
+    if not isinstance(content, dict):
+        raise ValueError(f"condense: {path} must be a mapping of options, got {type(content).__name__}")
+    words = []
+    for name, value in content.items():
+        flag = str(name).replace("_", "-")
+        if value is None or name == "checksum":
+            continue
+        words.append(f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}")
+    return words

@@ -1,0 +1,71 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from yoco.cli import parse
+from yoco.commands.options import Device, Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Train networks on a set from scratch, under a named protocol, and measure last and best accuracy."""
+
+    set: Place
+    """a condensed set (.safetensors)"""
+    data: str | None = None
+    """the data whose test half is used; by default those the set was made from"""
+    size: int | None = None
+    """pixels: resize and centre-crop the images to this side"""
+    grey: bool = False
+    """turn colour images into one channel"""
+    download: bool = False
+    """let torchvision fetch CIFAR or SVHN when they are not there"""
+    protocol: str = "idc"
+    """idc, dsa or dc"""
+    epochs: int | None = None
+    """epochs, in place of the protocol's"""
+    same_compute: bool = False
+    """divide the protocol's epochs by factor^2: as many image passes as for whole images"""
+    network: tuple[str, ...] = ("convnet",)
+    """names of networks"""
+    seeds: int = 2
+    """networks trained on each set"""
+    jobs: int = 1
+    """processes that train at the same time"""
+    baselines: tuple[Literal["random", "full"], ...] = ()
+    """also a random real subset of the same size, and the full data"""
+    full_epochs: int | None = None
+    """epochs on the full data"""
+    measurements: int = 4
+    """how often the accuracy is measured, evenly and at the end"""
+    device: Device = "auto"
+    """where to compute"""
+    bf16: bool = False
+    """run networks in bfloat16"""
+    out: Path | None = None
+    """JSON file of the result; by default evaluation-PROTOCOL.json beside the set"""
+
+
+def evaluate(argv: list[str]) -> None:
+    """`yoco evaluate`."""
+    options = parse(EvaluateOptions, argv, "evaluate")
+    from yoco.condensed import load
+    from yoco.data import load as load_data
+    from yoco.evaluate import evaluate as measure
+
+    condensed = load(options.set)
+    name = options.data or condensed.source.get("name")
+    if not name:
+        raise ValueError("evaluate: the set does not say where it comes from; give --data")
+    data = load_data(name, size=options.size, grey=options.grey, download=options.download)
+    skip = {"set", "data", "size", "grey", "download", "network", "out"}
+    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in skip}
+    result = measure(condensed, data, networks=options.network, **given)
+    out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{options.protocol}.json")
+    result.save(out)
+    print(result)
+    print(f"written to {out}")

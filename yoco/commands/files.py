@@ -1,0 +1,60 @@
+"""The commands `report` and `convert`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from yoco.cli import parse
+from yoco.commands.options import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Draw the images and the curves of a run directory, and write its table."""
+
+    run: Place
+    """folder of a run"""
+    out: Path | None = None
+    """folder for the pictures and report.md; by default the run's own"""
+
+
+def report(argv: list[str]) -> None:
+    """`yoco report`."""
+    options = parse(ReportOptions, argv, "report")
+    from yoco.report import report as draw
+
+    for path in draw(options.run, options.out):
+        print(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Read a set in one form and write it in the form that the target's name says."""
+
+    source: Place
+    """.safetensors, .npz, a folder of PNGs, or a published .pt or .npz file"""
+    target: Place
+    """.safetensors, .npz, or a folder for PNGs"""
+    form: Literal["idc", "mtt", "dsa", "kip"] | None = None
+    """whose file it is, when its name does not tell"""
+    data: str | None = None
+    """the data set it was made from: its constants undo the normalisation"""
+    factor: int = 2
+    """factor of an IDC file, which does not say it"""
+    space: Literal["zca", "normalised"] = "zca"
+    """pixel space of an MTT or KIP file"""
+    experiment: int = 0
+    """which of the sets in a DSA, DM or DC file, from 0"""
+
+
+def convert(argv: list[str]) -> None:
+    """`yoco convert`."""
+    options = parse(ConvertOptions, argv, "convert")
+    from yoco.convert import convert as rewrite
+
+    given = {f.name: getattr(options, f.name) for f in fields(options)}
+    print(rewrite(given.pop("source"), given.pop("target"), **given))
+    print(f"written to {options.target}", file=sys.stderr)

@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Place = Annotated[Path, tyro.conf.Positional]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which data, and in which form."""
+
+    data: str = "digits"
+    """a name (digits, mnist, fashion-mnist, kmnist, emnist, cifar10, cifar100, svhn), a folder, or module:function"""
+    size: int | None = None
+    """pixels: resize and centre-crop the images to this side"""
+    grey: bool = False
+    """turn colour images into one channel"""
+    download: bool = False
+    """let torchvision fetch CIFAR or SVHN when they are not there"""
+
+
+def peek(argv: Sequence[str], form: Any) -> dict[str, Any]:
+    """The options that decide which others there are, before they are parsed."""
+    found = {f.name: f.default for f in fields(form)}
+    for place, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name[2:] in found:
+            found[name[2:]] = value if equals else next(iter(argv[place + 1 :]), None)
+    return found
+
+
+def named(argv: Sequence[str], form: Any) -> list[str]:
+    """The fields of a form whose flags stand on the command line."""
+    words = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
+    return [f.name for f in fields(form) if f.name in words or f"no_{f.name}" in words]

@@ -1,0 +1,214 @@
+"""The commands `prune` and `score`: their forms grow by the options of the rule and of the score that are named."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tyro
+
+from yoco.cli import parse
+from yoco.commands.options import Device, peek
+
+TRAINING = ("epochs", "runs", "passes", "network", "stage", "seed", "device", "bf16")
+CHOICE = ("ipc", "cells", "keep", "n", "rule", "mode", "quota", "shares", "floor", "score")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetOptions:
+    """Which samples, and how networks are trained whose behaviour ranks them."""
+
+    set: Annotated[Path | None, tyro.conf.Positional] = None
+    """a condensed set (.safetensors); without it, the training half of --data"""
+    data: str | None = None
+    """a data set by name, or a folder: its training half is ranked"""
+    size: int | None = None
+    """pixels: resize and centre-crop the images to this side"""
+    grey: bool = False
+    """turn colour images into one channel"""
+    download: bool = False
+    """let torchvision fetch CIFAR or SVHN when they are not there"""
+    epochs: int | None = None
+    """epochs that the score reads, or that the network is trained; by default as published"""
+    runs: int | None = None
+    """networks trained, whose scores are averaged; 1 by default"""
+    passes: Literal["clean", "train"] | None = None
+    """watch un-mixed evaluation passes (clean, the default) or the augmented training batches (the authors' way)"""
+    network: str | None = None
+    """the network that is trained; a convnet by default"""
+    stage: int | None = None
+    """whose output the features are, counted from 0, or from the end if negative; the last by default"""
+    reference: str | None = None
+    """a data set by name, or a folder: real images that the kept samples shall stand for (rule kernel)"""
+    features: str = "network"
+    """network, pixels, or an .npy file of numbers [n, ...]"""
+    seed: int = 0
+    """everything random follows from it"""
+    device: Device = "auto"
+    """where to compute"""
+    bf16: bool = False
+    """run networks in bfloat16"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneOptions(SetOptions):
+    """Keep the best samples of a condensed set or of a data set; exactly one size is given."""
+
+    out: Path
+    """the smaller set (.safetensors), or an index file (.npz)"""
+    rule: str = "yoco"
+    """which samples to keep: one of the list above, or module:Class of your own"""
+    mode: Literal["paper", "repo"] = "paper"
+    """the rule as its paper has it, or as the released code has it where that differs"""
+    ipc: int | None = None
+    """images per class"""
+    cells: int | None = None
+    """cells per class (factor^2 cells fill one image)"""
+    keep: float | None = None
+    """share of all samples, above 0 and up to 1"""
+    n: int | None = None
+    """samples in all"""
+    quota: Literal["none", "equal", "proportional", "floor", "given"] | None = None
+    """shares of the classes; by default the paper's"""
+    floor: float = 0.5
+    """for the quota floor: the least part of its equal share that each class gets"""
+    shares: dict[str, int] | None = None
+    """for the quota given: name of a class, its samples, name of the next, ..."""
+    scores: Path | None = None
+    """score file (.safetensors): used when it is there, else written"""
+    score: str | None = None
+    """the score, for rules that take any; see yoco score"""
+    uint8: bool = False
+    """store the cells in a quarter of the bytes"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(SetOptions):
+    """Say how hard each sample of a condensed set or of a data set is: larger = harder."""
+
+    out: Path
+    """the file: .csv or .npz with ranks, or .safetensors for prune --scores"""
+    score: str = "lbpe"
+    """one of the list above, or module:function of your own"""
+
+
+def prune(argv: list[str]) -> None:
+    """`yoco prune`."""
+    from yoco.prune.presets import RULES, find
+    from yoco.prune.rules import options_of_rule
+
+    said = peek(argv, PruneOptions)
+    rule = find(said["rule"], said["mode"] if said["mode"] in ("paper", "repo") else "paper")
+    own = {**_score_fields(said["score"] or rule.score or rule.usual), **_fields(type(rule), options_of_rule(rule))}
+    options = _read(argv, "prune", PruneOptions, own, {name: row.what for name, row in RULES.items()})
+    whole = _samples(options)
+    more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
+    more |= {"features": _features(options.features), "reference": _reference(options)}
+    _prune(whole, options, more)
+
+
+def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
+    from yoco.prune.choosing import as_set, select
+
+    chosen = select(whole, scores=_kept_scores(whole, options, how), **how)
+    if options.out.suffix == ".npz":
+        chosen.save(options.out)
+    else:
+        small = as_set(whole, chosen)
+        (small.quantised() if options.uint8 else small).save(options.out)
+    print(f"{chosen.report()}\nwritten to {options.out}")
+
+
+def _kept_scores(whole: Any, options: Any, how: Mapping[str, Any]) -> Any:
+    """The scores of the file that --scores names; it is written if it is not there."""
+    from yoco.prune import Scores
+    from yoco.prune.choosing import scores_for
+
+    if options.scores is None:
+        return None
+    if not options.scores.is_file():
+        scores_for(whole, **how).save(options.scores)
+    return Scores.load(options.scores)
+
+
+def score(argv: list[str]) -> None:
+    """`yoco score`."""
+    from yoco.prune import ALL_SCORES
+    from yoco.prune import score as measure
+    from yoco.registry import resolve
+
+    own = _score_fields(peek(argv, ScoreOptions)["score"])
+    lines = {name: _first_sentence(resolve("score", ALL_SCORES, name)) for name in ALL_SCORES}
+    options = _read(argv, "score", ScoreOptions, own, lines)
+    if options.out.suffix not in (".csv", ".npz", ".safetensors"):
+        raise ValueError(f"score: out must end in .csv, .npz or .safetensors, got {options.out.name!r}")
+    whole, features = _samples(options), _features(options.features)
+    how = {name: getattr(options, name) for name in ("score", *TRAINING, *own)}
+    found = measure(whole, **how, features=None if features == "network" else features)
+    if options.out.suffix == ".safetensors":
+        found.save(options.out)
+    else:
+        found.export(options.out, whole.labels, whole.classes)
+    print(f"{len(found)} scores, {float(found.values.min()):.4g} .. {float(found.values.max()):.4g}, {options.out}")
+
+
+def _read(argv: list[str], command: str, form: Any, own: Mapping[str, tuple[Any, str]], names: dict[str, str]) -> Any:
+    """The options, those of the named rule or score among them; the help lists all names."""
+    more: Any = [
+        (name, Annotated[kind | None, tyro.conf.arg(help=text)], field(default=None))
+        for name, (kind, text) in own.items()
+        if name not in form.__dataclass_fields__
+    ]
+    made = make_dataclass(command.title(), more, bases=(form,), frozen=True, kw_only=True)
+    width = max(map(len, names))
+    lines = "\n\n".join(f"{name:<{width}}  {what}" for name, what in names.items())
+    made.__doc__ = f"{form.__doc__}\n\n{lines}"
+    return parse(made, argv, command)
+
+
+def _score_fields(name: str) -> dict[str, tuple[Any, str]]:
+    """The options of a score: name -> type and help."""
+    from yoco.prune import ALL_SCORES
+    from yoco.registry import resolve
+
+    function = resolve("score", ALL_SCORES, name)
+    _, *parameters = inspect.signature(function).parameters.values()
+    return _fields(function, {p.name: p.default for p in parameters})
+
+
+def _fields(owner: Any, defaults: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    hints = get_type_hints(owner)
+    return {name: (hints[name], f"{value!r} by default") for name, value in defaults.items()}
+
+
+def _first_sentence(function: Any) -> str:
+    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+
+
+def _samples(options: Any) -> Any:
+    """The condensed set, or the training half of the data."""
+    from yoco.condensed import load
+    from yoco.data import load as load_data
+
+    if (options.set is None) == (options.data is None):
+        raise ValueError("data: give either a condensed set or --data")
+    if options.set is not None:
+        return load(options.set)
+    return load_data(options.data, size=options.size, grey=options.grey, download=options.download).train
+
+
+def _reference(options: Any) -> Any:
+    """The training half of the data that stand behind the set."""
+    from yoco.data import load
+
+    return options.reference and load(options.reference, size=options.size, grey=options.grey).train
+
+
+def _features(word: str) -> Any:
+    """The word, or the numbers of the file that it names."""
+    import numpy as np
+
+    return np.load(word, allow_pickle=False) if word.endswith(".npy") else word
