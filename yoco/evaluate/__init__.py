@@ -44,6 +44,7 @@ def evaluate(
     baselines: Sequence[str] = (),
     full_epochs: int | None = None,
     progress: bool = True,
+    measurements: int = 4,
     curve: bool = False,
 ) -> Result:
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
@@ -56,7 +57,7 @@ def evaluate(
     baselines: "random": for each seed another random real subset with as many images of each class as the set has room
     for (cells / factor^2, rounded up), trained for as many image passes; "full": all training images, for `full_epochs`
     epochs or as many image passes, and 10 epochs at least. Both are normalised as the set is.
-    Accuracy is measured four times, every quarter of the epochs, and at the end: `last` is the end, `best` the highest.
+    Accuracy is measured `measurements` times, evenly and at the end: `last` is the end, `best` the highest.
     The standard deviation is that of a sample (over n - 1), and 0.0 for one seed. curve: keep all measurements.
 
     Raises:
@@ -64,7 +65,7 @@ def evaluate(
     """
     names = (networks,) if isinstance(networks, str) else tuple(networks)
     numbers, where = _seeds(seeds), pick(device)
-    _check(epochs, same_compute, jobs, full_epochs, names, baselines)
+    _check(epochs, same_compute, jobs, full_epochs, measurements, names, baselines)
     splits = _splits(examples, data)
     _check_fit(examples, splits.test, names)
     rows = _rows(examples, splits, _Wish(protocol, epochs, same_compute, tuple(baselines), full_epochs))
@@ -76,6 +77,7 @@ def evaluate(
         device=where,
         autocast=torch.bfloat16 if bf16 else None,
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
+        measurements=measurements,
     )
     began = time.monotonic()
     found = _gather(plan.trials, run(plan, jobs, progress), len(numbers), curve)
@@ -117,12 +119,13 @@ def _check(
     same_compute: bool,
     jobs: int,
     full_epochs: int | None,
+    measurements: int,
     networks: tuple[str, ...],
     baselines: Sequence[str],
 ) -> None:
     if epochs is not None and same_compute:
         raise ValueError(f"evaluate: give only one of epochs and same_compute, got epochs={epochs} and same_compute")
-    for name, value in {"epochs": epochs, "jobs": jobs, "full_epochs": full_epochs}.items():
+    for name, value in _least(epochs, jobs, full_epochs, measurements).items():
         if value is not None and value < 1:
             raise ValueError(f"evaluate: {name} must be at least 1, got {value}")
     if not networks:
@@ -132,6 +135,10 @@ def _check(
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES)
+
+
+def _least(epochs: int | None, jobs: int, full_epochs: int | None, measurements: int) -> dict[str, int | None]:
+    return {"epochs": epochs, "jobs": jobs, "full_epochs": full_epochs, "measurements": measurements}
 
 
 def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -> Splits:

@@ -15,8 +15,6 @@ from yoco.data.source import Source, Splits
 from yoco.rng import Rng
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
 
-MEASUREMENTS = 4
-
 Curve = tuple[tuple[int, float], ...]
 """Pairs (epochs done, test accuracy in percent)."""
 
@@ -34,7 +32,10 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Trials and what they share. budget: images of each class in a random subset; everything lies on the CPU."""
+    """Trials and what they share. budget: images of each class in a random subset; everything lies on the CPU.
+
+    measurements: how often the accuracy is measured.
+    """
 
     examples: CondensedSet | Source
     splits: Splits
@@ -43,6 +44,7 @@ class Plan:
     device: torch.device
     autocast: torch.dtype | None
     trials: tuple[Trial, ...]
+    measurements: int = 4
 
     def training(self, trial: Trial) -> Examples:
         """The images that a trial trains on, on its device."""
@@ -66,7 +68,7 @@ class Plan:
         curve: list[tuple[int, float]] = []
 
         def after(epoch: int) -> None:
-            if epoch + 1 in measured(trial.recipe):
+            if epoch + 1 in measured(trial.recipe, self.measurements):
                 curve.append((epoch + 1, accuracy(network, test, self.normalise)))
             tick()
 
@@ -75,11 +77,11 @@ class Plan:
         return tuple(curve)
 
 
-def measured(recipe: Recipe) -> set[int]:
-    """The numbers of epochs after which to measure: four times, every quarter, and at the end."""
-    step = max(1, recipe.epochs // MEASUREMENTS)
-    quarters = {step * k for k in range(1, MEASUREMENTS + 1)}
-    return {epochs for epochs in quarters if epochs <= recipe.length} | {recipe.length}
+def measured(recipe: Recipe, times: int) -> set[int]:
+    """The numbers of epochs after which to measure: so many times, evenly, and at the end."""
+    step = max(1, recipe.epochs // times)
+    evenly = {step * k for k in range(1, times)}
+    return {epochs for epochs in evenly if epochs <= recipe.length} | {recipe.length}
 
 
 def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
