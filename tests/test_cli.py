@@ -1,6 +1,7 @@
 """The command line: help, one-line errors with their exit status, and a run that is killed and goes on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import yaml
 
 import yoco
 from yoco.cli import COMMANDS, run
-from yoco.condensed import CondensedSet
+from yoco.condensed import CondensedSet, load
+from yoco.prune import ALL_SCORES, RULES, Selection
 
 TOY = ["--data", "digits", "--network", "convnet:width=4,depth=2", "--network-images", "64", "--real-batch", "8"]
 
@@ -99,12 +101,60 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "random", "--ipc", "0"], "got 0"),
         (["--rule", "random"], "exactly one"),
         (["--rule", "random", "--ipc", "1", "--cells", "2"], "exactly one"),
+        (["--rule", "random", "--ipc", "1", "--data", "digits"], "data: give either a condensed set or --data"),
+        (["--rule", "herding", "--mode", "repo", "--ipc", "1"], "rule herding: mode must be paper"),
+        (["--rule", "easy", "--score", "lpbe", "--ipc", "1"], "score: unknown name 'lpbe'; did you mean 'lbpe'?"),
+        (["--rule", "easy", "--score", "entropy", "--top", "3", "--ipc", "1"], "--top"),
+        (["--rule", "window", "--centre", "2", "--ipc", "1"], "centre must be"),
+        (["--rule", "herding", "--scores", "s.safetensors", "--ipc", "1"], "rule herding: reads no scores"),
+        (["--rule", "herding", "--features", "pixel", "--ipc", "1"], "features: must be network, pixels or numbers"),
+        (["--rule", "random", "--quota", "given", "--ipc", "1"], "prune: shares go with the quota given"),
     ],
 )
 def test_prune_mistakes(options: list[str], line: str, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = saved.with_name("small.safetensors")
     assert line in fails(capsys, "prune", str(saved), "--out", str(out), *options)
     assert not out.exists()
+
+
+def test_the_help_lists_every_rule_and_every_score(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, names in (("prune", RULES), ("score", ALL_SCORES)):
+        with pytest.raises(SystemExit):
+            run([command, "--help"])
+        said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        lines = [line.strip(" │").split("  ")[0] for line in said.splitlines()]
+        assert set(names) <= set(lines)
+    with pytest.raises(SystemExit):
+        run(["prune", "--rule", "ccs", "--help"])
+    assert "--strata" in capsys.readouterr().out
+
+
+def test_prune_a_data_set_to_an_index_file_and_to_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, small = tmp_path / "kept.npz", tmp_path / "small.safetensors"
+    common = ["prune", "--data", "digits", "--rule", "k-center", "--features", "pixels", "--keep", "0.1"]
+    assert run([*common, "--out", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "| all | 1437 | 144 |" in said or re.search(r"\| all \| \d+ \| \d+ \|", said)
+    chosen = Selection.load(file)
+    assert run([*common, "--quota", "equal", "--out", str(small)]) == 0
+    made = load(small)
+    assert (made.method, made.factor, len(made)) == ("real", 1, len(chosen))
+    assert max(made.counts) - min(made.counts) <= 1
+
+
+def test_score_writes_csv_npz_and_what_prune_reads(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quick = ["--network", "mlp:width=4", "--epochs", "2", "--device", "cpu"]
+    for suffix in ("csv", "npz", "safetensors"):
+        assert run(["score", str(saved), "--score", "aum", *quick, "--out", str(saved.with_name(f"s.{suffix}"))]) == 0
+    assert saved.with_name("s.csv").read_text().startswith("index,class,score,rank\n")
+    capsys.readouterr()
+    small, scores = str(saved.with_name("small.safetensors")), str(saved.with_name("s.safetensors"))
+    assert run(["prune", str(saved), "--rule", "aum", "--scores", scores, "--n", "5", "--out", small]) == 0
+    assert "score aum" in capsys.readouterr().out
+    assert "ranks by lbpe, got scores of aum" in fails(
+        capsys, "prune", str(saved), "--scores", scores, "--n", "5", "--out", small
+    )
+    assert "score: out must end in" in fails(capsys, "score", str(saved), "--out", "s.txt")
 
 
 def test_a_failed_command_writes_over_nothing(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:

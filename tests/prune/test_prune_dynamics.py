@@ -1,10 +1,12 @@
 """The six numbers against literal NumPy in float64, where float32 is hard, and the file."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from yoco.prune import Dynamics, measure
@@ -84,15 +86,54 @@ def test_a_tie_is_wrong_and_half_precision_is_measured_in_float32() -> None:
             torch.tensor([0]),
             "logits must be finite, got nan or infinity; lower the step",
         ),
-        (torch.zeros(2, 3), torch.tensor([0]), "targets must be int64 [2] or float [2, 3], got int64 [1]"),
-        (torch.zeros(2, 3), torch.zeros(2), "targets must be int64 [2] or float [2, 3], got float32 [2]"),
+        (torch.zeros(2, 3), torch.tensor([0]), "targets must be whole numbers [2] or float [2, 3], got int64 [1]"),
+        (torch.zeros(2, 3), torch.zeros(2), "targets must be whole numbers [2] or float [2, 3], got float32 [2]"),
         (torch.zeros(2, 3), torch.tensor([0, 3]), "labels must be in 0..2, got 0..3"),
+        (torch.zeros(2, 3), np.array([-1, 1], np.int8), "labels must be in 0..2, got -1..1"),
+        (torch.zeros(2, 3), [True, False], "targets must be whole numbers [2] or float [2, 3], got bool [2]"),
+        (np.array([["a", "b"]]), [0], "logits must be numbers, got <U1"),
+        (torch.zeros(1, 2), ["cat"], "targets must be numbers, got <U3"),
     ],
 )
-def test_bad_batches_are_one_line(z: Tensor, targets: Tensor, message: str) -> None:
+def test_bad_batches_are_one_line(z: ArrayLike, targets: ArrayLike, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         measure(z, targets)
     assert str(caught.value).startswith(f"dynamics: {message}")
+
+
+@pytest.mark.parametrize(
+    "kind", [np.uint8, np.int8, np.uint16, np.int32, ">i4", np.uint64, list, torch.uint8, torch.int32, torch.int16]
+)
+def test_labels_of_any_whole_numbers_will_do(kind: Any) -> None:
+    labels = torch.arange(40) % 5
+    expected = measure(logits(), labels)
+    if isinstance(kind, torch.dtype):
+        found = measure(logits(), labels.to(kind))
+    else:
+        found = measure(logits(), labels.tolist() if kind is list else labels.numpy().astype(kind))
+    assert all(torch.equal(found[name], expected[name]) for name in NAMES)
+
+
+def test_large_labels_of_one_byte_do_not_wrap() -> None:
+    z = torch.arange(201.0)[None]
+    for label in (np.array([200], np.uint8), torch.tensor([200], dtype=torch.uint8)):
+        assert measure(z, label)["logit_margin"].tolist() == [1]
+
+
+def test_arrays_are_measured_as_tensors_are_and_stay_as_they_were() -> None:
+    z, labels = logits().numpy()[::-1], (torch.arange(40) % 5).numpy()[::-1]
+    z.flags.writeable = False
+    found, expected = measure(z, labels), measure(logits().flip(0), (torch.arange(40) % 5).flip(0))
+    assert all(torch.equal(found[name], expected[name]) for name in NAMES)
+    assert measure(z.astype(np.float16), labels)["error"].dtype == torch.float32
+    assert measure(z.astype(np.float64), labels)["error"].dtype == torch.float64
+    whole = measure([[3, 1], [0, 2]], [0, 0])
+    assert whole["logit_margin"].tolist() == [2, -2]
+
+
+def test_a_graph_is_not_kept() -> None:
+    z = logits().requires_grad_()
+    assert not any(value.requires_grad for value in measure(z, torch.arange(40) % 5).values())
 
 
 def made(**changes: Tensor) -> Dynamics:
@@ -108,6 +149,14 @@ def test_save_and_load_give_the_same(tmp_path: Path) -> None:
     assert all(torch.equal(getattr(again, name), getattr(made(), name)) for name in NAMES)
 
 
+def test_the_shift_is_saved_where_there_is_one(tmp_path: Path) -> None:
+    shift = torch.rand(4, 10, generator=torch.Generator().manual_seed(1))
+    made(shift=shift).save(tmp_path / "d.safetensors")
+    assert torch.equal(Dynamics.load(tmp_path / "d.safetensors").shift, shift)
+    made().save(tmp_path / "d.safetensors")
+    assert Dynamics.load(tmp_path / "d.safetensors").shift is None
+
+
 def test_summaries_of_epochs() -> None:
     one = made()
     assert one.hits.tolist() == [int(row.sum()) for row in one.correct]
@@ -121,3 +170,17 @@ def test_dynamics_that_do_not_fit_are_refused() -> None:
         made(entropy=torch.full((4, 10), torch.nan))
     with pytest.raises(ValueError, match=r"^dynamics: correct must be \[epochs, samples\], got \[10\]$"):
         made(correct=torch.zeros(10).bool())
+    with pytest.raises(ValueError, match=r"^dynamics: correct must be bool, got float32$"):
+        made(correct=torch.zeros(4, 10))
+    with pytest.raises(ValueError, match=r"^dynamics: shift must be \[4, 10\], got \[3, 10\]$"):
+        made(shift=torch.zeros(3, 10))
+    with pytest.raises(ValueError, match=r"^dynamics: shift must be finite, got nan or infinity$"):
+        made(shift=torch.full((4, 10), torch.inf))
+
+
+def test_a_number_that_is_not_finite_is_found_in_a_late_epoch() -> None:
+    bad = torch.zeros(3, 2**19)
+    bad[2, -1] = torch.nan
+    parts = {name: torch.zeros(3, 2**19) for name in NAMES}
+    with pytest.raises(ValueError, match=r"^dynamics: log_p must be finite, got nan or infinity$"):
+        Dynamics(**{**parts, "correct": parts["correct"].bool(), "log_p": bad})

@@ -1,18 +1,20 @@
 """Scoring: means over runs, published settings, files that know their set, and mistakes before any training."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from augment import Policy
 from yoco.condensed import CondensedSet
-from yoco.data import Splits
-from yoco.prune import Dynamics, Scores, score, scoring
-from yoco.prune.record import record
+from yoco.data import Source, Splits
+from yoco.prune import Dynamics, Evidence, Scores, observe, score, training
+from yoco.prune.asked import ask
 from yoco.prune.scores import SCORES, lbpe
-from yoco.prune.scoring import options_of
+from yoco.prune.scoring import combined
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -25,21 +27,29 @@ def test_a_score_is_the_mean_over_runs_with_streams_of_their_own(tiny_set: Conde
     each = []
     for run in range(2):
         stream = Rng(4).child("score", run)
-        dynamics = record(tiny_set, epochs=3, recipe=RECIPE, rng=stream, network="mlp:width=4")
+        dynamics = observe(tiny_set, epochs=3, recipe=RECIPE, rng=stream, network="mlp:width=4").dynamics
         each.append(lbpe(dynamics, epochs=3, top=2).double())
     assert not torch.equal(each[0], each[1])
     torch.testing.assert_close(found.values, ((each[0] + each[1]) / 2).float())
     assert torch.equal(found.values, score(tiny_set, runs=2, seed=4, **FAST).values)
     assert not torch.equal(found.values, score(tiny_set, runs=2, seed=5, **FAST).values)
     assert found.meta["recipe"]["epochs"] == 9
-    wanted = {"epochs": 3, "top": 2, "by": "accuracy", "runs": 2, "network": "mlp:width=4", "mode": "clean", "seed": 4}
+    wanted = {
+        "epochs": 3,
+        "top": 2,
+        "by": "accuracy",
+        "runs": 2,
+        "network": "mlp:width=4",
+        "passes": "clean",
+        "seed": 4,
+    }
     assert wanted.items() <= found.meta.items()
 
 
 def test_modes_and_other_scores_and_sources(tiny: Splits, tiny_set: CondensedSet) -> None:
-    clean, mixed = (score(tiny_set, mode=mode, **FAST) for mode in ("clean", "train"))
+    clean, mixed = (score(tiny_set, passes=passes, **FAST) for passes in ("clean", "train"))
     assert not torch.equal(clean.values, mixed.values)
-    assert (clean.meta["mode"], mixed.meta["mode"]) == ("clean", "train")
+    assert (clean.meta["passes"], mixed.meta["passes"]) == ("clean", "train")
     early = score(tiny_set, score="el2n", **{**FAST, "top": None})
     assert early.name == "el2n"
     assert "top" not in early.meta
@@ -53,19 +63,37 @@ def test_only_as_many_epochs_are_trained_as_the_score_reads(
 ) -> None:
     asked: list[tuple[int, int]] = []
 
-    def spy(data: CondensedSet, *, epochs: int, recipe: Recipe, **rest: object) -> Dynamics:
+    def spy(data: CondensedSet, *, epochs: int, recipe: Recipe, **rest: object) -> Evidence:
         asked.append((epochs, recipe.epochs))
-        return record(data, epochs=epochs, recipe=RECIPE, rng=Rng(0), network="mlp:width=4")
+        how = {"snapshot": True, "network": "mlp:width=4"}
+        return observe(data, epochs=min(epochs, 9), recipe=RECIPE, rng=Rng(0), **how)
 
-    monkeypatch.setattr(scoring, "record", spy)
+    monkeypatch.setattr(training, "observe", spy)
     score(tiny_set, epochs=2, top=1, progress=False)
-    assert asked == [(2, 1000)]
+    score(tiny_set, score="entropy", epochs=5, progress=False)
+    score(tiny_set, score="aum", progress=False)
+    assert asked == [(2, 1000), (5, 5), (1000, 1000)]
+
+
+def test_data_that_are_not_condensed_get_ten_plain_epochs(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Recipe] = []
+
+    def spy(data: Source, *, epochs: int, recipe: Recipe, **rest: object) -> Evidence:
+        asked.append(recipe)
+        return observe(data, epochs=epochs, recipe=recipe, rng=Rng(0), network="mlp:width=4")
+
+    monkeypatch.setattr(training, "observe", spy)
+    made = score(tiny.train, progress=False).meta
+    assert (made["epochs"], made["top"]) == (10, 10)
+    assert (asked[0].epochs, asked[0].augment, asked[0].cutmix) == (10, Policy(""), 0.0)
+    made = score(tiny.train, score="dual", epochs=3, progress=False).meta
+    assert (made["epochs"], made["window"], asked[1].epochs) == (3, 3, 3)
 
 
 def test_published_settings_follow_method_and_data(tiny_set: CondensedSet) -> None:
     def settings(method: str, data: str, **given: object) -> tuple[object, object]:
         made = replace(tiny_set, method=method, source={"name": data})
-        chosen = options_of("lbpe", lbpe, made, given)
+        chosen = ask("lbpe", made, training.Training(), {k: v for k, v in given.items() if v is not None}).options
         return chosen["epochs"], chosen["top"]
 
     assert settings("idc", "cifar10") == settings("idc", "fashion-mnist") == (100, 10)
@@ -92,13 +120,13 @@ def test_anybodys_score_can_be_named(tiny_set: CondensedSet) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"score": "lpbe"}, "score: unknown name 'lpbe'; did you mean 'lbpe'? known: el2n, lbpe"),
-        ({"score": "el2n", "top": 3}, "option of el2n: unknown name 'top'; known: epochs"),
+        ({"score": "el2n", "top": 3}, "option of el2n: unknown name 'top'; known: epochs, how"),
+        ({"score": "entropy", "top": 3}, "option of entropy: unknown name 'top'; known: epochs"),
         ({"epoch": 3}, "option of lbpe: unknown name 'epoch'; did you mean 'epochs'? known: by, epochs, top"),
         ({"epochs": 5}, "lbpe: top must be in 1..epochs = 1..5, got 10"),
         ({"epochs": 0}, "score: epochs must be a whole number of at least 1, got 0"),
         ({"runs": 0}, "score: runs must be at least 1, got 0"),
-        ({"mode": "dirty"}, "dynamics: mode must be clean or train, got 'dirty'"),
+        ({"passes": "dirty"}, "dynamics: passes must be clean or train, got 'dirty'"),
         ({"epochs": 1001}, "dynamics: epochs must be in 1..1000, got 1001"),
     ],
 )
@@ -108,7 +136,7 @@ def test_mistakes_are_one_line_before_any_training(
     def trained(*words: object, **more: object) -> None:
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("yoco.prune.record.fit", trained)
+    monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", trained)
     with pytest.raises(ValueError) as caught:
         score(tiny_set, device="cpu", progress=False, **options)  # type: ignore[arg-type]
     assert str(caught.value) == message
@@ -152,3 +180,74 @@ def test_bad_values_are_one_line(tiny_set: CondensedSet) -> None:
     with pytest.raises(ValueError, match=r"^scores: values must be float32 \[n\], got int64 \[2\]$"):
         Scores(values=torch.zeros(2).long(), name="own", checksum="")
     assert SCORES["lbpe"] == "yoco.prune.scores:lbpe"
+
+
+def test_unknown_scores_name_the_nearest(tiny_set: CondensedSet) -> None:
+    with pytest.raises(ValueError, match=r"^score: unknown name 'lpbe'; did you mean 'lbpe'\? known: aum, "):
+        score(tiny_set, score="lpbe")
+
+
+def test_scores_of_one_network_are_taken_after_its_whole_recipe(tiny_set: CondensedSet) -> None:
+    how = {"network": "mlp:width=4", "recipe": RECIPE, "device": "cpu", "progress": False}
+    found = score(tiny_set, score="entropy", seed=4, **how)
+    stream = Rng(4).child("score", 0)
+    seen = observe(tiny_set, epochs=9, recipe=RECIPE, rng=stream, network="mlp:width=4", snapshot=True).snapshot
+    p = seen.logits.double().softmax(1)
+    torch.testing.assert_close(found.values, (-(p * p.log()).sum(1)).float())
+    assert found.meta["epochs"] == 9
+
+
+def test_evidence_stands_in_for_training(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = {"recipe": RECIPE, "network": "mlp:width=4", "snapshot": True}
+    seen = [observe(tiny_set, epochs=9, rng=Rng(0).child("score", run), **how) for run in range(2)]
+    expected = score(tiny_set, runs=2, **FAST)
+    monkeypatch.setattr(training, "observe", None)
+    found = score(tiny_set, evidence=seen, epochs=3, top=2)
+    assert torch.equal(found.values, expected.values)
+    assert (found.meta["runs"], found.meta["network"]) == (2, "mlp:width=4")
+    assert len(score(tiny_set, score="grand", evidence=seen[:1])) == 36
+    with pytest.raises(ValueError, match=r"^evidence: must be of this very set, got checksum \w+ for the set \w+; "):
+        score(tiny_set.subset(cells=2), evidence=seen)
+    with pytest.raises(ValueError, match=r"^evidence: needs at least one training, got none$"):
+        score(tiny_set, evidence=[])
+    with pytest.raises(ValueError, match=r"^score entropy: needs a snapshot, got evidence without one$"):
+        score(tiny_set, score="entropy", evidence=[replace(seen[0], snapshot=None)])
+
+
+def test_scores_of_given_features_never_train(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "observe", None)
+    pixels = score(tiny_set, score="prototype", features="pixels")
+    again = score(tiny_set, score="prototype", features=tiny_set.decode().numpy())
+    assert torch.equal(pixels.values, again.values)
+    assert (pixels.meta["features"], again.meta["features"]) == ("pixels", "given")
+    with pytest.raises(ValueError, match=r"^score lbpe: must be prototype or ssp to read given features$"):
+        score(tiny_set, features="pixels")
+    with pytest.raises(ValueError, match=r"^features: must be \[36, ...\], got \[35, 2\]$"):
+        score(tiny_set, score="ssp", features=torch.zeros(35, 2))
+    with pytest.raises(ValueError, match=r"^features: must be network, pixels or numbers \[36, ...\], got 'pixel'$"):
+        score(tiny_set, score="ssp", features="pixel")
+
+
+def test_runs_are_averaged_and_infinite_ones_by_rank() -> None:
+    one, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([3.0, 2.0, 2.0])
+    assert combined([one, other]).tolist() == [2, 2, 2.5]
+    assert combined([one, torch.tensor([2.0, torch.inf, torch.inf])]).tolist() == [0, 1.25, 1.75]
+    with pytest.raises(ValueError, match=r"^scores: values must be finite, got nan$"):
+        combined([one, one / 0 * 0])
+
+
+def test_scores_are_exported_with_their_ranks(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    found = Scores.of(tiny_set, torch.arange(36.0).flip(0).clamp(min=1), "own")
+    assert found.ranks.tolist()[:3] == [35, 34, 33]
+    assert found.ranks.tolist()[-2:] == [0, 1]
+    found.export(tmp_path / "s.csv", tiny_set.labels, tiny_set.classes)
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert lines[:2] == ["index,class,score,rank", "0,0,35,35"]
+    assert len(lines) == 37
+    found.export(tmp_path / "s.npz", tiny_set.labels, tiny_set.classes)
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as file:
+        assert np.array_equal(file["score"], found.values.numpy())
+        assert np.array_equal(file["rank"], found.ranks.numpy())
+        assert file["classes"].tolist() == ["0", "1", "2"]
+    with pytest.raises(ValueError, match=r"^scores: the file must end in .csv, .npz or .safetensors, got 's.txt'$"):
+        found.export(tmp_path / "s.txt", tiny_set.labels, tiny_set.classes)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +12,9 @@ from torch import Tensor
 import yoco
 from yoco.condensed import CondensedSet, load
 from yoco.data import Splits
-from yoco.prune import RULES, Budget, Items, Scores, prune, rank, report, selection
+from yoco.prune import RULES, Budget, Items, Rule, Scores, Selection, find, items, prune, rank, report, select, training
+from yoco.prune.choosing import as_set
+from yoco.prune.rules import ByScore
 from yoco.rng import Rng
 
 
@@ -24,7 +27,7 @@ def mixed(tiny_set: CondensedSet) -> CondensedSet:
 
 def scored(data: CondensedSet, *, tied: bool = False) -> Scores:
     values = torch.rand(len(data), generator=Rng(7).generator())
-    return Scores.of(data, (5 * values).floor() if tied else values, "lbpe", epochs=100, top=10, mode="clean")
+    return Scores.of(data, (5 * values).floor() if tied else values, "lbpe", epochs=100, top=10, passes="clean")
 
 
 @pytest.fixture
@@ -32,7 +35,10 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def trained(*words: object, **options: object) -> None:
         raise AssertionError("it trained")
 
-    monkeypatch.setattr(selection, "score", trained)
+    monkeypatch.setattr("yoco.prune.training.observe", trained)
+
+
+QUOTA = {"quota": "equal"}
 
 
 def rows(data: CondensedSet) -> list[bytes]:
@@ -65,21 +71,21 @@ def test_only_the_kept_cells_are_stored(tiny_set: CondensedSet, tmp_path: Path) 
     entry = again.history[-1]
     assert (entry["step"], entry["rule"], entry["budget"]) == ("prune", "yoco", {"ipc": 1})
     assert (entry["had"], entry["kept"], entry["bytes"]) == ([12] * 3, [4] * 3, [tiny_set.nbytes, small.nbytes])
-    assert entry["scores"] == {"score": "lbpe", "epochs": 100, "top": 10, "mode": "clean"}
+    assert entry["scores"] == {"score": "lbpe", "epochs": 100, "top": 10, "passes": "clean"}
 
 
 @pytest.mark.usefixtures("untrained")
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("rule", [rule for rule in RULES if "random" not in rule])
+@pytest.mark.parametrize("rule", [name for name in RULES if isinstance(find(name), ByScore)])
 def test_pruning_twice_is_pruning_once(mixed: CondensedSet, rule: str, tied: bool, tmp_path: Path) -> None:
-    scores = scored(mixed, tied=tied)
-    ranked = rank(mixed, rule, scores=scores)
+    scores = replace(scored(mixed, tied=tied), name=find(rule).score or "lbpe")
+    ranked = rank(mixed, rule, scores=scores, **QUOTA)
     assert (len(ranked), ranked.order, ranked.history[-1]["step"]) == (29, rule, "rank")
     ranked.save(tmp_path / "ranked.safetensors")
-    ranked, step = load(tmp_path / "ranked.safetensors"), prune(mixed, rule=rule, n=20, scores=scores)
+    ranked, step = load(tmp_path / "ranked.safetensors"), prune(mixed, rule=rule, n=20, scores=scores, **QUOTA)
     for n in (1, 4, 11, 20):
-        once = prune(mixed, rule=rule, n=n, scores=scores)
-        for other in (prune(step, rule=rule, n=n), prune(ranked, rule=rule, n=n)):
+        once = prune(mixed, rule=rule, n=n, scores=scores, **QUOTA)
+        for other in (prune(step, rule=rule, n=n, **QUOTA), prune(ranked, rule=rule, n=n, **QUOTA)):
             assert torch.equal(once.cells, other.cells)
             assert torch.equal(once.scores, other.scores)
             assert torch.equal(once.labels, other.labels)
@@ -96,13 +102,13 @@ def test_a_ranked_file_opens_at_any_size(tiny_set: CondensedSet, tmp_path: Path)
 
 @pytest.mark.usefixtures("untrained")
 def test_random_rules_never_train(tiny: Splits, mixed: CondensedSet) -> None:
-    for rule in ("random", "random-balanced"):
-        one, same, other = (prune(mixed, rule=rule, n=12, seed=seed) for seed in (1, 1, 2))
+    for quota in ("none", "equal"):
+        one, same, other = (prune(mixed, rule="random", quota=quota, n=12, seed=seed) for seed in (1, 1, 2))
         assert torch.equal(one.cells, same.cells)
         assert not torch.equal(one.cells, other.cells)
         assert one.scores is None
-        assert len(prune(tiny.train, rule=rule, keep=0.29)) == round(0.29 * len(tiny.train))
-    assert prune(mixed, rule="random-balanced", n=12).counts == (4, 4, 4)
+        assert len(prune(tiny.train, rule="random", quota=quota, keep=0.29)) == round(0.29 * len(tiny.train))
+    assert prune(mixed, rule="random", quota="equal", n=12).counts == (4, 4, 4)
 
 
 def test_a_set_without_scores_is_trained_on_once(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,12 +116,13 @@ def test_a_set_without_scores_is_trained_on_once(tiny_set: CondensedSet, monkeyp
 
     def spy(data: CondensedSet, **options: Any) -> Scores:
         calls.append(options)
-        return scored(data)
+        return replace(scored(data), name=options["score"])
 
-    monkeypatch.setattr(selection, "score", spy)
-    small = prune(tiny_set, ipc=2, seed=3, mode="clean", epochs=None)
-    assert calls == [{"mode": "clean", "epochs": None, "score": "lbpe", "seed": 3}]
-    prune(small, ipc=1, mode="clean", top=10)
+    monkeypatch.setattr(items, "score", spy)
+    monkeypatch.setattr("yoco.prune.asked.gather", lambda *words, **options: [])
+    small = prune(tiny_set, ipc=2, seed=3, passes="clean", epochs=None)
+    assert calls == [{"seed": 3, "passes": "clean", "epochs": None, "score": "lbpe", "evidence": [], "features": None}]
+    prune(small, ipc=1, passes="clean", top=10)
     prune(small, rule="hard", cells=2)
     assert len(calls) == 1
     prune(small, rule="hard", cells=2, score="el2n")
@@ -167,7 +174,7 @@ def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -
     kept = small.scores[:10]
     assert lines[2] == f"| 0 | 12 | 10 | {float(kept.min()):.4g} .. {float(kept.max()):.4g} |"
     assert lines[5].startswith("| all | 29 | 24 | ")
-    assert lines[7] == "rule yoco, n=24; score lbpe (epochs=100, mode=clean, top=10)"
+    assert lines[7] == "rule yoco, quota equal, n=24; score lbpe (epochs=100, passes=clean, top=10)"
     assert lines[8] == "fewer than an equal share in '2': all of it is kept, and the others fill up"
     assert lines[9] == f"{mixed.nbytes:,} bytes before, {small.nbytes:,} after (82.8 %)"
     assert "fewer" not in report(prune(mixed, cells=5, scores=scores))
@@ -176,10 +183,8 @@ def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -
         report(mixed)
 
 
-class Greedy:
+class Greedy(Rule):
     """Not nested; from outside of the package."""
-
-    nested, scored, score = False, False, None
 
     def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
         return torch.arange(budget.total(len(items.labels), items.classes)).flip(0)
@@ -194,10 +199,16 @@ class Doubles(Greedy):
 
 def test_anybodys_rule_can_be_named_and_is_checked(tiny_set: CondensedSet) -> None:
     assert prune(tiny_set, rule=f"{__name__}:Greedy", n=3).counts == (3, 0, 0)
-    with pytest.raises(ValueError, match=r"must choose 3 distinct samples, got 3, 1 of them distinct$"):
+    with pytest.raises(
+        ValueError, match=r"must answer 3 distinct indices in 0..35, got 1 distinct ones in int64 \[3\]$"
+    ):
         prune(tiny_set, rule=f"{__name__}:Doubles", n=3)
     with pytest.raises(ValueError, match=r"^rank: rule must be nested, got '\w+:Greedy'; prune to one size with it$"):
         rank(tiny_set, f"{__name__}:Greedy")
+    with pytest.raises(
+        ValueError, match=r"^rank: rule must be nested, got the quota 'floor'; prune to one size with it$"
+    ):
+        rank(tiny_set, quota="floor")
 
 
 @pytest.mark.usefixtures("untrained")
@@ -229,11 +240,137 @@ def test_scores_that_are_not_those_asked_for_are_refused(tiny_set: CondensedSet)
     scores = scored(tiny_set)
     with pytest.raises(ValueError, match=r"^prune: the scores at hand have epochs=100, got epochs=10; score anew$"):
         prune(tiny_set, ipc=1, scores=scores, epochs=10)
-    with pytest.raises(ValueError, match=r"^prune: the scores at hand have mode=clean, got mode=train; score anew$"):
-        prune(prune(tiny_set, ipc=2, scores=scores), ipc=1, mode="train")
+    with pytest.raises(
+        ValueError, match=r"^prune: the scores at hand have passes=clean, got passes=train; score anew$"
+    ):
+        prune(prune(tiny_set, ipc=2, scores=scores), ipc=1, passes="train")
     with pytest.raises(ValueError, match=r"^option of lbpe: unknown name 'tops'; did you mean 'top'\? known"):
         prune(tiny_set, ipc=1, scores=scores, tops=3)
     with pytest.raises(ValueError, match=r"^rule yoco: ranks by lbpe, got scores of el2n$"):
         prune(tiny_set, ipc=1, scores=Scores.of(tiny_set, torch.zeros(36), "el2n"))
     with pytest.raises(ValueError, match=r"^scores: must be made for this very set"):
         prune(tiny_set.subset(ipc=2), ipc=1, scores=scores)
+
+
+@pytest.mark.usefixtures("untrained")
+def test_a_selection_is_a_small_file_without_pickle(mixed: CondensedSet, tmp_path: Path) -> None:
+    chosen = select(mixed, n=9, scores=scored(mixed))
+    assert repr(chosen) == "Selection(9 of 29 samples, rule yoco)"
+    chosen.save(tmp_path / "kept.npz")
+    again = Selection.load(tmp_path / "kept.npz")
+    assert torch.equal(again.indices, chosen.indices)
+    assert torch.equal(again.scores, chosen.scores)
+    assert (again.weights, again.checksum, again.classes) == (None, chosen.checksum, mixed.classes)
+    assert again.report() == chosen.report() == report(as_set(mixed, chosen))
+    assert torch.equal(again.of(mixed).cells, prune(mixed, n=9, scores=scored(mixed)).cells)
+    assert (tmp_path / "kept.npz").stat().st_size < 4000
+    with pytest.raises(
+        ValueError, match=r"^selection: must be taken of the set that it was made for, got checksum \w+ for \w+$"
+    ):
+        again.of(mixed.subset(cells=2))
+    with pytest.raises(ValueError, match=r"^selection: the file must end in .npz, got 'kept.npy'$"):
+        chosen.save(tmp_path / "kept.npy")
+    (tmp_path / "bad.npz").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"bad.npz is not a selection "):
+        Selection.load(tmp_path / "bad.npz")
+    np.savez(tmp_path / "other.npz", indices=np.arange(3), about=np.array("{}"))
+    with pytest.raises(ValueError, match=r"other.npz is not a selection of this version$"):
+        Selection.load(tmp_path / "other.npz")
+    with pytest.raises(FileNotFoundError):
+        Selection.load(tmp_path / "none.npz")
+
+
+@pytest.mark.usefixtures("untrained")
+def test_the_best_stand_first(mixed: CondensedSet) -> None:
+    scores = scored(mixed)
+    chosen = select(mixed, rule="easy", n=29, scores=scores)
+    assert (scores.values[chosen.indices].diff() >= 0).all()
+    assert chosen.indices.tolist() != sorted(chosen.indices.tolist())
+
+
+@pytest.mark.usefixtures("untrained")
+def test_quotas_of_every_kind(mixed: CondensedSet) -> None:
+    scores = scored(mixed)
+
+    def counts(**how: Any) -> tuple[int, ...]:
+        return prune(mixed, rule="hard", n=12, scores=scores, **how).counts
+
+    had = tuple(int((mixed.labels == c).sum()) for c in range(3))
+    assert counts(quota="equal") == (4, 4, 4)
+    assert counts(quota="proportional") == tuple(round(12 * n / 29) for n in had)
+    assert min(counts(quota="floor", floor=0.75)) >= 3
+    assert (
+        counts(shares={"0": 1, "1": 9, "2": 2}) == counts(quota="given", shares={"1": 9, "2": 2, "0": 1}) == (1, 9, 2)
+    )
+    for how, message in [
+        ({"quota": "given"}, "prune: shares go with the quota given, got given without shares"),
+        ({"quota": "equal", "shares": {"0": 12}}, "prune: shares go with the quota given, got equal with shares"),
+        ({"shares": {"9": 12}}, "class: unknown name '9'; known: 0, 1, 2"),
+        ({"shares": {"0": 3}}, "quota given: must sum to the 12 that are kept, got 3"),
+        ({"quota": "even"}, "quota: unknown name 'even'; did you mean 'given'? known: equal, floor, given, none, prop"),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            counts(**how)
+        assert str(caught.value).startswith(message)
+
+
+def test_features_and_scores_are_learned_by_one_training(
+    tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[dict[str, Any]] = []
+    real = training.observe
+
+    def spy(data: CondensedSet, **how: Any) -> Any:
+        runs.append(how)
+        return real(data, **how)
+
+    monkeypatch.setattr(training, "observe", spy)
+    how = {"network": "mlp:width=4", "epochs": 12, "device": "cpu", "progress": False, "ipc": 1}
+    for rule in ("herding", "beta", "entropy"):
+        assert len(prune(tiny_set, rule=rule, **how)) == 12
+    assert [(run["dynamics"], run["snapshot"]) for run in runs] == [
+        (False, True),
+        (True, False),
+        (False, True),
+    ]
+    assert {(run["epochs"], run["recipe"].epochs) for run in runs} == {(12, 12), (12, 1000)}
+    runs.clear()
+    for rule in ("herding", "k-center", "medoids", "moderate", "ssp"):
+        assert len(prune(tiny_set, rule=rule, features="pixels", **how)) == 12
+    assert runs == []
+
+
+def test_a_data_set_becomes_a_set_of_whole_images(tiny: Splits, tmp_path: Path) -> None:
+    chosen = select(tiny.train, rule="random", ipc=2, quota="equal")
+    small = as_set(tiny.train, chosen)
+    small.save(tmp_path / "s.safetensors")
+    again = load(tmp_path / "s.safetensors")
+    assert (again.factor, again.counts, again.method, again.order) == (1, (2, 2, 2), "real", "random")
+    order = chosen.indices[torch.argsort(tiny.train.labels[chosen.indices], stable=True)]
+    assert torch.equal(again.decode(), tiny.train.batch(order).images)
+
+
+@pytest.mark.parametrize("kind", ["float", "uint8", "numpy"])
+def test_anybodys_arrays_in_one_call(kind: str) -> None:
+    """Classes of 30, 9 and 1 samples, whose labels do not start at 0."""
+    labels = torch.tensor([7] * 30 + [3] * 9 + [11])
+    images = torch.rand(40, 8, 8, generator=Rng(0).generator())
+    given: Any = {"float": images, "uint8": (255 * images).byte(), "numpy": images.numpy()}[kind]
+    wanted: Any = labels.numpy() if kind == "numpy" else labels
+    how = {"network": "mlp:width=4", "epochs": 12, "device": "cpu", "progress": False}
+    for rule in RULES:
+        kept = yoco.prune(given, wanted, n=9, rule=rule, quota="equal", **how)
+        assert kept.entry["had"] == [9, 30, 1]
+        assert kept.entry["kept"] == [4, 4, 1]
+        assert kept.entry["short"] == ["11"]
+        assert given[kept.indices].shape == (9, 8, 8)
+        assert sorted(wanted[kept.indices].tolist()).count(3) == 4
+
+
+def test_arrays_and_sets_are_told_apart(tiny: Splits, tiny_set: CondensedSet) -> None:
+    with pytest.raises(
+        ValueError, match=r"^prune: labels go with arrays of images, got a CondensedSet that has its own$"
+    ):
+        prune(tiny_set, tiny_set.labels, ipc=1)
+    with pytest.raises(ValueError, match=r"^prune: needs a condensed set, a Source, or images and labels, got Tensor$"):
+        prune(tiny_set.cells, ipc=1)

@@ -1,31 +1,51 @@
 """Rank and prune samples: of a condensed set, or of any data. Larger score = harder; a budget says what is kept."""
 
+from yoco.prune.asked import ALL_SCORES
 from yoco.prune.budget import Budget
+from yoco.prune.choosing import prune, rank, select
 from yoco.prune.dynamics import Dynamics, measure
+from yoco.prune.observe import Evidence, observe, yoco_recipe
+from yoco.prune.presets import REPO, RULES, find
+from yoco.prune.probes import PROBES
 from yoco.prune.recorder import Recorder
-from yoco.prune.rules import RULES, Items, Rule, balanced
+from yoco.prune.rules import Choice, Items, Rule
+from yoco.prune.running import Running
+from yoco.prune.scored import Scores
 from yoco.prune.scores import LBPE_SETTINGS, SCORES
-from yoco.prune.scoring import Scores, score
-from yoco.prune.selection import prune, rank
+from yoco.prune.scoring import score
+from yoco.prune.selection import Selection
+from yoco.prune.snapshot import Snapshot, look
 from yoco.prune.summary import report
 from yoco.verb import make_callable
 
 __all__ = [
+    "ALL_SCORES",
     "LBPE_SETTINGS",
+    "PROBES",
+    "REPO",
     "RULES",
     "SCORES",
     "Budget",
+    "Choice",
     "Dynamics",
+    "Evidence",
     "Items",
     "Recorder",
     "Rule",
+    "Running",
     "Scores",
-    "balanced",
+    "Selection",
+    "Snapshot",
+    "find",
+    "look",
     "measure",
+    "observe",
     "prune",
     "rank",
     "report",
     "score",
+    "select",
+    "yoco_recipe",
 ]
 
 make_callable(__name__)

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from yoco import artefact
+from yoco.prune import tape
 
 KIND, VERSION = "training dynamics", 1
 NAMES = ("correct", "log_p", "margin", "logit_margin", "error", "entropy")
@@ -22,6 +25,7 @@ class Dynamics:
     correct: bool, the label alone has the largest logit; log_p: log-probability of the label, at most 0;
     margin: probability of the label minus the largest other, in [-1, 1]; logit_margin: the same of logits;
     error: ||p - target||_2, in [0, sqrt 2]; entropy: of the probabilities, in nats.
+    shift: sum over classes of |p_e (log p_e - log p_{e-1})|, zero in the first epoch; only where it was recorded.
     meta: how they were made, JSON values only.
 
     Raises:
@@ -34,17 +38,20 @@ class Dynamics:
     logit_margin: Tensor
     error: Tensor
     entropy: Tensor
+    shift: Tensor | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.correct.shape
         if len(shape) != 2 or 0 in shape:
             raise ValueError(f"dynamics: correct must be [epochs, samples], got {list(shape)}")
-        for name in NAMES:
-            part = getattr(self, name)
+        if self.correct.dtype != torch.bool:
+            raise ValueError(f"dynamics: correct must be bool, got {_said(self.correct)}")
+        few = max(1, 2**20 // shape[1])  # epochs that are checked at a time, so that a mapped file stays on the disk
+        for name, part in self.parts.items():
             if part.shape != shape:
                 raise ValueError(f"dynamics: {name} must be {list(shape)}, got {list(part.shape)}")
-            if not torch.isfinite(part).all():
+            if not all(torch.isfinite(some).all() for some in part.split(few)):
                 raise ValueError(f"dynamics: {name} must be finite, got nan or infinity")
 
     def __len__(self) -> int:
@@ -56,6 +63,12 @@ class Dynamics:
         return self.correct.shape[0]
 
     @property
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors by name; `shift` is among them if it was recorded."""
+        found = {name: getattr(self, name) for name in (*NAMES, "shift")}
+        return {name: part for name, part in found.items() if part is not None}
+
+    @property
     def hits(self) -> Tensor:
         """Correct samples in each epoch: long [E]."""
         return self.correct.sum(1)
@@ -63,7 +76,7 @@ class Dynamics:
     @property
     def loss(self) -> Tensor:
         """Mean of -log_p in each epoch: float64 [E]."""
-        return -self.log_p.double().mean(1)
+        return torch.stack([-row.double().mean() for row in self.log_p])
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file.
@@ -71,7 +84,7 @@ class Dynamics:
         Raises:
             OSError: the place cannot be written; what stood there is as it was.
         """
-        artefact.write(Path(path), KIND, VERSION, {name: getattr(self, name) for name in NAMES}, {"meta": self.meta})
+        artefact.write(Path(path), KIND, VERSION, self.parts, {"meta": self.meta})
 
     @classmethod
     def load(cls, path: str | Path) -> "Dynamics":
@@ -85,21 +98,45 @@ class Dynamics:
         missing = [name for name in NAMES if name not in tensors]
         if missing:
             raise ValueError(f"load: {path} lacks {missing[0]}")
-        return cls(**{name: tensors[name] for name in NAMES}, meta=header.get("meta", {}))
+        known = {name: part for name, part in tensors.items() if name in (*NAMES, "shift")}
+        return cls(**known, meta=header.get("meta", {}))
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Dynamics":
+        """Map the file of a `Recorder(n, file=path)`: the same values, read from the disk as they are used.
+
+        A recording that was cut short gives the epochs that it finished, and says so in meta: interrupted.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is truncated, not a recording, of a newer format, or its content breaks a rule.
+        """
+        arrays, label = tape.read(Path(path))
+        if not set(NAMES) <= set(arrays) <= {*NAMES, "shift"}:
+            raise ValueError(f"open: {path} must hold {KIND}, got a recording of {', '.join(sorted(arrays))}")
+        parts: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if label is None:
+            return cls(**parts, meta={"epochs": len(parts["correct"]), "interrupted": True})
+        if label["version"] > VERSION:
+            found = f"format version {label['version']}"
+            raise ValueError(f"open: {path} has {found}, this yoco reads up to {VERSION}; upgrade yoco")
+        return cls(**parts, meta=label["meta"])
 
 
-def measure(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """The six numbers of `Dynamics` for one batch, each [n].
+def measure(logits: Tensor | ArrayLike, targets: Tensor | ArrayLike) -> dict[str, Tensor]:
+    """The six numbers of `Dynamics` for one batch, each [n], on the device of the logits.
 
-    logits: float [n, C], C at least 2; targets: labels long [n], or soft labels float [n, C], argmax being the label.
+    logits: float [n, C], C at least 2; targets: labels, any whole numbers [n], or soft labels float [n, C], argmax
+    being the label. Tensors or arrays.
     Nothing is lost as p_y nears 1: with m = logsumexp of the other logits minus the label's, log p_y = -softplus(m) and
     1 - p_y = -expm1(log p_y); a tie for the largest logit counts as wrong.
 
     Raises:
         ValueError: shapes do not fit, a label is out of range, or a logit is not finite.
     """
-    labels, soft = _checked(logits, targets)
-    z = logits.detach().float() if logits.dtype in (torch.float16, torch.bfloat16) else logits.detach()
+    z = tensor("dynamics: logits", logits)
+    labels, soft = _checked(z, tensor("dynamics: targets", targets))
+    z = z if z.dtype in (torch.float32, torch.float64) else z.float()
     at = labels[:, None]
     own, others = z.gather(1, at).squeeze(1), z.scatter(1, at, -torch.inf)
     log_p = -softplus(others.logsumexp(1) - own)
@@ -120,6 +157,26 @@ def measure(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     }
 
 
+def tensor(what: str, values: Tensor | ArrayLike) -> Tensor:
+    """A tensor of these numbers: itself without its graph, or a copy of an array or list.
+
+    Raises:
+        ValueError: they are no numbers. what: how the message calls them.
+    """
+    if isinstance(values, Tensor):
+        return values.detach()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} must be numbers, got {array.dtype}")
+    native = {"i": np.int64, "u": np.int64, "f": np.float32 if array.dtype.itemsize <= 4 else np.float64, "b": np.bool_}
+    return torch.from_numpy(array.astype(native[array.dtype.kind]))
+
+
+def whole(values: Tensor) -> bool:
+    """Whether these are whole numbers; truth values are not."""
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+
+
 def _checked(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
     """Labels long [n], and the soft labels if there are any."""
     if logits.ndim != 2 or logits.shape[1] < 2:
@@ -129,10 +186,14 @@ def _checked(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
     targets = targets.to(logits.device)
     if targets.is_floating_point() and targets.shape == logits.shape:
         return targets.argmax(1), targets
-    if targets.dtype != torch.long or targets.shape != logits.shape[:1]:
-        got = f"{str(targets.dtype).removeprefix('torch.')} {list(targets.shape)}"
-        raise ValueError(f"dynamics: targets must be int64 [{len(logits)}] or float {list(logits.shape)}, got {got}")
+    if not whole(targets) or targets.shape != logits.shape[:1]:
+        rule = f"whole numbers [{len(logits)}] or float {list(logits.shape)}"
+        raise ValueError(f"dynamics: targets must be {rule}, got {_said(targets)} {list(targets.shape)}")
     if len(targets) and (int(targets.min()) < 0 or int(targets.max()) >= logits.shape[1]):
         got = f"{int(targets.min())}..{int(targets.max())}"
         raise ValueError(f"dynamics: labels must be in 0..{logits.shape[1] - 1}, got {got}")
-    return targets, None
+    return targets.long(), None
+
+
+def _said(values: Tensor) -> str:
+    return str(values.dtype).removeprefix("torch.")

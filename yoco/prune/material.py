@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,24 +17,48 @@ AnySet = TypeVar("AnySet", CondensedSet, Source)
 
 @dataclass(frozen=True)
 class Material:
-    """examples: images and targets by index; shape: (C, H, W) of an image; classes: how many."""
+    """examples: images and targets by index, on the device; shape: (C, H, W) of an image; classes: how many."""
 
     examples: Trainable
     shape: tuple[int, int, int]
     classes: int
     normalise: Normalise
+    device: torch.device
+    checksum: str
 
 
 def material(data: CondensedSet | Source, device: torch.device) -> Material:
     """What to train on: decoded cells or images, on the device. Whitened pixels are not normalised again."""
     if isinstance(data, Source):
-        return Material(data.to(device), data.shape, len(data.classes), Normalise(data.mean, data.std))
+        normalise = Normalise(data.mean, data.std)
+        return Material(data.to(device), data.shape, len(data.classes), normalise, device, data.checksum)
     channels = data.cells.shape[1]
     soft = None if data.soft_labels is None else data.soft_labels.to(device)
     whitened = Normalise((0.0,) * channels, (1.0,) * channels)
     normalise = whitened if data.space == "zca" else Normalise(data.mean, data.std)
     examples = Examples(data.decode().to(device), data.labels.to(device), soft)
-    return Material(examples, (channels, *data.size), len(data.classes), normalise)
+    return Material(examples, (channels, *data.size), len(data.classes), normalise, device, checksum(data))
+
+
+def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
+    """Features that no network has to make: float32 [n, D] on the CPU.
+
+    features: "pixels", or numbers [n, ...] as a tensor or an array, sample for sample as in the set.
+
+    Raises:
+        ValueError: another word, a wrong number of samples, or values that are not finite.
+    """
+    if isinstance(features, str):
+        if features != "pixels":
+            raise ValueError(f"features: must be network, pixels or numbers [{len(data)}, ...], got {features!r}")
+        cpu = torch.device("cpu")
+        return material(data, cpu).examples.batch(torch.arange(len(data))).images.flatten(1).float()
+    found = torch.as_tensor(features).detach().cpu().float()
+    if found.ndim < 2 or len(found) != len(data):
+        raise ValueError(f"features: must be [{len(data)}, ...], got {list(found.shape)}")
+    if not torch.isfinite(found).all():
+        raise ValueError("features: must be finite, got nan or infinity")
+    return found.flatten(1)
 
 
 def data_name(data: CondensedSet | Source) -> str:

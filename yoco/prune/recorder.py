@@ -1,17 +1,22 @@
 """Recorder: two lines in any training loop that collect its Dynamics."""
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from yoco.prune.dynamics import NAMES, Dynamics, measure
+from yoco.prune.dynamics import NAMES, VERSION, Dynamics, measure, tensor, whole
+from yoco.prune.tape import Tape
+
+Repeats = Literal["refuse", "first"]
 
 
-class Recorder:
-    """Collects the dynamics of `n` samples: `log` every batch, then call `dynamics`.
+class Visits:
+    """Sees to it that every epoch, from 0 on and in order, shows each of `n` samples once, and measures it.
 
-    Every epoch, from 0 on and in order, must show every sample once: sums over epochs would punish those seen less.
+    Sums over epochs would punish samples that are seen less often, so a sample that is missing is refused.
     repeats: what to do with a sample that comes again in an epoch: "refuse", or keep its "first" visit, as for the
     padding of distributed samplers.
 
@@ -19,33 +24,134 @@ class Recorder:
         ValueError: n is below 1, or an unknown word for repeats.
     """
 
-    def __init__(self, n: int, *, repeats: Literal["refuse", "first"] = "refuse") -> None:
+    where: ClassVar[str] = "recorder"
+
+    def __init__(self, n: int, *, repeats: Repeats = "refuse") -> None:
         if n < 1:
-            raise ValueError(f"recorder: n must be at least 1, got {n}")
+            raise ValueError(f"{self.where}: n must be at least 1, got {n}")
         if repeats not in ("refuse", "first"):
-            raise ValueError(f"recorder: repeats must be refuse or first, got {repeats!r}")
+            raise ValueError(f"{self.where}: repeats must be refuse or first, got {repeats!r}")
         self.n, self.repeats = n, repeats
-        self._epochs: list[dict[str, Tensor]] = []
-        self._seen = torch.zeros(n, dtype=torch.bool)
+        self._epoch, self._left, self._kept, self._classes = -1, 0, 0, 0
+        self._row: dict[str, Tensor] = {}
         self._visits = torch.zeros(n, dtype=torch.long)
         self._most = 1
 
-    def log(self, epoch: int, indices: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Take in one batch.
+    def log(
+        self, epoch: int, indices: Tensor | ArrayLike, logits: Tensor | ArrayLike, targets: Tensor | ArrayLike
+    ) -> None:
+        """Take in one batch: tensors on any device, or arrays.
 
-        indices: long [b], places of the samples in 0..n-1; logits: float [b, C]; targets: as in `measure`.
+        indices: whole numbers [b], places of the samples in 0..n-1; logits: float [b, C]; targets: as in `measure`.
 
         Raises:
             ValueError: epochs out of order, an epoch left before all samples were seen, a sample seen twice, indices or
                 targets that do not fit, or logits that are not finite.
         """
-        indices = self._checked(indices.detach().cpu(), len(logits))
-        numbers = {name: value.cpu() for name, value in measure(logits, targets).items()}
+        logits = tensor("dynamics: logits", logits)
+        numbers = measure(logits, targets)
+        places = self._places(indices, logits)
         self._turn(epoch)
-        fresh = self._fresh(epoch, indices)
-        for name in NAMES:
-            self._epochs[epoch][name][indices[fresh]] = numbers[name][fresh].to(self._epochs[epoch][name].dtype)
-        self._seen[indices] = True
+        fresh = self._fresh(places)
+        for name, value in numbers.items():
+            self._row[name][places[fresh]] = value.cpu()[fresh].to(self._row[name].dtype)
+        self._note(places, fresh, logits)
+        self._left -= int(fresh.sum())
+        if not self._left and self._kept <= epoch:
+            self._close(self._row)
+
+    def _note(self, places: Tensor, fresh: Tensor, logits: Tensor) -> None:
+        """Note more of a batch than its six numbers: nothing, unless a subclass wants to."""
+
+    def _keep(self, row: dict[str, Tensor]) -> None:
+        """Take over the numbers of an epoch, each [n]."""
+        raise NotImplementedError
+
+    def _close(self, row: dict[str, Tensor]) -> None:
+        """End an epoch that has shown all samples."""
+        for name, part in row.items():
+            if not torch.isfinite(part).all():
+                rule = f"{name} of epoch {self._epoch} must be finite in float32"
+                raise ValueError(f"{self.where}: {rule}, got nan or infinity; lower the step size")
+        self._keep(row)
+        self._kept += 1
+
+    def _places(self, indices: Tensor | ArrayLike, logits: Tensor) -> Tensor:
+        """The indices as long [b] on the CPU."""
+        places, b, classes = tensor(f"{self.where}: indices", indices).cpu(), len(logits), logits.shape[1]
+        if not whole(places) or places.shape != (b,):
+            got = f"{str(places.dtype).removeprefix('torch.')} {list(places.shape)}"
+            raise ValueError(f"{self.where}: indices must be whole numbers [{b}], got {got}")
+        if b and (int(places.min()) < 0 or int(places.max()) >= self.n):
+            got = f"{int(places.min())}..{int(places.max())}"
+            raise ValueError(f"{self.where}: indices must be in 0..{self.n - 1}, got {got}")
+        if classes != (self._classes or classes):
+            raise ValueError(f"{self.where}: logits must be of {self._classes} classes as before, got {classes}")
+        self._classes = classes
+        return places.long()
+
+    def _turn(self, epoch: int) -> None:
+        """Begin the next epoch, if this is it."""
+        last = self._epoch
+        if epoch not in (last, last + 1) or epoch < 0:
+            rule = "0" if last < 0 else f"{last} or {last + 1}"
+            raise ValueError(f"{self.where}: epoch must be {rule}, got {epoch}")
+        if epoch == last:
+            return
+        if epoch:
+            self._complete()
+        self._row = {n: torch.zeros(self.n, dtype=torch.bool if n == "correct" else torch.float32) for n in NAMES}
+        self._visits[:] = 0
+        self._epoch, self._left = epoch, self.n
+
+    def _fresh(self, places: Tensor) -> Tensor:
+        """Which of these samples the epoch sees for the first time: bool [b]."""
+        order = torch.argsort(places, stable=True)
+        again = torch.zeros(len(places), dtype=torch.bool)
+        again[order[1:]] = places[order[1:]] == places[order[:-1]]
+        again |= self._visits[places] > 0
+        if again.any() and self.repeats == "refuse":
+            rule = f"epoch {self._epoch} must show each sample once"
+            raise ValueError(f"{self.where}: {rule}, got sample {int(places[again][0])} again")
+        self._visits.index_add_(0, places, torch.ones_like(places))
+        self._most = max(self._most, int(self._visits[places].max())) if len(places) else self._most
+        return ~again
+
+    def _complete(self) -> None:
+        """Check that there are epochs, and that the last one is whole."""
+        if self._epoch < 0:
+            raise ValueError(f"{self.where}: at least one epoch must be logged, got none")
+        missing = torch.nonzero(self._visits == 0).flatten()
+        if len(missing):
+            rule = f"epoch {self._epoch} must show all {self.n} samples"
+            got = f"{self.n - len(missing)}; sample {int(missing[0])} is missing"
+            raise ValueError(f"{self.where}: {rule}, got {got}")
+        if self._kept <= self._epoch:
+            raise ValueError(f"{self.where}: epoch {self._epoch} must have been kept, got an error then; start anew")
+
+
+class Recorder(Visits):
+    """Collects the dynamics of `n` samples: `log` every batch, then call `dynamics`.
+
+    Every epoch, from 0 on and in order, must show every sample once.
+    repeats: "refuse" a sample that comes again in an epoch, or keep its "first" visit. shift: record that number too,
+    as TDDS needs it, which holds n C float32 while it lasts. file: append each finished epoch to this new file, 21 n
+    bytes (25 n with shift), instead of holding it; after a crash `Dynamics.open` reads the finished epochs.
+
+    Raises:
+        ValueError: n is below 1, or an unknown word for repeats.
+        OSError: the file exists or cannot be written.
+    """
+
+    def __init__(
+        self, n: int, *, repeats: Repeats = "refuse", shift: bool = False, file: str | Path | None = None
+    ) -> None:
+        super().__init__(n, repeats=repeats)
+        self.shift = shift
+        self._rows: list[dict[str, Tensor]] = []
+        self._before: Tensor | None = None
+        floats = [*(name for name in NAMES if name != "correct"), *["shift"] * shift]
+        self._tape = None if file is None else Tape(file, n, floats, ["correct"])
 
     def dynamics(self, **meta: Any) -> Dynamics:
         """All that was logged; `meta` (JSON values) goes with it.
@@ -53,55 +159,28 @@ class Recorder:
         Raises:
             ValueError: nothing was logged, or samples are missing from the last epoch.
         """
-        if not self._epochs:
-            raise ValueError("recorder: at least one epoch must be logged, got none")
         self._complete()
-        parts = {name: torch.stack([epoch[name] for epoch in self._epochs]) for name in NAMES}
-        return Dynamics(**parts, meta={**meta, "epochs": len(self._epochs), "seen": {"least": 1, "most": self._most}})
+        meta = {**meta, "epochs": self._epoch + 1, "seen": {"least": 1, "most": self._most}}
+        if self._tape is not None:
+            self._tape.label(self._epoch + 1, {"version": VERSION, "meta": meta})
+            return Dynamics.open(self._tape.path)
+        parts: dict[str, Any] = {name: torch.stack([row[name] for row in self._rows]) for name in self._rows[0]}
+        return Dynamics(**parts, meta=meta)
 
-    def _checked(self, indices: Tensor, count: int) -> Tensor:
-        if indices.dtype != torch.long or indices.shape != (count,):
-            got = f"{str(indices.dtype).removeprefix('torch.')} {list(indices.shape)}"
-            raise ValueError(f"recorder: indices must be int64 [{count}], got {got}")
-        if count and (int(indices.min()) < 0 or int(indices.max()) >= self.n):
-            raise ValueError(
-                f"recorder: indices must be in 0..{self.n - 1}, got {int(indices.min())}..{int(indices.max())}"
-            )
-        return indices
-
-    def _turn(self, epoch: int) -> None:
-        """Begin the next epoch, if this is it."""
-        last = len(self._epochs) - 1
-        if epoch not in (last, last + 1) or epoch < 0:
-            rule = "0" if last < 0 else f"{last} or {last + 1}"
-            raise ValueError(f"recorder: epoch must be {rule}, got {epoch}")
-        if epoch == last:
+    def _note(self, places: Tensor, fresh: Tensor, logits: Tensor) -> None:
+        """The shift of these samples, by log-probabilities in float64 that are kept in float32."""
+        if not self.shift:
             return
-        if self._epochs:
-            self._complete()
-        self._epochs.append({name: torch.zeros(self.n, dtype=_dtype(name)) for name in NAMES})
-        self._seen[:] = False
-        self._visits[:] = 0
+        if self._before is None:
+            self._before = torch.zeros(self.n, logits.shape[1])
+        places, exact = places[fresh], logits.cpu()[fresh].double().log_softmax(1)
+        now, part = exact.float(), self._row.setdefault("shift", torch.zeros(self.n))
+        if self._epoch:
+            part[places] = (exact.exp() * (now.double() - self._before[places])).abs().sum(1).float()
+        self._before[places] = now
 
-    def _complete(self) -> None:
-        missing = torch.nonzero(~self._seen).flatten()
-        if len(missing):
-            where = f"epoch {len(self._epochs) - 1} must show all {self.n} samples"
-            raise ValueError(f"recorder: {where}, got {self.n - len(missing)}; sample {int(missing[0])} is missing")
-
-    def _fresh(self, epoch: int, indices: Tensor) -> Tensor:
-        """Which of these samples the epoch sees for the first time: bool [b]."""
-        order = torch.argsort(indices, stable=True)
-        again = torch.zeros(len(indices), dtype=torch.bool)
-        again[order[1:]] = indices[order[1:]] == indices[order[:-1]]
-        again |= self._seen[indices]
-        if again.any() and self.repeats == "refuse":
-            sample = int(indices[again][0])
-            raise ValueError(f"recorder: epoch {epoch} must show each sample once, got sample {sample} again")
-        self._visits += torch.bincount(indices, minlength=self.n)
-        self._most = max(self._most, int(self._visits.max()))
-        return ~again
-
-
-def _dtype(name: str) -> torch.dtype:
-    return torch.bool if name == "correct" else torch.float32
+    def _keep(self, row: dict[str, Tensor]) -> None:
+        if self._tape is None:
+            self._rows.append(row)
+        else:
+            self._tape.append(self._epoch, row)

@@ -1,142 +1,128 @@
 """Rules: which samples to keep. A rule answers with indices, best first, exactly as many as the budget says."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from yoco.prune.budget import Budget, equal_quotas
-from yoco.registry import resolve
+from yoco.prune.budget import Budget
+from yoco.registry import unknown
 from yoco.rng import Rng
-
-RULES: dict[str, str] = {
-    "yoco": "yoco.prune.rules:yoco",
-    "easy": "yoco.prune.rules:easiest",
-    "hard": "yoco.prune.rules:hardest",
-    "random": "yoco.prune.rules:random_order",
-    "easy-balanced": "yoco.prune.rules:easiest_balanced",
-    "hard-balanced": "yoco.prune.rules:hardest_balanced",
-    "random-balanced": "yoco.prune.rules:random_balanced",
-}
-"""name -> a Rule, or a class that makes one without arguments."""
 
 
 class Items(NamedTuple):
-    """What a rule chooses from. scores: float [n], larger = harder, or None; labels: long [n]; classes: how many."""
+    """What a rule chooses from; None is what nobody made.
+
+    scores: float [n], larger = harder; labels: long [n] in 0..classes-1; features: float32 [n, D];
+    errors: float32 [n, C], probabilities minus target: the gradient of the loss in the logits;
+    confidence: float [n] in [0, 1], the mean probability of the label over the epochs;
+    reference: features float32 [m, D] and labels long [m] of other images, which the kept ones shall stand for.
+    """
 
     scores: Tensor | None
     labels: Tensor
     classes: int
+    features: Tensor | None = None
+    errors: Tensor | None = None
+    confidence: Tensor | None = None
+    reference: tuple[Tensor, Tensor] | None = None
+
+    def of(self, members: Tensor) -> "Items":
+        """These samples alone."""
+        rows: dict[str, Any] = {name: part[members] for name in NEEDS if (part := getattr(self, name)) is not None}
+        return self._replace(labels=self.labels[members], **rows)
 
 
-class Rule(Protocol):
-    """How to choose.
+NEEDS = ("scores", "features", "errors", "confidence")
 
-    nested: the first k of a larger answer are the answer to k.
-    scored: it reads scores. score: the only score that it takes, or None for any.
+
+class Choice(NamedTuple):
+    """An answer. indices: long [total], distinct, best first; weights: float32 [total], at least 0, or None."""
+
+    indices: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule(ABC):
+    """How to choose; the fields of a subclass are its options.
+
+    nested: the first k of a larger answer are the answer to k. needs: which parts of `Items` it reads; refers: whether
+    it looks at the references, too.
+    score: the only score that it takes, or None for any; usual: the score that is made when none is named;
+    settings: options of that score; quota: the shares of the classes in its paper, see `quotas`.
     """
 
-    @property
-    def nested(self) -> bool:
-        """Whether smaller answers are beginnings of larger ones."""
+    nested: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+    refers: ClassVar[bool] = False
+    score: str | None = None
+    usual: str = "lbpe"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    quota: str = "none"
 
-    @property
-    def scored(self) -> bool:
-        """Whether scores are needed."""
-
-    @property
-    def score(self) -> str | None:
-        """The name of the score that belongs to the rule."""
-
-    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
-        """Distinct indices, long [budget.total], best first."""
+    @abstractmethod
+    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor | Choice:
+        """Distinct indices, long [budget.total], best first; with weights where the method has them."""
 
 
-@dataclass(frozen=True)
-class ByScore:
+@dataclass(frozen=True, kw_only=True)
+class ByScore(Rule):
     """The samples of lowest score, or of highest; of equal scores the one that comes first."""
 
-    hard: bool = False
-    nested: bool = True
-    scored: bool = True
-    score: str | None = None
+    nested: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("scores",)
+    prefer: Literal["easy", "hard"] = "easy"
+
+    def __post_init__(self) -> None:
+        if self.prefer not in ("easy", "hard"):
+            raise ValueError(f"rule: prefer must be easy or hard, got {self.prefer!r}")
 
     def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
-        """All of them compared with each other, whatever their class."""
-        if items.scores is None:
-            raise ValueError(f"{'hard' if self.hard else 'easy'}: needs scores, got none")
-        order = torch.argsort(items.scores.cpu(), descending=self.hard, stable=True)
+        """All of them compared with each other."""
+        order = torch.argsort(need(items, "scores", self.prefer), descending=self.prefer == "hard", stable=True)
         return order[: budget.total(len(items.labels), items.classes)]
 
 
-@dataclass(frozen=True)
-class AtRandom:
+@dataclass(frozen=True, kw_only=True)
+class AtRandom(Rule):
     """A uniform choice without replacement."""
 
-    nested: bool = True
-    scored: bool = False
-    score: str | None = None
+    nested: ClassVar[bool] = True
 
     def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
         """The beginning of one random order of all samples."""
         return rng.choice(len(items.labels), budget.total(len(items.labels), items.classes))
 
 
-@dataclass(frozen=True)
-class Balanced:
-    """A rule for each class by itself, with equal quotas.
-
-    A class that has less than its quota gives all, and the others fill up, so that the total is always met. The answer
-    takes turns: the best of every class, by class id, then the second best of every class, and so on.
-    """
-
-    rule: Rule
-    score: str | None = None
-
-    @property
-    def nested(self) -> bool:
-        """Quotas never fall when the budget grows, so this depends on the rule alone."""
-        return self.rule.nested
-
-    @property
-    def scored(self) -> bool:
-        """As the rule inside."""
-        return self.rule.scored
-
-    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
-        """Classes by quota."""
-        labels = items.labels.cpu()
-        members = [torch.nonzero(labels == c).flatten() for c in range(items.classes)]
-        quotas = equal_quotas([len(m) for m in members], budget.total(len(labels), items.classes))
-        chosen, turns = [], []
-        for c, quota in enumerate(quotas):
-            if quota:
-                mine = members[c]
-                scores = None if items.scores is None else items.scores.cpu()[mine]
-                inside = Items(scores, labels[mine], items.classes)
-                chosen.append(mine[self.rule(inside, Budget(n=quota), rng.child("class", c))])
-                turns.append(torch.arange(quota))
-        return torch.cat(chosen)[torch.argsort(torch.cat(turns), stable=True)]
-
-
-easiest, hardest, random_order = ByScore(), ByScore(hard=True), AtRandom()
-easiest_balanced, hardest_balanced, random_balanced = Balanced(easiest), Balanced(hardest), Balanced(random_order)
-yoco = Balanced(easiest, score="lbpe")
-"""The two rules of YOCO (NeurIPS 2023): low LBPE first, and the same number of every class."""
-
-
-def balanced(rule: Rule) -> Balanced:
-    """The rule for each class by itself, with equal quotas."""
-    return Balanced(rule, rule.score)
-
-
-def find(name: str) -> Rule:
-    """The rule of this name, or behind `module:Name`.
+def need(items: Items, part: str, rule: str) -> Tensor:
+    """A part that the rule cannot do without, on the CPU.
 
     Raises:
-        ValueError: there is none.
+        ValueError: it is not there.
     """
-    found: Any = resolve("rule", RULES, name)
-    rule: Rule = found() if isinstance(found, type) else found
-    return rule
+    found: Tensor | None = getattr(items, part)
+    if found is None:
+        raise ValueError(f"{rule}: needs {part}, got none")
+    return found.detach().cpu()
+
+
+def options_of_rule(rule: Rule) -> dict[str, Any]:
+    """The options of a rule and their values: all fields but those that every rule has."""
+    common = {f.name for f in fields(Rule)}
+    return {f.name: getattr(rule, f.name) for f in fields(rule) if f.name not in common}
+
+
+def with_options(name: str, rule: Rule, options: Mapping[str, Any]) -> Rule:
+    """The same rule with other options.
+
+    Raises:
+        ValueError: it has no such option, or not this value.
+    """
+    for option in options:
+        if option not in options_of_rule(rule):
+            raise unknown(f"option of rule {name}", option, options_of_rule(rule))
+    return replace(rule, **options)

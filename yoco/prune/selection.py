@@ -1,166 +1,138 @@
-"""Make a smaller set, or put a set in the order in which a rule would keep its cells."""
+"""Selection: which samples of a set were kept, in a small file without pickle, and what that means as a table."""
 
-import inspect
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.condensed import CondensedSet
-from yoco.data.source import Source
-from yoco.prune.budget import Budget
 from yoco.prune.material import AnySet, checksum
-from yoco.prune.record import plain
-from yoco.prune.rules import Balanced, Items, Rule, find
-from yoco.prune.scores import SCORES
-from yoco.prune.scoring import Scores, options_of, score
-from yoco.registry import resolve, unknown
-from yoco.rng import Rng
-from yoco.train import Recipe
+
+FORM = "yoco selection 1"
 
 
-def prune(
-    data: AnySet,
-    *,
-    rule: str = "yoco",
-    ipc: int | None = None,
-    cells: int | None = None,
-    keep: float | None = None,
-    n: int | None = None,
-    scores: Scores | None = None,
-    seed: int = 0,
-    **training: Any,
-) -> AnySet:
-    """The samples that a rule keeps, as a set of its own; exactly one of the four sizes is given, see `Budget`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Selection:
+    """The samples that a rule kept.
 
-    rule: a name out of RULES, or `module:Name`. scores: of `score`, or read from a file. Without them those are used
-    that the set carries from an earlier pruning, so that pruning twice is pruning once; only a set without any is
-    trained on, under the options `training` of `score`. Rules that need no scores never train.
-    Of equal scores the sample that stands first in the set, class by class, counts as the better one.
-
-    Raises:
-        ValueError: an unknown name, an impossible size, scores of another set or made in another way than asked for.
+    indices: long [m], places in the set, best first; weights: float32 [m], where the method has them;
+    scores: float32 [m], larger = harder, where the rule read them; checksum: of the set;
+    entry: what was asked and what came out, JSON values; classes: their names.
     """
-    budget = Budget(ipc=ipc, cells=cells, keep=keep, n=n, factor=data.factor if isinstance(data, CondensedSet) else 1)
-    picked, found = _pick(data, rule, budget, scores, seed, training)
-    if isinstance(data, Source):
-        return data.take(picked)
-    return _recorded("prune", data, rule, budget, picked, found, seed)
+
+    indices: Tensor
+    weights: Tensor | None = None
+    scores: Tensor | None = None
+    checksum: str
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        return f"Selection({len(self)} of {sum(self.entry['had'])} samples, rule {self.entry['rule']})"
+
+    def of(self, data: AnySet) -> AnySet:
+        """The kept samples of the set that they were chosen from, as a set of its own.
+
+        Raises:
+            ValueError: this is another set.
+        """
+        found = checksum(data)
+        if found != self.checksum:
+            got = f"{found[:8]} for {self.checksum[:8]}"
+            raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")
+        return data.take(self.indices)
+
+    def save(self, path: str | Path) -> None:
+        """Write an .npz file: indices, weights, scores, and all else as JSON text in `about`.
+
+        Raises:
+            ValueError: the name does not end in .npz.
+            OSError: the place cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"selection: the file must end in .npz, got {path.name!r}")
+        parts = {"indices": self.indices, "weights": self.weights, "scores": self.scores}
+        arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
+        about = {"form": FORM, "checksum": self.checksum, "entry": self.entry, "classes": self.classes}
+        np.savez(path, about=np.array(json.dumps(about)), **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Selection":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a selection.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = json.loads(str(file["about"]))
+                parts = {name: torch.from_numpy(file[name]) for name in file.files if name != "about"}
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"load: {path} is not a selection ({' '.join(str(error).split())})") from error
+        if not isinstance(about, dict) or about.get("form") != FORM or "indices" not in parts:
+            raise ValueError(f"load: {path} is not a selection of this version")
+        return cls(**parts, checksum=about["checksum"], entry=about["entry"], classes=tuple(about["classes"]))
+
+    def report(self) -> str:
+        """What was kept, as a Markdown table."""
+        return table(self.entry, self.classes)
 
 
-def rank(
-    data: CondensedSet, rule: str = "yoco", *, scores: Scores | None = None, seed: int = 0, **training: Any
-) -> CondensedSet:
-    """The whole set, the cells of each class best first: the first k of a class are then the set at that size.
-
-    Raises:
-        ValueError: as `prune`; or the rule's smaller answers are not the beginnings of its larger ones.
-    """
-    if not find(rule).nested:
-        raise ValueError(f"rank: rule must be nested, got {rule!r}; prune to one size with it")
-    budget = Budget(n=len(data))
-    picked, found = _pick(data, rule, budget, scores, seed, training)
-    return _recorded("rank", data, rule, budget, picked, found, seed)
-
-
-def _pick(
-    data: CondensedSet | Source,
-    name: str,
-    budget: Budget,
-    scores: Scores | None,
-    seed: int,
-    training: Mapping[str, Any],
-) -> tuple[Tensor, Scores | None]:
-    """What to keep, long [total], best first, and the scores that decided."""
-    rule, classes = find(name), len(data.classes)
-    total = budget.total(len(data), classes)
-    found = _scores(data, name, rule, scores, seed, training)
-    labels = data.labels.cpu()
-    place = torch.argsort(labels, stable=True)
-    values = None if found is None else found.values[place]
-    answer = rule(Items(values, labels[place], classes), budget, Rng(seed).child("prune", name))
-    if len(answer) != total or len(answer.unique()) != total:
-        got = f"{len(answer)}, {len(answer.unique())} of them distinct"
-        raise ValueError(f"rule {name}: must choose {total} distinct samples, got {got}")
-    return place[answer], found
+def table(entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
+    """For each class what there was, what is kept and its scores; the rule; bytes before and after."""
+    lines = ["| class | had | kept | scores of the kept |", "|---|---|---|---|"]
+    for name, had, kept, span in zip(classes, entry["had"], entry["kept"], entry["spans"], strict=True):
+        lines.append(f"| {name.replace('|', chr(92) + '|')} | {had} | {kept} | {_span(span)} |")
+    spans = [span for span in entry["spans"] if span]
+    whole = [min(low for low, _ in spans), max(high for _, high in spans)] if spans else None
+    lines.append(f"| all | {sum(entry['had'])} | {sum(entry['kept'])} | {_span(whole)} |")
+    lines += ["", f"rule {entry['rule']}{_mode(entry)}, {_size(entry)}{_made(entry['scores'])}"]
+    if entry["short"]:
+        names = ", ".join(repr(name) for name in entry["short"])
+        lines.append(f"fewer than an {entry['quota']} share in {names}: all of it is kept, and the others fill up")
+    if entry["weighted"]:
+        lines.append("the samples have weights, which training must use: they are in the selection")
+    before, after = entry["bytes"]
+    return "\n".join([*lines, f"{before:,} bytes before, {after:,} after ({100 * after / before:.1f} %)"])
 
 
-def _scores(
-    data: CondensedSet | Source,
-    name: str,
-    rule: Rule,
-    given: Scores | None,
-    seed: int,
-    training: Mapping[str, Any],
-) -> Scores | None:
-    """The scores for a rule: the given ones, those of the set, or new ones."""
-    wanted = training.get("score") or rule.score
-    if rule.score and wanted != rule.score:
-        raise ValueError(f"rule {name}: ranks by {rule.score}, got the score {wanted}")
-    if not rule.scored:
-        _check_names(data, wanted or "lbpe", training)
-        return None
-    if given is not None:
-        given.check(data)
-    held = given or carried(data)
-    if held is not None and (given is not None or wanted in (None, held.name)):
-        if rule.score and held.name != rule.score:
-            raise ValueError(f"rule {name}: ranks by {rule.score}, got scores of {held.name}")
-        _check_same(held, training)
-        return held
-    return score(data, **{**training, "score": wanted or "lbpe", "seed": seed})
+def spans(scores: Tensor | None, labels: Tensor, classes: int) -> list[list[float] | None]:
+    """The lowest and the highest score in each class; None for a class without samples."""
+    if scores is None:
+        return [None] * classes
+    mine = [scores[labels == c] for c in range(classes)]
+    return [[float(part.min()), float(part.max())] if len(part) else None for part in mine]
 
 
-def carried(data: CondensedSet | Source) -> Scores | None:
-    """The scores that a set keeps from an earlier ranking, if it is known how they were made."""
-    if isinstance(data, Source) or data.scores is None:
-        return None
-    made = [entry["scores"] for entry in data.history if entry.get("scores")]
-    if not made:
-        return None
-    return Scores(values=data.scores.cpu().float(), name=made[-1]["score"], checksum=checksum(data), meta=made[-1])
+def _span(span: list[float] | None) -> str:
+    return "-" if span is None else f"{span[0]:.4g} .. {span[1]:.4g}"
 
 
-def _check_same(held: Scores, training: Mapping[str, Any]) -> None:
-    """Scores at hand must be those that the options would make."""
-    for option, value in training.items():
-        if option in ("device", "progress") or value is None:
-            continue
-        made = {"score": held.name, **held.meta}
-        if option not in made:
-            raise unknown(f"option of {held.name}", option, made)
-        wanted = plain(value) if isinstance(value, Recipe) else value
-        if made[option] != wanted:
-            got = f"{option}={wanted}"
-            raise ValueError(f"prune: the scores at hand have {option}={made[option]}, got {got}; score anew")
+def _mode(entry: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in sorted(entry["options"].items()))
+    mode = " as in the released code" if entry["mode"] == "repo" else ""
+    return f"{mode}{f' ({options})' if options else ''}, quota {entry['quota']}"
 
 
-def _check_names(data: CondensedSet | Source, name: str, training: Mapping[str, Any]) -> None:
-    """Options that are not needed must at least exist."""
-    common = inspect.signature(score).parameters
-    rest = {option: value for option, value in training.items() if option not in common}
-    options_of(name, resolve("score", SCORES, name), data, rest)
+def _size(entry: Mapping[str, Any]) -> str:
+    if entry.get("step") == "rank":
+        return "all samples, best first"
+    return ", ".join(f"{kind}={value}" for kind, value in entry["budget"].items())
 
 
-def _recorded(
-    step: str, data: CondensedSet, rule: str, budget: Budget, picked: Tensor, found: Scores | None, seed: int
-) -> CondensedSet:
-    """The chosen cells with their scores, and a line in the history."""
-    whole = data if found is None else replace(data, scores=found.values)
-    small = whole.take(picked, order=rule)
-    share = len(picked) // len(data.classes)
-    short = [c for c, had, kept in zip(data.classes, data.counts, small.counts, strict=True) if kept == had < share]
-    entry = {
-        "step": step,
-        "rule": rule,
-        "budget": budget.said,
-        "seed": seed,
-        "scores": None if found is None else {"score": found.name, **found.meta},
-        "had": list(data.counts),
-        "kept": list(small.counts),
-        "short": short if isinstance(find(rule), Balanced) else [],
-        "bytes": [data.nbytes, small.nbytes],
-    }
-    return replace(small, history=(*data.history, entry))
+def _made(scores: Mapping[str, Any] | None) -> str:
+    if not scores:
+        return ""
+    shown = [f"{name}={value}" for name, value in sorted(scores.items()) if name not in ("score", "recipe")]
+    return f"; score {scores['score']}" + (f" ({', '.join(shown)})" if shown else "")

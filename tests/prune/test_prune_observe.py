@@ -1,7 +1,9 @@
 """Recording a training: it is the full recipe's beginning, and looking does not change it."""
 
+import sys
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,19 +14,20 @@ from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.networks import Network, build
 from yoco.prune import measure
-from yoco.prune import record as recording
 from yoco.prune.dynamics import NAMES, Dynamics
-from yoco.prune.material import material
-from yoco.prune.record import record, yoco_recipe
+from yoco.prune.material import checksum, material
+from yoco.prune.observe import Evidence, observe, yoco_recipe
+from yoco.prune.snapshot import Snapshot, look
 from yoco.rng import Rng
 from yoco.train import Recipe, fit, predict
 
 NETWORK = "convnet:norm=batch,width=4,depth=1"
+RECORDING = sys.modules["yoco.prune.observe"]
 RECIPE = Recipe(epochs=6, batch=10, augment=Policy("color_crop"), cutmix=0.5)
 
 
 def recorded(data: CondensedSet, epochs: int, recipe: Recipe = RECIPE, **options: object) -> Dynamics:
-    return record(data, epochs=epochs, recipe=recipe, rng=Rng(5), network=NETWORK, **options)
+    return observe(data, epochs=epochs, recipe=recipe, rng=Rng(5), network=NETWORK, **options).dynamics
 
 
 def trained(data: CondensedSet, epochs: int) -> tuple[Network, Tensor]:
@@ -51,9 +54,9 @@ def test_weights_and_batch_statistics_are_those_without_recording(
         kept.append(build(*words))  # type: ignore[arg-type]
         return kept[-1]
 
-    monkeypatch.setattr(recording, "build", spy)
-    for mode in ("clean", "train"):
-        recorded(tiny_set, 3, mode=mode)
+    monkeypatch.setattr(RECORDING, "build", spy)
+    for passes in ("clean", "train"):
+        recorded(tiny_set, 3, passes=passes)
     expected = trained(tiny_set, 3)[0].state_dict()
     assert any("running_mean" in name for name in expected)
     for network in kept:
@@ -82,7 +85,7 @@ def test_the_schedule_is_that_of_the_full_recipe_and_only_its_first_epochs_run(
     assert rates == [0.01] * 5 * batches
 
 
-def test_train_mode_sees_the_mixed_batches_with_their_own_labels(
+def test_train_passes_see_the_mixed_batches_with_their_own_labels(
     tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, Tensor, Tensor]] = []
@@ -94,9 +97,9 @@ def test_train_mode_sees_the_mixed_batches_with_their_own_labels(
 
         fit(*words, observe=both, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(recording, "fit", spy)
-    dynamics = recorded(tiny_set, 2, mode="train")
-    assert dynamics.meta["mode"] == "train"
+    monkeypatch.setattr(RECORDING, "fit", spy)
+    dynamics = recorded(tiny_set, 2, passes="train")
+    assert dynamics.meta["passes"] == "train"
     assert {epoch for epoch, _, _ in seen} == {0, 1}
     for epoch, indices, logits in seen:
         expected = measure(logits, tiny_set.labels[indices])
@@ -113,15 +116,15 @@ def test_it_is_determined_by_its_stream_and_knows_how_it_was_made(tiny_set: Cond
     torch.rand(5)
     other = recorded(tiny_set, 2)
     assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in NAMES)
-    again = record(tiny_set, epochs=2, recipe=RECIPE, rng=Rng(6), network=NETWORK)
+    again = observe(tiny_set, epochs=2, recipe=RECIPE, rng=Rng(6), network=NETWORK).dynamics
     assert not torch.equal(one.error, again.error)
     assert one.meta["recipe"]["epochs"] == 6
     assert one.meta["recipe"]["drops"] == ["2/3", "5/6"]
-    assert {"mode", "network", "epochs", "seed", "recipe", "seen"} <= set(one.meta)
+    assert {"passes", "network", "epochs", "seed", "recipe", "seen"} <= set(one.meta)
 
 
 def test_sources_and_soft_labels_are_recorded_too(tiny: Splits, tiny_set: CondensedSet) -> None:
-    dynamics = record(tiny.train, epochs=1, recipe=RECIPE, rng=Rng(0), network="mlp:width=4")
+    dynamics = observe(tiny.train, epochs=1, recipe=RECIPE, rng=Rng(0), network="mlp:width=4").dynamics
     assert dynamics.error.shape == (1, len(tiny.train))
     sharp = torch.eye(3)[tiny_set.labels]
     soft = replace(tiny_set, soft_labels=0.7 * sharp + 0.1)
@@ -147,5 +150,69 @@ def test_bad_options_are_one_line(tiny_set: CondensedSet) -> None:
     for epochs in (0, 7):
         with pytest.raises(ValueError, match=rf"^dynamics: epochs must be in 1..6, got {epochs}$"):
             recorded(tiny_set, epochs)
-    with pytest.raises(ValueError, match=r"^dynamics: mode must be clean or train, got 'dirty'$"):
-        recorded(tiny_set, 1, mode="dirty")
+    with pytest.raises(ValueError, match=r"^dynamics: passes must be clean or train, got 'dirty'$"):
+        recorded(tiny_set, 1, passes="dirty")
+
+
+def test_a_snapshot_is_the_clean_view_of_the_trained_network(tiny_set: CondensedSet) -> None:
+    seen = observe(tiny_set, epochs=6, recipe=RECIPE, rng=Rng(5), network=NETWORK, snapshot=True, dynamics=False)
+    network, logits = trained(tiny_set, 6)
+    assert seen.dynamics is None
+    assert seen.snapshot is not None
+    assert torch.equal(seen.snapshot.logits, logits)
+    assert torch.equal(seen.snapshot.targets, tiny_set.labels)
+    images = material(tiny_set, torch.device("cpu")).normalise(tiny_set.decode())
+    assert torch.equal(seen.snapshot.features, network.features(images)[-1].flatten(1))
+    assert torch.equal(seen.snapshot.images, images)
+
+
+def test_features_of_any_stage_and_the_inputs_of_the_head(tiny_set: CondensedSet) -> None:
+    what = material(tiny_set, torch.device("cpu"))
+    network = build("convnet:width=4,depth=2", what.shape, what.classes, Rng(0))
+    first, last = look(network, what, stage=0, batch=7), look(network, what)
+    outputs = network.features(what.normalise(tiny_set.decode()))
+    assert torch.allclose(first.features, outputs[0].flatten(1), atol=1e-6)
+    assert torch.allclose(first.inputs, outputs[1].flatten(1), atol=1e-6)
+    assert torch.equal(look(network, what, stage=-2).features, look(network, what, stage=0).features)
+    assert last.features is last.inputs
+    assert torch.allclose(first.logits, last.logits, atol=1e-6)
+    for stage in (2, -3):
+        with pytest.raises(ValueError, match=rf"^features: stage must be in -2..1, got {stage}$"):
+            look(network, what, stage=stage)
+
+
+def test_errors_are_the_gradient_in_the_logits_without_cancellation(tiny_set: CondensedSet) -> None:
+    what = material(tiny_set, torch.device("cpu"))
+    seen = look(build(NETWORK, what.shape, what.classes, Rng(0)), what)
+    logits = seen.logits.clone().requires_grad_()
+    torch.nn.functional.cross_entropy(logits, seen.targets, reduction="sum").backward()
+    assert torch.allclose(seen.errors, logits.grad, atol=1e-6)
+    sure = replace(seen, logits=40 * torch.eye(3)[seen.targets])
+    rest = 2 * torch.exp(torch.tensor(-40.0, dtype=torch.float64))
+    assert sure.errors.gather(1, seen.labels[:, None]).double().mean().item() == pytest.approx(-rest.item(), rel=1e-5)
+    soft = 0.7 * torch.eye(3)[seen.targets] + 0.1
+    assert torch.allclose(replace(seen, targets=soft).errors, seen.logits.softmax(1) - soft, atol=1e-6)
+
+
+def test_evidence_is_kept_in_a_file(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    made = observe(tiny_set, epochs=2, recipe=RECIPE, rng=Rng(5), network=NETWORK, snapshot=True, shift=True)
+    made.save(tmp_path / "e.safetensors")
+    again = Evidence.load(tmp_path / "e.safetensors")
+    assert again.checksum == made.checksum == checksum(tiny_set)
+    assert again.meta == made.meta
+    for name in (*NAMES, "shift"):
+        assert torch.equal(getattr(again.dynamics, name), getattr(made.dynamics, name))
+    for name in ("logits", "targets", "features", "inputs"):
+        assert torch.equal(getattr(again.snapshot, name), getattr(made.snapshot, name))
+    tiny_set.save(tmp_path / "set.safetensors")
+    with pytest.raises(ValueError, match="must hold a evidence, got a condensed set"):
+        Evidence.load(tmp_path / "set.safetensors")
+
+
+def test_snapshots_refuse_what_does_not_fit() -> None:
+    flat = torch.eye(3)
+    good = {"logits": flat, "targets": torch.arange(3), "features": flat, "inputs": flat}
+    with pytest.raises(ValueError, match=r"^snapshot: features must be \[3, size\], got \[2, 3\]$"):
+        Snapshot(**{**good, "features": flat[:2]})
+    with pytest.raises(ValueError, match=r"^snapshot: logits must be finite, got nan or infinity$"):
+        Snapshot(**{**good, "logits": flat / 0})

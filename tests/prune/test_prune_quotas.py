@@ -1,0 +1,309 @@
+"""Quotas are whole numbers that add up, and answers under them are what the rule chose in each class."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import ClassVar
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from yoco.prune.budget import Budget
+from yoco.prune.quotas import KINDS, NESTED, apply, awards, lost, quotas, shortage, turns
+from yoco.prune.rules import AtRandom, ByScore, Choice, Items, Rule
+from yoco.rng import Rng
+
+SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=6)
+LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 0, 0, 2, 0])
+SCORES = torch.tensor([5.0, 1.0, 1.0, 0.0, 7.0, 5.0, 1.0, 3.0, 9.0, 1.0])
+ITEMS = Items(SCORES, LABELS, 3)
+
+
+def one_at_a_time(available: list[int], total: int) -> list[int]:
+    """Always to the class that has least, the first of those."""
+    counts = [0] * len(available)
+    for _ in range(total):
+        open_ = [c for c in range(len(available)) if counts[c] < available[c]]
+        counts[min(open_, key=lambda c: (counts[c], c))] += 1
+    return counts
+
+
+@given(SIZES, st.integers(0, 72))
+def test_equal_quotas_are_water(available: list[int], total: int) -> None:
+    total = min(total, sum(available))
+    assert quotas("equal", available, total) == one_at_a_time(available, total)
+
+
+def test_equal_quotas_of_small_classes() -> None:
+    assert quotas("equal", [2, 40, 40], 12) == [2, 5, 5]
+    assert quotas("equal", [2, 40, 40], 13) == [2, 6, 5]
+    assert quotas("equal", [10, 10, 10], 7) == [3, 2, 2]
+    assert quotas("equal", [0, 3], 3) == [0, 3]
+    assert quotas("equal", [10**6, 10**6, 10**6], 2 * 10**6) == [666667, 666667, 666666]
+
+
+@given(SIZES)
+def test_every_beginning_of_the_awards_is_proportional_within_one(available: list[int]) -> None:
+    order, whole = awards(available), sum(available)
+    counts = [0] * len(available)
+    most = 1 - Fraction(1, max(2 * sum(n > 0 for n in available) - 2, 1))
+    for k, c in enumerate(order, 1):
+        counts[c] += 1
+        assert max(abs(n - Fraction(k * m, whole)) for n, m in zip(counts, available, strict=True)) <= most
+        assert quotas("proportional", available, k) == counts
+        assert turns("proportional", available, counts) == order[:k]
+    assert counts == available
+
+
+def test_proportional_is_within_one_where_webster_is_not() -> None:
+    available = [940, *[6] * 10]
+    assert quotas("proportional", available, 100)[0] in (93, 94, 95)
+    assert sum(quotas("proportional", available, 100)) == 100
+    assert awards([3, 3, 3]) == [0, 1, 2] * 3
+    assert awards([0, 2, 0]) == [1, 1]
+    assert awards([5, 2, 1], 4) == awards([5, 2, 1])[:4]
+
+
+def test_classes_that_proportion_leaves_without_a_sample_are_named() -> None:
+    available = [500, 1, 0, 500, 1]
+    counts = quotas("proportional", available, 100)
+    assert counts == [50, 0, 0, 50, 0]
+    assert lost(available, counts) == [1, 4]
+    assert lost(available, available) == []
+
+
+@given(SIZES, st.integers(0, 72), st.sampled_from([0.0, 0.1, 0.29, 0.5, 0.75, 1.0]), st.randoms(use_true_random=False))
+def test_a_floor_raises_the_short_and_takes_from_the_largest(
+    available: list[int], total: int, floor: float, random: object
+) -> None:
+    total = min(total, sum(available))
+    pool = [c for c, n in enumerate(available) for _ in range(n)]
+    random.shuffle(pool)  # type: ignore[attr-defined]
+    natural = [pool[:total].count(c) for c in range(len(available))]
+    counts = quotas("floor", available, total, natural=natural, floor=floor)
+    equal = one_at_a_time(available, total)
+    least = [min(e, ceil(Fraction(str(floor)) * max(equal))) for e in equal]
+    literal = [max(low, n) for low, n in zip(least, natural, strict=True)]
+    while sum(literal) > total:
+        spare = [c for c in range(len(available)) if literal[c] > least[c]]
+        literal[max(spare, key=lambda c: (literal[c], c))] -= 1
+    assert counts == literal
+    assert sum(counts) == total
+    assert all(n >= Fraction(str(floor)) * e for n, e in zip(counts, equal, strict=True))
+    assert all(n <= m for n, m in zip(counts, available, strict=True))
+
+
+def test_a_floor_of_none_changes_nothing_and_one_of_all_is_equal() -> None:
+    available, natural = [9, 9, 2, 9], [9, 3, 0, 0]
+    assert quotas("floor", available, 12, natural=natural, floor=0) == natural
+    assert quotas("floor", available, 12, natural=natural, floor=1) == quotas("equal", available, 12) == [4, 3, 2, 3]
+    assert quotas("floor", available, 12, natural=natural) == [5, 3, 2, 2]
+    assert quotas("floor", [100, 100], 100, natural=[100, 0], floor=0.58) == [71, 29]
+    assert quotas("floor", [200, 200], 200, natural=[200, 0], floor=0.07) == [193, 7]
+
+
+def test_given_counts_are_taken_by_class() -> None:
+    assert quotas("given", [3, 4, 5], 6, given=[1, 2, 3]) == [1, 2, 3]
+    assert quotas("given", [3, 4, 5], 6, given={2: 5, 0: 1}) == [1, 0, 5]
+
+
+@pytest.mark.parametrize("kind", ["equal", "proportional"])
+@given(SIZES)
+def test_a_larger_total_only_goes_on(kind: str, available: list[int]) -> None:
+    assert kind in NESTED
+    whole = turns(kind, available, available)
+    for total in range(sum(available) + 1):
+        counts = quotas(kind, available, total)
+        assert sum(counts) == total
+        assert turns(kind, available, counts) == whole[:total]
+
+
+def test_turns_mix_the_classes() -> None:
+    assert turns("equal", [9, 9, 9], [3, 1, 2]) == [0, 1, 2, 0, 2, 0]
+    assert turns("given", [9, 9], [4, 2]) == awards([4, 2]) == [0, 1, 0, 0, 1, 0]
+    assert turns("floor", [9, 9], [2, 2]) == [0, 1, 0, 1]
+
+
+def test_short_classes_gave_all_and_less_than_their_share() -> None:
+    available = [2, 40, 0, 40]
+    counts = quotas("equal", available, 20)
+    assert counts == [2, 9, 0, 9]
+    assert shortage("equal", available, counts, 20) == [0, 2]
+    assert shortage("equal", [5, 40, 40], [5, 5, 5], 15) == []
+    assert shortage("equal", [3, 40, 40], [3, 4, 3], 10) == []
+    assert shortage("proportional", available, counts, 20) == shortage("none", available, counts, 20) == []
+    assert shortage("floor", available, [2, 18, 0, 0], 20) == [0, 2]
+    assert shortage("floor", available, [2, 18, 0, 0], 20, floor=0.2) == [2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "total", "options", "message"),
+    [
+        ("equal", 13, {}, "quota equal: total must be in 0..12, got 13"),
+        ("proportional", -1, {}, "quota proportional: total must be in 0..12, got -1"),
+        ("floor", 6, {"natural": [3, 2, 1], "floor": 1.5}, "quota floor: floor must be in 0..1, got 1.5"),
+        ("floor", 6, {"natural": [3, 2, 1], "floor": float("nan")}, "quota floor: floor must be in 0..1, got nan"),
+        ("floor", 6, {}, "quota floor: needs counts without quotas that sum to 6, got none"),
+        ("floor", 6, {"natural": [3, 2, 2]}, "quota floor: needs counts without quotas that sum to 6, got [3, 2, 2]"),
+        ("floor", 6, {"natural": [4, 2, 0]}, "quota floor: needs counts without quotas that sum to 6, got [4, 2, 0]"),
+        ("given", 6, {}, "quota given: needs the samples of each class, got none"),
+        ("given", 6, {"given": [1, 2, 2]}, "quota given: must sum to the 6 that are kept, got 5"),
+        ("given", 6, {"given": [4, 1, 1]}, "quota given: class 0 must give 0..3 samples, got 4"),
+        ("given", 6, {"given": [-1, 2, 5]}, "quota given: class 0 must give 0..3 samples, got -1"),
+        ("given", 6, {"given": [1.0, 2, 3]}, "quota given: class 0 must give 0..3 samples, got 1.0"),
+        ("given", 6, {"given": {3: 6}}, "quota given: classes must be in 0..2, got 3"),
+        ("fair", 6, {}, "quota: unknown name 'fair'; known: equal, floor, given, proportional"),
+    ],
+)
+def test_impossible_quotas_are_one_line(kind: str, total: int, options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        quotas(kind, [3, 4, 5], total, **options)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+EASY = ByScore(prefer="easy")
+
+
+def test_equal_quotas_take_the_best_of_every_class_in_turns() -> None:
+    assert apply(EASY, ITEMS, 6, "equal", Rng(0)).indices.tolist() == [1, 3, 0, 6, 2, 5]
+    assert apply(EASY, ITEMS, 3, "equal", Rng(0)).indices.tolist() == [1, 3, 0]
+    assert apply(ByScore(prefer="hard"), ITEMS, 3, "equal", Rng(0)).indices.tolist() == [4, 2, 8]
+
+
+def test_without_quotas_the_answer_is_the_rule_s_own() -> None:
+    for total in range(1, 11):
+        assert torch.equal(apply(EASY, ITEMS, total, "none", Rng(0)).indices, EASY(ITEMS, Budget(n=total), Rng(0)))
+    whole = AtRandom()(ITEMS, Budget(n=4), Rng(3))
+    assert torch.equal(apply(AtRandom(), ITEMS, 4, "none", Rng(3)).indices, whole)
+
+
+@pytest.mark.parametrize("kind", NESTED)
+@pytest.mark.parametrize("rule", [EASY, AtRandom()])
+def test_a_nested_rule_stays_nested(kind: str, rule: Rule) -> None:
+    whole = apply(rule, ITEMS, 10, kind, Rng(5)).indices
+    for total in range(1, 11):
+        assert torch.equal(apply(rule, ITEMS, total, kind, Rng(5)).indices, whole[:total])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_have_exactly_the_total(kind: str) -> None:
+    given_ = {0: 2, 1: 1, 2: 2} if kind == "given" else None
+    answer = apply(EASY, ITEMS, 5, kind, Rng(0), given=given_).indices
+    assert answer.dtype == torch.long
+    assert len(answer.unique()) == len(answer) == 5
+
+
+def test_the_floor_takes_the_easy_of_the_class_that_the_rule_forgets() -> None:
+    items = Items(torch.tensor([0.0, 1, 2, 3, 9, 8]), torch.tensor([0, 0, 0, 0, 1, 1]), 2)
+    assert apply(EASY, items, 4, "floor", Rng(0)).indices.tolist() == [0, 1, 5, 2]
+    assert apply(EASY, items, 4, "floor", Rng(0), floor=0).indices.tolist() == [0, 1, 2, 3]
+    assert sorted(apply(EASY, items, 4, "floor", Rng(0), floor=1).indices.tolist()) == [0, 1, 4, 5]
+
+
+def test_a_floor_that_holds_already_leaves_the_answer_alone() -> None:
+    rule = AtRandom()
+    whole = rule(ITEMS, Budget(n=9), Rng(7))
+    assert torch.equal(apply(rule, ITEMS, 9, "floor", Rng(7), floor=0.3).indices, whole)
+
+
+def test_every_class_draws_from_a_stream_of_its_own() -> None:
+    items = Items(None, torch.arange(60) % 2, 2)
+    answer = apply(AtRandom(), items, 60, "equal", Rng(0)).indices
+    first, second = (answer[items.labels[answer] == c] // 2 for c in (0, 1))
+    assert first.tolist() == Rng(0).child("class", 0).choice(30, 30).tolist()
+    assert second.tolist() == Rng(0).child("class", 1).choice(30, 30).tolist()
+
+
+def test_an_empty_class_is_no_obstacle() -> None:
+    items = Items(torch.arange(4.0), torch.tensor([3, 0, 3, 0]), 5)
+    for kind in ("equal", "proportional", "floor"):
+        assert sorted(apply(EASY, items, 2, kind, Rng(0)).indices.tolist()) == [0, 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers(Rule):
+    """Whatever it was told."""
+
+    nested: ClassVar[bool] = True
+    answer: object = None
+
+    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor | Choice:
+        if callable(self.answer):
+            return self.answer(items, budget.total(len(items.labels), items.classes))
+        return self.answer  # type: ignore[return-value]
+
+
+def test_weights_follow_their_samples() -> None:
+    def own(items: Items, total: int) -> Choice:
+        scores = items.scores
+        assert scores is not None
+        return Choice(torch.arange(total), scores[:total])
+
+    for kind in ("none", "equal", "proportional"):
+        answer = apply(Answers(answer=own), ITEMS, 7, kind, Rng(0))
+        assert answer.weights is not None
+        assert answer.weights.dtype == torch.float32
+        assert torch.equal(answer.weights, SCORES[answer.indices])
+
+
+def test_a_class_without_weights_counts_once() -> None:
+    def first_only(items: Items, total: int) -> Tensor | Choice:
+        found = torch.arange(total)
+        return Choice(found, torch.full((total,), 4.0)) if int(items.labels[0]) == 0 else found
+
+    answer = apply(Answers(answer=first_only), ITEMS, 6, "equal", Rng(0))
+    assert answer.weights is not None
+    assert answer.weights.tolist() == [4, 1, 1, 4, 1, 1]
+
+
+def test_a_rule_sees_its_class_alone() -> None:
+    seen: list[tuple[list[float], list[int], int]] = []
+
+    def look(items: Items, total: int) -> Tensor:
+        assert items.scores is not None
+        assert items.features is not None
+        assert torch.equal(items.features[:, 0], items.scores)
+        seen.append((items.scores.tolist(), items.labels.tolist(), items.classes))
+        return torch.arange(total)
+
+    apply(Answers(answer=look), ITEMS._replace(features=SCORES[:, None]), 6, "equal", Rng(0))
+    assert seen == [([1, 7, 1, 3, 1], [0] * 5, 3), ([1, 0], [1] * 2, 3), ([5, 5, 9], [2] * 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "got"),
+    [
+        (torch.tensor([0, 1]), "2 distinct ones in int64 [2]"),
+        (torch.tensor([0, 1, 1]), "2 distinct ones in int64 [3]"),
+        (torch.tensor([0, 1, 10]), "3 distinct ones in int64 [3]"),
+        (torch.tensor([-1, 1, 2]), "3 distinct ones in int64 [3]"),
+        (torch.tensor([0.0, 1, 2]), "3 distinct ones in float32 [3]"),
+        (torch.tensor([[0], [1], [2]]), "3 distinct ones in int64 [3, 1]"),
+    ],
+)
+def test_a_wrong_answer_is_refused_by_name(answer: Tensor, got: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        apply(Answers(answer=answer), ITEMS, 3, "none", Rng(0), name="mine")
+    assert str(caught.value) == f"rule mine: must answer 3 distinct indices in 0..9, got {got}"
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [torch.ones(2), torch.tensor([1.0, -1, 1]), torch.tensor([1.0, torch.nan, 1]), torch.tensor([1.0, torch.inf, 1])],
+)
+def test_wrong_weights_are_refused_by_name(weights: Tensor) -> None:
+    choice = Choice(torch.arange(3), weights)
+    with pytest.raises(ValueError) as caught:
+        apply(Answers(answer=choice), ITEMS, 3, "none", Rng(0), name="mine")
+    got = str(weights.tolist())
+    assert str(caught.value) == f"rule mine: weights must be 3 finite numbers of at least 0, got {got}"
+
+
+def test_an_unknown_quota_is_one_line() -> None:
+    with pytest.raises(
+        ValueError, match=r"^quota: unknown name 'fair'; known: equal, floor, given, none, proportional$"
+    ):
+        apply(EASY, ITEMS, 3, "fair", Rng(0))

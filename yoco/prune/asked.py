@@ -1,0 +1,126 @@
+"""Asked: a score with its options, and the training that it takes to know it."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.prune.dynamics import NAMES, Dynamics
+from yoco.prune.material import data_name
+from yoco.prune.observe import Evidence
+from yoco.prune.probes import PROBES
+from yoco.prune.scores import LBPE_SETTINGS, SCORES
+from yoco.prune.snapshot import Snapshot
+from yoco.prune.training import Training, gather
+from yoco.registry import resolve, unknown
+from yoco.train import Recipe
+
+ALL_SCORES: dict[str, str] = {**SCORES, **PROBES}
+"""name -> function(dynamics, *, options) or function(snapshot, *, options)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A score of some data. reads: what its function looks at; epochs: how many are trained."""
+
+    name: str
+    function: Callable[..., Tensor]
+    reads: Literal["dynamics", "snapshot"]
+    options: Mapping[str, Any]
+    training: Training
+    recipe: Recipe
+    epochs: int
+
+    def values(self, evidence: Evidence) -> Tensor:
+        """The score of every sample by one training: float32 [n].
+
+        Raises:
+            ValueError: the evidence lacks what the score reads.
+        """
+        seen = getattr(evidence, self.reads)
+        if seen is None:
+            raise ValueError(f"score {self.name}: needs a {self.reads}, got evidence without one")
+        return self.function(seen, **self.options)
+
+    def gather(
+        self,
+        data: CondensedSet | Source,
+        *,
+        snapshot: bool = False,
+        dynamics: bool = False,
+        reference: Source | None = None,
+    ) -> Iterator[Evidence]:
+        """New trainings that show what the score reads, and more if asked for."""
+        what: dict[str, Any] = {"shift": self.name == "tdds", "reference": reference}
+        what |= {"dynamics": dynamics or self.reads == "dynamics", "snapshot": snapshot or self.reads == "snapshot"}
+        return gather(data, self.training, self.recipe, self.epochs, **what)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What decides over the values, in JSON values."""
+        read = {} if "epochs" in self.options else {"epochs": self.epochs}
+        return {**self.training.said(self.recipe), **read, **self.options}
+
+
+def ask(
+    name: str, data: CondensedSet | Source, training: Training, given: Mapping[str, Any], *, whole: bool = False
+) -> Asked:
+    """The score of this name with the given options, its published ones, or its defaults.
+
+    whole: train to the recipe's end, whatever the score reads; `epochs` is then the length of the recipe, too.
+
+    Raises:
+        ValueError: an unknown score or option, or an impossible value.
+    """
+    function = resolve("score", ALL_SCORES, name)
+    first, *parameters = inspect.signature(function).parameters.values()
+    if first.name not in ("dynamics", "snapshot"):
+        raise ValueError(f"score {name}: its first parameter must be dynamics or snapshot, got {first.name}")
+    chosen = {p.name: p.default for p in parameters if p.default is not p.empty} | _published(name, data)
+    if first.name == "dynamics" and "epochs" not in chosen:
+        raise ValueError(f"score {name}: must have an option epochs with a default, got {', '.join(chosen) or 'none'}")
+    for option in given:
+        if option not in {**chosen, "epochs": None}:
+            raise unknown(f"option of {name}", option, {**chosen, "epochs": None})
+    wanted = given.get("epochs")
+    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+        raise ValueError(f"score: epochs must be a whole number of at least 1, got {wanted!r}")
+    whole = whole or isinstance(data, Source) or first.name == "snapshot"
+    recipe = training.on(data, wanted if whole else None)
+    options = {**_within(chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}
+    epochs = recipe.length if whole else options["epochs"] or recipe.length
+    if epochs > recipe.length:
+        raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
+    _try_out(function, first.name, options, epochs)
+    reads: Any = first.name
+    return Asked(
+        name=name, function=function, reads=reads, options=options, training=training, recipe=recipe, epochs=epochs
+    )
+
+
+def _published(name: str, data: CondensedSet | Source) -> dict[str, int]:
+    """The settings of YOCO's code for these data."""
+    method = data.method if isinstance(data, CondensedSet) else ""
+    if name != "lbpe" or (method, data_name(data)) not in LBPE_SETTINGS:
+        return {}
+    return dict(zip(("epochs", "top"), LBPE_SETTINGS[method, data_name(data)], strict=True))
+
+
+def _within(chosen: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """Defaults cut down to a recipe that is shorter than what they were published for."""
+    return {k: min(v, length) if k in ("epochs", "top", "window") and v is not None else v for k, v in chosen.items()}
+
+
+def _try_out(function: Callable[..., Tensor], reads: str, options: Mapping[str, Any], epochs: int) -> None:
+    """Let a score refuse its options on blank samples, before minutes of training."""
+    if reads == "dynamics":
+        blank: dict[str, Any] = {name: torch.zeros(epochs, 2) for name in (*NAMES, "shift")}
+        function(Dynamics(**{**blank, "correct": blank["correct"].bool()}), **options)
+    elif not {"parameters"} & set(options):
+        flat = torch.eye(2)
+        function(Snapshot(logits=flat, targets=torch.arange(2), features=flat, inputs=flat), **options)

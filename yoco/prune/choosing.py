@@ -1,0 +1,229 @@
+"""Make a smaller set, or put a set in the order in which a rule would keep its samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from yoco.condensed import CondensedSet
+from yoco.data.arrays import from_arrays
+from yoco.data.source import Source
+from yoco.prune.budget import Budget
+from yoco.prune.items import Given, items_for, score_of
+from yoco.prune.material import AnySet, checksum, nbytes
+from yoco.prune.observe import Evidence
+from yoco.prune.presets import Mode, find
+from yoco.prune.quotas import NESTED, apply, shortage
+from yoco.prune.rules import Rule, options_of_rule
+from yoco.prune.scored import Scores
+from yoco.prune.scoring import score
+from yoco.prune.selection import Selection, spans
+from yoco.registry import unknown
+from yoco.rng import Rng
+
+
+def select(
+    data: CondensedSet | Source,
+    *,
+    rule: str = "yoco",
+    ipc: int | None = None,
+    cells: int | None = None,
+    keep: float | Fraction | None = None,
+    n: int | None = None,
+    quota: str | None = None,
+    shares: Mapping[str, int] | None = None,
+    floor: float = 0.5,
+    mode: Mode = "paper",
+    scores: Scores | None = None,
+    evidence: Sequence[Evidence] | None = None,
+    features: Any = None,
+    reference: Source | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Selection:
+    """Which samples a rule keeps, best first; exactly one of the four sizes is given, see `Budget`.
+
+    rule: a name out of RULES, or `module:Class`. mode: "paper", or "repo" for the released code where that differs.
+    quota: "none" (all compared with each other), "equal", "proportional", "floor" (each class at least `floor` of its
+    equal share) or "given" (`shares`: class name -> samples); by default the paper's.
+    scores: of `score`, or read from a file; evidence: what trainings showed; features: "pixels" or numbers [n, ...].
+    reference: real images that the kept ones shall stand for, for the rules that read them: `REFERENCES` of them, as
+    many of each class, are drawn.
+    What is still missing is learned by one training; scores are then those that the set carries from an earlier
+    pruning, so that pruning twice is pruning once. Rules that need nothing never train.
+    options: of the rule, of `Training`, and of the score (`score` names it).
+    Of equal scores the sample that stands first in the set, class by class, counts as the better one.
+
+    Raises:
+        ValueError: an unknown name, an impossible size, scores of another set or made in another way than asked for.
+    """
+    budget = Budget(ipc=ipc, cells=cells, keep=keep, n=n, factor=data.factor if isinstance(data, CondensedSet) else 1)
+    total = budget.total(len(data), len(data.classes))
+    found, rest = _rule(rule, mode, options)
+    if reference is not None and not found.refers:
+        raise ValueError(f"rule {rule}: reads no references, got {reference!r}")
+    kind = quota or ("given" if shares else found.quota)
+    given = Given(
+        scores=scores,
+        evidence=evidence,
+        features=None if isinstance(features, str) and features == "network" else features,
+        reference=None if reference is None else _drawn(data, reference, Rng(seed).child("reference")),
+        score=rest.pop("score", None),
+        options={"seed": seed, **rest},
+    )
+    counts = _counts(data, kind, shares)
+    items, known = items_for(data, rule, found, given)
+    place = torch.argsort(items.labels, stable=True)
+    stream = Rng(seed).child("prune", rule)
+    choice = apply(found, items.of(place), total, kind, stream, name=rule, given=counts, floor=floor)
+    picked = place[choice.indices]
+    own = {"rule": rule, "mode": mode, "options": _changed(rule, mode, found), "quota": kind, "seed": seed}
+    chosen = None if known is None else replace(known, values=known.values[picked])
+    entry = {**own, "budget": budget.said, "weighted": choice.weights is not None}
+    return Selection(
+        indices=picked,
+        weights=choice.weights,
+        scores=None if chosen is None else chosen.values,
+        checksum=checksum(data),
+        entry={**entry, **_outcome(data, picked, chosen, kind)},
+        classes=data.classes,
+    )
+
+
+REFERENCES = 4000
+
+
+@overload
+def prune(data: AnySet, labels: None = None, **how: Any) -> AnySet: ...
+@overload
+def prune(data: Any, labels: Any, **how: Any) -> Selection: ...
+def prune(data: Any, labels: Any = None, **how: Any) -> Any:
+    """The samples that a rule keeps, best first; the options are those of `select`.
+
+    data: a condensed set or a Source, which gives a smaller one; or images together with `labels`, arrays as
+    `yoco.data.from_arrays` takes them, which gives a `Selection`: `images[kept.indices]` are the kept ones.
+    In a condensed set the cells of each class stand best first, so any smaller size is its beginning.
+
+    Raises:
+        ValueError: as `select`; or labels beside a set that has its own.
+    """
+    if labels is not None:
+        if isinstance(data, CondensedSet | Source):
+            raise ValueError(f"prune: labels go with arrays of images, got a {type(data).__name__} that has its own")
+        return select(from_arrays(data, labels), **how)
+    if not isinstance(data, CondensedSet | Source):
+        raise ValueError(f"prune: needs a condensed set, a Source, or images and labels, got {type(data).__name__}")
+    found = select(data, **how)
+    return data.take(found.indices) if isinstance(data, Source) else _recorded("prune", data, found)
+
+
+def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = "paper", **how: Any) -> Scores:
+    """The scores that `select` would make for a rule under the same options.
+
+    Raises:
+        ValueError: the rule reads no scores; otherwise as `select`.
+    """
+    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in _OTHERS})
+    if "scores" not in found.needs:
+        raise ValueError(f"rule {rule}: reads no scores, got a file for them")
+    name, own = score_of(found, rest.pop("score", None), rule)
+    return score(data, score=name, **{**own, **{k: v for k, v in rest.items() if v is not None}})
+
+
+_OTHERS = ("ipc", "cells", "keep", "n", "quota", "shares", "floor", "scores", "evidence", "features", "reference")
+
+
+def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
+    """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8."""
+    return _recorded("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
+
+
+def _whole(data: Source) -> CondensedSet:
+    """A data set in the form of a condensed one."""
+    return CondensedSet(
+        cells=data.images.cpu(),
+        labels=data.labels.cpu(),
+        factor=1,
+        size=(data.shape[1], data.shape[2]),
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+        method="real",
+        source={"name": data.name, "checksum": data.checksum},
+    )
+
+
+def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
+    """The whole set, the cells of each class best first: the first k of a class are then the set at that size.
+
+    Raises:
+        ValueError: as `select`; or the rule's smaller answers are not the beginnings of its larger ones.
+    """
+    found, _ = _rule(rule, how.get("mode", "paper"), how)
+    kind = how.get("quota") or found.quota
+    if not found.nested or kind not in NESTED:
+        what = repr(rule) if not found.nested else f"the quota {kind!r}"
+        raise ValueError(f"rank: rule must be nested, got {what}; prune to one size with it")
+    return _recorded("rank", data, select(data, rule=rule, **{**how, "n": len(data)}))
+
+
+def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
+    """The rule with those options that are its own, and the others."""
+    known = options_of_rule(find(name, mode))
+    own = {option: value for option, value in options.items() if option in known and value is not None}
+    return find(name, mode, **own), {option: value for option, value in options.items() if option not in known}
+
+
+def _changed(name: str, mode: Mode, rule: Rule) -> dict[str, Any]:
+    """The options of the rule that are not the defaults of its class."""
+    usual = options_of_rule(find(name, mode))
+    return {option: value for option, value in options_of_rule(rule).items() if value != usual[option]}
+
+
+def _drawn(data: CondensedSet | Source, reference: Source, rng: Rng) -> Source:
+    """Some images of each class."""
+    if reference.classes != data.classes:
+        raise ValueError(
+            f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
+        )
+    most = -(-REFERENCES // len(data.classes))
+    members = [mine[rng.child(c).choice(len(mine), min(most, len(mine)))] for c, mine in enumerate(reference.by_class)]
+    return reference.take(torch.cat(members))
+
+
+def _counts(data: CondensedSet | Source, kind: str, shares: Mapping[str, int] | None) -> list[int] | None:
+    """The samples of each class that are asked for by class name."""
+    if (shares is not None) != (kind == "given"):
+        raise ValueError(f"prune: shares go with the quota given, got {kind} {'with' if shares else 'without'} shares")
+    if shares is None:
+        return None
+    for name in shares:
+        if name not in data.classes:
+            raise unknown("class", name, data.classes)
+    return [shares.get(name, 0) for name in data.classes]
+
+
+def _outcome(data: CondensedSet | Source, picked: Tensor, chosen: Scores | None, kind: str) -> dict[str, Any]:
+    """What there was, what is kept, and what could not be met."""
+    classes, labels = len(data.classes), data.labels.cpu()
+    had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
+    size = nbytes(data)
+    return {
+        "scores": None if chosen is None else {"score": chosen.name, **chosen.meta},
+        "had": had,
+        "kept": kept,
+        "spans": spans(None if chosen is None else chosen.values, labels[picked], classes),
+        "short": [data.classes[c] for c in shortage(kind, had, kept, len(picked))],
+        "bytes": [size, size * len(picked) // len(data)],
+    }
+
+
+def _recorded(step: str, data: CondensedSet, found: Selection) -> CondensedSet:
+    """The chosen cells with their scores, and a line in the history."""
+    small = data.take(found.indices, order=found.entry["rule"])
+    if found.scores is not None:
+        small = replace(small, scores=found.scores[torch.argsort(data.labels.cpu()[found.indices], stable=True)])
+    return replace(small, history=(*data.history, {"step": step, **found.entry}))

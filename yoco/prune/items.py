@@ -1,0 +1,173 @@
+"""Items for a rule: whatever it reads of the samples, given, carried by the set, or learned by training once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.prune.asked import Asked, ask
+from yoco.prune.material import checksum, given_features
+from yoco.prune.observe import Evidence, plain
+from yoco.prune.probes import FROM_FEATURES
+from yoco.prune.rules import Items, Rule
+from yoco.prune.scored import Scores
+from yoco.prune.scores import mean_confidence
+from yoco.prune.scoring import checked, score
+from yoco.prune.snapshot import Snapshot
+from yoco.prune.training import split
+from yoco.registry import unknown
+from yoco.train import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a caller brings: scores, evidence, features, and options for what is still to be learned."""
+
+    scores: Scores | None = None
+    evidence: Sequence[Evidence] | None = None
+    features: Any = None
+    reference: Source | None = None
+    score: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> tuple[Items, Scores | None]:
+    """The items of all samples in the order of the set, and the scores among them.
+
+    Raises:
+        ValueError: scores, evidence or options that do not fit the rule, the set or each other.
+    """
+    labels, classes = data.labels.cpu(), len(data.classes)
+    asked = _asked(data, name, rule, given)
+    known = _known_scores(data, name, rule, given)
+    features = None if given.features is None else given_features(data, given.features)
+    lacks = _lacking(rule, asked, known, features)
+    evidence = given.evidence
+    if lacks and evidence is None:
+        evidence = list(
+            asked.gather(data, snapshot="snapshot" in lacks, dynamics="dynamics" in lacks, reference=given.reference)
+        )
+    if "scores" in rule.needs and known is None:
+        own = {**score_of(rule, given.score, name)[1], **given.options}
+        known = score(data, score=asked.name, evidence=evidence, features=_for_score(asked, given), **own)
+    seen = _seen(data, evidence, rule, asked.options.get("epochs"))
+    if features is not None:
+        seen |= {"features": features, "reference": None}
+    return Items(known.values if known and "scores" in rule.needs else None, labels, classes, **seen), known
+
+
+def score_of(rule: Rule, wanted: str | None, name: str) -> tuple[str, Mapping[str, Any]]:
+    """The score that a rule ranks by, or would, and its settings.
+
+    Raises:
+        ValueError: the rule takes another score only.
+    """
+    if rule.score and wanted not in (None, rule.score):
+        raise ValueError(f"rule {name}: ranks by {rule.score}, got the score {wanted}")
+    found = wanted or rule.score or rule.usual
+    return found, rule.settings if found in (rule.score, rule.usual) else {}
+
+
+def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> Asked:
+    """The score of a rule, with its options checked."""
+    wanted, own = score_of(rule, given.score, name)
+    if rule.needs and not {"scores", "confidence"} & set(rule.needs) and given.score is None:
+        wanted, own = "entropy", rule.settings  # any score of one network will do: it is the network that is wanted
+    training, options = split({**own, **given.options})
+    return ask(wanted, data, training, options, whole=bool({"features", "errors"} & set(rule.needs)))
+
+
+def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> Scores | None:
+    """The given scores, or those that the set carries, if they are the ones that are asked for."""
+    if "scores" not in rule.needs or given.evidence is not None:
+        return None
+    if given.scores is not None:
+        given.scores.check(data)
+    held = given.scores or carried(data)
+    wanted = given.score or rule.score
+    if held is None or (given.scores is None and wanted not in (None, held.name)):
+        return None
+    if rule.score and held.name != rule.score:
+        raise ValueError(f"rule {name}: ranks by {rule.score}, got scores of {held.name}")
+    _check_same(held, given.options)
+    return held
+
+
+def carried(data: CondensedSet | Source) -> Scores | None:
+    """The scores that a set keeps from an earlier ranking, if it is known how they were made."""
+    if isinstance(data, Source) or data.scores is None:
+        return None
+    made = [entry["scores"] for entry in data.history if entry.get("scores")]
+    if not made:
+        return None
+    return Scores(values=data.scores.cpu().float(), name=made[-1]["score"], checksum=checksum(data), meta=made[-1])
+
+
+def _check_same(held: Scores, options: Mapping[str, Any]) -> None:
+    """Scores at hand must be those that the options would make."""
+    for option, value in options.items():
+        if option in ("device", "progress", "seed") or value is None:
+            continue
+        made = {"score": held.name, **held.meta}
+        if option not in made:
+            raise unknown(f"option of {held.name}", option, made)
+        wanted = plain(value) if isinstance(value, Recipe) else value
+        if made[option] != wanted:
+            got = f"{option}={wanted}"
+            raise ValueError(f"prune: the scores at hand have {option}={made[option]}, got {got}; score anew")
+
+
+def _lacking(rule: Rule, asked: Asked, known: Scores | None, features: Tensor | None) -> set[str]:
+    """What a training has to show: "dynamics", "snapshot"."""
+    lacks: set[str] = set()
+    if "scores" in rule.needs and known is None and not (asked.name in FROM_FEATURES and features is not None):
+        lacks.add(asked.reads)
+    if "confidence" in rule.needs:
+        lacks.add("dynamics")
+    if "errors" in rule.needs or ("features" in rule.needs and features is None):
+        lacks.add("snapshot")
+    return lacks
+
+
+def _for_score(asked: Asked, given: Given) -> Any:
+    return given.features if asked.name in FROM_FEATURES else None
+
+
+def _seen(
+    data: CondensedSet | Source, evidence: Sequence[Evidence] | None, rule: Rule, epochs: int | None
+) -> dict[str, Any]:
+    """Features of all trainings, errors of the first, and the mean confidence over the epochs that the score reads."""
+    if evidence is None or set(rule.needs) <= {"scores"}:
+        return {}
+    views = [each.snapshot for each in checked(data, evidence) if each.snapshot is not None]
+    found: dict[str, Any] = {}
+    if views and "features" in rule.needs:
+        found["features"], found["reference"] = pooled(views)
+    if views and "errors" in rule.needs:
+        found["errors"] = views[0].errors.float()
+    dynamics = [each.dynamics for each in evidence if each.dynamics is not None]
+    if "confidence" in rule.needs and dynamics:
+        found["confidence"] = torch.stack([mean_confidence(each, epochs) for each in dynamics]).mean(0)
+    return found
+
+
+def pooled(views: Sequence[Snapshot]) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """Features of several networks side by side, each centred and of length 1; those of one network as they are.
+
+    With them, in the same units, the features of the references and their labels, if all networks saw some.
+    """
+    first = views[0].reference
+    if len(views) == 1:
+        return views[0].features.float(), first
+    centres = [view.features.double().mean(0) for view in views]
+    own = torch.cat([normalize(v.features.double() - c) for v, c in zip(views, centres, strict=True)], 1)
+    others = [view.reference[0] for view in views if view.reference is not None]
+    if first is None or len(others) < len(views):
+        return own.float(), None
+    theirs = torch.cat([normalize(part.double() - c) for part, c in zip(others, centres, strict=True)], 1)
+    return own.float(), (theirs.float(), first[1])

@@ -1,0 +1,150 @@
+"""Observe a training: its dynamics epoch by epoch, and the network's view of every sample at its end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from augment import Policy
+from yoco import artefact
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.networks import build
+from yoco.protocols import GLYPHS
+from yoco.prune.dynamics import Dynamics
+from yoco.prune.material import material
+from yoco.prune.recorder import Recorder
+from yoco.prune.snapshot import Snapshot, look
+from yoco.rng import Rng
+from yoco.train import Recipe, fit, predict
+
+Passes = Literal["clean", "train"]
+KIND, VERSION = "evidence", 1
+SEEN = ("logits", "targets", "features", "inputs")
+REFERENCE = ("reference", "reference_labels")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evidence:
+    """What one training showed: its dynamics, a snapshot of the network at its end, or both.
+
+    checksum: of the set that was trained on; meta: how, JSON values.
+    """
+
+    dynamics: Dynamics | None = None
+    snapshot: Snapshot | None = None
+    checksum: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file; the network itself is not kept.
+
+        Raises:
+            OSError: the place cannot be written; what stood there is as it was.
+        """
+        tensors = {} if self.dynamics is None else dict(self.dynamics.parts)
+        if self.snapshot is not None:
+            tensors |= {name: getattr(self.snapshot, name).clone() for name in SEEN}
+            tensors |= dict(zip(REFERENCE, self.snapshot.reference or (), strict=False))
+        header = {"checksum": self.checksum, "meta": self.meta}
+        artefact.write(Path(path), KIND, VERSION, tensors, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Evidence":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, of another kind, of a newer format, or its content breaks a rule.
+        """
+        tensors, header = artefact.read(Path(path), KIND, VERSION)
+        if not {"checksum", "meta"} <= set(header):
+            raise ValueError(f"load: {path} lacks a part")
+        seen: dict[str, Any] = {name: tensors.pop(name) for name in SEEN if name in tensors}
+        if set(REFERENCE) <= set(tensors):
+            seen["reference"] = tuple(tensors.pop(name) for name in REFERENCE)
+        return cls(
+            dynamics=Dynamics(**tensors, meta=header["meta"]) if tensors else None,
+            snapshot=Snapshot(**seen) if seen else None,
+            checksum=header["checksum"],
+            meta=header["meta"],
+        )
+
+
+def yoco_recipe(data: str) -> Recipe:
+    """The recipe of YOCO's dynamics (NeurIPS 2023): 1000 epochs, augmented, half of the batches mixed by CutMix.
+
+    data: name of the data set; images of digits and letters are not mirrored.
+    """
+    words = "color_crop_scale_rotate" if data in GLYPHS else "color_crop_flip_scale_rotate"
+    return Recipe(epochs=1000, augment=Policy(words, "idc"), cutmix=0.5)
+
+
+def observe(
+    data: CondensedSet | Source,
+    *,
+    epochs: int,
+    recipe: Recipe,
+    rng: Rng,
+    network: str = "convnet",
+    passes: Passes = "clean",
+    dynamics: bool = True,
+    shift: bool = False,
+    snapshot: bool = False,
+    stage: int = -1,
+    reference: Source | None = None,
+    device: torch.device | None = None,
+    bf16: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> Evidence:
+    """Train a new network on the set for its first `epochs` epochs, and note how it takes every sample.
+
+    recipe: the full one; its schedule is that of `recipe.epochs`, whatever `epochs` says.
+    passes: which outputs make the dynamics: "clean" looks at all images, neither augmented nor mixed, after each epoch,
+    in evaluation mode; "train" at the augmented and perhaps mixed training batches, against each image's own label, as
+    YOCO's code does. dynamics: record them; shift: with what TDDS needs. snapshot: look at all images once more at the
+    end, clean; stage: whose output its features are; reference: other images that it looks at, too.
+    bf16: compute the network in bfloat16.
+    progress: called with the epoch, from 0, after each one.
+
+    Raises:
+        ValueError: an unknown word, epochs outside of the recipe, or a training that diverges.
+    """
+    if passes not in ("clean", "train"):
+        raise ValueError(f"dynamics: passes must be clean or train, got {passes!r}")
+    if not 1 <= epochs <= recipe.length:
+        raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
+    what = material(data, device or (data.images if isinstance(data, Source) else data.cells).device)
+    model = build(network, what.shape, what.classes, rng.child("network")).to(what.device)
+    model.autocast = torch.bfloat16 if bf16 else None
+    recorder = Recorder(len(data), shift=shift)
+    everything = torch.arange(len(data))
+
+    def note(epoch: int, indices: Tensor, logits: Tensor) -> None:
+        recorder.log(epoch, indices, logits, what.examples.batch(indices).labels)
+
+    def after(epoch: int) -> None:
+        if dynamics and passes == "clean":
+            note(epoch, everything, predict(model, what.examples, what.normalise))
+            model.train()
+        if progress:
+            progress(epoch)
+
+    how: dict[str, Any] = {"after_epoch": after, "observe": note if dynamics and passes == "train" else None}
+    fit(model, what.examples, recipe, what.normalise, rng.child("train"), stop=epochs, **how)
+    meta = {"passes": passes, "network": network, "bf16": bf16, "seed": rng.seed, "recipe": plain(recipe)}
+    return Evidence(
+        dynamics=recorder.dynamics(**meta) if dynamics else None,
+        snapshot=look(model, what, stage=stage, reference=reference) if snapshot else None,
+        checksum=what.checksum,
+        meta={**meta, "epochs": epochs, "stage": stage},
+    )
+
+
+def plain(recipe: Recipe) -> dict[str, object]:
+    """The recipe in JSON values."""
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    return {**values, "drops": [str(share) for share in recipe.drops], "augment": str(recipe.augment)}

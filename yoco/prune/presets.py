@@ -1,0 +1,111 @@
+"""The table of rules: mechanisms that take any score, and the papers' own ways by their names."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from yoco.prune.rules import Rule, with_options
+from yoco.registry import resolve
+
+Mode = Literal["paper", "repo"]
+
+
+class Row(NamedTuple):
+    """what: one line for the help; target: module:Class of a Rule; options: its fields."""
+
+    what: str
+    target: str
+    options: Mapping[str, Any] = {}
+
+
+_BY_SCORE = "yoco.prune.rules:ByScore"
+_HARD = {"prefer": "hard"}
+
+_POOL = {"settings": {"runs": 3, "epochs": 60}}
+
+RULES: dict[str, Row] = {
+    "yoco": Row("lowest LBPE, as many of each class (YOCO)", _BY_SCORE, {"score": "lbpe", "quota": "equal"}),
+    "kernel": Row("best predicts the others by kernel regression: ours", "yoco.prune.kernel:KernelGreedy", _POOL),
+    "easy": Row("lowest scores first, any score", _BY_SCORE),
+    "hard": Row("highest scores first, any score", _BY_SCORE, _HARD),
+    "random": Row("uniform choice, the baseline of every table", "yoco.prune.rules:AtRandom"),
+    "window": Row("scores nearest to a quantile, any score", "yoco.prune.sampling:Window"),
+    "stratified": Row("equal shares of strata of the score range, any score", "yoco.prune.sampling:Stratified"),
+    "beta": Row("sampling by score and a Beta density of the confidence", "yoco.prune.sampling:BetaSampling"),
+    "el2n": Row("highest early error norm (Paul et al.)", _BY_SCORE, {**_HARD, "score": "el2n"}),
+    "forgetting": Row("most forgetting events (Toneva et al.)", _BY_SCORE, {**_HARD, "score": "forgetting"}),
+    "aum": Row("lowest area under the margin (Pleiss et al.)", _BY_SCORE, {**_HARD, "score": "aum"}),
+    "margin": Row("lowest accumulated probability margin (CCS's code)", _BY_SCORE, {**_HARD, "score": "margin"}),
+    "variability": Row("most variable confidence (data maps)", _BY_SCORE, {**_HARD, "score": "variability"}),
+    "dyn-unc": Row("largest dynamic uncertainty (He et al.)", _BY_SCORE, {**_HARD, "score": "dyn-unc"}),
+    "tdds": Row("largest temporal dual-depth score (Zhang et al.)", _BY_SCORE, {**_HARD, "score": "tdds"}),
+    "dual": Row("difficulty and uncertainty, Beta sampling (DUAL)", "yoco.prune.sampling:BetaSampling"),
+    "ccs": Row("coverage-centric: strata without the hardest (CCS)", "yoco.prune.sampling:Stratified"),
+    "entropy": Row("highest entropy of one network", _BY_SCORE, {**_HARD, "score": "entropy"}),
+    "grand": Row("largest gradient of one network (Paul et al.)", _BY_SCORE, {**_HARD, "score": "grand"}),
+    "ssp": Row(
+        "farthest from k-means centres of features (Sorscher et al.)",
+        _BY_SCORE,
+        {**_HARD, "score": "ssp", "quota": "floor"},
+    ),
+    "medoids": Row("the sample nearest to each k-means centre", "yoco.prune.geometry:Medoids"),
+    "herding": Row(
+        "the mean of the chosen features follows the mean of all", "yoco.prune.geometry:Herding", {"quota": "equal"}
+    ),
+    "k-center": Row("each next sample is the farthest from the chosen ones", "yoco.prune.geometry:KCenter"),
+    "moderate": Row("distance to the class centre nearest to the median (Moderate)", "yoco.prune.geometry:Moderate"),
+}
+"""name -> the rule, as its paper has it."""
+
+_TRAIN = {"passes": "train"}
+REPO: dict[str, Row] = {
+    "yoco": RULES["yoco"]._replace(options={**RULES["yoco"].options, "settings": _TRAIN}),
+    "el2n": Row(
+        "the sum of ten epochs of one run, while training",
+        _BY_SCORE,
+        {**_HARD, "score": "el2n", "settings": {"how": "sum", "epochs": 10, **_TRAIN}},
+    ),
+    "forgetting": Row(
+        "never learned counts as never forgotten, while training",
+        _BY_SCORE,
+        {**_HARD, "score": "forgetting", "settings": {"never_learned": "zero", **_TRAIN}},
+    ),
+    "aum": Row(
+        "the sum of margins of probabilities, while training",
+        _BY_SCORE,
+        {**_HARD, "score": "margin", "settings": _TRAIN},
+    ),
+    "ssp": Row(
+        "medoids of the features of the network that scores, as many centres as kept", "yoco.prune.geometry:Medoids"
+    ),
+    "ccs": Row(
+        "strata of the summed early error norm, the hardest of each, while training",
+        "yoco.prune.sampling:Stratified",
+        {"usual": "el2n", "fixed": True, "settings": {"how": "sum", "epochs": 10, **_TRAIN}},
+    ),
+    "moderate": Row("centres are medians", "yoco.prune.geometry:Moderate", {"centre": "median"}),
+}
+"""name -> the same rule as the released code has it, where that differs."""
+
+
+def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
+    """The rule of this name, or behind `module:Class`, with its options.
+
+    Raises:
+        ValueError: there is none, it has no such option, or its code and its paper do not differ.
+    """
+    if mode not in ("paper", "repo"):
+        raise ValueError(f"rule {name}: mode must be paper or repo, got {mode!r}")
+    table = RULES if mode == "paper" else REPO
+    if mode == "repo" and name in RULES and name not in REPO:
+        raise ValueError(f"rule {name}: mode must be paper, for paper and code agree; got 'repo'")
+    target = resolve("rule", {key: row.target for key, row in table.items()}, name)
+    base: Any = target(**table[name].options) if name in table else target() if isinstance(target, type) else target
+    if not isinstance(base, Rule):
+        raise ValueError(f"rule {name}: must be a yoco.prune.Rule, got {type(base).__name__}")
+    return with_options(name, base, options)
+
+
+def one_line_each() -> str:
+    """Every rule and what it does."""
+    width = max(map(len, RULES))
+    return "\n".join(f"{name:<{width}}  {row.what}" for name, row in RULES.items())

@@ -1,0 +1,239 @@
+"""Quotas: how many samples each class gives, and in which order the classes take turns.
+
+none: classes do not count. equal: as equal as the classes are large. proportional: as in the whole set. floor: what a
+rule keeps by itself, but at least a share of the equal quota of each class (Sorscher et al., NeurIPS 2022). given: the
+caller's counts.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from heapq import heappop, heappush
+from math import ceil
+from numbers import Integral
+
+import torch
+
+from yoco.prune.budget import Budget
+from yoco.prune.rules import Choice, Items, Rule
+from yoco.registry import unknown
+from yoco.rng import Rng
+
+KINDS = ("none", "equal", "proportional", "floor", "given")
+NESTED = ("none", "equal", "proportional")
+"""The kinds of which no class loses a sample when the total grows."""
+
+Counts = Mapping[int, int] | Sequence[int]
+
+
+def quotas(
+    kind: str,
+    available: Sequence[int],
+    total: int,
+    *,
+    given: Counts | None = None,
+    natural: Sequence[int] | None = None,
+    floor: float = 0.5,
+) -> list[int]:
+    """How many samples each class gives: `total` in sum, and never more than `available`.
+
+    given: the counts of kind given, by class; classes that a mapping leaves out give none. natural: of kind floor, the
+    counts that the rule chooses by itself.
+
+    Raises:
+        ValueError: an unknown kind, a total that cannot be met, or counts that do not fit.
+    """
+    if not 0 <= total <= sum(available):
+        raise ValueError(f"quota {kind}: total must be in 0..{sum(available)}, got {total}")
+    if kind == "equal":
+        return water(available, total)
+    if kind == "proportional":
+        return counted(awards(available, total), len(available))
+    if kind == "floor":
+        return _floored(available, total, natural, floor)
+    if kind == "given":
+        return _given(available, total, given)
+    raise unknown("quota", kind, KINDS[1:])
+
+
+def water(most: Sequence[int], total: int) -> list[int]:
+    """Counts as equal as the limits allow: the level rises until all is given out.
+
+    What is left below one for each goes to the first classes, by id, that may have more.
+    """
+
+    def filled(level: int) -> list[int]:
+        return [min(level, high) for high in most]
+
+    level = bisect_right(range(max(most, default=0) + 1), total, key=lambda level: sum(filled(level))) - 1
+    counts = filled(level)
+    hungry = [c for c, high in enumerate(most) if high > level]
+    for c in hungry[: total - sum(counts)]:
+        counts[c] += 1
+    return counts
+
+
+def awards(available: Sequence[int], total: int | None = None) -> list[int]:
+    """Classes in the order in which they get samples, so that every beginning is proportional: by default all samples.
+
+    The first k give class c less than one more, and less than one fewer, than its exact share k * available[c] / N;
+    whatever the total is, a larger one only goes on. So a class of a small share may have none for long: see `lost`.
+    Each next sample of a class has a first and a last place that keep it within 1 - 1 / (2 C - 2); of the classes that
+    may be served the most urgent one is, or of those the first by id (Tijdeman, The chairman assignment problem,
+    Discrete Mathematics 32, 1980). Divisor methods such as Webster's are nested, too, but not within one.
+    """
+    whole = sum(available)
+    parts = max(2 * sum(n > 0 for n in available) - 2, 1)
+    waiting: list[tuple[int, int, int]] = []
+    urgent: list[tuple[int, int, int]] = []
+    order: list[int] = []
+
+    def queue(c: int, had: int) -> None:
+        if had < available[c]:
+            first = -(-whole * (had * parts + 1) // (parts * available[c]))
+            heappush(waiting, (first, c, had))
+
+    for c in range(len(available)):
+        queue(c, 0)
+    for place in range(1, (whole if total is None else total) + 1):
+        while waiting and waiting[0][0] <= place:
+            _, c, had = heappop(waiting)
+            heappush(urgent, (whole * ((had + 1) * parts - 1) // (parts * available[c]), c, had))
+        _, c, had = heappop(urgent)
+        order.append(c)
+        queue(c, had + 1)
+    return order
+
+
+def counted(order: Sequence[int], classes: int) -> list[int]:
+    """How often each class occurs."""
+    return torch.bincount(torch.tensor(order, dtype=torch.long), minlength=classes).tolist()
+
+
+def _floored(available: Sequence[int], total: int, natural: Sequence[int] | None, floor: float) -> list[int]:
+    """Raise what is short, and take it from the largest counts, down to one level, which is above what is raised."""
+    if not 0 <= floor <= 1:
+        raise ValueError(f"quota floor: floor must be in 0..1, got {floor:g}")
+    if natural is None or sum(natural) != total or any(n > m for n, m in zip(natural, available, strict=True)):
+        got = "none" if natural is None else list(natural)
+        raise ValueError(f"quota floor: needs counts without quotas that sum to {total}, got {got}")
+    least = least_of(available, total, floor)
+    return water([max(low, n) for low, n in zip(least, natural, strict=True)], total)
+
+
+def least_of(available: Sequence[int], total: int, floor: float) -> list[int]:
+    """The counts that kind floor does not go below: `floor` of the equal quota of a large class, rounded up."""
+    equal = quotas("equal", available, total)
+    lowest = ceil(Fraction(str(float(floor))) * max(equal, default=0))
+    return [min(count, lowest) for count in equal]
+
+
+def _given(available: Sequence[int], total: int, given: Counts | None) -> list[int]:
+    if given is None:
+        raise ValueError("quota given: needs the samples of each class, got none")
+    counts = given if isinstance(given, Mapping) else dict(enumerate(given))
+    for c, count in counts.items():
+        if not 0 <= c < len(available):
+            raise ValueError(f"quota given: classes must be in 0..{len(available) - 1}, got {c}")
+        if not isinstance(count, Integral) or not 0 <= count <= available[c]:
+            raise ValueError(f"quota given: class {c} must give 0..{available[c]} samples, got {count}")
+    if sum(counts.values()) != total:
+        raise ValueError(f"quota given: must sum to the {total} that are kept, got {sum(counts.values())}")
+    return [int(counts.get(c, 0)) for c in range(len(available))]
+
+
+def turns(kind: str, available: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """The class of each place of the answer, best first: long [sum of counts].
+
+    Under equal quotas every class gives one sample by id, then every class its second; under the others each beginning
+    has the proportions of the whole. With a kind of NESTED a smaller answer is the beginning of a larger one.
+    """
+    if kind == "equal":
+        return [c for _, c in sorted((turn, c) for c, count in enumerate(counts) for turn in range(count))]
+    return awards(available, sum(counts)) if kind == "proportional" else awards(counts)
+
+
+def shortage(
+    kind: str, available: Sequence[int], counts: Sequence[int], total: int, *, floor: float = 0.5
+) -> list[int]:
+    """Classes that gave all and are still below what their quota asks: an equal share, or `floor` of it."""
+    if kind not in ("equal", "floor") or not counts:
+        return []
+    share = total // len(counts) if kind == "equal" else 0
+    if kind == "floor":
+        share = ceil(Fraction(str(float(floor))) * max(quotas("equal", available, total)))
+    return [c for c, (had, gave) in enumerate(zip(available, counts, strict=True)) if had == gave < share]
+
+
+def lost(available: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Classes that have samples and give none."""
+    return [c for c, (had, gave) in enumerate(zip(available, counts, strict=True)) if had and not gave]
+
+
+def apply(
+    rule: Rule,
+    items: Items,
+    total: int,
+    kind: str,
+    rng: Rng,
+    *,
+    name: str = "rule",
+    given: Counts | None = None,
+    floor: float = 0.5,
+) -> Choice:
+    """The answer of a rule under quotas: exactly `total` distinct places, best first, in the order of `turns`.
+
+    The rule sees each class alone, on the stream ("class", c); or all samples at once under quota none, and under quota
+    floor where its answer holds the floor already. A class without weights beside classes with some has weights of 1.
+
+    Raises:
+        ValueError: quotas that cannot be met, or an answer of the rule that is not what it was asked for.
+    """
+    if kind not in KINDS:
+        raise unknown("quota", kind, KINDS)
+    whole = _ask(rule, items, total, rng, name) if kind in ("none", "floor") else None
+    if kind == "none" and whole is not None:
+        return whole
+    labels = items.labels.cpu()
+    available = torch.bincount(labels, minlength=items.classes).tolist()
+    natural = torch.bincount(labels[whole.indices], minlength=items.classes).tolist() if whole is not None else None
+    counts = quotas(kind, available, total, given=given, natural=natural, floor=floor)
+    if whole is not None and counts == natural:
+        return whole
+    members = [torch.nonzero(labels == c).flatten() for c in range(items.classes)]
+    parts = [
+        Choice(mine[part.indices], part.weights)
+        for c, mine in enumerate(members)
+        if counts[c]
+        for part in [_ask(rule, items.of(mine), counts[c], rng.child("class", c), name)]
+    ]
+    return _joined(parts, turns(kind, available, counts))
+
+
+def _ask(rule: Rule, items: Items, total: int, rng: Rng, name: str) -> Choice:
+    """The answer of a rule, checked, on the CPU."""
+    answer = rule(items, Budget(n=total), rng)
+    choice = answer if isinstance(answer, Choice) else Choice(answer)
+    found, n = choice.indices.cpu(), len(items.labels)
+    right = found.dtype == torch.long and found.shape == (total,) and len(found.unique()) == total
+    if not right or not 0 <= int(found.min()) <= int(found.max()) < n:
+        got = f"{len(found.unique())} distinct ones in {str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
+        raise ValueError(f"rule {name}: must answer {total} distinct indices in 0..{n - 1}, got {got}")
+    if choice.weights is None:
+        return Choice(found)
+    weights = choice.weights.detach().cpu().float()
+    if weights.shape != (total,) or not bool(((weights >= 0) & weights.isfinite()).all()):
+        raise ValueError(
+            f"rule {name}: weights must be {total} finite numbers of at least 0, got {weights.tolist()[:3]}"
+        )
+    return Choice(found, weights)
+
+
+def _joined(parts: Sequence[Choice], order: Sequence[int]) -> Choice:
+    """The answers of the classes, by class id, dealt out in this order."""
+    places = torch.argsort(torch.tensor(order), stable=True)
+    indices = torch.empty_like(places).scatter(0, places, torch.cat([part.indices for part in parts]))
+    if all(part.weights is None for part in parts):
+        return Choice(indices)
+    weights = [torch.ones(len(part.indices)) if part.weights is None else part.weights for part in parts]
+    return Choice(indices, torch.empty(len(order)).scatter(0, places, torch.cat(weights)))

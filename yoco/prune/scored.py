@@ -1,0 +1,119 @@
+"""Scores: how hard each sample of one set is, in a file that knows its set."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yoco import artefact
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.prune.material import checksum
+
+KIND, VERSION = "scores", 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scores:
+    """How hard each sample of one set is.
+
+    values: float32 [n], larger = harder; name: of the score; checksum: of the set; meta: how they were made.
+
+    Raises:
+        ValueError: values are not one finite number for each sample.
+    """
+
+    values: Tensor
+    name: str
+    checksum: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1 or self.values.dtype != torch.float32 or not len(self.values):
+            got = f"{str(self.values.dtype).removeprefix('torch.')} {list(self.values.shape)}"
+            raise ValueError(f"scores: values must be float32 [n], got {got}")
+        if not torch.isfinite(self.values).all():
+            raise ValueError("scores: values must be finite, got nan or infinity")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @classmethod
+    def of(cls, data: CondensedSet | Source, values: Tensor, name: str, **meta: Any) -> "Scores":
+        """Numbers from anywhere, larger = harder, as the scores of this set. meta: JSON values.
+
+        Raises:
+            ValueError: there is not one finite number for each sample.
+        """
+        if values.shape != (len(data),):
+            raise ValueError(f"scores: values must be [{len(data)}], got {list(values.shape)}")
+        return cls(values=values.detach().cpu().float(), name=name, checksum=checksum(data), meta=meta)
+
+    def check(self, data: CondensedSet | Source) -> None:
+        """Make sure that these are the scores of this set, sample for sample.
+
+        Raises:
+            ValueError: they are of another set, or of the same one in another order.
+        """
+        found = checksum(data)
+        if found != self.checksum or len(data) != len(self):
+            made = f"{len(self)} samples, checksum {self.checksum[:8]}"
+            got = f"{len(data)} samples, checksum {found[:8]}"
+            raise ValueError(f"scores: must be made for this very set ({made}), got another ({got}); score it")
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file.
+
+        Raises:
+            OSError: the place cannot be written; what stood there is as it was.
+        """
+        header = {"name": self.name, "checksum": self.checksum, "meta": self.meta}
+        artefact.write(Path(path), KIND, VERSION, {"values": self.values}, header)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Scores":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, of another kind, of a newer format, or its content breaks a rule.
+        """
+        tensors, header = artefact.read(Path(path), KIND, VERSION)
+        if "values" not in tensors or not {"name", "checksum", "meta"} <= set(header):
+            raise ValueError(f"load: {path} lacks a part")
+        return cls(values=tensors["values"], **{part: header[part] for part in ("name", "checksum", "meta")})
+
+    @property
+    def ranks(self) -> Tensor:
+        """Place of each sample from the easiest, 0, to the hardest: long [n]; of equal ones the first is easier."""
+        order = torch.argsort(self.values, stable=True)
+        return torch.empty_like(order).scatter(0, order, torch.arange(len(order)))
+
+    def export(self, path: str | Path, labels: Tensor, classes: tuple[str, ...]) -> None:
+        """Write index, class, score and rank of every sample: CSV or npz, as the name says.
+
+        Raises:
+            ValueError: the name ends in neither.
+            OSError: the place cannot be written.
+        """
+        path, ranks = Path(path), self.ranks
+        if path.suffix == ".npz":
+            columns: dict[str, Any] = {
+                "score": self.values.numpy(),
+                "rank": ranks.numpy(),
+                "label": labels.cpu().numpy(),
+            }
+            np.savez(path, **columns, classes=np.array(classes))
+            return
+        if path.suffix != ".csv":
+            raise ValueError(f"scores: the file must end in .csv, .npz or .safetensors, got {path.name!r}")
+        with path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["index", "class", "score", "rank"])
+            rows = zip(labels.tolist(), self.values.tolist(), ranks.tolist(), strict=True)
+            table.writerows([i, classes[label], f"{value:.9g}", rank] for i, (label, value, rank) in enumerate(rows))

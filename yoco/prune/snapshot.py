@@ -1,0 +1,105 @@
+"""Snapshot: what one trained network shows of every sample, images neither augmented nor mixed, in evaluation mode."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from yoco.networks import Network
+from yoco.prune.material import Material
+from yoco.train import Examples
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Snapshot:
+    """One forward pass over n samples.
+
+    logits: float32 [n, C]; targets: labels long [n], or soft labels float [n, C], argmax being the label;
+    features: float32 [n, D], the flattened output of a stage; inputs: float32 [n, D'], what the head sees;
+    reference: features float32 [m, D] and labels long [m] of other images, from the same stage;
+    network, images: the network and its normalised images, float32 [n, ch, H, W], for gradients in all parameters.
+
+    Raises:
+        ValueError: the parts are not of the same number of samples, or hold values that are not finite.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    features: Tensor
+    inputs: Tensor
+    reference: tuple[Tensor, Tensor] | None = None
+    network: nn.Module | None = None
+    images: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("logits", "features", "inputs"):
+            part = getattr(self, name)
+            if part.ndim != 2 or len(part) != len(self.targets):
+                raise ValueError(f"snapshot: {name} must be [{len(self.targets)}, size], got {list(part.shape)}")
+            if not torch.isfinite(part).all():
+                raise ValueError(f"snapshot: {name} must be finite, got nan or infinity")
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def labels(self) -> Tensor:
+        """long [n]."""
+        return self.targets.argmax(1) if self.targets.is_floating_point() else self.targets
+
+    @property
+    def errors(self) -> Tensor:
+        """Probabilities minus target, float32 [n, C]: the gradient of the cross-entropy in the logits.
+
+        At the label it is -sum of the other probabilities plus 1 - target, so nothing is lost as p_y nears 1.
+        """
+        at, p = self.labels[:, None], self.logits.softmax(1)
+        soft = self.targets.is_floating_point()
+        target = self.targets.to(p.dtype) if soft else torch.zeros_like(p).scatter(1, at, 1)
+        at_label = 1 - target.gather(1, at) - p.scatter(1, at, 0).sum(1, keepdim=True)
+        return (p - target).scatter(1, at, at_label)
+
+
+@torch.no_grad()
+def look(
+    network: Network, what: Material, *, stage: int = -1, reference: Examples | None = None, batch: int = 500
+) -> Snapshot:
+    """A snapshot of `network` on all samples of `what`.
+
+    stage: whose output the features are, counted from 0, or from the end if negative. reference: other images, whose
+    features are taken, too; they are normalised as the samples are.
+
+    Raises:
+        ValueError: the network has no such stage.
+    """
+    stages = len(network.stages)
+    if not -stages <= stage < stages:
+        raise ValueError(f"features: stage must be in {-stages}..{stages - 1}, got {stage}")
+    network.eval()
+    images, rows = [], []
+    for part in torch.arange(len(what.examples)).split(batch):
+        drawn = what.examples.batch(part)
+        images.append(what.normalise(drawn.images))
+        outputs = network.features(images[-1])
+        seen = outputs[-1].flatten(1)
+        rows.append((network.head(seen).cpu(), drawn.labels.cpu(), outputs[stage].flatten(1).cpu(), seen.cpu()))
+    logits, targets, features, inputs = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    return Snapshot(
+        logits=logits,
+        targets=targets,
+        features=features,
+        inputs=features if stage in (-1, stages - 1) else inputs,
+        network=network,
+        reference=None if reference is None else _features(network, what, stage, reference, batch),
+        images=torch.cat(images),
+    )
+
+
+def _features(network: Network, what: Material, stage: int, examples: Examples, batch: int) -> tuple[Tensor, Tensor]:
+    """The output of one stage for these images, and their labels."""
+    rows = []
+    for part in torch.arange(len(examples)).split(batch):
+        drawn = examples.batch(part.to(what.device))
+        output = network.features(what.normalise(drawn.images.to(what.device)))[stage]
+        rows.append((output.flatten(1).cpu(), drawn.labels.cpu()))
+    return torch.cat([features for features, _ in rows]), torch.cat([labels for _, labels in rows])

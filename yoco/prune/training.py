@@ -1,0 +1,91 @@
+"""Training: how networks are trained whose behaviour ranks the samples."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from tqdm import tqdm
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.device import pick
+from yoco.prune.material import data_name
+from yoco.prune.observe import Evidence, Passes, observe, plain, yoco_recipe
+from yoco.rng import Rng
+from yoco.train import Recipe
+
+SOURCE_EPOCHS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How evidence is gathered.
+
+    runs: networks trained, each from its own initial weights; network: its name; passes: see `observe`;
+    recipe: by default YOCO's 1000 epochs for a condensed set, and 10 epochs of plain images for other data;
+    stage: whose output the features are, from 0, or from the end if negative; device: auto, cpu, cuda or mps;
+    bf16: compute networks in bfloat16; progress: show a bar; seed: everything random follows from it.
+
+    Raises:
+        ValueError: runs below 1.
+    """
+
+    runs: int = 1
+    network: str = "convnet"
+    passes: Passes = "clean"
+    recipe: Recipe | None = None
+    stage: int = -1
+    device: str = "auto"
+    bf16: bool = False
+    progress: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.runs < 1:
+            raise ValueError(f"score: runs must be at least 1, got {self.runs}")
+        if self.passes not in ("clean", "train"):
+            raise ValueError(f"dynamics: passes must be clean or train, got {self.passes!r}")
+
+    def on(self, data: CondensedSet | Source, epochs: int | None = None) -> Recipe:
+        """The recipe for these data; epochs: in place of its own."""
+        if self.recipe is not None:
+            return self.recipe
+        usual = yoco_recipe(data_name(data)) if isinstance(data, CondensedSet) else Recipe(epochs=SOURCE_EPOCHS)
+        return usual if epochs is None else replace(usual, epochs=epochs)
+
+    def said(self, recipe: Recipe) -> dict[str, Any]:
+        """What decides over the result, in JSON values."""
+        values = {name: getattr(self, name) for name in ("runs", "network", "passes", "stage", "bf16", "seed")}
+        return {**values, "recipe": plain(recipe)}
+
+
+def split(options: Mapping[str, Any]) -> tuple[Training, dict[str, Any]]:
+    """The options of `Training`, and all others; None stands for the default.
+
+    Raises:
+        ValueError: an impossible value.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    mine = {f.name: given.pop(f.name) for f in fields(Training) if f.name in given}
+    return Training(**mine), given
+
+
+def gather(
+    data: CondensedSet | Source,
+    training: Training,
+    recipe: Recipe,
+    epochs: int,
+    *,
+    dynamics: bool,
+    shift: bool,
+    snapshot: bool,
+    reference: Source | None = None,
+) -> Iterator[Evidence]:
+    """What independent trainings show, one at a time, under a progress bar; see `observe`."""
+    how: dict[str, Any] = {name: getattr(training, name) for name in ("network", "passes", "stage", "bf16")}
+    how |= {"dynamics": dynamics, "shift": shift, "snapshot": snapshot, "reference": reference}
+    place, rng, silent = pick(training.device), Rng(training.seed), None if training.progress else True
+    with tqdm(total=training.runs * epochs, desc="score", unit="epoch", disable=silent) as bar:
+        for run in range(training.runs):
+            how |= {"rng": rng.child("score", run), "device": place, "progress": lambda _: bar.update()}
+            yield observe(data, epochs=epochs, recipe=recipe, **how)
