@@ -34,22 +34,100 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
     return lines
 
 
-def yoco_fashion(content: dict[str, Any]) -> list[str]:
-    """Accuracy by rule and size."""
+def table1(content: dict[str, Any]) -> list[str]:
+    """Accuracy by rule and size, the ablation of YOCO's two rules, and whether the paper's order holds."""
+    rows, sizes = content["rows"], sorted({row["ipc"] for row in content["rows"]})
+    lines = [*head("rule", sizes), *(line(rows, way, way, sizes) for way in content["rules"]), ""]
+    lines += [*head("ablation of YOCO", sizes), *(line(rows, n, w, sizes) for n, w in content["ablation"].items()), ""]
+    held = [str(each["ipc"]) for each in content["order"] if each["yoco_ccs_random"]]
+    counts = sorted({len(row["last"]) for row in rows})
+    return [
+        *lines,
+        f"Last accuracy in per cent, mean and standard deviation of {' or '.join(map(str, counts))} networks",
+        f"({max(row['run'][-1] for row in rows) + 1} trainings that rank, {len(content['seeds'])} seeds that judge),",
+        f"{content['epochs']} epochs, in {content['computed_in']}; dynamics of {content['dynamics']['epochs']} epochs.",
+        "Directions and balance are the paper's: all but `yoco` choose over the whole set, the hardest first but for",
+        "`random`, `ssp` and `ccs`. The paper's order, yoco above ccs above random, holds at "
+        + (f"{' and '.join(held)} per class." if held else "no size."),
+    ]
+
+
+def head(first: str, sizes: list[Any]) -> list[str]:
+    """The first two lines of a table."""
+    columns = " | ".join(f"{ipc} per class" for ipc in sizes)
+    return [f"| {first} | {columns} |", "|---" * (len(sizes) + 1) + "|"]
+
+
+def line(rows: list[dict[str, Any]], name: str, way: str, sizes: list[Any]) -> str:
+    """One way at all sizes."""
+    found = {row["ipc"]: plus(row, "last") for row in rows if row["way"] == way}
+    return f"| {name} | {' | '.join(found.get(ipc, '-') for ipc in sizes)} |"
+
+
+def beat_yoco(content: dict[str, Any]) -> list[str]:
+    """Accuracy of the rules at all sizes, and the mean gain with its standard error."""
     sizes = sorted({row["ipc"] for row in content["rows"]})
-    rules = list(dict.fromkeys(row["rule"] for row in content["rows"]))
-    lines = [f"| rule | {' | '.join(f'{ipc} per class' for ipc in sizes)} |", "|---" * (len(sizes) + 1) + "|"]
-    for rule in rules:
-        cells = [plus(row, "last") for row in content["rows"] if row["rule"] == rule]
-        lines.append(f"| {rule} | {' | '.join(cells)} |")
+    ways = list(dict.fromkeys(row["way"] for row in content["rows"]))
+    gains = [
+        f"`{way}` is {gain['points']:+.2f} points above YOCO in the mean over the sizes, with a standard error of"
+        f" {gain['standard_error']:.2f}."
+        for way, gain in content["gain"].items()
+    ]
+    return [
+        *head("rule", sizes),
+        *(line(content["rows"], way, way, sizes) for way in ways),
+        "",
+        *gains,
+        spread_of(content),
+    ]
+
+
+def cross_architecture(content: dict[str, Any]) -> list[str]:
+    """Accuracy of other networks on the pruned sets."""
+    sizes = sorted({row["ipc"] for row in content["rows"]})
+    lines = head("trained on the set | rule", sizes)
+    lines[1] += "---|"
+    for network in content["networks"]:
+        mine = [row for row in content["rows"] if row["network"] == network]
+        lines += [line(mine, f"{network} | {way}", way, sizes) for way in dict.fromkeys(row["way"] for row in mine)]
+    return [*lines, "", f"Ranked with a ConvNet. {spread_of(content)}"]
+
+
+def resize_curve(content: dict[str, Any]) -> list[str]:
+    """The figure."""
+    return [
+        "![accuracy against size](experiments/results/resize_curve.png)",
+        "",
+        f"On {content['data']}. {spread_of(content)}",
+    ]
+
+
+def coreset_fashion(content: dict[str, Any]) -> list[str]:
+    """Accuracy by rule and share."""
+    shares = sorted({row["keep"] for row in content["rows"]})
+    lines = [f"| rule | {' | '.join(f'{100 * keep:g} %' for keep in shares)} |", "|---" * (len(shares) + 1) + "|"]
+    for way in dict.fromkeys(row["way"] for row in content["rows"]):
+        found = {row["keep"]: plus(row, "last") for row in content["rows"] if row["way"] == way}
+        lines.append(f"| {way} | {' | '.join(found[keep] for keep in shares)} |")
     return [
         *lines,
         "",
-        f"The set of {content['set']['steps']} inner steps above. Last accuracy in per cent, mean and standard",
-        f"deviation of {len(content['seeds'])} networks, {content['epochs']} epochs. `hard` and `random` choose over",
-        "the whole set, `yoco` the same number of each class.",
-        f"The networks that judge were run in {content['evaluated_in']}.",
+        f"Last accuracy in per cent of `{content['network']}` after {content['steps']:,} steps of 64 images; mean and",
+        f"standard deviation of {len(content['seeds'])} networks. One network, watched for",
+        f"{content['dynamics']['epochs']} epochs, ranks for all rules.",
     ]
+
+
+def prune_benchmark(content: dict[str, Any]) -> list[str]:
+    """Time and memory of every rule."""
+    return [str(text) for text in content["markdown"]]
+
+
+def spread_of(content: dict[str, Any]) -> str:
+    """How many networks stand behind a number."""
+    counts = sorted({len(row["last"]) for row in content["rows"]})
+    many = " or ".join(map(str, counts))
+    return f"Last accuracy in per cent, mean and standard deviation of {many} networks, {content['epochs']} epochs."
 
 
 def plus(row: dict[str, Any], kind: str) -> str:
@@ -58,9 +136,22 @@ def plus(row: dict[str, Any], kind: str) -> str:
     return f"{row[f'{kind}_mean']:.2f}" + ("" if single else f" ± {row[f'{kind}_std']:.2f}")
 
 
+TABLES = {
+    "idc_fashion": idc_fashion,
+    "table1_fashion": table1,
+    "table1_digits": table1,
+    "beat_yoco": beat_yoco,
+    "resize_curve": resize_curve,
+    "cross_architecture": cross_architecture,
+    "cross_architecture_fashion": cross_architecture,
+    "coreset_fashion": coreset_fashion,
+    "prune_benchmark": prune_benchmark,
+}
+
+
 def filled(text: str) -> str:
     """The README with its tables; one without a result file stays empty."""
-    for name, table in (("idc_fashion", idc_fashion), ("yoco_fashion", yoco_fashion)):
+    for name, table in TABLES.items():
         path = result.FOLDER / f"{name}.json"
         lines = table(json.loads(path.read_text())) if path.is_file() else ["*Not measured yet.*"]
         block = "\n".join([f"<!-- results:{name} -->", *lines, "<!-- end -->"])

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,14 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert (tmp_path / "runs/readme/condensed.safetensors").is_file()
 
 
+@pytest.mark.parametrize(("name", "longest", "said"), [("arrays", 5, "(100, 8, 8)"), ("recorder", 20, "lbpe")])
+def test_the_short_examples_of_the_readme_run(name: str, longest: int, said: str, tmp_path: Path) -> None:
+    (code,) = re.findall(rf"<!-- example:{name} -->\n```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= longest
+    (tmp_path / "example.py").write_text(code)
+    assert said in python("example.py", cwd=tmp_path)
+
+
 def test_the_tables_of_the_readme_are_up_to_date() -> None:
     python("experiments/readme.py", "--check", cwd=ROOT)
 
@@ -39,25 +48,34 @@ def test_every_result_says_what_made_it() -> None:
 
 @pytest.mark.slow
 def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
-    common = ["--epochs", "4", "--results", str(tmp_path)]
-    idc, yoco = tmp_path / "idc", tmp_path / "yoco"
+    def run(name: str, *options: str) -> dict[str, Any]:
+        python(f"experiments/{name}.py", *options, "--results", str(tmp_path), cwd=ROOT)
+        found: dict[str, Any] = json.loads((tmp_path / f"{name}.json").read_text())
+        return found
+
+    idc, trials = tmp_path / "idc", ["--out", str(tmp_path / "trials")]
     steps = ["--data", "digits", "--ipc", "2", "--factor", "1", "--steps", "0", "2", "--out", str(idc)]
-    python("experiments/idc_fashion.py", *steps, *common, cwd=ROOT)
-    sizes = [
-        "--set",
-        str(idc / "at-2.safetensors"),
-        "--ipc",
-        "1",
-        "--full",
-        "2",
-        "--score-epochs",
-        "10",
-        "--out",
-        str(yoco),
+    assert [row["steps"] for row in run("idc_fashion", *steps, "--epochs", "4")["rows"]] == [0, 2]
+    toy = ["--set", str(idc / "at-2.safetensors"), *trials, "--runs", "1", "--seeds", "1", "--epochs", "2"]
+    toy += ["--score-epochs", "100"]
+    python("experiments/table1_digits.py", *toy, "--ipc", "1", "--part", "0", "2", cwd=ROOT)
+    assert not (tmp_path / "table1_digits.json").exists()
+    for name in ("table1_digits", "table1_fashion"):
+        found = run(name, *toy, "--ipc", "1")
+        assert {row["way"] for row in found["rows"]} == {*found["rules"], *found["ablation"].values()}
+    found = run("resize_curve", *toy, "--ipc", "1", "2", "--ways", "yoco", "random")
+    assert [(row["way"], row["ipc"]) for row in found["rows"]] == [
+        ("yoco", 1),
+        ("random", 1),
+        ("yoco", 2),
+        ("random", 2),
     ]
-    python("experiments/yoco_fashion.py", *sizes, *common, cwd=ROOT)
-    idc_rows = json.loads((tmp_path / "idc_fashion.json").read_text())["rows"]
-    assert [row["steps"] for row in idc_rows] == [0, 2]
-    yoco_rows = json.loads((tmp_path / "yoco_fashion.json").read_text())["rows"]
-    assert {row["rule"] for row in yoco_rows} == {"yoco", "random", "hard"}
-    assert all(len(row["last"]) == 2 for row in yoco_rows)
+    assert (tmp_path / "resize_curve.png").stat().st_size > 10_000
+    found = run("cross_architecture", *toy, "--ipc", "1", "--networks", "mlp", "lenet")
+    assert len(found["rows"]) == 6
+    found = run("beat_yoco", *toy, "--ipc", "1", "2", "--runs", "2")
+    assert set(found["gain"]) == {"kernel", "kernel-alone"}
+    small = ["--data", "digits", "--steps", "4", "--keep", "0.1", "--network", "mlp:width=8", "--seeds", "1"]
+    assert len(run("coreset_fashion", *small, "--out", str(tmp_path / "coresets"))["rows"]) == 13
+    bench = ["--n", "200", "--dim", "8", "--rules", "random", "herding", "--out", str(tmp_path / "bench")]
+    assert run("prune_benchmark", *bench)["markdown"]

@@ -1,0 +1,98 @@
+"""Coresets of real data: the training half of Fashion-MNIST pruned to 1 %, 5 % and 10 % by the main rules.
+
+    python experiments/coreset_fashion.py
+
+One network of a narrow ConvNet, watched for ten plain epochs, ranks for all rules; narrow ConvNets are trained on each
+coreset for as many steps as `--steps` says. Small shares are where rules that keep the hardest samples are worst.
+"""
+
+import json
+from typing import Any
+
+import grid
+import result
+
+import yoco
+from yoco.data import Splits, load
+from yoco.prune import Evidence, observe, select
+from yoco.rng import Rng
+from yoco.train import Recipe
+
+RULES: dict[str, dict[str, Any]] = {
+    "random": {},
+    "easy": {"score": "el2n", "quota": "equal", "epochs": 10},
+    "el2n": {"epochs": 10},
+    "forgetting": {},
+    "aum": {},
+    "ccs": {"beta": 0.3},
+    "dual": {"epochs": 10},
+    "moderate": {},
+    "herding": {},
+    "k-center": {"quota": "equal"},
+    "medoids": {"quota": "equal"},
+}
+
+
+def main() -> None:
+    """Rank once, choose by every rule, train, write."""
+    options = grid.options(
+        __doc__,
+        "",
+        "runs/coreset-fashion",
+        "coreset_fashion",
+        keep=[0.01, 0.05, 0.1],
+        rules=list(RULES),
+        seeds=2,
+        steps=500,
+        network="convnet:width=32",
+        data="fashion-mnist",
+        score_epochs=10,
+    )
+    data = load(options.data)
+    seen = evidence(data, options)
+    rows = [
+        judged(data, seen, rule, keep, seed, options)
+        for seed in range(options.seeds)
+        for keep in options.keep
+        for rule in options.rules
+    ]
+    content = {
+        "data": data.train.name,
+        "checksum": data.train.checksum,
+        "protocol": "idc",
+        "seeds": list(range(options.seeds)),
+        "network": options.network,
+        "steps": options.steps,
+        "dynamics": {"epochs": options.score_epochs, "passes": "clean", "runs": 1},
+        "rules": {rule: RULES[rule] for rule in options.rules},
+        "rows": [{**row, "keep": row.pop("ipc")} for row in grid.summary(rows, ("way", "ipc"))],
+    }
+    print(f"written to {result.write(options.name, folder=options.results, **content)}")
+
+
+def evidence(data: Splits, options: Any) -> Evidence:
+    """The behaviour of one network on all training images."""
+    path = options.out / "evidence.safetensors"
+    if not path.is_file():
+        recipe = Recipe(epochs=options.score_epochs)
+        how: Any = {"network": options.network, "snapshot": True, "recipe": recipe, "epochs": options.score_epochs}
+        observe(data.train, rng=Rng(0).child("score", 0), **how).save(path)
+    return Evidence.load(path)
+
+
+def judged(data: Splits, seen: Evidence, rule: str, keep: float, seed: int, options: Any) -> dict[str, Any]:
+    """One network on one coreset."""
+    kept = options.out / f"{rule}-{keep}-{seed}.json"
+    if not kept.is_file():
+        chosen = select(data.train, rule=rule, keep=keep, seed=seed, evidence=[seen], **RULES[rule])
+        epochs = max(1, options.steps * 64 // len(chosen))
+        how: Any = {"networks": options.network, "seeds": (seed,), "epochs": epochs, "measurements": 1}
+        last = yoco.evaluate(chosen.of(data.train), data, progress=False, **how).results[0].last[0]
+        print(rule, keep, seed, f"{last:.2f}", flush=True)
+        row = {"way": rule, "ipc": keep, "run": 0, "seed": seed, "last": last, "commit": result.commit()}
+        kept.write_text(json.dumps({**row, "counts": chosen.entry["kept"]}))
+    return dict(json.loads(kept.read_text()))
+
+
+if __name__ == "__main__":
+    main()

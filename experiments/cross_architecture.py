@@ -1,0 +1,44 @@
+"""The third table of YOCO's paper: pruned sets, ranked with a ConvNet, train other networks.
+
+    python experiments/cross_architecture.py --part 0 2 &
+    python experiments/cross_architecture.py --part 1 2
+    python experiments/cross_architecture.py
+
+On digits, by default; with `--set runs/idc-fashion/at-400.safetensors --out runs/table1-fashion --epochs 250
+--score-epochs 250 --name cross_architecture_fashion` on Fashion-MNIST. It shares its trials with the first table's.
+"""
+
+import grid
+import result
+
+if __name__ == "__main__":
+    options = grid.options(
+        __doc__,
+        "runs/digits/condensed.safetensors",
+        "runs/table1-digits",
+        "cross_architecture",
+        networks=["convnet", "resnet10:width=32", "densenet"],
+        ways=["yoco", "random", "ccs"],
+        ipc=[1, 2],
+        runs=3,
+        seeds=1,
+        epochs=1000,
+        score_epochs=1000,
+        bf16=0,
+    )
+    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
+    shared = grid.Grid(set=options.set, out=options.out, **how)
+    wanted = [
+        grid.Trial(way, run, ipc, seed, network)
+        for seed in range(options.seeds)
+        for network in options.networks
+        for ipc in options.ipc
+        for run in range(options.runs)
+        for way in options.ways
+    ]
+    shared.judge_all(wanted, tuple(options.part))
+    if options.part[1] == 1:
+        done = shared.done(wanted)
+        rows = grid.summary(done, ("network", "way", "ipc"))
+        content = {**shared.about(done), "networks": options.networks, "rows": rows}
+        print(f"written to {result.write(options.name, folder=options.results, **content)}")

@@ -1,0 +1,186 @@
+"""A grid of trials: a way of pruning, a run of dynamics, a size, a seed, a network; each kept as it is done.
+
+Every trial is one small file in the folder of the runs, so a stopped experiment goes on, several processes share the
+work (`--part 0 2` and `--part 1 2`), and experiments that need the same trial share it.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import result
+import torch
+
+import yoco
+from yoco.allocator import keep_freed_memory
+from yoco.data import Splits, load
+from yoco.prune import Evidence, Selection, observe, select, yoco_recipe
+from yoco.prune.material import checksum
+from yoco.prune.sampling import yoco_beta
+from yoco.rng import Rng
+
+CODE: dict[str, Any] = {"mode": "repo"}
+WAYS: dict[str, dict[str, Any]] = {
+    "random": {"rule": "random"},
+    "random-balanced": {"rule": "random", "quota": "equal"},
+    "ssp": {"rule": "ssp", **CODE},
+    "entropy": {"rule": "entropy"},
+    "aum": {"rule": "aum", **CODE},
+    "forgetting": {"rule": "forgetting", **CODE},
+    "el2n": {"rule": "el2n", **CODE},
+    "ccs": {"rule": "ccs", **CODE},
+    "easy": {"rule": "easy", "score": "lbpe", "quota": "none"},
+    "yoco": {"rule": "yoco", **CODE},
+    "kernel": {"rule": "kernel"},
+    "kernel-alone": {"rule": "kernel"},
+}
+"""name -> options of `select`: the rules of YOCO's tables as YOCO's code has them, its ablation, and the rule of this
+library, which looks at real training images, or, alone, at the set itself."""
+
+
+class Trial(NamedTuple):
+    """One network trained on one pruned set. run: number of the dynamics that ranked; seed: of the network."""
+
+    way: str
+    run: int
+    ipc: int
+    seed: int
+    network: str = "convnet"
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder."""
+        return "-".join(map(str, self)).replace(":", "_").replace("=", "") + ".json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What all trials share. epochs: of judging; score_epochs: of the dynamics; test: the images that judge."""
+
+    set: Path
+    out: Path
+    epochs: int
+    score_epochs: int
+    passes: str = "train"
+    bf16: bool = True
+    splits: Splits | None = None
+
+    @cached_property
+    def whole(self) -> yoco.CondensedSet:
+        """The set that is pruned."""
+        return yoco.load(self.set)
+
+    @cached_property
+    def data(self) -> Splits:
+        """The data that judge."""
+        return self.splits or load(self.whole.source["name"])
+
+    def evidence(self, run: int) -> Evidence:
+        """The dynamics of one training, and its network's view at the end."""
+        path = self.out / f"evidence-{run}.safetensors"
+        if not path.is_file():
+            recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=self.score_epochs)
+            how: Any = {"passes": self.passes, "snapshot": True, "bf16": self.bf16}
+            stream = Rng(run).child("score", 0)
+            observe(self.whole, epochs=self.score_epochs, recipe=recipe, rng=stream, **how).save(path)
+        return Evidence.load(path)
+
+    def order(self, way: str, run: int) -> Selection:
+        """All cells as the kernel rule ranks them; its answers are nested."""
+        path = self.out / f"{way}-{run}.npz"
+        if not path.is_file():
+            real = self.data.train if way == "kernel" else None
+            how: Any = {"rule": "kernel", "reference": real, "seed": run, "bf16": self.bf16, "progress": False}
+            select(self.whole, n=len(self.whole), **how).save(path)
+        return Selection.load(path)
+
+    def pruned(self, trial: Trial) -> yoco.CondensedSet:
+        """The set of a trial; the whole set where the size is that of the whole."""
+        if self.whole.cells_per_class(ipc=trial.ipc) == max(self.whole.counts):
+            return self.whole
+        if trial.way in ("kernel", "kernel-alone"):
+            order = self.order(trial.way, trial.run).indices
+            return self.whole.take(order[: len(self.whole.classes) * self.whole.cells_per_class(ipc=trial.ipc)])
+        how = dict(WAYS[trial.way])
+        if trial.way == "ccs":
+            how["beta"] = yoco_beta("cifar10", 10, trial.ipc) or 0.0
+        if how["rule"] != "random":
+            how["evidence"] = [self.evidence(trial.run)]
+        chosen = select(self.whole, ipc=trial.ipc, seed=10 * trial.run + trial.seed, **how)
+        return self.whole.take(chosen.indices)
+
+    def judge(self, trial: Trial) -> dict[str, Any]:
+        """The accuracy of one trial, measured once at the end of the training; anew when its set is another one."""
+        kept, small = self.out / trial.file, self.pruned(trial)
+        found = json.loads(kept.read_text()) if kept.is_file() else {}
+        if found.get("checksum") != checksum(small):
+            how: Any = {"epochs": self.epochs, "seeds": (trial.seed,), "bf16": self.bf16, "measurements": 1}
+            measured = yoco.evaluate(small, self.data, networks=trial.network, progress=False, **how)
+            made = {"cells": small.counts, "checksum": checksum(small), "commit": result.commit()}
+            found = {**trial._asdict(), "last": measured.results[0].last[0], "seconds": measured.seconds, **made}
+            kept.write_text(json.dumps(found))
+            print(*trial, f"{found['last']:.2f}", flush=True)
+        return found
+
+    def judge_all(self, trials: Iterable[Trial], part: tuple[int, int]) -> list[dict[str, Any]]:
+        """All trials in their order, or of several processes every n-th of them."""
+        mine, parts = part
+        return [self.judge(trial) for at, trial in enumerate(trials) if at % parts == mine]
+
+    def done(self, trials: Iterable[Trial]) -> list[dict[str, Any]]:
+        """Those trials that are there."""
+        return [json.loads(path.read_text()) for trial in trials if (path := self.out / trial.file).is_file()]
+
+    def about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the result file says of the set, the dynamics and the networks that judge."""
+        whole = self.whole
+        return {
+            "data": whole.source["name"],
+            "checksum": self.data.train.checksum,
+            "set": {"method": whole.method, "steps": whole.config.get("episodes_done"), "checksum": checksum(whole)},
+            "dynamics": {"epochs": self.score_epochs, "passes": self.passes},
+            "protocol": "idc",
+            "seeds": sorted({row["seed"] for row in rows}),
+            "seconds_of_all_trials": round(sum(row["seconds"] for row in rows), 1),
+            "epochs": self.epochs,
+            "computed_in": "bfloat16" if self.bf16 else "float32",
+        }
+
+
+def summary(rows: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The rows that share these columns as one: every single accuracy, mean and deviation."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    return [
+        {
+            **dict(zip(by, key, strict=True)),
+            **{name: [row[name] for row in group] for name in ("run", "seed", "last")},
+            **result.spread("last", group),
+            "commits": sorted({row["commit"] for row in group}),
+        }
+        for key, group in groups.items()
+    ]
+
+
+def options(description: str | None, set: str, out: str, name: str, **defaults: Any) -> argparse.Namespace:
+    """The command line that these experiments share."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", type=Path, default=Path(set))
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder of the trials")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this process does")
+    parser.add_argument("--name", default=name)
+    parser.add_argument("--results", type=Path, default=result.FOLDER)
+    for key, value in defaults.items():
+        many = {"nargs": "+"} if isinstance(value, list) else {}
+        kind = type(value[0]) if isinstance(value, list) else type(value)
+        parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
+    found = parser.parse_args()
+    found.out.mkdir(parents=True, exist_ok=True)
+    return found

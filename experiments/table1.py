@@ -1,0 +1,46 @@
+"""What the tables of YOCO's paper share: its rules at its sizes, and the ablation of its two rules."""
+
+import argparse
+from typing import Any
+
+import grid
+import result
+
+RULES = ("random", "ssp", "entropy", "aum", "forgetting", "el2n", "ccs", "yoco")
+ABLATION = {"neither": "random", "balance": "random-balanced", "easy": "easy", "both": "yoco"}
+PAPER_ORDER = ("yoco", "ccs", "random")
+
+
+def trials(options: argparse.Namespace) -> list[grid.Trial]:
+    """One seed of everything before the next, small sizes first."""
+    ways = [*RULES, *(way for way in ABLATION.values() if way not in RULES)]
+    return [
+        grid.Trial(way, run, ipc, seed)
+        for seed in range(options.seeds)
+        for ipc in options.ipc
+        for run in range(options.runs)
+        for way in ways
+    ]
+
+
+def run(options: argparse.Namespace, shared: grid.Grid) -> None:
+    """Judge every trial of this part; with all parts done, write the result."""
+    wanted = trials(options)
+    shared.judge_all(wanted, tuple(options.part))
+    if options.part[1] > 1:
+        return
+    done = shared.done(wanted)
+    rows = grid.summary(done, ("way", "ipc"))
+    content = {**shared.about(done), "ways": grid.WAYS, "rules": RULES, "ablation": ABLATION, "rows": rows}
+    print(f"written to {result.write(options.name, folder=options.results, **content, order=order(rows))}")
+
+
+def order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At each size the rules from best to worst, and whether YOCO's order holds: yoco, then ccs, then random."""
+    found = []
+    for ipc in sorted({row["ipc"] for row in rows}):
+        means = {row["way"]: row["last_mean"] for row in rows if row["ipc"] == ipc and row["way"] in RULES}
+        best = sorted(means, key=lambda way: -means[way])
+        places = [best.index(way) for way in PAPER_ORDER if way in best]
+        found.append({"ipc": ipc, "best_first": best, "yoco_ccs_random": places == sorted(places)})
+    return found

@@ -1,0 +1,25 @@
+"""The first and second table of YOCO's paper on scikit-learn's digits, by the full protocols.
+
+    make condense                                           # makes the set: 10 images per class, factor 1
+    python experiments/table1_digits.py
+
+Dynamics of 1,000 epochs, networks of the protocol's 1,000 epochs. What was stopped goes on.
+"""
+
+import grid
+import table1
+
+if __name__ == "__main__":
+    options = grid.options(
+        __doc__,
+        "runs/digits/condensed.safetensors",
+        "runs/table1-digits",
+        "table1_digits",
+        ipc=[1, 2, 5],
+        runs=3,
+        seeds=2,
+        epochs=1000,
+        score_epochs=1000,
+    )
+    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": False}
+    table1.run(options, grid.Grid(set=options.set, out=options.out, **how))

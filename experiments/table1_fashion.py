@@ -1,0 +1,29 @@
+"""The first and second table of YOCO's paper on Fashion-MNIST: 10 images per class pruned to 1, 2 and 5.
+
+    python experiments/idc_fashion.py                       # makes the set
+    python experiments/table1_fashion.py --part 0 2 &       # about two hours on two cores, in two processes
+    python experiments/table1_fashion.py --part 1 2
+    python experiments/table1_fashion.py                    # writes the result
+
+Dynamics and networks are trained for 250 epochs: a quarter of the paper's, as many image passes as 1,000 epochs of
+whole images. What was stopped goes on.
+"""
+
+import grid
+import table1
+
+if __name__ == "__main__":
+    options = grid.options(
+        __doc__,
+        "runs/idc-fashion/at-400.safetensors",
+        "runs/table1-fashion",
+        "table1_fashion",
+        ipc=[1, 2, 5],
+        runs=3,
+        seeds=2,
+        epochs=250,
+        score_epochs=250,
+    )
+    table1.run(
+        options, grid.Grid(set=options.set, out=options.out, epochs=options.epochs, score_epochs=options.score_epochs)
+    )
