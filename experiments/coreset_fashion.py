@@ -30,6 +30,8 @@ RULES: dict[str, dict[str, Any]] = {
     "herding": {},
     "k-center": {"quota": "equal"},
     "medoids": {"quota": "equal"},
+    "d2": {"score": "forgetting"},
+    "facility-location": {},
 }
 
 

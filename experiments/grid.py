@@ -74,6 +74,11 @@ class Grid:
         """The set that is pruned."""
         return yoco.load(self.set)
 
+    @property
+    def full(self) -> int:
+        """Images per class of the whole set."""
+        return max(self.whole.counts) // self.whole.factor**2
+
     @cached_property
     def data(self) -> Splits:
         """The data that judge."""
@@ -99,8 +104,8 @@ class Grid:
         return Selection.load(path)
 
     def pruned(self, trial: Trial) -> yoco.CondensedSet:
-        """The set of a trial; the whole set where the size is that of the whole."""
-        if self.whole.cells_per_class(ipc=trial.ipc) == max(self.whole.counts):
+        """The set of a trial."""
+        if trial.ipc == self.full:
             return self.whole
         if trial.way in ("kernel", "kernel-alone"):
             order = self.order(trial.way, trial.run).indices

@@ -19,18 +19,18 @@ import result
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-DIRECT = "made at its size"
+DIRECT, WHOLE = "made at its size", "whole"
 
 
 def main() -> None:
-    """Judge every rule at every size; the whole set stands at the last one, whatever the rule."""
+    """Judge every rule at every size; the whole set stands at the end of every curve."""
     options = grid.options(
         __doc__,
         "runs/digits/condensed.safetensors",
         "runs/table1-digits",
         "resize_curve",
         ways=[way for way in grid.WAYS if way != "easy"],
-        ipc=list(range(1, 11)),
+        ipc=[1, 2, 3, 5, 7],
         runs=3,
         seeds=1,
         epochs=1000,
@@ -41,6 +41,7 @@ def main() -> None:
     shared = grid.Grid(set=options.set, out=options.out, **how)
     cells = [(seed, ipc, run) for seed in range(options.seeds) for ipc in options.ipc for run in range(options.runs)]
     wanted = [grid.Trial(way, run, ipc, seed) for seed, ipc, run in cells for way in options.ways]
+    wanted += [grid.Trial(WHOLE, 0, shared.full, seed) for seed in range(options.seeds * options.runs)]
     shared.judge_all(wanted, tuple(options.part))
     if options.part[1] > 1:
         return
@@ -65,8 +66,9 @@ def direct(shared: grid.Grid, options: Any) -> list[dict[str, Any]]:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Mean and one standard deviation of every way."""
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for number, way in enumerate(dict.fromkeys(row["way"] for row in rows)):
-        mine = [row for row in rows if row["way"] == way]
+    whole = [row for row in rows if row["way"] == WHOLE]
+    for number, way in enumerate(dict.fromkeys(row["way"] for row in rows if row["way"] != WHOLE)):
+        mine = [row for row in rows if row["way"] == way] + whole
         x, mean, deviation = ([row[key] for row in mine] for key in ("ipc", "last_mean", "last_std"))
         band = [(m - d, m + d) for m, d in zip(mean, deviation, strict=True)]
         style = {"color": f"C{number % 10}", "linestyle": "--" if number >= 10 else "-"}

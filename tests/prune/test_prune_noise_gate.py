@@ -13,7 +13,8 @@ from torch import Tensor
 
 from yoco.data import load
 from yoco.networks import build
-from yoco.prune import SCORES, Dynamics, Recorder
+from yoco.prune import PROBES, SCORES, Dynamics, Recorder, Snapshot, look
+from yoco.prune.material import material
 from yoco.prune.scores import forgetting
 from yoco.registry import resolve
 from yoco.rng import Rng
@@ -37,10 +38,21 @@ BOUNDS = {
 }
 """name -> the least and the largest area that passes; one half is chance."""
 
+PROBE_BOUNDS = {
+    "entropy": (0.7, 0.88),  # 0.761 .. 0.815: it does not look at the label
+    "last-loss": (0.97, 1.0),  # 0.990 .. 0.998
+    "least-confidence": (0.7, 0.88),  # 0.766 .. 0.822: the same
+    "p-margin": (0.7, 0.88),  # 0.768 .. 0.824: the same
+    "grand": (0.97, 1.0),  # 0.989 .. 0.997
+    "prototype": (0.9, 1.0),  # 0.940 .. 0.973
+    "ssp": (0.55, 0.75),  # 0.613 .. 0.690: it knows no labels
+}
+"""The same of the scores of one network, after eight seeds."""
+
 
 @pytest.fixture(scope="module")
-def noisy() -> tuple[Dynamics, Tensor]:
-    """The dynamics of a training on wrong labels, and which are wrong: bool [n]."""
+def noisy() -> tuple[Dynamics, Snapshot, Tensor]:
+    """The dynamics of a training on wrong labels, its network's view at the end, and which are wrong: bool [n]."""
     data, rng = load("digits").train, Rng(0)
     n = len(data)
     wrong = torch.zeros(n, dtype=torch.bool)
@@ -50,24 +62,33 @@ def noisy() -> tuple[Dynamics, Tensor]:
     network, normalise = build("mlp:width=64", data.shape, 10, rng.child("network")), Normalise(data.mean, data.std)
     recorder = Recorder(n, shift=True)
 
-    def look(epoch: int) -> None:
+    def note(epoch: int) -> None:
         recorder.log(epoch, torch.arange(n), predict(network, data, normalise), data.labels)
         network.train()
 
-    fit(network, data, Recipe(epochs=EPOCHS, lr=0.05), normalise, rng.child("train"), after_epoch=look)
-    return recorder.dynamics(), wrong
+    fit(network, data, Recipe(epochs=EPOCHS, lr=0.05), normalise, rng.child("train"), after_epoch=note)
+    return recorder.dynamics(), look(network, material(data, torch.device("cpu"))), wrong
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_wrong_labels_are_told_by_a_score_as_far_as_it_can(name: str, noisy: tuple[Dynamics, Tensor]) -> None:
-    dynamics, wrong = noisy
+def test_wrong_labels_are_told_by_a_score_as_far_as_it_can(name: str, noisy: tuple[Dynamics, Snapshot, Tensor]) -> None:
+    dynamics, _, wrong = noisy
     area = roc_auc_score(wrong, resolve("score", SCORES, name)(dynamics, **OPTIONS.get(name, {})))
     low, high = BOUNDS[name]
     assert low <= area <= high
 
 
-def test_forgetting_tells_nothing_if_never_learned_counts_as_never_forgotten(noisy: tuple[Dynamics, Tensor]) -> None:
-    dynamics, wrong = noisy
+@pytest.mark.parametrize("name", PROBES)
+def test_wrong_labels_are_told_by_one_network(name: str, noisy: tuple[Dynamics, Snapshot, Tensor]) -> None:
+    _, seen, wrong = noisy
+    low, high = PROBE_BOUNDS[name]
+    assert low <= roc_auc_score(wrong, resolve("score", PROBES, name)(seen)) <= high
+
+
+def test_forgetting_tells_nothing_if_never_learned_counts_as_never_forgotten(
+    noisy: tuple[Dynamics, Snapshot, Tensor],
+) -> None:
+    dynamics, _, wrong = noisy
     zero, most = (roc_auc_score(wrong, forgetting(dynamics, never_learned=word)) for word in ("zero", "max"))
     assert zero < 0.55  # 0.438 .. 0.508
     assert most > zero + 0.4  # 0.451 .. 0.516

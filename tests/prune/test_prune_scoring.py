@@ -125,6 +125,7 @@ def test_anybodys_score_can_be_named(tiny_set: CondensedSet) -> None:
         ({"epoch": 3}, "option of lbpe: unknown name 'epoch'; did you mean 'epochs'? known: by, epochs, top"),
         ({"epochs": 5}, "lbpe: top must be in 1..epochs = 1..5, got 10"),
         ({"epochs": 0}, "score: epochs must be a whole number of at least 1, got 0"),
+        ({"score": "grand", "parameters": "some"}, "grand: parameters must be last or all, got 'some'"),
         ({"runs": 0}, "score: runs must be at least 1, got 0"),
         ({"passes": "dirty"}, "dynamics: passes must be clean or train, got 'dirty'"),
         ({"epochs": 1001}, "dynamics: epochs must be in 1..1000, got 1001"),

@@ -12,7 +12,22 @@ from torch import Tensor
 import yoco
 from yoco.condensed import CondensedSet, load
 from yoco.data import Splits
-from yoco.prune import RULES, Budget, Items, Rule, Scores, Selection, find, items, prune, rank, report, select, training
+from yoco.prune import (
+    RULES,
+    Budget,
+    Items,
+    Rule,
+    Scores,
+    Selection,
+    choosing,
+    find,
+    items,
+    prune,
+    rank,
+    report,
+    select,
+    training,
+)
 from yoco.prune.choosing import as_set
 from yoco.prune.rules import ByScore
 from yoco.rng import Rng
@@ -179,6 +194,8 @@ def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -
     assert lines[9] == f"{mixed.nbytes:,} bytes before, {small.nbytes:,} after (82.8 %)"
     assert "fewer" not in report(prune(mixed, cells=5, scores=scores))
     assert "| 0 | 12 | " in report(prune(mixed, rule="random", n=3))
+    assert "nothing is kept of '1', '2'" in report(prune(mixed, shares={"0": 3}, n=3, scores=scores))
+    assert "nothing is kept" not in report(small)
     with pytest.raises(ValueError, match=r"^report: the set must have been pruned or ranked, got one that was not$"):
         report(mixed)
 
@@ -326,9 +343,11 @@ def test_features_and_scores_are_learned_by_one_training(
 
     monkeypatch.setattr(training, "observe", spy)
     how = {"network": "mlp:width=4", "epochs": 12, "device": "cpu", "progress": False, "ipc": 1}
-    for rule in ("herding", "beta", "entropy"):
+    for rule in ("d2", "herding", "craig", "beta", "entropy"):
         assert len(prune(tiny_set, rule=rule, **how)) == 12
     assert [(run["dynamics"], run["snapshot"]) for run in runs] == [
+        (True, True),
+        (False, True),
         (False, True),
         (True, False),
         (False, True),
@@ -338,6 +357,60 @@ def test_features_and_scores_are_learned_by_one_training(
     for rule in ("herding", "k-center", "medoids", "moderate", "ssp"):
         assert len(prune(tiny_set, rule=rule, features="pixels", **how)) == 12
     assert runs == []
+
+
+def test_weights_are_kept_and_said(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    how = {"network": "mlp:width=4", "epochs": 1, "device": "cpu", "progress": False}
+    chosen = select(tiny_set, rule="craig", cells=2, **how)
+    assert chosen.weights is not None
+    assert chosen.weights.sum() == 36
+    assert "the samples have weights, which training must use: they are in the selection" in chosen.report()
+    chosen.save(tmp_path / "kept.npz")
+    assert torch.equal(Selection.load(tmp_path / "kept.npz").weights, chosen.weights)
+
+
+def test_the_kernel_rule_looks_at_real_images_through_several_networks(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    real = items.pooled
+
+    def spy(views: Any) -> Any:
+        seen.append((views, real(views)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(items, "pooled", spy)
+    how = {"network": "mlp:width=4", "epochs": 2, "runs": 2, "device": "cpu", "progress": False, "ipc": 2}
+    with_real = select(tiny_set, rule="kernel", reference=tiny.train, **how)
+    alone = select(tiny_set, rule="kernel", **how)
+    assert with_real.entry["kept"] == alone.entry["kept"] == [8, 8, 8]
+    assert with_real.indices.tolist() != alone.indices.tolist()
+    views, (features, reference) = seen[0]
+    assert features.shape == (36, 8)
+    assert features.norm(dim=1).tolist() == pytest.approx([2**0.5] * 36, rel=1e-5)
+    assert torch.equal(reference[1], tiny.train.labels)
+    shift = views[1].features.double().mean(0)
+    expected = torch.nn.functional.normalize(views[1].reference[0].double() - shift)
+    assert torch.allclose(reference[0][:, 4:], expected.float())
+    assert seen[1][1][1] is None
+
+
+def test_references_are_drawn_evenly_and_refused_where_nobody_reads_them(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "REFERENCES", 10)
+    drawn = choosing._drawn(tiny_set, tiny.train, Rng(0))
+    assert torch.bincount(drawn.labels).tolist() == [4, 4, 4]
+    assert not torch.equal(drawn.images, choosing._drawn(tiny_set, tiny.train, Rng(1)).images)
+    with pytest.raises(ValueError, match=r"^rule yoco: reads no references, got Source\('digits', "):
+        select(tiny_set, ipc=1, reference=tiny.train)
+    with pytest.raises(ValueError, match=r"^reference: must have the classes 0, 1, 2, got 0, 1$"):
+        select(
+            tiny_set,
+            ipc=1,
+            rule="kernel",
+            reference=replace(tiny.train, classes=("0", "1"), labels=tiny.train.labels % 2),
+        )
 
 
 def test_a_data_set_becomes_a_set_of_whole_images(tiny: Splits, tmp_path: Path) -> None:

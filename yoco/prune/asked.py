@@ -121,6 +121,6 @@ def _try_out(function: Callable[..., Tensor], reads: str, options: Mapping[str, 
     if reads == "dynamics":
         blank: dict[str, Any] = {name: torch.zeros(epochs, 2) for name in (*NAMES, "shift")}
         function(Dynamics(**{**blank, "correct": blank["correct"].bool()}), **options)
-    elif not {"parameters"} & set(options):
+    elif options.get("parameters") != "all":
         flat = torch.eye(2)
         function(Snapshot(logits=flat, targets=torch.arange(2), features=flat, inputs=flat), **options)

@@ -16,7 +16,7 @@ from yoco.prune.items import Given, items_for, score_of
 from yoco.prune.material import AnySet, checksum, nbytes
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
-from yoco.prune.quotas import NESTED, apply, shortage
+from yoco.prune.quotas import NESTED, apply, lost, shortage
 from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scoring import score
@@ -88,7 +88,7 @@ def select(
         weights=choice.weights,
         scores=None if chosen is None else chosen.values,
         checksum=checksum(data),
-        entry={**entry, **_outcome(data, picked, chosen, kind)},
+        entry={**entry, **_outcome(data, picked, chosen, kind, floor)},
         classes=data.classes,
     )
 
@@ -206,7 +206,9 @@ def _counts(data: CondensedSet | Source, kind: str, shares: Mapping[str, int] | 
     return [shares.get(name, 0) for name in data.classes]
 
 
-def _outcome(data: CondensedSet | Source, picked: Tensor, chosen: Scores | None, kind: str) -> dict[str, Any]:
+def _outcome(
+    data: CondensedSet | Source, picked: Tensor, chosen: Scores | None, kind: str, floor: float
+) -> dict[str, Any]:
     """What there was, what is kept, and what could not be met."""
     classes, labels = len(data.classes), data.labels.cpu()
     had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
@@ -216,7 +218,8 @@ def _outcome(data: CondensedSet | Source, picked: Tensor, chosen: Scores | None,
         "had": had,
         "kept": kept,
         "spans": spans(None if chosen is None else chosen.values, labels[picked], classes),
-        "short": [data.classes[c] for c in shortage(kind, had, kept, len(picked))],
+        "short": [data.classes[c] for c in shortage(kind, had, kept, len(picked), floor=floor)],
+        "lost": [data.classes[c] for c in lost(had, kept)],
         "bytes": [size, size * len(picked) // len(data)],
     }
 

@@ -53,6 +53,16 @@ RULES: dict[str, Row] = {
     ),
     "k-center": Row("each next sample is the farthest from the chosen ones", "yoco.prune.geometry:KCenter"),
     "moderate": Row("distance to the class centre nearest to the median (Moderate)", "yoco.prune.geometry:Moderate"),
+    "d2": Row("difficulty spread over a neighbour graph (D2)", "yoco.prune.d2:D2", {"quota": "equal"}),
+    "log-det": Row("samples that span the largest volume (DPP)", "yoco.prune.determinant:LogDet", {"quota": "equal"}),
+    "facility-location": Row(
+        "every sample is similar to a chosen one", "yoco.prune.submodular:FacilityLocation", {"quota": "equal"}
+    ),
+    "graph-cut": Row("similar to all, dissimilar to each other", "yoco.prune.submodular:GraphCut", {"quota": "equal"}),
+    "craig": Row("medoids of last-layer gradients, weighted (CRAIG)", "yoco.prune.coresets:CRAIG", {"quota": "equal"}),
+    "gradmatch": Row(
+        "weighted gradients that sum to the full one (GradMatch)", "yoco.prune.coresets:GradMatch", {"quota": "equal"}
+    ),
 }
 """name -> the rule, as its paper has it."""
 
@@ -83,6 +93,7 @@ REPO: dict[str, Row] = {
         {"usual": "el2n", "fixed": True, "settings": {"how": "sum", "epochs": 10, **_TRAIN}},
     ),
     "moderate": Row("centres are medians", "yoco.prune.geometry:Moderate", {"centre": "median"}),
+    "d2": Row("weights fall with the distance, not its square", "yoco.prune.d2:D2", {"mode": "repo", "quota": "equal"}),
 }
 """name -> the same rule as the released code has it, where that differs."""
 

@@ -104,13 +104,22 @@ def _gradient_norms(network: nn.Module, images: Tensor, errors: Tensor, chunk: i
     return every.cpu().double().sum(1).sqrt().float()
 
 
-def prototype(snapshot: Snapshot) -> Tensor:
-    """Distance of the features from the mean of the own class."""
-    return prototype_distance(snapshot.features, snapshot.labels)
+def prototype(
+    snapshot: Snapshot,
+    *,
+    centre: Literal["mean", "median"] = "mean",
+    metric: Literal["euclidean", "cosine"] = "euclidean",
+) -> Tensor:
+    """Distance of the features from the centre of the own class; options as of `prototype_distance`.
+
+    Raises:
+        ValueError: an unknown word.
+    """
+    return prototype_distance(snapshot.features, snapshot.labels, centre=centre, metric=metric)
 
 
 def ssp(snapshot: Snapshot, *, clusters: int | None = None, start: int = 0) -> Tensor:
-    """1 - cosine to the nearest k-means centre of the features (Sorscher et al., NeurIPS 2022, self-supervised there).
+    """1 - cosine to the own k-means centre of the features (Sorscher et al., NeurIPS 2022, self-supervised there).
 
     clusters: how many centres, by default one for each class, and never more than samples; start: names the random
     first centres.
@@ -119,6 +128,4 @@ def ssp(snapshot: Snapshot, *, clusters: int | None = None, start: int = 0) -> T
         ValueError: clusters below 1.
     """
     wanted = snapshot.logits.shape[1] if clusters is None else clusters
-    if wanted < 1:
-        raise ValueError(f"ssp: clusters must be at least 1, got {wanted}")
     return ssp_distance(snapshot.features, min(wanted, len(snapshot)), Rng(start))

@@ -101,6 +101,8 @@ def table(entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
     if entry["short"]:
         names = ", ".join(repr(name) for name in entry["short"])
         lines.append(f"fewer than an {entry['quota']} share in {names}: all of it is kept, and the others fill up")
+    if entry["lost"]:
+        lines.append(f"nothing is kept of {', '.join(repr(name) for name in entry['lost'])}")
     if entry["weighted"]:
         lines.append("the samples have weights, which training must use: they are in the selection")
     before, after = entry["bytes"]

@@ -1,0 +1,116 @@
+"""D2 (Maharana, Yadav and Bansal, D2 pruning, ICLR 2024): difficulty that is passed on between neighbours.
+
+x_i <- x_i + sum_{j in N(i)} exp(-gamma_f d_ij^2) x_j          forward, equation 2: a dense region is worth more
+repeat: take s = argmax x; for j in N(s): x_j <- x_j - exp(-gamma_r d_sj^2) x_s          reverse, equation 4
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import heapify, heappop, heappush
+from math import floor
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from yoco.prune.budget import Budget
+from yoco.prune.distances import Vectors, centred, nearest
+from yoco.prune.rules import Items, Rule, need
+from yoco.rng import Rng
+
+
+def d2(
+    scores: Tensor,
+    features: Tensor,
+    total: int,
+    *,
+    neighbours: int = 5,
+    gamma: float = 0.1,
+    gamma_forward: float = 1.0,
+    power: int = 2,
+) -> Tensor:
+    """Hard samples that are not each other's neighbours: long [total], in the order of choice; answers are nested.
+
+    scores: [n], larger = harder = worth more; if one is below 0, all are raised until the least is 0, because a message
+    says how much is worth, not how little. N(i): the `neighbours` nearest others by Euclidean distance d of features
+    [n, D]. power: of d inside the exp. Features are taken in the units that they have: where gamma d^2 is large
+    everywhere nothing is passed on, and the hardest are taken.
+    O(n^2 D) time for the neighbours, O(total (neighbours + log n)) for the choice; 16 n neighbours bytes and a block.
+
+    Raises:
+        ValueError: features or scores that are not finite.
+    """
+    if not torch.isfinite(scores).all():
+        raise ValueError("d2: scores must be finite, got nan or infinity")
+    worth = scores.double() - scores.double().min().clamp(max=0)
+    around, distance = nearest(Vectors(centred(features, "d2")), neighbours)
+    distance = distance.sqrt() ** power
+    worth = worth + ((-gamma_forward * distance).exp() * worth[around]).sum(1)
+    return torch.tensor(_spread(worth.tolist(), around.tolist(), (-gamma * distance).exp().tolist(), total))
+
+
+def _spread(worth: list[float], around: list[list[int]], weights: list[list[float]], total: int) -> list[int]:
+    """The reverse messages; the heap also holds what samples were worth before, and these entries are passed over."""
+    heap = [(-value, i) for i, value in enumerate(worth)]
+    heapify(heap)
+    free, chosen = [True] * len(worth), []
+    while len(chosen) < total:
+        value, best = heappop(heap)
+        if not free[best] or -value != worth[best]:
+            continue
+        chosen.append(best)
+        free[best] = False
+        for j, weight in zip(around[best], weights[best], strict=True):
+            worth[j] -= weight * worth[best]
+            if free[j]:
+                heappush(heap, (-worth[j], j))
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class D2(Rule):
+    """`d2`, after the hardest have gone.
+
+    neighbours: how many; gamma: of the reverse messages; gamma_forward: of the forward ones; mode: "paper", or "repo",
+    where the released code has d in place of d^2 and a gamma_forward of 1; beta: floor(beta * n) of the hardest samples
+    are left out first, as in CCS. The authors tune neighbours, gamma and beta for each data set and size.
+
+    Raises:
+        ValueError: an impossible option; when called, beta leaves too few.
+    """
+
+    nested: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("scores", "features")
+    usual: str = "forgetting"
+    neighbours: int = 5
+    gamma: float = 0.1
+    gamma_forward: float = 1.0
+    mode: Literal["paper", "repo"] = "paper"
+    beta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("paper", "repo"):
+            raise ValueError(f"d2: mode must be paper or repo, got {self.mode!r}")
+        if self.mode == "repo" and self.gamma_forward != 1:
+            raise ValueError(f"d2: gamma_forward must be 1 in mode repo, got {self.gamma_forward:g}")
+        if self.neighbours < 1:
+            raise ValueError(f"d2: neighbours must be at least 1, got {self.neighbours}")
+        for name in ("gamma", "gamma_forward"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"d2: {name} must be at least 0, got {getattr(self, name):g}")
+        if not 0 <= self.beta < 1:
+            raise ValueError(f"d2: beta must be in [0, 1), got {self.beta:g}")
+
+    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
+        """In the order of choice."""
+        scores, features = need(items, "scores", "d2"), need(items, "features", "d2")
+        total = budget.total(len(scores), items.classes)
+        left = len(scores) - floor(Fraction(str(float(self.beta))) * len(scores))
+        if left < total:
+            raise ValueError(
+                f"d2: beta must leave at least {total} of {len(scores)}, got {self.beta:g}, leaving {left}"
+            )
+        pool = scores.argsort(stable=True)[:left].sort().values
+        power = 2 if self.mode == "paper" else 1
+        how = {"neighbours": self.neighbours, "gamma": self.gamma, "gamma_forward": self.gamma_forward, "power": power}
+        return pool[d2(scores[pool], features[pool], total, **how)]
