@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import result
 import torch
+from torch import Tensor
 
 import yoco
 from yoco.allocator import keep_freed_memory
 from yoco.data import Splits, load
-from yoco.prune import Evidence, Selection, observe, select, yoco_recipe
+from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
 from yoco.prune.material import checksum
 from yoco.prune.sampling import yoco_beta
 from yoco.rng import Rng
@@ -94,21 +95,34 @@ class Grid:
             observe(self.whole, epochs=self.score_epochs, recipe=recipe, rng=stream, **how).save(path)
         return Evidence.load(path)
 
-    def order(self, way: str, run: int) -> Selection:
+    def views(self, run: int) -> list[Evidence]:
+        """What three networks see of the set, and of real training images, as the kernel rule has it."""
+        rule, real = find("kernel"), self.data.train
+        found = []
+        for number in range(rule.settings["runs"]):
+            path = self.out / f"view-{run}-{number}.safetensors"
+            if not path.is_file():
+                epochs = rule.settings["epochs"]
+                how: Any = {"snapshot": True, "dynamics": False, "bf16": self.bf16, "epochs": epochs}
+                recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=epochs)
+                stream, drawn = Rng(run).child("score", number), draw_references(self.whole, real, Rng(run))
+                observe(self.whole, recipe=recipe, rng=stream, reference=drawn, **how).save(path)
+            found.append(Evidence.load(path))
+        return found
+
+    def order(self, way: str, run: int) -> Tensor:
         """All cells as the kernel rule ranks them; its answers are nested."""
-        path = self.out / f"{way}-{run}.npz"
-        if not path.is_file():
-            real = self.data.train if way == "kernel" else None
-            how: Any = {"rule": "kernel", "reference": real, "seed": run, "bf16": self.bf16, "progress": False}
-            select(self.whole, n=len(self.whole), **how).save(path)
-        return Selection.load(path)
+        views = self.views(run)
+        if way == "kernel-alone":
+            views = [replace(view, snapshot=replace(view.snapshot, reference=None)) for view in views]  # type: ignore[type-var]
+        return select(self.whole, rule="kernel", n=len(self.whole), evidence=views).indices
 
     def pruned(self, trial: Trial) -> yoco.CondensedSet:
         """The set of a trial."""
         if trial.ipc == self.full:
             return self.whole
         if trial.way in ("kernel", "kernel-alone"):
-            order = self.order(trial.way, trial.run).indices
+            order = self.order(trial.way, trial.run)
             return self.whole.take(order[: len(self.whole.classes) * self.whole.cells_per_class(ipc=trial.ipc)])
         how = dict(WAYS[trial.way])
         if trial.way == "ccs":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -77,3 +78,17 @@ def _header(path: Path, metadata: Mapping[str, str] | None, kind: str, version: 
             f"load: {path} has format version {header.get('version')}, this yoco reads up to {version}; upgrade yoco"
         )
     return header
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write an .npz file without pickle, whole or not at all.
+
+    Raises:
+        OSError: the place cannot be written; what stood there is as it was.
+    """
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+    replace_file(path, write)

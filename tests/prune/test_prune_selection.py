@@ -399,9 +399,9 @@ def test_references_are_drawn_evenly_and_refused_where_nobody_reads_them(
     tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choosing, "REFERENCES", 10)
-    drawn = choosing._drawn(tiny_set, tiny.train, Rng(0))
+    drawn = choosing.draw_references(tiny_set, tiny.train, Rng(0))
     assert torch.bincount(drawn.labels).tolist() == [4, 4, 4]
-    assert not torch.equal(drawn.images, choosing._drawn(tiny_set, tiny.train, Rng(1)).images)
+    assert not torch.equal(drawn.images, choosing.draw_references(tiny_set, tiny.train, Rng(1)).images)
     with pytest.raises(ValueError, match=r"^rule yoco: reads no references, got Source\('digits', "):
         select(tiny_set, ipc=1, reference=tiny.train)
     with pytest.raises(ValueError, match=r"^reference: must have the classes 0, 1, 2, got 0, 1$"):

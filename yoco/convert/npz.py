@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.artefact import replace_file
+from yoco.artefact import write_npz
 from yoco.condensed import KIND, VERSION, CondensedSet
 from yoco.convert.archive import Arrays, arrays, need
 from yoco.convert.origin import Origin
@@ -32,12 +32,7 @@ def write(condensed: CondensedSet, target: Path) -> None:
     header = json.dumps({**plain, "kind": KIND, "version": VERSION}, sort_keys=True, ensure_ascii=False)
     shape = {"factor": np.array(condensed.factor), "size": np.array(condensed.size)}
     content = {"images": condensed.decode().numpy(), "classes": np.array(condensed.classes), **shape, **kept}
-
-    def save(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, header=np.array(header), **content)
-
-    replace_file(target, save)
+    write_npz(target, header=np.array(header), **content)
 
 
 def read(origin: Origin) -> CondensedSet:

@@ -70,7 +70,7 @@ def select(
         scores=scores,
         evidence=evidence,
         features=None if isinstance(features, str) and features == "network" else features,
-        reference=None if reference is None else _drawn(data, reference, Rng(seed).child("reference")),
+        reference=None if reference is None else draw_references(data, reference, Rng(seed)),
         score=rest.pop("score", None),
         options={"seed": seed, **rest},
     )
@@ -183,14 +183,21 @@ def _changed(name: str, mode: Mode, rule: Rule) -> dict[str, Any]:
     return {option: value for option, value in options_of_rule(rule).items() if value != usual[option]}
 
 
-def _drawn(data: CondensedSet | Source, reference: Source, rng: Rng) -> Source:
-    """Some images of each class."""
+def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) -> Source:
+    """Images that stand for the data behind a set: `REFERENCES` of them, as many of each class.
+
+    Raises:
+        ValueError: the classes are not those of the set.
+    """
     if reference.classes != data.classes:
         raise ValueError(
             f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
         )
     most = -(-REFERENCES // len(data.classes))
-    members = [mine[rng.child(c).choice(len(mine), min(most, len(mine)))] for c, mine in enumerate(reference.by_class)]
+    members = [
+        mine[rng.child("reference", c).choice(len(mine), min(most, len(mine)))]
+        for c, mine in enumerate(reference.by_class)
+    ]
     return reference.take(torch.cat(members))
 
 

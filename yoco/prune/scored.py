@@ -108,7 +108,7 @@ class Scores:
                 "rank": ranks.numpy(),
                 "label": labels.cpu().numpy(),
             }
-            np.savez(path, **columns, classes=np.array(classes))
+            artefact.write_npz(path, **columns, classes=np.array(classes))
             return
         if path.suffix != ".csv":
             raise ValueError(f"scores: the file must end in .csv, .npz or .safetensors, got {path.name!r}")

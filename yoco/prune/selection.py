@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yoco import artefact
 from yoco.prune.material import AnySet, checksum
 
 FORM = "yoco selection 1"
@@ -54,7 +55,7 @@ class Selection:
 
         Raises:
             ValueError: the name does not end in .npz.
-            OSError: the place cannot be written.
+            OSError: the place cannot be written; what stood there is as it was.
         """
         path = Path(path)
         if path.suffix != ".npz":
@@ -62,7 +63,7 @@ class Selection:
         parts = {"indices": self.indices, "weights": self.weights, "scores": self.scores}
         arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
         about = {"form": FORM, "checksum": self.checksum, "entry": self.entry, "classes": self.classes}
-        np.savez(path, about=np.array(json.dumps(about)), **arrays)
+        artefact.write_npz(path, about=np.array(json.dumps(about)), **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Selection":
