@@ -73,7 +73,7 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
         (["condense", "--start", "mixed"], "start must be one of noise, real, mix, got 'mixed'"),
         (["condense", "--factor", "9"], "factor must be 1, 2, 3 or 4, got 9"),
         (["condense", "--network", "convnett"], "network: unknown name 'convnett'; did you mean 'convnet'?"),
-        (["prune", "none.safetensors", "--ipc", "1", "--out", "x"], "load: no file at none.safetensors"),
+        (["prune", "none.safetensors", "--ipc", "1", "--out", "x.npz"], "load: no file at none.safetensors"),
         (["evaluate", "none.safetensors"], "load: no file at none.safetensors"),
         (["evaluate"], "Missing from yoco evaluate: PATH a condensed set"),
     ],
@@ -155,6 +155,7 @@ def test_score_writes_csv_npz_and_what_prune_reads(saved: Path, capsys: pytest.C
         capsys, "prune", str(saved), "--scores", scores, "--n", "5", "--out", small
     )
     assert "score: out must end in" in fails(capsys, "score", str(saved), "--out", "s.txt")
+    assert "prune: out must end in" in fails(capsys, "prune", str(saved), "--n", "5", "--out", "s.txt")
 
 
 def test_a_failed_command_writes_over_nothing(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +166,7 @@ def test_a_failed_command_writes_over_nothing(saved: Path, capsys: pytest.Captur
 
 def test_a_damaged_set_is_named(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved.write_bytes(saved.read_bytes()[:-7])
-    assert "damaged" in fails(capsys, "prune", str(saved), "--out", "x", "--rule", "random", "--ipc", "1")
+    assert "damaged" in fails(capsys, "prune", str(saved), "--out", "x.npz", "--rule", "random", "--ipc", "1")
 
 
 def test_condense_writes_its_folder_and_the_config_reruns_it(

@@ -136,7 +136,7 @@ def test_a_set_without_scores_is_trained_on_once(tiny_set: CondensedSet, monkeyp
     monkeypatch.setattr(items, "score", spy)
     monkeypatch.setattr("yoco.prune.asked.gather", lambda *words, **options: [])
     small = prune(tiny_set, ipc=2, seed=3, passes="clean", epochs=None)
-    assert calls == [{"seed": 3, "passes": "clean", "epochs": None, "score": "lbpe", "evidence": [], "features": None}]
+    assert calls == [{"seed": 3, "passes": "clean", "score": "lbpe", "evidence": [], "features": None}]
     prune(small, ipc=1, passes="clean", top=10)
     prune(small, rule="hard", cells=2)
     assert len(calls) == 1
@@ -357,6 +357,14 @@ def test_features_and_scores_are_learned_by_one_training(
     for rule in ("herding", "k-center", "medoids", "moderate", "ssp"):
         assert len(prune(tiny_set, rule=rule, features="pixels", **how)) == 12
     assert runs == []
+
+
+def test_none_leaves_the_settings_of_a_preset_alone(tiny_set: CondensedSet) -> None:
+    how = {"network": "mlp:width=4", "device": "cpu", "progress": False, "n": 6}
+    made = select(tiny_set, rule="ccs", mode="repo", how=None, passes=None, epochs=None, **how).entry["scores"]
+    assert (made["score"], made["how"], made["epochs"], made["passes"]) == ("el2n", "sum", 10, "train")
+    made = select(tiny_set, rule="ccs", mode="repo", how="mean", epochs=3, **how).entry["scores"]
+    assert (made["how"], made["epochs"], made["passes"]) == ("mean", 3, "train")
 
 
 def test_weights_are_kept_and_said(tiny_set: CondensedSet, tmp_path: Path) -> None:

@@ -104,6 +104,8 @@ def prune(argv: list[str]) -> None:
     rule = find(said["rule"], said["mode"] if said["mode"] in ("paper", "repo") else "paper")
     own = {**_score_fields(said["score"] or rule.score or rule.usual), **_fields(type(rule), options_of_rule(rule))}
     options = _read(argv, "prune", PruneOptions, own, {name: row.what for name, row in RULES.items()})
+    if options.out.suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
     whole = _samples(options)
     more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
     more |= {"features": _features(options.features), "reference": _reference(options)}

@@ -130,7 +130,7 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
     name, own = score_of(found, rest.pop("score", None), rule)
-    return score(data, score=name, **{**own, **{k: v for k, v in rest.items() if v is not None}})
+    return score(data, score=name, **{**own, **rest})
 
 
 _OTHERS = ("ipc", "cells", "keep", "n", "quota", "shares", "floor", "scores", "evidence", "features", "reference")
@@ -171,10 +171,10 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
-    """The rule with those options that are its own, and the others."""
-    known = options_of_rule(find(name, mode))
-    own = {option: value for option, value in options.items() if option in known and value is not None}
-    return find(name, mode, **own), {option: value for option, value in options.items() if option not in known}
+    """The rule with those options that are its own, and the others; None stands for what is usual."""
+    known, given = options_of_rule(find(name, mode)), {k: v for k, v in options.items() if v is not None}
+    own = {option: given.pop(option) for option in known if option in given}
+    return find(name, mode, **own), given
 
 
 def _changed(name: str, mode: Mode, rule: Rule) -> dict[str, Any]:
