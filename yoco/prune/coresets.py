@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import TIE, Points, blocks, first_least, matrix, squared
+from yoco.prune.distances import Points, blocks, check_total, first_least, matrix, squared
 from yoco.prune.rules import Choice, Items, Rule, need
-from yoco.prune.submodular import ALL, distance_graph, facility_location
+from yoco.prune.submodular import ALL, distance_graph, facility_location, in_steps
 from yoco.rng import Rng
 
 
@@ -62,7 +62,7 @@ def craig(errors: Tensor, features: Tensor, total: int, *, neighbours: int = 64,
     points = Gradients(errors, features, "craig")
     graph = distance_graph(points, neighbours, everything)
     distances = np.sqrt(graph.values, out=graph.values)
-    np.subtract(distances.max(), distances, out=distances)
+    in_steps(np.subtract(distances.max(), distances, out=distances))
     chosen = facility_location(graph, total)
     return Choice(chosen, cluster_sizes(points, chosen).float())
 
@@ -77,21 +77,24 @@ def cluster_sizes(points: Points, chosen: Tensor) -> Tensor:
 
 
 def gradmatch(errors: Tensor, features: Tensor, total: int, *, lam: float = 1.0) -> Choice:
-    """Orthogonal matching pursuit of min_{w >= 0} || sum_i w_i g_i - g ||^2 + lam ||w||^2 (Killamsetty et al., ICML 2021).
+    """Orthogonal matching pursuit of min_{w >= 0} || sum_i w_i g_i - g ||^2 + lam ||w||^2.
 
-    g is the sum of all gradients. Each step adds the sample whose gradient has the largest product with what is left of
-    g, then fits the weights of all chosen ones anew, exactly; so the objective never rises. When no product is above 0
-    nothing can be gained: samples are still added in the order of that product, with weight 0, up to the total.
-    In the order of choice; indices are nested, weights are not. A sample whose weight fell to 0 stays chosen.
-    O(total (n C D + total^2)) time and 8 (n (C + D) + 2 total^2) bytes: seconds for 500 of 5,000 samples of a class, but
-    minutes for 5,000 of 50,000 at once.
+    Killamsetty et al., GRAD-MATCH, ICML 2021. g is the sum of all gradients. Each step adds the sample whose gradient
+    has the largest product with what is left of g, then fits the weights of all chosen ones anew, exactly; so the
+    objective never rises. When no product is above 0 nothing can be gained: samples are still added in the order of
+    that product, with weight 0, up to the total. A sample whose weight falls to 0 stays chosen.
+    In the order of choice; indices are nested, weights are not.
+    O(total (n C D + total^2)) time and 8 (n (C + D) + 2 total^2) bytes: seconds for 500 of 5,000 samples of a class,
+    but minutes for 5,000 of 50,000 at once.
 
     Raises:
-        ValueError: lam is below 0; errors or features are not finite matrices, or not of as many samples.
+        ValueError: lam is below 0; errors or features are not finite matrices, or not of as many samples; total is not
+            in 1..n.
     """
     if not 0 <= lam < float("inf"):
         raise ValueError(f"gradmatch: lam must be at least 0, got {lam:g}")
     points = Gradients(errors, features, "gradmatch")
+    check_total(total, len(points.diagonal), "gradmatch")
     whole = points.errors.T @ points.inputs
     wanted, lengths = points.along(whole), points.diagonal.sqrt()
     fit, left = _Fit(total, lam), whole
@@ -107,8 +110,9 @@ def gradmatch(errors: Tensor, features: Tensor, total: int, *, lam: float = 1.0)
 
 
 class _Fit:
-    """min_{w >= 0} w'(G + lam)w - 2 w'b for a growing G, by active sets (Lawson and Hanson, 1974), from the last answer.
+    """min_{w >= 0} w'(G + lam)w - 2 w'b for a growing G, by active sets, each time from the last answer.
 
+    Lawson and Hanson, Solving least squares problems, 1974, chapter 23.
     active: the places of weights above 0; inverse: of G + lam at these, in that order. A place enters or leaves it in
     O(active^2).
     """

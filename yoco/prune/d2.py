@@ -10,11 +10,12 @@ from heapq import heapify, heappop, heappush
 from math import floor
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import Vectors, centred, nearest
+from yoco.prune.distances import Vectors, centred, check_total, nearest
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
 
@@ -38,11 +39,13 @@ def d2(
     O(n^2 D) time for the neighbours, O(total (neighbours + log n)) for the choice; 16 n neighbours bytes and a block.
 
     Raises:
-        ValueError: features or scores that are not finite.
+        ValueError: features or scores are not finite, or total is not in 1..n.
     """
+    check_total(total, len(scores), "d2")
     if not torch.isfinite(scores).all():
         raise ValueError("d2: scores must be finite, got nan or infinity")
     worth = scores.double() - scores.double().min().clamp(max=0)
+    worth /= float(worth.max()) or 1
     around, distance = nearest(Vectors(centred(features, "d2")), neighbours)
     distance = distance.sqrt() ** power
     worth = worth + ((-gamma_forward * distance).exp() * worth[around]).sum(1)
@@ -50,20 +53,24 @@ def d2(
 
 
 def _spread(worth: list[float], around: list[list[int]], weights: list[list[float]], total: int) -> list[int]:
-    """The reverse messages; the heap also holds what samples were worth before, and these entries are passed over."""
-    heap = [(-value, i) for i, value in enumerate(worth)]
+    """The reverse messages; of samples worth the same in float32 the first by index is the next.
+
+    The heap also holds what samples were worth before; these entries are passed over.
+    """
+    heap = [(-np.float32(value).item(), i, value) for i, value in enumerate(worth)]
     heapify(heap)
-    free, chosen = [True] * len(worth), []
+    free = [True] * len(worth)
+    chosen: list[int] = []
     while len(chosen) < total:
-        value, best = heappop(heap)
-        if not free[best] or -value != worth[best]:
+        _, best, value = heappop(heap)
+        if not free[best] or value != worth[best]:
             continue
         chosen.append(best)
         free[best] = False
         for j, weight in zip(around[best], weights[best], strict=True):
             worth[j] -= weight * worth[best]
             if free[j]:
-                heappush(heap, (-worth[j], j))
+                heappush(heap, (-np.float32(worth[j]).item(), j, worth[j]))
     return chosen
 
 
@@ -111,6 +118,13 @@ class D2(Rule):
                 f"d2: beta must leave at least {total} of {len(scores)}, got {self.beta:g}, leaving {left}"
             )
         pool = scores.argsort(stable=True)[:left].sort().values
-        power = 2 if self.mode == "paper" else 1
-        how = {"neighbours": self.neighbours, "gamma": self.gamma, "gamma_forward": self.gamma_forward, "power": power}
-        return pool[d2(scores[pool], features[pool], total, **how)]
+        found = d2(
+            scores[pool],
+            features[pool],
+            total,
+            neighbours=self.neighbours,
+            gamma=self.gamma,
+            gamma_forward=self.gamma_forward,
+            power=2 if self.mode == "paper" else 1,
+        )
+        return pool[found]

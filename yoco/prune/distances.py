@@ -16,8 +16,8 @@ from yoco.rng import Rng
 BLOCK = 2**23
 """Most numbers of one block: 64 MB."""
 TIE = 1e-12
-THOROUGH = 4 * 10**6
-ITERATIONS = 10
+THOROUGH, ITERATIONS = 4 * 10**6, 10
+"""Samples times clusters up to which k-means runs until it is done, and for how long beyond."""
 
 
 class Points(Protocol):
@@ -55,6 +55,16 @@ def matrix(features: Tensor, where: str, part: str = "features") -> Tensor:
     return features
 
 
+def check_total(total: int, n: int, where: str) -> None:
+    """A rule cannot choose none, or more than there are.
+
+    Raises:
+        ValueError: total is not in 1..n.
+    """
+    if not 1 <= total <= n:
+        raise ValueError(f"{where}: total must be in 1..{n}, got {total}")
+
+
 def centred(features: Tensor, where: str) -> Tensor:
     """Features without their mean: float64 [n, D]. Distances stay, and no digits are lost to a common offset."""
     rows = matrix(features, where).double()
@@ -62,9 +72,9 @@ def centred(features: Tensor, where: str) -> Tensor:
 
 
 def directions(features: Tensor, where: str) -> Vectors:
-    """Rows of length 1, whose products are cosines; the cosine with a row of zeros is 0, and its distance is that of 90°.
+    """Rows of length 1: their products are cosines, their squared distances 2 - 2 cosine; float64, 8 n D bytes.
 
-    Squared distances of them are 2 - 2 cosine.
+    A row of zeros has a cosine of 0 with all others.
     """
     rows = matrix(features, where).double()
     largest = rows.abs().amax(1, keepdim=True)

@@ -11,7 +11,18 @@ import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import TIE, Vectors, blocks, centred, cosines, first_least, k_means, matrix, squared
+from yoco.prune.distances import (
+    TIE,
+    Vectors,
+    blocks,
+    centred,
+    check_total,
+    cosines,
+    first_least,
+    k_means,
+    matrix,
+    squared,
+)
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
 
@@ -26,15 +37,16 @@ def herding(features: Tensor, total: int) -> Tensor:
 
     Step t takes argmin_i || t mu - (sum of the chosen) - h_i || among the others (Welling, Herding dynamical weights to
     learn, ICML 2009; so written in iCaRL, CVPR 2017, algorithm 4). Features are centred, so that mu is 0.
-    O(n D total) time, 12 n D bytes. The sum moves far in each step, so every step looks at all samples again, and only
-    memory traffic can be saved: float32 products say which samples may be the best, given their largest rounding error,
-    and float64 decides among these. One pass over all samples serves this step and, if the best of a small pool is the
-    right guess for it, the next.
+    O(n D total) time, 12 n D bytes and 8 n D for a moment. The sum moves far in each step, so every step looks at all
+    samples again, and only memory traffic can be saved: float32 products say which samples may be the best, given their
+    largest rounding error, and float64 decides among these. One pass over all samples serves this step and, if the best
+    of a small pool is the right guess for it, the next.
 
     Raises:
-        ValueError: features are not a finite matrix.
+        ValueError: features are not a finite matrix, or total is not in 1..n.
     """
     walk = _Walk(centred(features, "herding"))
+    check_total(total, len(features), "herding")
     while len(walk.chosen) < total:
         walk.go(total)
     return torch.tensor(walk.chosen)
@@ -44,8 +56,8 @@ class _Walk:
     """The sum s of what is chosen; sample i costs ||h_i||^2 / 2 + s.h_i, and without end once it is chosen."""
 
     def __init__(self, x: Tensor) -> None:
-        scale = x.abs().max()
-        self.x = x / scale if scale > 0 else x
+        largest = max(-float(x.min()), float(x.max()))
+        self.x = x.div_(largest or 1)
         self.rough, self.norms = self.x.float(), self.x.norm(dim=1)
         self.half = self.norms.square() / 2
         self.sum = torch.zeros_like(x[0])
@@ -64,7 +76,7 @@ class _Walk:
     def _take(self, products: Tensor) -> Tensor:
         """Choose the cheapest sample; products: with the sum, in float32, which err by less than `slack`."""
         cost, length = self.half + products, self.sum.norm()
-        slack = self.norms * (length * (len(self.sum) + 8) * 2.0**-23)
+        slack = self.norms * (length * (len(self.sum) + 8) * 2.0**-23 + self.norms * TIE)
         some = torch.nonzero(cost - slack <= (cost + slack).min()).flatten()
         exact = self.half[some] + self.x[some] @ self.sum
         pick = int(some[first_least(exact, self.norms[some] * (self.norms[some] + length))])
@@ -79,15 +91,16 @@ def k_center(features: Tensor, total: int, *, first: int | None = None) -> Tenso
     Each next one is argmax_i min_{j chosen} ||h_i - h_j||, which is at most twice the best radius (Gonzalez, 1985; for
     coresets Sener and Savarese, ICLR 2018). first: the first sample, by default the one nearest to the mean. Smaller
     answers are beginnings.
-    At most O(n D total) time, mostly in products of large matrices; 8 n (D + 3) bytes and a block. A distance to the
+    At most O(n D total) time, mostly in products of large matrices; 8 n (2 D + 3) bytes and a block. A distance to the
     chosen set only falls, so while the farthest one of a pool of `WIDE` is farther than all outside it were, it is the
     farthest of all: only then do the others learn of the new ones, of many at once.
 
     Raises:
-        ValueError: features are not a finite matrix.
+        ValueError: features are not a finite matrix, or total is not in 1..n.
     """
     points = Vectors(centred(features, "k-center"))
     norms = points.diagonal
+    check_total(total, len(norms), "k-center")
     new = [first_least(norms, norms) if first is None else first]
     chosen, near = new, torch.full_like(norms, torch.inf)
     while len(chosen) < total:
@@ -128,9 +141,10 @@ def medoids(features: Tensor, total: int, rng: Rng) -> Tensor:
     O(n D total) time for each of the iterations of `k_means`; 24 n D bytes and a block.
 
     Raises:
-        ValueError: features are not a finite matrix.
+        ValueError: features are not a finite matrix, or total is not in 1..n.
     """
     x = centred(features, "medoids")
+    check_total(total, len(x), "medoids")
     groups, centres = k_means(x, total, rng)
     sizes = torch.bincount(groups, minlength=total)
     order = sizes.argsort(descending=True, stable=True)
@@ -193,8 +207,9 @@ def moderate(features: Tensor, labels: Tensor, total: int, *, centre: Centre = "
     The authors' code takes the median of each feature as the centre. O(n D) time; smaller answers are beginnings.
 
     Raises:
-        ValueError: an unknown centre, or features that are not a finite matrix.
+        ValueError: an unknown centre, features that are not a finite matrix, or a total that is not in 1..n.
     """
+    check_total(total, len(features), "moderate")
     distance = prototype_distance(features, labels, centre=centre).double()
     return (distance - float(np.median(distance.numpy()))).abs().argsort(stable=True)[:total]
 

@@ -4,11 +4,13 @@ A graph holds all pairs up to `ALL` samples, in float32; beyond, each sample wit
 other pairs count as not similar at all. Gains only fall as the choice grows (submodularity), so that an old gain is an
 upper bound: the lazy greedy algorithm (Minoux, 1978) renews the largest until it stays the largest. Its answer is the
 greedy one, which has at least 1 - 1/e of the best value where f is monotone (Nemhauser et al., 1978).
+Similarities are rounded to steps of 2^-24 of their largest: so sums are exact, and equal gains compare as equal.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from math import ceil, log2
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import Points, blocks, directions, nearest, squared
+from yoco.prune.distances import Points, blocks, check_total, directions, nearest, squared
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
 
@@ -78,15 +80,25 @@ def cosine_graph(features: Tensor, where: str, neighbours: int, everything: int 
         ValueError: features are not a finite matrix.
     """
     graph = distance_graph(directions(features, where), neighbours, everything)
-    np.subtract(1, np.divide(graph.values, 4, out=graph.values), out=graph.values)
+    in_steps(np.subtract(1, np.divide(graph.values, 4, out=graph.values), out=graph.values))
     return graph
+
+
+def in_steps(values: Floats) -> None:
+    """Round numbers, in place, to multiples of 2^-24 of the power of 2 that is next above the largest."""
+    step = np.float32(2.0 ** (ceil(log2(values.max() or 1)) - 24))
+    np.multiply(np.rint(np.divide(values, step, out=values), out=values), step, out=values)
 
 
 def lazy_greedy(gain: Callable[[int], float], take: Callable[[int], object], n: int, total: int) -> Tensor:
     """The greedy order of `total` out of range(n), of equal gains the smaller number: long [total].
 
     gain: what i would add now, which must never rise; take: add i.
+
+    Raises:
+        ValueError: total is not in 1..n.
     """
+    check_total(total, n, "greedy")
     heap = [(-gain(i), i) for i in range(n)]
     heapify(heap)
     chosen: list[int] = []
@@ -102,9 +114,9 @@ def lazy_greedy(gain: Callable[[int], float], take: Callable[[int], object], n: 
 
 
 def facility_location(graph: Graph, total: int) -> Tensor:
-    """Greedy for f(S) = sum_i max_{j in S} s_ij, s at least 0: long [total], in the order of choice; answers are nested.
+    """Greedy for f(S) = sum_i max_{j in S} s_ij, s at least 0: long [total], in the order of choice.
 
-    f is monotone. A gain takes O(row); all first gains are computed, then few of each step. 4 n bytes.
+    f is monotone; answers are nested. A gain takes O(row): first all gains are computed, then few in each step.
     """
     best = np.zeros(len(graph), dtype=np.float32)
 
@@ -120,9 +132,9 @@ def facility_location(graph: Graph, total: int) -> Tensor:
 
 
 def graph_cut(graph: Graph, total: int, lam: float = 2.0) -> Tensor:
-    """Greedy for f(S) = lam sum_{i, j in S} s_ij - sum_{i in S, j in S} s_ij, the first sum over all i and s at least 0.
+    """Greedy for f(S) = lam sum_i sum_{j in S} s_ij - sum_{i in S} sum_{j in S} s_ij: long [total], in that order.
 
-    Returns long [total], in the order of choice; answers are nested. With S chosen, j gains
+    s is at least 0; the first sum is over all samples. Answers are nested. With S chosen, j gains
     lam sum_i s_ij - 2 sum_{i in S} s_ij - s_jj. f is monotone for lam of at least 2; below, gains may be negative,
     and samples are still added up to the total. O(row) a step; 16 n bytes.
     """
