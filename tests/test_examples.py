@@ -30,7 +30,7 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "longest", "said"),
-    [("arrays", 5, "(100, 8, 8)"), ("recorder", 20, "lbpe"), ("rule", 16, "Selection(10 of 50 ")],
+    [("arrays", 5, "(100, 8, 8)"), ("recorder", 20, "lbpe"), ("rule", 20, "Selection(10 of 50 ")],
 )
 def test_the_short_examples_of_the_readme_run(name: str, longest: int, said: str, tmp_path: Path) -> None:
     (code,) = re.findall(rf"<!-- example:{name} -->\n```python\n(.*?)```", README, flags=re.DOTALL)
