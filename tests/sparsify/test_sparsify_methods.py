@@ -1,0 +1,139 @@
+"""Every row of METHODS through one list."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from yoco.data.source import Batch, Source, Splits
+from yoco.networks import build
+from yoco.registry import resolve
+from yoco.rng import Rng
+from yoco.sparsify.masks import Masks, budget, prunable
+from yoco.sparsify.methods import METHODS
+from yoco.train import Normalise
+
+NETWORKS = (
+    "convnet:width=8,depth=2",
+    "convnet:width=8,depth=2,norm=batch",
+    "lenet",
+    "mlp:width=16",
+    "resnet20:width=4",
+    "densenet:blocks=2-2,growth=4",
+)
+FEWER = {"synflow": {"iterations": 10}, "dpai": {"steps": 10}}
+"""Options that make a method fast."""
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> Callable[..., Masks]:
+    found, options = resolve("method", METHODS, request.param), FEWER.get(request.param, {})
+
+    def call(network: nn.Module, **given: Any) -> Masks:
+        masks: Masks = found(network, **options, **given)
+        return masks
+
+    return call
+
+
+def given(source: Source, seed: int = 1) -> dict[str, Any]:
+    indices = torch.cat([members[:10] for members in source.by_class])[Rng(0).choice(30, 30)]
+    return {"rng": Rng(seed), "data": source.batch(indices), "normalise": Normalise(source.mean, source.std)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sparsity_is_exact_and_no_layer_runs_empty(method: Callable[..., Masks], tiny: Splits, name: str) -> None:
+    network = build(name, tiny.train.shape, 3, Rng(0))
+    total = sum(network.get_parameter(parameter).numel() for parameter in prunable(network))
+    for sparsity in (0.3, 0.77) if name != "mlp:width=16" else (0.0, 0.5, 0.9999):
+        masks = method(network, sparsity=sparsity, **given(tiny.train))
+        masks.check(network)
+        assert tuple(masks) == prunable(network)
+        assert masks.kept == budget(total, sparsity)
+        if sparsity <= 0.5:
+            assert all(count.kept for count in masks.by_layer().values())
+
+
+def state(network: nn.Module) -> dict[str, Any]:
+    """All that a method may not change."""
+    return {
+        "values": {name: value.clone() for name, value in network.state_dict().items()},
+        "modes": [module.training for module in network.modules()],
+        "grads": {name: parameter.grad for name, parameter in network.named_parameters()},
+        "wanted": {name: parameter.requires_grad for name, parameter in network.named_parameters()},
+        "hooks": [len(module._forward_hooks) for module in network.modules()],
+        "global": torch.random.get_rng_state(),
+        "autocast": network.autocast,
+    }
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_and_the_global_generator_stay_as_they_were(
+    method: Callable[..., Masks], tiny: Splits, training: bool
+) -> None:
+    network = build("convnet:width=8,depth=2,norm=batch", tiny.train.shape, 3, Rng(0)).train(training)
+    network.autocast = torch.bfloat16
+    network.head.weight.requires_grad_(False)
+    network.stages[0][0].weight.grad = torch.ones_like(network.stages[0][0].weight)
+    network.stages[1].train(not training)
+    asked = given(tiny.train)
+    images, before = asked["data"].images.clone(), state(network)
+    with torch.no_grad():
+        method(network, sparsity=0.8, **asked)
+    after = state(network)
+    assert all(torch.equal(after["values"][name], value) for name, value in before["values"].items())
+    assert torch.equal(after["global"], before["global"])
+    assert all(after[key] == before[key] for key in ("modes", "wanted", "hooks", "autocast"))
+    assert all(after["grads"][name] is grad for name, grad in before["grads"].items())
+    assert after["grads"]["stages.0.0.weight"].eq(1).all()
+    assert torch.equal(asked["data"].images, images)
+    assert torch.backends.cudnn.enabled
+
+
+def test_the_same_stream_gives_the_same_masks(method: Callable[..., Masks], tiny: Splits) -> None:
+    network = build("convnet:width=8,depth=2", tiny.train.shape, 3, Rng(0))
+    one = method(network, sparsity=0.8, **given(tiny.train))
+    with Rng(77).as_global():
+        assert method(network, sparsity=0.8, **given(tiny.train)) == one
+    grads = [torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
+    assert grads == [True, False]
+
+
+def test_chance_has_a_part_in_some_methods_alone(tiny: Splits) -> None:
+    network, random = build("convnet:width=8,depth=2", tiny.train.shape, 3, Rng(0)), set()
+    for name, options in {name: FEWER.get(name, {}) for name in METHODS}.items():
+        call = resolve("method", METHODS, name)
+        one, two = (call(network, sparsity=0.8, **given(tiny.train, seed), **options) for seed in (1, 2))
+        random |= {name} if one != two else set()
+    assert random == {"random", "phew", "npb", "dpai"}
+
+
+def test_networks_in_double_and_images_in_double_are_welcome(method: Callable[..., Masks], tiny: Splits) -> None:
+    network = build("convnet:width=8,depth=2", tiny.train.shape, 3, Rng(0))
+    asked = given(tiny.train)
+    single = method(network, sparsity=0.8, **asked)
+    asked["data"] = Batch(asked["data"].images.double(), asked["data"].labels)
+    assert method(network.double(), sparsity=0.8, **asked) == single
+
+
+@pytest.mark.parametrize("sparsity", [1.0, -0.5, float("nan")])
+def test_a_sparsity_that_cannot_be_is_refused(method: Callable[..., Masks], tiny: Splits, sparsity: float) -> None:
+    network = build("mlp:width=4", tiny.train.shape, 3, Rng(0))
+    with pytest.raises(ValueError, match=r"^sparsity: must be at least 0 and below 1, got "):
+        method(network, sparsity=sparsity, **given(tiny.train))
+
+
+def test_a_network_without_layers_is_refused(method: Callable[..., Masks], tiny: Splits) -> None:
+    with pytest.raises(ValueError, match=r"^prunable: the network must have Linear or Conv2d layers, got BatchNorm2d$"):
+        method(nn.BatchNorm2d(1), sparsity=0.5, **given(tiny.train))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_all_methods_are_called_alike(name: str) -> None:
+    parameters = inspect.signature(resolve("method", METHODS, name)).parameters
+    assert list(parameters)[:5] == ["network", "sparsity", "rng", "data", "normalise"]
+    assert all(parameters[key].kind is inspect.Parameter.KEYWORD_ONLY for key in list(parameters)[1:])
+    assert all(parameter.default is not inspect.Parameter.empty for parameter in list(parameters.values())[3:])

@@ -1,0 +1,1 @@
+"""Prune the weights of a network: after training by its layers, or at initialisation."""

@@ -1,0 +1,69 @@
+"""GraSP (Wang et al., ICLR 2020): keep the weights that the flow of the gradient needs.
+
+g = dL/dw          H = d2L/dw2          score of a weight = -w * (H g); the highest are removed
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from yoco.data.source import Batch
+from yoco.rng import Rng
+from yoco.sparsify.masks import Masks, budget, top
+from yoco.sparsify.trial import Normaliser, leaves, material, twin
+
+
+@torch.enable_grad()
+def grasp(
+    network: nn.Module,
+    *,
+    sparsity: float,
+    rng: Rng,
+    data: Batch | None = None,
+    normalise: Normaliser | None = None,
+    temperature: float = 200,
+    parts: int = 2,
+) -> Masks:
+    """Remove the weights with the highest -w * (H g) of the whole network.
+
+    data: a batch; the authors take 10 images of each class. temperature: what the logits are divided by.
+    parts: the batch is cut into so many; g is the sum of their gradients, H g the sum of what each makes of that one g.
+    Batch norm takes the statistics of each part.
+
+    Raises:
+        ValueError: sparsity is not in [0, 1), a temperature of 0 or below, no data, or fewer images than parts.
+
+    Not in the paper: the temperature and the two halves, which are the authors' code's. That code draws the weights of
+    linear layers anew, and cuts a batch that is sorted by class, so that its halves share no class; neither is done
+    here. It divides all scores by their sum, which does not change their order.
+    """
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"grasp: temperature must be above 0, got {temperature:g}")
+    batch, trial = material("grasp", network, data, normalise), twin(network).train()
+    if not 1 <= parts <= len(batch.images):
+        raise ValueError(f"grasp: parts must be in 1..{len(batch.images)}, as there are images, got {parts}")
+    names, weights = list(leaves(trial)), list(leaves(trial).values())
+    pieces = list(zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True))
+    flow = [torch.zeros_like(weight) for weight in weights]
+    for images, labels in pieces:
+        flow = [
+            sum_ + grad for sum_, grad in zip(flow, _gradient(trial, images, labels, temperature, rng), strict=True)
+        ]
+    curved = [torch.zeros_like(weight) for weight in weights]
+    for images, labels in pieces:
+        grads = _gradient(trial, images, labels, temperature, rng, again=True)
+        product = torch.stack([(still * grad).sum() for still, grad in zip(flow, grads, strict=True)]).sum()
+        more = torch.autograd.grad(product, weights, materialize_grads=True)
+        curved = [sum_ + part for sum_, part in zip(curved, more, strict=True)]
+    scores = {n: w.detach() * hg for n, w, hg in zip(names, weights, curved, strict=True)}
+    return top(scores, budget(sum(score.numel() for score in scores.values()), sparsity))
+
+
+def _gradient(
+    trial: nn.Module, images: Tensor, labels: Tensor, temperature: float, rng: Rng, again: bool = False
+) -> tuple[Tensor, ...]:
+    """dL/dw of every prunable weight; again: with its own graph."""
+    with rng.child("forward").as_global():
+        loss = cross_entropy(trial(images) / temperature, labels)
+    weights = list(leaves(trial).values())
+    return torch.autograd.grad(loss, weights, create_graph=again, materialize_grads=True)
