@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
+from yoco.prune import coresets
 from yoco.prune.budget import Budget
 from yoco.prune.coresets import CRAIG, Gradients, GradMatch, cluster_sizes, craig, gradmatch
 from yoco.prune.distances import Vectors, squared
@@ -95,6 +96,26 @@ def test_craig_over_near_pairs_is_craig_where_all_are_near() -> None:
     assert torch.equal(whole.indices, sparse.indices)
     few = craig(errors, features, 20, neighbours=3, everything=0)
     assert not torch.equal(whole.indices, few.indices)
+
+
+def test_the_neighbours_are_those_of_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, build = [], coresets.distance_graph
+    monkeypatch.setattr(coresets, "distance_graph", lambda *given: (asked.append(given[1]), build(*given))[1])
+    CRAIG(neighbours=7)(items_of(*some(9)), Budget(n=2), Rng(0))
+    assert asked == [7]
+
+
+def test_similarities_are_whole_steps_so_that_sums_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, choose = [], coresets.facility_location
+    monkeypatch.setattr(coresets, "facility_location", lambda *given: (made.append(given[0]), choose(*given))[1])
+    for seed in range(5):
+        craig(*some(40, seed=seed), 3)
+        values = made[-1].values.astype(np.float64)
+        steps = values / 2.0 ** (np.ceil(np.log2(values.max())) - 24)
+        assert (np.modf(steps)[0] == 0).all()
+        assert 2**23 < steps.max() <= 2**24
+    craig(torch.zeros(4, 2), torch.ones(4, 1), 2)
+    assert made[-1].values.tolist() == np.zeros((4, 4)).tolist()
 
 
 @pytest.mark.parametrize("rule", [CRAIG(), GradMatch(), GradMatch(lam=0.0)])

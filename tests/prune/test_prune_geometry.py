@@ -170,6 +170,8 @@ def test_most_samples_learn_of_many_new_centres_at_once(monkeypatch: pytest.Monk
     monkeypatch.setattr(geometry, "WIDE", 100)
     k_center(some(600, 40), 200)
     assert len(rounds) < 40
+    k_center(copies().repeat(20, 1), 600)
+    assert len(rounds) < 70
 
 
 def radius(x: Tensor, chosen: Tensor) -> float:
@@ -287,9 +289,9 @@ def literal_moderate(x: Tensor, labels: Tensor, total: int, centre: str) -> list
 
 
 @pytest.mark.parametrize("centre", ["mean", "median"])
-@pytest.mark.parametrize("total", [1, 9, 59])
-def test_moderate_is_its_formula(centre: str, total: int) -> None:
-    x, labels = clusters(59), torch.arange(59) ** 2 % 5
+@pytest.mark.parametrize(("n", "total"), [(58, 1), (58, 20), (59, 9), (59, 59)])
+def test_moderate_is_its_formula(centre: str, n: int, total: int) -> None:
+    x, labels = clusters(n), torch.arange(n) ** 2 % 5
     items = Items(None, labels, 5, features=x)
     found = Moderate(centre=centre)(items, Budget(n=total), Rng(0))  # type: ignore[arg-type]
     assert found.tolist() == literal_moderate(x, labels, total, centre)

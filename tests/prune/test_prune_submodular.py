@@ -107,6 +107,21 @@ def test_lazy_graph_cut_is_greedy_graph_cut(name: str, kind: str, lam: float) ->
         assert min(evaluated) >= -1e-4
 
 
+def test_a_sample_may_be_less_like_itself_than_another() -> None:
+    half = torch.rand(25, 25, generator=Rng(0).generator()).numpy()
+    table = half + half.T + np.diag(5 * half[0])
+    chosen = greedy(lambda before, i: cut(table, [*before, i], 2.0) - cut(table, before, 2.0), 25, 20)
+    assert graph_cut(Graph(table), 20).tolist() == chosen
+
+
+@pytest.mark.parametrize("rule", [FacilityLocation(neighbours=7), GraphCut(neighbours=7)])
+def test_the_neighbours_are_those_of_the_rule(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, build = [], submodular.cosine_graph
+    monkeypatch.setattr(submodular, "cosine_graph", lambda *given: (asked.append(given[2]), build(*given))[1])
+    rule(Items(None, torch.zeros(9).long(), 1, features=some(9, 2)), Budget(n=2), Rng(0))
+    assert asked == [7]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_greedy_is_near_the_best_set(seed: int) -> None:
     graph = cosine_graph(some(12, 3, seed), "here", 5)
@@ -201,8 +216,8 @@ def test_of_copies_the_first_is_taken_and_the_order_does_not_matter(rule: Rule) 
 def test_two_samples_that_only_have_each_other_are_taken_by_index() -> None:
     for seed in range(20):
         x = torch.cat([some(30, 4, seed) * 0.01 + torch.eye(4)[0], some(2, 4, seed) * 0.01 - torch.eye(4)[0]])
-        graph = cosine_graph(x, "here", 5)
-        assert facility_location(graph, 2).tolist()[1] == 30
+        assert facility_location(cosine_graph(x, "here", 5), 2).tolist()[1] == 30
+        graph = cosine_graph(some(40, 3, seed), "here", 5)
         assert (np.modf(graph.values.astype(np.float64) * 2**24)[0] == 0).all()
 
 

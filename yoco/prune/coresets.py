@@ -6,16 +6,18 @@ sum of all is a matrix [C, D + 1].
 """
 
 from dataclasses import dataclass
+from math import ceil, log2
 from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from yoco.prune.budget import Budget
 from yoco.prune.distances import Points, blocks, check_total, first_least, matrix, squared
 from yoco.prune.rules import Choice, Items, Rule, need
-from yoco.prune.submodular import ALL, distance_graph, facility_location, in_steps
+from yoco.prune.submodular import ALL, distance_graph, facility_location
 from yoco.rng import Rng
 
 
@@ -62,9 +64,15 @@ def craig(errors: Tensor, features: Tensor, total: int, *, neighbours: int = 64,
     points = Gradients(errors, features, "craig")
     graph = distance_graph(points, neighbours, everything)
     distances = np.sqrt(graph.values, out=graph.values)
-    in_steps(np.subtract(distances.max(), distances, out=distances))
+    _in_steps(np.subtract(distances.max(), distances, out=distances))
     chosen = facility_location(graph, total)
     return Choice(chosen, cluster_sizes(points, chosen).float())
+
+
+def _in_steps(values: NDArray[np.float32]) -> None:
+    """Round numbers, in place, to multiples of 2^-24 of the power of 2 that is next above the largest."""
+    step = np.float32(2.0 ** (ceil(log2(values.max() or 1)) - 24))
+    np.multiply(np.rint(np.divide(values, step, out=values), out=values), step, out=values)
 
 
 def cluster_sizes(points: Points, chosen: Tensor) -> Tensor:
@@ -137,16 +145,17 @@ class _Fit:
             place = int(slope.argmax())
             if slope[place] <= 1e-10 * self.b.abs().max():
                 return
-            refused[place] = not self._enter(place) or place not in self.active
+            self._enter(place)
+            refused[place] = place not in self.active
 
-    def _enter(self, place: int) -> bool:
-        """Let a weight be above 0, and others fall to 0 for it; whether there was anything to gain."""
+    def _enter(self, place: int) -> None:
+        """Let a weight be above 0, and others fall to 0 for it; not if its gradient is a sum of the others'."""
         p, diagonal = len(self.active), self.gram[place, place]
         row = self.gram[place, self.active]
         step = self.inverse[:p, :p] @ row
         rest = diagonal - row @ step
         if rest <= 1e-10 * diagonal:
-            return False
+            return
         step = torch.cat([-step, step.new_ones(1)])
         self.inverse[p, : p + 1] = self.inverse[: p + 1, p] = 0
         self.inverse[: p + 1, : p + 1].addr_(step, step / rest)
@@ -157,7 +166,7 @@ class _Fit:
             falling = torch.nonzero(goal <= 0).flatten()
             if not len(falling):
                 self.weights[self.active] = goal
-                return True
+                return
             share = now[falling] / (now[falling] - goal[falling])
             self.weights[self.active] = now + share.min() * (goal - now)
             self._leave(int(falling[share.argmin()]))

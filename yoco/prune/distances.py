@@ -77,8 +77,6 @@ def directions(features: Tensor, where: str) -> Vectors:
     A row of zeros has a cosine of 0 with all others.
     """
     rows = matrix(features, where).double()
-    largest = rows.abs().amax(1, keepdim=True)
-    rows = rows / torch.where(largest > 0, largest, 1)
     length = rows.norm(dim=1, keepdim=True)
     return Vectors(rows / torch.where(length > 0, length, 1), torch.ones(len(rows), dtype=torch.float64))
 
@@ -102,9 +100,10 @@ def first_least(values: Tensor, made_from: Tensor) -> int:
 
 
 def nearest(points: Points, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` nearest other points of each, or all others if there are fewer; nearest first, then smaller index.
+    """The `count` nearest other points of each, or all others if there are fewer; nearest first.
 
-    Returns indices long [n, count] and squared distances float64 [n, count]. O(n^2 D) time, `BLOCK` numbers of memory.
+    Of equally near ones those of smaller index are in. Returns indices long [n, count] and squared distances float64
+    [n, count]. O(n^2 D) time, `BLOCK` numbers of memory.
     """
     n = len(points.diagonal)
     count = min(count, n - 1)
@@ -129,7 +128,6 @@ def _smallest(distances: Tensor, count: int, diagonal: Tensor) -> Tensor:
         tied = (distances[row] <= last[row] + slack[row]) & ~certain
         fill = torch.nonzero(tied).flatten()[: count - int(certain.sum())]
         indices[row] = torch.cat([torch.nonzero(certain).flatten(), fill])
-    indices = indices.sort(1).values
     return indices.gather(1, distances.gather(1, indices).argsort(dim=1, stable=True))
 
 

@@ -4,13 +4,12 @@ A graph holds all pairs up to `ALL` samples, in float32; beyond, each sample wit
 other pairs count as not similar at all. Gains only fall as the choice grows (submodularity), so that an old gain is an
 upper bound: the lazy greedy algorithm (Minoux, 1978) renews the largest until it stays the largest. Its answer is the
 greedy one, which has at least 1 - 1/e of the best value where f is monotone (Nemhauser et al., 1978).
-Similarities are rounded to steps of 2^-24 of their largest: so sums are exact, and equal gains compare as equal.
+Similarities are multiples of 2^-24 of the power of 2 above them: so sums are exact, and equal gains compare as equal.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from math import ceil, log2
 from typing import ClassVar
 
 import numpy as np
@@ -76,18 +75,14 @@ def distance_graph(points: Points, neighbours: int, everything: int = ALL) -> Gr
 def cosine_graph(features: Tensor, where: str, neighbours: int, everything: int = ALL) -> Graph:
     """Similarities (1 + cosine) / 2 in 0..1 of features [n, D], not centred; that of a row of zeros with others is 0.5.
 
+    They are 1 minus a float32 number, so multiples of 2^-24.
+
     Raises:
         ValueError: features are not a finite matrix.
     """
     graph = distance_graph(directions(features, where), neighbours, everything)
-    in_steps(np.subtract(1, np.divide(graph.values, 4, out=graph.values), out=graph.values))
+    np.subtract(1, np.divide(graph.values, 4, out=graph.values), out=graph.values)
     return graph
-
-
-def in_steps(values: Floats) -> None:
-    """Round numbers, in place, to multiples of 2^-24 of the power of 2 that is next above the largest."""
-    step = np.float32(2.0 ** (ceil(log2(values.max() or 1)) - 24))
-    np.multiply(np.rint(np.divide(values, step, out=values), out=values), step, out=values)
 
 
 def lazy_greedy(gain: Callable[[int], float], take: Callable[[int], object], n: int, total: int) -> Tensor:
