@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from yoco.networks.base import Network
 from yoco.networks.norm import check_size, may_halve, normalisation
+from yoco.networks.pool import AvgPool2
 
 
 class DenseNet(Network):
@@ -55,7 +56,7 @@ class DenseNet(Network):
                 end.append(nn.Conv2d(width, width // 2, 1, bias=False))
                 width //= 2
                 if may_halve(side):
-                    end.append(nn.AvgPool2d(2))
+                    end.append(AvgPool2())
                     side //= 2
             self.stages.append(nn.Sequential(*layers, *end))
         self.head = nn.Linear(width, classes)

@@ -3,6 +3,7 @@
 from torch import nn
 
 from yoco.networks.norm import normalisation
+from yoco.networks.pool import AvgPool2
 from yoco.networks.resnet import Residual, ResNet, convolution
 
 
@@ -27,13 +28,13 @@ class ResNetAP(ResNet):
             convolution(channels, width, 3),
             normalisation(self.where, norm, width),
             nn.ReLU(),
-            *([nn.AvgPool2d(2)] if halve else []),
+            *([AvgPool2()] if halve else []),
             convolution(width, width, 3),
             normalisation(self.where, norm, width),
         )
         if not halve and channels == width:
             return Residual(path, nn.Identity())
-        shortcut = [convolution(channels, width, 1), *([nn.AvgPool2d(2)] if halve else [])]
+        shortcut = [convolution(channels, width, 1), *([AvgPool2()] if halve else [])]
         return Residual(path, nn.Sequential(*shortcut, normalisation(self.where, norm, width)))
 
     def _halved(self, side: int) -> int:
