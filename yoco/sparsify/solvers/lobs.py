@@ -1,0 +1,71 @@
+"""L-OBS as its authors released it (Dong, Chen and Pan, NIPS 2017; the code for LeNet-300-100).
+
+    score of each weight:  0.5 w_q^2 / A_qq,   A = H^-1, sorted once over the layer, the bias among the weights
+    for the lowest, one after the other:   w <- w - (w_q / A_qq) A_:q;      w_q <- 0, and it stays so
+
+A and the scores never change, so later steps push weight back onto entries that are zero already, and it is lost. That
+is what `exact` mends; this is here to compare with. To follow the release: `bias` and `prune_bias`, zeros =
+int(inputs * outputs * ratio) with inputs not counting the bias, `inverse=recursive_inverse(inputs)`, no refit.
+
+Not in the paper: it removes by a tolerance of the layer's error; the code by a count, and so do we.
+"""
+
+import torch
+from torch import Tensor
+
+from yoco.rng import Rng
+from yoco.sparsify.solvers.problem import Problem
+
+
+def lobs(
+    problem: Problem, zeros: int, *, rng: Rng | None = None, inverse: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One sort, then every removal's update with the same inverse; no chance.
+
+    inverse: [d, d], such as of `recursive_inverse`. With it dead inputs are no exception: their huge entries in it make
+    them leave early. Without it that of the Hessian with its ridge serves, and dead inputs leave first.
+
+    Raises:
+        ValueError: the pattern is of blocks, or the inverse is not of the Hessian's size.
+    """
+    if problem.pattern.block > 1:
+        raise ValueError(f"lobs: removes single weights, got pattern {problem.pattern.name}")
+    literal, columns = inverse, problem.columns
+    weight = (problem.live if literal is None else problem.weight).clone()
+    inverse = problem.inverse if literal is None else _checked(literal, weight.shape[1]).to(weight)
+    scores = 0.5 * weight.square() / inverse.diagonal()
+    choose = problem.kept if literal is None else problem.kept_by
+    mask = choose(scores[:, :columns], zeros)
+    order = scores.masked_fill(mask, torch.inf).argsort(dim=1, stable=True)
+    counts = (~mask).sum(1)
+    for step in range(int(counts.max())):
+        rows = torch.nonzero(counts > step).flatten()
+        q = order[rows, step]
+        weight[rows] += (-weight[rows, q] / inverse[q, q])[:, None] * inverse.T[q]
+    return (problem.restored(weight) if literal is None else weight) * mask, mask
+
+
+def recursive_inverse(inputs: Tensor, start: float = 1e6) -> Tensor:
+    """(X'X / n + I / start)^-1, float64 [d, d], by one rank-one update for each of the inputs [n, d] (equation 7).
+
+    The start is a ridge of 1 / start, and the order of the inputs does not matter but for rounding. With a bias the
+    last input is a constant 1.
+
+    Raises:
+        ValueError: the inputs are no matrix of finite numbers, or start is not above 0.
+    """
+    if inputs.dim() != 2 or not len(inputs) or not bool(inputs.isfinite().all()):
+        raise ValueError(f"recursive_inverse: inputs must be finite numbers [n, d], got {list(inputs.shape)}")
+    if not 0 < start < float("inf"):
+        raise ValueError(f"recursive_inverse: start must be above 0, got {start:g}")
+    inverse = start * torch.eye(inputs.shape[1], dtype=torch.float64, device=inputs.device)
+    for x in inputs.double():
+        moved = inverse @ x
+        inverse -= torch.outer(moved, moved) / (len(inputs) + x @ moved)
+    return inverse
+
+
+def _checked(inverse: Tensor, d: int) -> Tensor:
+    if inverse.shape != (d, d) or not bool((inverse.diagonal() > 0).all()) or not bool(inverse.isfinite().all()):
+        raise ValueError(f"lobs: inverse must be finite [{d}, {d}] with a positive diagonal, got {list(inverse.shape)}")
+    return inverse
