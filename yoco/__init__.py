@@ -13,9 +13,10 @@ _PUBLIC = {
     "evaluate": "yoco.evaluate",
     "convert": "yoco.convert",
     "report": "yoco.report",
+    "sparsify": "yoco.sparsify",
 }
 
-__all__ = ["CondensedSet", "__version__", "condense", "convert", "evaluate", "load", "prune", "report"]
+__all__ = ["CondensedSet", "__version__", "condense", "convert", "evaluate", "load", "prune", "report", "sparsify"]
 
 if TYPE_CHECKING:
     from yoco.condense import condense as condense
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from yoco.evaluate import evaluate as evaluate
     from yoco.prune import prune as prune
     from yoco.report import report as report
+    from yoco.sparsify import sparsify as sparsify
 
 
 def __getattr__(name: str) -> Any:

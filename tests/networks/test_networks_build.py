@@ -60,7 +60,7 @@ def test_ones_own_class_with_and_without_options() -> None:
         (
             "convnt",
             "network: unknown name 'convnt'; did you mean 'convnet'? known: "
-            "convnet, densenet, lenet, mlp, resnet10, resnet18, resnet20, resnet_ap10, vgg11",
+            "convnet, densenet, lenet, lenet-300-100, lenet-5, mlp, resnet10, resnet18, resnet20, resnet_ap10, vgg11",
         ),
         (
             "convnet:widht=3",
@@ -109,6 +109,20 @@ def test_mlp_is_three_linear_layers_of_128() -> None:
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(network(images), manual(network, images))
     assert sum(p.numel() for p in network.parameters()) == 3073 * 128 + 129 * 128 + 129 * 10
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [
+        ("lenet-300-100", [[300, 784], [100, 300], [10, 100]]),
+        ("lenet-5", [[20, 1, 5, 5], [50, 20, 5, 5], [500, 800], [10, 500]]),
+    ],
+)
+def test_the_networks_of_work_on_pruning(name: str, shapes: list[list[int]]) -> None:
+    network = build(name, (1, 28, 28), 10, Rng(0))
+    assert [list(weight.shape) for weight in network.parameters() if weight.ndim > 1] == shapes
+    assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert build(name, (3, 8, 8), 3, Rng(0))(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
 
 
 def test_mlp_refuses_width_zero() -> None:

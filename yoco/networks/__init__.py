@@ -22,6 +22,8 @@ NETWORKS: dict[str, str] = {
     "convnet": "yoco.networks.convnet:ConvNet",
     "mlp": "yoco.networks.mlp:MLP",
     "lenet": "yoco.networks.lenet:LeNet",
+    "lenet-5": "yoco.networks.lenet:lenet_5",
+    "lenet-300-100": "yoco.networks.mlp:lenet_300_100",
     "vgg11": "yoco.networks.vgg:vgg11",
     "resnet10": "yoco.networks.resnet:resnet10",
     "resnet18": "yoco.networks.resnet:resnet18",

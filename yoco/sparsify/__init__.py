@@ -1,1 +1,100 @@
-"""Prune the weights of a network: after training by its layers, or at initialisation."""
+"""Prune the weights of a network: layer by layer after training, or at initialisation; on data or a condensed set."""
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from torch import nn
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.registry import resolve, unknown
+from yoco.rng import Rng
+from yoco.sparsify.calibration import calibration
+from yoco.sparsify.certificate import Certificate, certify
+from yoco.sparsify.hold import held, install, remove
+from yoco.sparsify.layer import Layer, Solved, curve, solve
+from yoco.sparsify.masks import Masks
+from yoco.sparsify.measure import measure
+from yoco.sparsify.methods import METHODS
+from yoco.sparsify.paths import effective
+from yoco.sparsify.pruned import Pruned, Report
+from yoco.sparsify.pruner import Pruner
+from yoco.sparsify.retrain import gradually, reestimate, retrain
+from yoco.sparsify.solvers import SOLVERS
+from yoco.train import Normalise
+from yoco.verb import make_callable
+
+__all__ = [
+    "METHODS",
+    "SOLVERS",
+    "Certificate",
+    "Layer",
+    "Masks",
+    "Pruned",
+    "Pruner",
+    "Report",
+    "Solved",
+    "certify",
+    "curve",
+    "effective",
+    "gradually",
+    "held",
+    "install",
+    "measure",
+    "reestimate",
+    "remove",
+    "retrain",
+    "solve",
+    "sparsify",
+]
+
+
+IMAGES, IMAGES_AT_INIT = 2048, 128
+
+
+def sparsify(
+    network: nn.Module,
+    data: Source | CondensedSet,
+    *,
+    sparsity: float | None = None,
+    solver: str = "exact",
+    at_init: str | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    normalise: Normalise | None = None,
+    **options: Any,
+) -> Pruned:
+    """Masks and weights of a sparse network; the network itself stays as it is, `install` of the answer changes it.
+
+    data: a source or a condensed set, of which `images` random ones tell the layers what their inputs are: by default
+    2,048 for a solver and 128 at initialisation, and never more than there are.
+    sparsity: share of zeros among the weights of Linear and Conv2d layers.
+    solver: a name of SOLVERS, for trained networks; options: those of `Pruner` and of the solver. at_init: instead a
+    name of METHODS, for masks of a network that is to be trained with them; options: the method's own. The weights then
+    stay as they are.
+    normalise: what stands between images in [0, 1] and the network, by default as the data say.
+
+    Raises:
+        ValueError: an unknown name, option or layer, a sparsity that is not possible, or images that do not fit.
+    """
+    rng = Rng(seed).child("sparsify")
+    images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
+    drawn = calibration(network, data, rng.child("images"), images, normalise)
+    if at_init is None:
+        known = {f.name for f in fields(Pruner)}
+        own = {name: value for name, value in options.items() if name not in known}
+        pruner = Pruner(solver=solver, options=own, **{n: value for n, value in options.items() if n in known})
+        return pruner(network, drawn, sparsity=sparsity, rng=rng)
+    if sparsity is None:
+        raise ValueError("sparsify: needs sparsity, got None")
+    method = resolve("method", METHODS, at_init)
+    given = set(inspect.signature(method).parameters) - {"network", "sparsity", "rng", "data", "normalise"}
+    for name in options:
+        if name not in given:
+            raise unknown(f"option of {at_init}", name, sorted(given))
+    masks = method(network, sparsity=sparsity, rng=rng, data=drawn.batch, normalise=drawn.normalise, **options)
+    return Pruned(masks, {}, {}, at_init)
+
+
+make_callable(__name__)

@@ -99,6 +99,7 @@ class Layer:
         **options: Any,
     ) -> Tensor:
         """The error at each of these numbers of zeros; see `curve` below."""
+        _solver(solver, options)
         counts = [self.count(level) for level in levels]
         if solver in CURVES:
             errors = resolve("solver", CURVES, solver)(self.problem, counts, **options)

@@ -1,0 +1,77 @@
+"""Calibration: the images that tell a network's layers what their inputs are like; real ones or a condensed set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Batch, Source
+from yoco.rng import Rng
+from yoco.sparsify.hessian import run
+from yoco.sparsify.masks import prunable
+from yoco.train import Examples, Normalise
+
+BATCH = 250
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Images that are drawn once, normalised in batches; labels for scores that need a loss.
+
+    batch: images in [0, 1] and labels. normalise: what stands between them and the network.
+    """
+
+    batch: Batch
+    normalise: Normalise
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Batches as the network sees them, float [n, C, H, W] on its device."""
+        for images in self.batch.images.split(BATCH):
+            yield self.normalise(images.to(self.device))
+
+    def __len__(self) -> int:
+        return len(self.batch.images)
+
+
+def examples_of(data: Source | CondensedSet) -> Examples:
+    """What can be drawn from: all images of a source, all decoded cells of a set."""
+    return data.as_dataset() if isinstance(data, CondensedSet) else data
+
+
+def calibration(
+    network: nn.Module,
+    data: Source | CondensedSet,
+    rng: Rng,
+    images: int | None = None,
+    normalise: Normalise | None = None,
+) -> Calibration:
+    """`images` random ones of a data set, or of the decoded cells of a condensed set; all by default.
+
+    normalise: by default that of the data.
+
+    Raises:
+        ValueError: images is below 1, the network has no prunable layers, or cannot take these images.
+    """
+    prunable(network)
+    if images is not None and images < 1:
+        raise ValueError(f"sparsify: images must be at least 1, got {images}")
+    examples = examples_of(data)
+    count = len(examples) if images is None else min(images, len(examples))
+    chosen = torch.arange(count) if count == len(examples) else rng.choice(len(examples), count)
+    normalise = Normalise(data.mean, data.std) if normalise is None else normalise
+    drawn = Calibration(examples.batch(chosen), normalise, next(network.parameters()).device)
+    _check(network, drawn)
+    return drawn
+
+
+@torch.no_grad()
+def _check(network: nn.Module, drawn: Calibration) -> None:
+    """Refuse images that the network cannot take."""
+    try:
+        run(network, next(iter(drawn))[:1])
+    except RuntimeError as error:
+        shape, line = list(drawn.batch.images.shape[1:]), str(error).splitlines()[0]
+        raise ValueError(f"sparsify: images must fit the network, got {shape}: {line}") from None

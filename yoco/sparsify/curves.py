@@ -1,0 +1,147 @@
+"""Curves: what zeros in each layer cost, at levels that come closer and closer to all of it."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from math import sqrt
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from yoco.registry import unknown
+from yoco.rng import Rng
+from yoco.sparsify.allocate import Curve
+from yoco.sparsify.calibration import Calibration
+from yoco.sparsify.certificate import factors
+from yoco.sparsify.hessian import Moments, layers, matrix, parts, run
+from yoco.sparsify.layer import Layer
+
+SHARES = tuple(1 - 0.9**level for level in range(45))
+"""Shares of zeros of a layer: 0 to 0.9903 (Frantar and Alistarh, OBC, NeurIPS 2022)."""
+WEIGHINGS = ("relative", "error", "bound", "loss")
+
+
+class Unit(NamedTuple):
+    """A layer by the name of its weight, and the group of a grouped convolution."""
+
+    name: str
+    group: int
+
+
+class Solving(NamedTuple):
+    """How one layer is solved: see `yoco.sparsify.solve`."""
+
+    solver: str
+    refit: bool
+    rng: Rng
+    options: Mapping[str, Any]
+
+    def of(self, unit: Unit) -> dict[str, Any]:
+        """The arguments for a unit; each has a random stream of its own."""
+        return {"refit": self.refit, "rng": self.rng.child(*unit), **self.options}
+
+
+def curves(
+    network: nn.Module,
+    units: Mapping[Unit, Layer],
+    found: Mapping[str, Moments],
+    how: Solving,
+    *,
+    weigh: str,
+    cost: str,
+    data: Calibration,
+) -> dict[Unit, Curve]:
+    """The cost of zeros in each unit.
+
+    weigh: "error" is that of the layer's outputs, "relative" the same next to the square of these outputs, "bound" its
+    term in Theorem 3.2 of L-OBS with spectral norms of the dense network, "loss" the rise of the cross-entropy on the
+    calibration images and labels when this layer alone is sparse.
+    cost: a zero is worth 1 ("weights"), or the multiplications that it saves for one image ("flops").
+
+    Raises:
+        ValueError: unknown words, or no bound for this kind of network.
+    """
+    if weigh not in WEIGHINGS:
+        raise unknown("weigh", weigh, WEIGHINGS)
+    if cost not in ("weights", "flops"):
+        raise unknown("cost", cost, ("weights", "flops"))
+    pricing = _loss_prices(network, data, how) if weigh == "loss" else _error_prices(network, found, how, weigh)
+    made = {}
+    for unit, layer in units.items():
+        counts = levels(layer)
+        price = found[unit.name].positions if cost == "flops" else 1.0
+        step = layer.problem.pattern.step(len(layer.given))
+        made[unit] = Curve(tuple(counts), tuple(pricing(unit, layer, counts)), price, step)
+    return made
+
+
+def levels(layer: Layer) -> list[int]:
+    """The different counts of zeros that the shares mean, and all of the layer."""
+    return sorted({layer.count(share) for share in (*SHARES, 1.0)})
+
+
+Pricing = Callable[[Unit, Layer, list[int]], list[float]]
+
+
+def _error_prices(network: nn.Module, found: Mapping[str, Moments], how: Solving, weigh: str) -> Pricing:
+    bounds = factors(network, "spectral") if weigh == "bound" else {}
+    if weigh == "bound" and not bounds:
+        raise ValueError("weigh bound: needs a chain of layers, ReLU, pooling and batch norm, got another network")
+
+    def pricing(unit: Unit, layer: Layer, counts: list[int]) -> list[float]:
+        errors = layer.curve(counts, how.solver, **how.of(unit)).tolist()
+        if weigh == "relative":
+            energy = max(_energy(found[unit.name], network, unit.name), 1e-300)
+            return [error / energy for error in errors]
+        if weigh == "bound":
+            moments = found[unit.name]
+            return [bounds[unit.name] * sqrt(2 * error * moments.positions) for error in errors]
+        return [float(error) for error in errors]
+
+    return pricing
+
+
+def _energy(moments: Moments, network: nn.Module, name: str) -> float:
+    """Half the mean square of a layer's outputs, all groups together."""
+    rows = matrix(layers(network)[name]).double()
+    return float(((rows @ (moments.dense / moments.n)) * rows).sum()) / 2
+
+
+def _loss_prices(network: nn.Module, data: Calibration, how: Solving) -> Pricing:
+    trial = deepcopy(network)
+    places, before = layers(trial), loss(trial, data)
+
+    def pricing(unit: Unit, layer: Layer, counts: list[int]) -> list[float]:
+        place = places[unit.name]
+        original, losses = matrix(place).clone(), []
+        for count in counts:
+            rows = original.clone()
+            rows[unit.group] = layer.solve(count, how.solver, **how.of(unit)).weight
+            put(place, rows)
+            losses.append(max(loss(trial, data) - before, 0.0))
+        put(place, original)
+        return losses
+
+    return pricing
+
+
+@torch.no_grad()
+def put(place: Any, rows: Tensor) -> None:
+    """Give a layer these matrices of its groups as weight and bias."""
+    weight, bias = parts(place, rows)
+    place.weight.copy_(weight)
+    if bias is not None:
+        place.bias.copy_(bias)
+
+
+@torch.no_grad()
+def loss(network: nn.Module, data: Calibration) -> float:
+    """Mean cross-entropy on the calibration images in evaluation mode."""
+    total, at = 0.0, 0
+    for images in data:
+        labels = data.batch.labels[at : at + len(images)].to(images.device)
+        answers = run(network, images)
+        assert answers is not None
+        total, at = total + float(cross_entropy(answers, labels, reduction="sum")), at + len(images)
+    return total / at

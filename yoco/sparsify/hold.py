@@ -1,0 +1,92 @@
+"""Hold zeros: put sparse weights into a network, and keep their zeros while anybody trains it."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from yoco.sparsify.hessian import Prunable, layers
+from yoco.sparsify.masks import Masks
+
+MASK = "weight_mask"
+
+
+class Hold:
+    """What a layer does ahead of each forward pass: set its zeros, and see that they get no gradients.
+
+    The mask is a buffer of the layer: it moves with it to other devices and is copied with it, but is not in its
+    `state_dict`, which is that of the dense network.
+    """
+
+    def __call__(self, layer: nn.Module, _: object) -> None:
+        weight = layer.weight
+        if not isinstance(weight, nn.Parameter):  # torch.func has put another tensor in its place
+            return
+        weight.data.mul_(getattr(layer, MASK))  # not noticed by autograd: what another pass has kept stays valid
+        if weight.requires_grad and getattr(weight, "_held", None) is not layer:
+            weight.register_hook(Gradient(layer))
+            weight._held = layer  # type: ignore[attr-defined]
+
+
+class Gradient:
+    """What a held weight does with a gradient."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        mask = getattr(self.layer, MASK, None)
+        return gradient if mask is None else gradient * mask
+
+
+@torch.no_grad()
+def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """Put masks, and weights and biases by parameter name, into the network itself, and hold the zeros; answers it.
+
+    Any optimiser may train it then: the zeros of these layers get no gradient, and whatever moves them is undone ahead
+    of each forward pass. `copy.deepcopy` copies the hold; `state_dict` does not know of it: to go on from one, load it
+    and install the masks again. Masks that were held before are replaced.
+
+    Raises:
+        ValueError: masks or weights that do not fit the network.
+    """
+    masks.check(network)
+    known, places = dict(network.named_parameters()), layers(network)
+    for name, weight in (weights or {}).items():
+        if name not in known or known[name].shape != weight.shape:
+            raise ValueError(f"install: weights must fit the network, got {name} {list(weight.shape)}")
+    for name, weight in (weights or {}).items():
+        known[name].copy_(weight)
+    for name, mask in masks.items():
+        if name not in places:
+            raise ValueError(f"install: masks must be of Linear or Conv2d layers, got {name!r}")
+        _attach(places[name], mask)
+    return network
+
+
+def _attach(layer: Prunable, mask: Tensor) -> None:
+    _detach(layer)
+    layer.register_buffer(MASK, mask.to(layer.weight.device), persistent=False)
+    layer.register_forward_pre_hook(Hold())
+    layer.weight.mul_(mask.to(layer.weight.device))
+
+
+def _detach(layer: nn.Module) -> None:
+    for key, hook in list(layer._forward_pre_hooks.items()):
+        if isinstance(hook, Hold):
+            del layer._forward_pre_hooks[key]
+    if MASK in layer._buffers:
+        del layer._buffers[MASK]
+
+
+def remove(network: nn.Module) -> nn.Module:
+    """Hold nothing any more: the zeros stay where they are until somebody trains them; answers the network."""
+    for layer in layers(network).values():
+        _detach(layer)
+    return network
+
+
+def held(network: nn.Module) -> Masks | None:
+    """The masks that are held in a network, if there are any."""
+    found = {name: getattr(layer, MASK) for name, layer in layers(network).items() if hasattr(layer, MASK)}
+    return Masks(found) if found else None

@@ -1,0 +1,56 @@
+"""Pruned: masks, the weights that go with them, and what is known about the damage."""
+
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from yoco.sparsify.certificate import Certificate, certify
+from yoco.sparsify.hold import install
+from yoco.sparsify.masks import Masks
+
+
+@dataclass(frozen=True)
+class Report:
+    """One layer as it was solved.
+
+    predicted: 0.5 tr(D H D') of its change D on the second moments of its inputs in the dense network, per input.
+    target: what the solver has made small: the same, or with `sequential` 0.5 mean |W^ y - W x|^2, where y are the
+    inputs of the network that is already sparse ahead of the layer. Both None for masks that no solver made.
+    ridge: added to the diagonal of H, in units of its mean. dead: inputs that were always 0, bias not counted.
+    """
+
+    predicted: float | None = None
+    target: float | None = None
+    ridge: float = 0.0
+    dead: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What pruning a network has given; the network itself is as it was.
+
+    masks: by name of the weight. weights: new weights and biases by parameter name, where they differ from the
+    network's own by more than zeros. layers: a report of each pruned layer, by name of its weight.
+    """
+
+    masks: Masks
+    weights: Mapping[str, Tensor]
+    layers: Mapping[str, Report]
+    method: str
+
+    def install(self, network: nn.Module) -> nn.Module:
+        """Put weights and zeros into the network itself, and hold the zeros; see `yoco.sparsify.install`."""
+        return install(network, self.masks, self.weights)
+
+    def applied(self, network: nn.Module) -> nn.Module:
+        """A sparse copy of the network."""
+        return self.install(deepcopy(network))
+
+    def certify(self, network: nn.Module, batches: Iterable[Tensor]) -> Certificate:
+        """Measure the damage on images as the network sees them; network: the dense one. See `certify`."""
+        return certify(network, self.applied(network), batches)
+
+    def __repr__(self) -> str:
+        return f"Pruned({self.method}: {self.masks!r})"

@@ -1,0 +1,136 @@
+"""Prune a trained network layer by layer: second moments, zeros for each layer, and its weights solved."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yoco.registry import unknown
+from yoco.rng import Rng
+from yoco.sparsify.calibration import Calibration
+from yoco.sparsify.counts import counts
+from yoco.sparsify.curves import Solving, Unit, curves, put
+from yoco.sparsify.hessian import Moments, layers, matrix, moments, moments_after, parts
+from yoco.sparsify.layer import Layer, Solved
+from yoco.sparsify.masks import Masks
+from yoco.sparsify.pruned import Pruned, Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruner:
+    """How a trained network is pruned; called with the network, calibration images and the sparsity.
+
+    solver: a name of SOLVERS, or module:function. options: of the solver.
+    allocation: how zeros are shared out among layers. hull, programme and tolerance look at curves of errors, `weigh`
+    and `cost` say which (see `curves`); global sorts one score over all layers (see `scores`); uniform, uniform_plus
+    and erk are layouts that look at shapes alone; or a mapping: name of the weight to its count or share of zeros.
+    layers: names of the weights to prune, all by default.
+    pattern, refit, ridge, prune_bias: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
+    sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
+    shall be from the dense one, so that a layer mends what those before it have done.
+    """
+
+    solver: str = "exact"
+    allocation: str | Mapping[str, int | float] = "hull"
+    weigh: str = "relative"
+    cost: str = "weights"
+    layers: Sequence[str] | None = None
+    pattern: str | None = None
+    refit: bool = True
+    ridge: float = 1e-6
+    prune_bias: bool = False
+    sequential: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
+        """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
+
+        Raises:
+            ValueError: a layer or a word that is not known, or a sparsity that is not possible.
+        """
+        found = self.moments(network, data)
+        units = self.units(network, found)
+        how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
+        costs = partial(curves, network, units, found, how, weigh=self.weigh, cost=self.cost, data=data)
+        zeros = counts(network, units, self.allocation, sparsity, self.solver, costs)
+        return self._solved(network, data, found, units, zeros, how)
+
+    def moments(self, network: nn.Module, data: Calibration) -> dict[str, Moments]:
+        """The second moments of the inputs of the chosen layers, in the order in which an image meets them.
+
+        Raises:
+            ValueError: a layer that the network does not have.
+        """
+        known = layers(network)
+        for name in self.layers or ():
+            if name not in known:
+                raise unknown("layer", name, known)
+        return moments(network, data, self.layers)
+
+    def units(self, network: nn.Module, found: Mapping[str, Moments]) -> dict[Unit, Layer]:
+        """Each layer, or each group of it, ready to be solved."""
+        places = layers(network)
+        return {
+            Unit(name, group): self._layer(places[name], rows, second)
+            for name, sums in found.items()
+            for group, (rows, second) in enumerate(zip(matrix(places[name]), sums.dense / sums.n, strict=True))
+        }
+
+    def _layer(self, place: nn.Module, rows: Tensor, second: Tensor) -> Layer:
+        bias = place.bias is not None
+        how: Any = {"pattern": self.pattern, "ridge": self.ridge, "bias": bias, "prune_bias": self.prune_bias and bias}
+        return Layer(rows, second, **how)
+
+    def _solved(
+        self,
+        network: nn.Module,
+        data: Calibration,
+        found: Mapping[str, Moments],
+        units: Mapping[Unit, Layer],
+        zeros: Mapping[Unit, int],
+        how: Solving,
+    ) -> Pruned:
+        """Solve layer after layer, in the order in which an image meets them."""
+        sparse, masks, reports = deepcopy(network), {}, {}
+        weights: dict[str, Tensor] = {}
+        for name, dense in found.items():
+            place, own = layers(network)[name], [unit for unit in units if unit.name == name]
+            sums = moments_after(network, sparse, data, name) if self.sequential else dense
+            problems = {unit: self._target(place, sums, unit) if self.sequential else units[unit] for unit in own}
+            solved = [problem.solve(zeros[unit], self.solver, **how.of(unit)) for unit, problem in problems.items()]
+            rows = torch.stack([one.weight for one in solved])
+            put(layers(sparse)[name], rows)
+            masks[name], _ = parts(place, torch.stack([one.mask for one in solved]))
+            weights.update(_named(name, place, rows))
+            reports[name] = _report(matrix(place), sums, solved)
+        return Pruned(Masks(masks), weights, reports, self.solver)
+
+    def _target(self, place: nn.Module, sums: Moments, unit: Unit) -> Layer:
+        """The layer on the inputs of the sparse network, with the weights that are best there as its dense ones."""
+        rows, second = matrix(place)[unit.group], sums.sparse[unit.group] / sums.n  # type: ignore[arg-type]
+        problem = self._layer(place, rows, second).problem
+        wanted = rows.double() @ (sums.cross[unit.group] / sums.n).T / problem.scale
+        best = problem.restored(wanted.masked_fill(problem.dead, 0) @ problem.inverse)
+        return self._layer(place, best.to(rows.dtype), second)
+
+
+def _named(name: str, place: Any, rows: Tensor) -> dict[str, Tensor]:
+    """Weight and bias by parameter name."""
+    weight, bias = parts(place, rows)
+    found = {name: weight.contiguous()}
+    return found if bias is None else {**found, name.removesuffix("weight") + "bias": bias}
+
+
+def _report(before: Tensor, sums: Moments, solved: Sequence[Solved]) -> Report:
+    after, before = torch.stack([one.weight for one in solved]).double(), before.double()
+    dense, sparse, cross = (total / sums.n for total in (sums.dense, sums.sparse, sums.cross))
+    change = after - before
+    predicted = float(((change @ dense) * change).sum()) / 2
+    crossed = ((after @ sparse) * after).sum() - 2 * ((after @ cross) * before).sum()
+    target = float(crossed + ((before @ dense) * before).sum()) / 2
+    ridge, dead = max(one.ridge for one in solved), sum(int(one.dead.sum()) for one in solved)
+    return Report(predicted, max(target, 0.0), ridge, dead)

@@ -1,0 +1,98 @@
+"""What follows pruning: light retraining with the zeros held, batch norm seen anew, and both in rounds."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from augment import Policy
+from yoco.rng import Rng
+from yoco.sparsify.hold import held
+from yoco.sparsify.pruned import Pruned
+from yoco.train import Examples, Normalise, Recipe, shuffled, train_step
+
+
+def retrain(
+    network: nn.Module,
+    examples: Examples,
+    normalise: Normalise,
+    rng: Rng,
+    *,
+    steps: int,
+    lr: float = 1e-3,
+    batch: int = 128,
+    weight_decay: float = 0.0,
+    augment: str = "",
+) -> None:
+    """Train a sparse network in place for some steps of Adam, its step size falling to 0 along a straight line.
+
+    examples: a source, or the decoded cells of a condensed set (`set.as_dataset()`). The zeros that are held (see
+    `install`) stay zeros. augment: a policy such as "color_crop".
+
+    Raises:
+        ValueError: the network holds no zeros, or steps is below 0.
+    """
+    if held(network) is None:
+        raise ValueError("retrain: the network must hold zeros, install masks first")
+    if steps < 0:
+        raise ValueError(f"retrain: steps must be at least 0, got {steps}")
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(steps, 1))
+    recipe, done = Recipe(epochs=1, batch=batch, augment=Policy(augment)), 0
+    while done < steps:
+        for indices in list(shuffled(len(examples), batch, rng.child("pass", done)))[: steps - done]:
+            train_step(network, optimizer, examples.batch(indices), recipe, normalise, rng.child("step", done))
+            schedule.step()
+            done += 1
+
+
+@torch.no_grad()
+def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, *, batch: int = 128) -> None:
+    """Let batch norms see the examples anew: their running means and variances become plain averages over batches.
+
+    As L-OBS does after pruning. Nothing else in the network changes; without batch norms nothing does.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms:
+        return
+    modes, momenta = {module: module.training for module in network.modules()}, [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train().momentum = None
+    device = next(network.parameters()).device
+    for indices in torch.arange(len(examples)).split(batch):
+        if len(indices) > 1:
+            network(normalise(examples.batch(indices).images.to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def gradually(
+    network: nn.Module,
+    prune: Callable[[nn.Module, float], Pruned],
+    mend: Callable[[nn.Module], None],
+    *,
+    sparsity: float,
+    rounds: int,
+) -> Pruned:
+    """Prune, retrain, prune: the share that is kept falls by the same factor in each round; the last one's `Pruned`.
+
+    prune: called with the network and a sparsity, such as a `Pruner` with its data. mend: what follows each round but
+    the last, such as `retrain`. The network is changed: it ends with the last round's weights and zeros.
+
+    Raises:
+        ValueError: rounds is below 1.
+    """
+    if rounds < 1:
+        raise ValueError(f"sparsify: rounds must be at least 1, got {rounds}")
+    for number in range(1, rounds + 1):
+        now = 1 - (1 - sparsity) ** (number / rounds) if number < rounds else sparsity
+        pruned = prune(network, now)
+        pruned.install(network)
+        if number < rounds:
+            mend(network)
+    return pruned

@@ -1,0 +1,41 @@
+"""One score for all layers: a single sort says how many zeros each of them gets."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from yoco.sparsify.curves import Unit
+from yoco.sparsify.layer import Layer
+from yoco.sparsify.patterns import lowest
+
+
+def by_score(units: Mapping[Unit, Layer], solver: str, zeros: int) -> dict[Unit, int]:
+    """Zeros for each unit, `zeros` in sum, from the lowest scores of all layers; ties go to the first layer.
+
+    magnitude: w^2. obd and wanda: w_q^2 H_qq / 2. random: chance has no scores, so the same share of each layer.
+    All others: w_q^2 / 2 [H^-1]_qq, the rise of the layer's error that L-OBS and OBS predict for one weight.
+
+    Raises:
+        ValueError: a pattern that single scores do not go with.
+    """
+    for layer in units.values():
+        if layer.problem.pattern.step(len(layer.given)) > 1:
+            raise ValueError(f"allocation global: is for single weights, got pattern {layer.problem.pattern.name}")
+    scores = [_score(layer, solver).flatten() for layer in units.values()]
+    gone = lowest(torch.cat(scores), zeros)
+    parts = gone.split([len(score) for score in scores])
+    return {unit: int(part.sum()) for unit, part in zip(units, parts, strict=True)}
+
+
+def _score(layer: Layer, solver: str) -> Tensor:
+    """Of the prunable weights, [out, columns]."""
+    problem = layer.problem
+    weight = problem.live[:, : problem.columns]
+    if solver == "magnitude":
+        return problem.weight[:, : problem.columns].square()
+    if solver == "random":
+        return torch.linspace(0, 1, weight.numel(), dtype=torch.float64, device=weight.device)
+    if solver in ("obd", "wanda"):
+        return weight.square() * problem.diagonal[: problem.columns] * (problem.scale / 2)
+    return weight.square() / problem.inverse.diagonal()[: problem.columns] * (problem.scale / 2)
