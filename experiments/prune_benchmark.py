@@ -8,16 +8,12 @@ stopped goes on: every measurement is kept in the run's folder.
 """
 
 import argparse
-import hashlib
 import json
 import os
-import resource
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import apart
 import result
 import torch
 
@@ -74,13 +70,7 @@ def kept(options: argparse.Namespace, **changes: Any) -> dict[str, Any]:
     """One measurement, in a process of its own unless an earlier run made it."""
     how = {name: getattr(options, name) for name in ("n", "dim", "keep", "classes")} | {"plain": False} | changes
     path = options.out / f"{'-'.join(str(value) for _, value in sorted(how.items()))}.json"
-    if not path.is_file():
-        found = subprocess.run(
-            [sys.executable, __file__, "--one", json.dumps(how)], stdout=subprocess.PIPE, text=True, check=True
-        ).stdout
-        path.write_text(json.dumps({**how, **json.loads(found), "commit": result.commit()}))
-        print({**how, **{key: json.loads(found)[key] for key in ("seconds", "megabytes")}}, flush=True)
-    return dict(json.loads(path.read_text()))
+    return apart.kept(__file__, how, path)
 
 
 def measured(how: dict[str, Any]) -> dict[str, Any]:
@@ -88,14 +78,10 @@ def measured(how: dict[str, Any]) -> dict[str, Any]:
     items = made(how["n"], how["dim"], how["classes"])
     total = Budget(keep=how["keep"]).total(how["n"], how["classes"])
     chosen(how, made(2 * how["classes"], how["dim"], how["classes"]), how["classes"])
-    baseline, began = peak(), time.perf_counter()
-    indices = chosen(how, items, total)
-    seconds, megabytes = time.perf_counter() - began, peak() - baseline
+    indices, spent = apart.timed(lambda: chosen(how, items, total))
     return {
-        "seconds": round(seconds, 3),
-        "megabytes": round(megabytes, 1),
-        "baseline": round(baseline, 1),
-        "checksum": hashlib.blake2b(items.features.numpy().tobytes(), digest_size=8).hexdigest(),
+        **spent,
+        "checksum": result.digest(items.features),
         "indices": indices.tolist(),
     }
 
@@ -128,12 +114,6 @@ def made(n: int, dim: int, classes: int) -> Items:
     confidence = 1 - errors.gather(1, labels[:, None]).abs().squeeze(1)
     scores = (20 * (1 - confidence) * torch.rand(n, generator=draw)).floor()
     return Items(scores, labels, classes, features, errors, confidence)
-
-
-def peak() -> float:
-    """Megabytes that this process has held at most."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:

@@ -1,5 +1,6 @@
 """Where every experiment writes its result: one JSON file with what made it beside what came out."""
 
+import hashlib
 import json
 import os
 import statistics
@@ -36,6 +37,11 @@ def spread(kind: str, rows: list[dict[str, Any]]) -> dict[str, float]:
     values = [row[kind] for row in rows]
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {f"{kind}_mean": round(statistics.mean(values), 3), f"{kind}_std": round(deviation, 3)}
+
+
+def digest(numbers: torch.Tensor) -> str:
+    """A checksum of a tensor."""
+    return hashlib.blake2b(numbers.contiguous().numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def commit() -> str:

@@ -30,7 +30,12 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "longest", "said"),
-    [("arrays", 5, "(100, 8, 8)"), ("recorder", 20, "lbpe"), ("rule", 20, "Selection(10 of 50 ")],
+    [
+        ("arrays", 5, "(100, 8, 8)"),
+        ("recorder", 20, "lbpe"),
+        ("rule", 20, "Selection(10 of 50 "),
+        ("sparsify", 10, "| total |"),
+    ],
 )
 def test_the_short_examples_of_the_readme_run(name: str, longest: int, said: str, tmp_path: Path) -> None:
     (code,) = re.findall(rf"<!-- example:{name} -->\n```python\n(.*?)```", README, flags=re.DOTALL)
@@ -75,5 +80,15 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     assert set(found["gain"]) == {"kernel", "kernel-alone"}
     small = ["--data", "digits", "--steps", "4", "--keep", "0.1", "--network", "mlp:width=8", "--seeds", "1"]
     assert len(run("coreset_fashion", *small, "--out", str(tmp_path / "coresets"))["rows"]) == 13
+    sparse = ["--data", "digits", "--dense-epochs", "1", "--out", str(tmp_path / "sparse"), "--seeds", "1"]
+    found = run("lobs_table", *sparse, "--networks", "lenet-300-100", "--steps", "3", "--images", "50")
+    assert len(found["rows"]) == 2 * len(found["ways"])
+    found = run("npb_table", *sparse, "--networks", "convnet:width=4", "--sparsities", "0.5")
+    assert len(found["rows"]) == len(found["ways"])
+    sources = ["--set", str(idc / "at-2.safetensors"), "--networks", "lenet", "--sparsities", "0.5", "--steps", "2"]
+    assert len(run("condensed_calibration", *sparse, *sources)["rows"]) == 5
+    assert (tmp_path / "condensed_calibration.png").stat().st_size > 10_000
+    speed = ["--layers", "12x5", "--samples", "40", "--out", str(tmp_path / "speed")]
+    assert {row["solver"] for row in run("solver_speed", *speed)["rows"]} >= {"literal", "exact", "lobs"}
     bench = ["--n", "200", "--dim", "8", "--rules", "random", "herding", "--out", str(tmp_path / "bench")]
     assert run("prune_benchmark", *bench)["markdown"]

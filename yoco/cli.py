@@ -18,6 +18,7 @@ COMMANDS = {
     "prune": "make a smaller set out of a condensed set or a data set",
     "score": "say how hard each sample of a set is",
     "evaluate": "train networks on a set from scratch and measure their accuracy",
+    "sparsify": "prune the weights of a network, after training or at initialisation",
     "report": "draw the images and curves of a run, and its table",
     "convert": "read and write npz, PNG folders and the files that papers published",
 }

@@ -5,6 +5,7 @@ COMMANDS = {
     "prune": "yoco.commands.prune:prune",
     "score": "yoco.commands.prune:score",
     "evaluate": "yoco.commands.evaluate:evaluate",
+    "sparsify": "yoco.commands.sparsify:sparsify",
     "report": "yoco.commands.files:report",
     "convert": "yoco.commands.files:convert",
 }

@@ -6,12 +6,12 @@ from yoco.artefact import replace_file
 from yoco.condensed import load
 from yoco.report import text
 from yoco.report.images import sheet
-from yoco.report.plots import curves, drawable
+from yoco.report.plots import curves, drawable, layer_curves
 from yoco.report.reading import RunFiles
 from yoco.report.tables import table
 from yoco.verb import make_callable
 
-__all__ = ["curves", "report", "sheet", "table"]
+__all__ = ["curves", "layer_curves", "report", "sheet", "table"]
 
 
 def report(folder: str | Path, out: str | Path | None = None) -> list[Path]:

@@ -40,6 +40,37 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     replace_file(Path(path), lambda temporary: figure.savefig(temporary, format="png"))
 
 
+def layer_curves(curves: Mapping[str, Any], zeros: Mapping[str, float], path: str | Path) -> None:
+    """Draw what zeros in each layer of a network cost, and with a dot how many it has got; as PNG.
+
+    curves: by layer, with `counts` of zeros, the last of which is all, and `errors`. zeros: share of zeros by layer.
+
+    Raises:
+        OSError: the place cannot be written; what stood there is as it was.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for layer, curve in curves.items():
+        kept, errors = 100 * (1 - np.array(curve.counts) / curve.counts[-1]), np.array(curve.errors)
+        shown = (kept > 0) & (errors > errors.max() * 1e-9)
+        (line,) = axes.plot(kept[shown], errors[shown], linewidth=1.4, label=layer.removesuffix(".weight"))
+        if layer in zeros and 0 < zeros[layer] < 1 and shown.any():
+            place = 100 * (1 - zeros[layer])
+            height = np.interp(-place, -kept[shown], errors[shown])
+            axes.plot(place, height, color=line.get_color(), marker="o", markersize=6)
+    axes.set(xlabel="weights kept in the layer in percent", ylabel="error of the layer", xscale="log", yscale="log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.invert_xaxis()
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=1 + len(curves) // 12)
+    replace_file(Path(path), lambda temporary: figure.savefig(temporary, format="png"))
+
+
 def drawable(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Which of loss and accuracy have a finite value in any row."""
     return tuple(name for name in ("loss", "accuracy") if len(series(rows, name)[0]))

@@ -28,6 +28,11 @@ class Unit(NamedTuple):
     name: str
     group: int
 
+    @property
+    def label(self) -> str:
+        """The name, and the number of a group that is not the first."""
+        return f"{self.name} {self.group}" if self.group else self.name
+
 
 class Solving(NamedTuple):
     """How one layer is solved: see `yoco.sparsify.solve`."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from yoco.sparsify.allocate import Curve
 from yoco.sparsify.certificate import Certificate, certify
 from yoco.sparsify.hold import install
 from yoco.sparsify.masks import Masks
@@ -33,12 +34,14 @@ class Pruned:
 
     masks: by name of the weight. weights: new weights and biases by parameter name, where they differ from the
     network's own by more than zeros. layers: a report of each pruned layer, by name of its weight.
+    curves: what zeros in each layer cost, where that decided on how many it got.
     """
 
     masks: Masks
     weights: Mapping[str, Tensor]
     layers: Mapping[str, Report]
     method: str
+    curves: Mapping[str, Curve] = field(default_factory=dict)
 
     def install(self, network: nn.Module) -> nn.Module:
         """Put weights and zeros into the network itself, and hold the zeros; see `yoco.sparsify.install`."""

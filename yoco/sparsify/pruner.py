@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from yoco.registry import unknown
 from yoco.rng import Rng
+from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
 from yoco.sparsify.curves import Solving, Unit, curves, put
@@ -53,11 +53,23 @@ class Pruner:
             ValueError: a layer or a word that is not known, or a sparsity that is not possible.
         """
         found = self.moments(network, data)
-        units = self.units(network, found)
+        units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
-        costs = partial(curves, network, units, found, how, weigh=self.weigh, cost=self.cost, data=data)
+
+        def costs() -> dict[Unit, Curve]:
+            made.update(curves(network, units, found, how, weigh=self.weigh, cost=self.cost, data=data))
+            return made
+
         zeros = counts(network, units, self.allocation, sparsity, self.solver, costs)
-        return self._solved(network, data, found, units, zeros, how)
+        pruned = self._solved(network, data, found, units, zeros, how)
+        return replace(pruned, curves={unit.label: curve for unit, curve in made.items()})
+
+    def curves(self, network: nn.Module, data: Calibration, rng: Rng) -> dict[str, Curve]:
+        """What zeros in each layer cost, as `weigh` says, by the name of the weight; groups of it have numbers."""
+        found = self.moments(network, data)
+        how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
+        made = curves(network, self.units(network, found), found, how, weigh=self.weigh, cost=self.cost, data=data)
+        return {unit.label: curve for unit, curve in made.items()}
 
     def moments(self, network: nn.Module, data: Calibration) -> dict[str, Moments]:
         """The second moments of the inputs of the chosen layers, in the order in which an image meets them.

@@ -1,0 +1,70 @@
+"""Trained networks that several experiments prune, and small files in which each trial is kept as it is done."""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grid
+import result
+from safetensors.torch import save_file
+
+from yoco.data import Splits, load
+from yoco.sparsify.study import Study
+
+EPOCHS = {"lenet-300-100": 10, "lenet-5": 5, "convnet": 3, "convnet:width=64": 3}
+"""Epochs of training; Fashion-MNIST, batches of 128."""
+
+
+class Trials:
+    """The folder of an experiment: dense networks by name and seed, and one JSON file for each trial."""
+
+    def __init__(self, options: Namespace) -> None:
+        self.folder, self.part, self.at = Path(options.out), tuple(options.part), 0
+        self.data: Splits = load(options.data)
+        self.epochs = dict(EPOCHS)
+        if options.dense_epochs:
+            self.epochs = dict.fromkeys(EPOCHS, options.dense_epochs)
+
+    def study(self, network: str, seed: int, **how: Any) -> Study:
+        """A study of a network that is trained once for each seed."""
+        path = self.folder / f"dense-{network.replace(':', '_')}-{seed}.safetensors"
+        if not path.is_file():
+            fresh = Study(data=self.data, network=network, seed=seed, epochs=self.epochs.get(network, 3))
+            made = fresh.fresh()
+            fresh.train(made)
+            save_file(made.state_dict(), path)
+        return Study(data=self.data, network=network, seed=seed, weights=path, **how)
+
+    def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
+        """What the work gave; done now if this process has to, or if it is `shared` by all parts, else None."""
+        path = self.folder / f"{name.replace(':', '_').replace('/', '_')}.json"
+        mine = shared or self.at % self.part[1] == self.part[0]
+        self.at += not shared
+        if not path.is_file() and mine:
+            path.write_text(json.dumps({**work(), "commit": result.commit()}))
+            print(path.stem, flush=True)
+        return dict(json.loads(path.read_text())) if path.is_file() else None
+
+
+def options(description: str | None, out: str, name: str, condensed: str = "", **defaults: Any) -> Namespace:
+    """The command line of these experiments; condensed: the set, where one is needed."""
+    return grid.options(description, condensed, out, name, data="fashion-mnist", dense_epochs=0, **defaults)
+
+
+def means(rows: list[dict[str, Any]], by: tuple[str, ...], values: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Rows that share these columns as one: every single value, mean and deviation."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    return [
+        {
+            **dict(zip(by, key, strict=True)),
+            "seed": [row["seed"] for row in group],
+            **{value: [row[value] for row in group] for value in values},
+            **{k: v for value in values for k, v in result.spread(value, group).items()},
+            "commits": sorted({row["commit"] for row in group}),
+        }
+        for key, group in groups.items()
+    ]

@@ -1,0 +1,115 @@
+"""The command `sparsify`: train or load a network, prune its weights, retrain it, and say what that did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from yoco.cli import parse
+from yoco.commands.options import DataOptions, Device
+
+if TYPE_CHECKING:
+    from yoco.condensed import CondensedSet
+    from yoco.data.source import Source
+    from yoco.sparsify.study import Study
+
+PRUNER = ("solver", "allocation", "weigh", "cost", "pattern", "sequential", "refit", "prune_bias", "ridge")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsifyOptions(DataOptions):
+    """Prune the weights of a network: layer by layer after training, or at initialisation (--at-init)."""
+
+    network: str = "lenet-300-100"
+    """name of the network"""
+    weights: Path | None = None
+    """trained weights (.safetensors, or a .pt state_dict); without them the network is trained first"""
+    epochs: int = 10
+    """epochs of training on the data"""
+    sparsity: float | None = None
+    """share of zeros, at least 0 and below 1 (patterns such as 2:4 say it themselves)"""
+    solver: str = "exact"
+    """exact, column, admm, rounds, lobs, obd, wanda, magnitude, random, or module:function"""
+    at_init: str | None = None
+    """instead, masks ahead of training: random, magnitude, snip, grasp, synflow, phew, npb, dpai"""
+    allocation: str = "hull"
+    """zeros for each layer: hull, programme, tolerance, global, uniform, uniform_plus, erk"""
+    weigh: Literal["relative", "error", "bound", "loss"] = "relative"
+    """which error hull, programme and tolerance look at"""
+    cost: Literal["weights", "flops"] = "weights"
+    """what the sparsity is a share of"""
+    pattern: str | None = None
+    """row (equal counts in each output), N:M such as 2:4, or block:C"""
+    sequential: bool = False
+    """each layer mends what pruning the layers before it has done"""
+    refit: bool = True
+    """least squares on the weights that stay"""
+    prune_bias: bool = False
+    """biases may be pruned, too"""
+    ridge: float = 1e-6
+    """least ridge of the second moments, in units of their mean diagonal"""
+    rounds: int = 1
+    """prune in so many rounds with retraining between them"""
+    images: int | None = None
+    """images that the second moments or scores are taken from: 2048 for solvers, 128 at initialisation"""
+    calibrate: Path | None = None
+    """a condensed set (.safetensors) in place of the data for these images"""
+    retrain: float = 0.0
+    """light retraining after pruning: as many steps as so many epochs on the data have"""
+    retrain_on: Path | None = None
+    """a condensed set in place of the data for retraining"""
+    seed: int = 0
+    """everything random follows from it"""
+    device: Device = "auto"
+    """where to compute"""
+    out: Path = Path("runs/sparse")
+    """folder: sparse.safetensors, dense.safetensors, sparsify.json, table.md and curves.png"""
+
+
+def sparsify(argv: list[str]) -> None:
+    """`yoco sparsify`."""
+    options = parse(SparsifyOptions, argv, "sparsify")
+    from yoco.data import load as load_data
+    from yoco.sparsify.study import Study
+
+    data = load_data(options.data, size=options.size, grey=options.grey, download=options.download)
+    calibrate, retrain_on = (_set(path, data.train) for path in (options.calibrate, options.retrain_on))
+    given = {f.name: getattr(options, f.name) for f in fields(Study) if f.name in vars(options)}
+    how = {} if options.at_init else {name: getattr(options, name) for name in PRUNER}
+    study = Study(**{**given, "data": data, "calibrate": calibrate, "retrain_on": retrain_on, "options": how})
+    _say(study, options.out)
+
+
+def _set(path: Path | None, data: Source) -> CondensedSet | None:
+    """A condensed set that fits the data.
+
+    Raises:
+        ValueError: its images or classes are others.
+    """
+    if path is None:
+        return None
+    from yoco.condensed import load
+
+    found = load(path)
+    shape = (found.cells.shape[1], *found.size)
+    if shape != data.shape or len(found.classes) != len(data.classes):
+        got = f"{list(shape)} and {len(found.classes)} classes"
+        wanted = f"{list(data.shape)} and {len(data.classes)} classes"
+        raise ValueError(f"sparsify: {path} must have images {wanted} as the data, got {got}")
+    return found
+
+
+def _say(study: Study, out: Path) -> None:
+    """Run it, write and print what came out."""
+    from yoco.artefact import replace_file
+    from yoco.report import layer_curves
+
+    result = study.run(out)
+    words = result.markdown()
+    replace_file(out / "table.md", lambda path: path.write_text(words + "\n", encoding="utf-8"))
+    if result.curves:
+        zeros = {row.layer: row.sparsity for row in result.measure.rows}
+        layer_curves(result.curves, zeros, out / "curves.png")
+    print(words)
+    print(f"written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")

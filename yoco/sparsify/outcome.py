@@ -1,0 +1,87 @@
+"""Outcome: everything that was measured on one sparse network, as a table and as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from yoco.sparsify.allocate import Curve
+from yoco.sparsify.certificate import Certificate
+from yoco.sparsify.measure import Measure
+from yoco.sparsify.paths import Effective
+from yoco.sparsify.pruned import Pruned, Report
+from yoco.sparsify.sparse import Size
+
+COLUMNS = {
+    "layer": "{}",
+    "weights": "{:,}",
+    "zeros": "{:,}",
+    "sparsity": "{:.2%}",
+    "dense_flops": "{:,}",
+    "flops": "{:,}",
+    "predicted": "{:.4g}",
+    "measured": "{:.4g}",
+    "ridge": "{:.0e}",
+}
+"""Column -> how a value is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """accuracy: in percent, by stage: dense, pruned, retrained or trained. seconds: by stage. curves: of errors."""
+
+    pruned: Pruned
+    measure: Measure
+    accuracy: Mapping[str, float]
+    seconds: Mapping[str, float]
+    size: Size | None = None
+    effective: Effective | None = None
+    certificate: Certificate | None = None
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is known of each layer, and the total."""
+        found = []
+        for row in self.measure.rows:
+            report = self.pruned.layers.get(row.layer, Report())
+            known = asdict(self.certificate.layers[row.layer]) if self.certificate else {}
+            found.append({**asdict(row), "zeros": row.zeros, "sparsity": row.sparsity, **asdict(report), **known})
+        total = self.measure.total
+        return [*found, {**asdict(total), "zeros": total.zeros, "sparsity": total.sparsity}]
+
+    def json(self) -> dict[str, Any]:
+        """All of it, for json.dump."""
+        found: dict[str, Any] = {name: dict(getattr(self, name)) for name in ("settings", "accuracy", "seconds")}
+        found |= {"layers": self.rows(), "bytes": self.size._asdict() if self.size else None}
+        if self.effective:
+            names = ("log10_paths", "nodes", "all_nodes", "weights")
+            found["effective"] = {name: getattr(self.effective, name) for name in names}
+        if self.certificate:
+            bounds = {norm: self.certificate.bound(norm) for norm in ("frobenius", "spectral")}
+            found["outputs"] = {"moved": self.certificate.moved, "bound": bounds}
+        return found
+
+    def markdown(self) -> str:
+        """The accuracies, a table of the layers, and what else was measured."""
+        stages = ", ".join(f"{stage} {value:.2f} %" for stage, value in self.accuracy.items())
+        head = " | ".join(name.replace("_", " ") for name in COLUMNS)
+        lines = [f"test accuracy: {stages}", "", f"| {head} |", "| --- " + "| ---: " * (len(COLUMNS) - 1) + "|"]
+        return "\n".join([*lines, *(_line(row) for row in self.rows()), "", *self._sentences()])
+
+    def _sentences(self) -> list[str]:
+        said = [f"file: {self.size.file:,} bytes, dense {self.size.dense:,}"] if self.size else []
+        if self.effective:
+            nodes = f"{self.effective.nodes:,} of {self.effective.all_nodes:,} nodes"
+            said.append(
+                f"effective: {self.effective.weights:,} weights, {nodes}, 10^{self.effective.log10_paths:.1f} paths"
+            )
+        if self.certificate:
+            bounds = [(norm, self.certificate.bound(norm)) for norm in ("spectral", "frobenius")]
+            words = ", ".join(f"{'none' if bound is None else f'{bound:.4g}'} ({norm})" for norm, bound in bounds)
+            said.append(f"outputs moved by {self.certificate.moved:.4g} (root mean square); at most: {words}")
+        return said
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    words = [form.format(row[name]) if row.get(name) is not None else "" for name, form in COLUMNS.items()]
+    return f"| {' | '.join(words)} |"

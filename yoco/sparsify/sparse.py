@@ -1,0 +1,103 @@
+"""Sparse weights on disk and back: a bit for each weight, and the values of those that are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from yoco import artefact, networks
+from yoco.rng import Rng
+from yoco.sparsify.masks import Masks, weights
+
+KIND, VERSION = "sparse", 1
+BITS = ":kept"
+"""Behind the name of a parameter: the bits that say which of its weights are kept."""
+
+
+class Size(NamedTuple):
+    """Bytes of the dense state_dict, and of the file that was written."""
+
+    dense: int
+    file: int
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """state: the dense state_dict, on the CPU. masks: which weights are kept. about: what `save` was told."""
+
+    state: dict[str, Tensor]
+    masks: Masks
+    about: dict[str, Any]
+
+
+def save(
+    network: nn.Module, path: str | Path, *, masks: Masks | None = None, about: Mapping[str, Any] | None = None
+) -> Size:
+    """Write the state of a network as one safetensors file.
+
+    masks: which weights are kept, also those that are 0; layers that it does not name, and all by default, keep what
+    is not zero. about: what may be told in JSON, such as network, shape and classes for `rebuild`.
+
+    Raises:
+        ValueError: masks that do not fit, or a weight outside of its mask that is not 0.
+        OSError: the place cannot be written; what stood there is as it was.
+    """
+    if masks is not None:
+        masks.check(network)
+    tensors, layers = {}, {}
+    for name, weight in weights(network).items():
+        kept = masks[name].cpu() if masks is not None and name in masks else weight.cpu() != 0
+        if bool((weight.cpu()[~kept] != 0).any()):
+            raise ValueError(f"save: weights outside of the mask must be 0, got others in {name}")
+        tensors[name] = weight.cpu()[kept]
+        tensors[name + BITS] = torch.from_numpy(np.packbits(kept.numpy()))
+        layers[name] = list(weight.shape)
+    state = network.state_dict()
+    tensors |= {name: value for name, value in state.items() if name not in layers}
+    artefact.write(Path(path), KIND, VERSION, tensors, {"layers": layers, "about": dict(about or {})})
+    return Size(sum(value.numel() * value.element_size() for value in state.values()), Path(path).stat().st_size)
+
+
+def load(path: str | Path) -> Sparse:
+    """Read what `save` wrote; the weights are the same in every bit.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, no file of sparse weights, or of a newer version.
+    """
+    tensors, header = artefact.read(Path(path), KIND, VERSION)
+    masks = {}
+    for name, shape in header.get("layers", {}).items():
+        count, values, bits = int(np.prod(shape)), tensors.get(name), tensors.pop(name + BITS, None)
+        if values is None or bits is None or bits.dtype != torch.uint8 or bits.shape != (ceil(count / 8),):
+            raise ValueError(f"load: {path} is damaged, the weights of {name} are not {shape}")
+        masks[name] = torch.from_numpy(np.unpackbits(bits.numpy(), count=count)).bool().reshape(shape)
+        if values.shape != (int(masks[name].sum()),):
+            raise ValueError(f"load: {path} is damaged, {name} has {len(values)} weights for other bits")
+        tensors[name] = values.new_zeros(shape)
+        tensors[name][masks[name]] = values
+    return Sparse(tensors, Masks(masks), header.get("about", {}))
+
+
+def rebuild(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
+    """The network of a file that says which it is (`network`, `shape` and `classes` in `about`), in evaluation mode.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or does not say, or its weights do not fit the network.
+    """
+    found = load(path)
+    missing = [name for name in ("network", "shape", "classes") if name not in found.about]
+    if missing:
+        raise ValueError(f"rebuild: {path} must say network, shape and classes, got no {missing[0]}")
+    network = networks.build(found.about["network"], tuple(found.about["shape"]), found.about["classes"], Rng(0))
+    try:
+        network.load_state_dict(found.state)
+    except RuntimeError as error:
+        raise ValueError(f"rebuild: {path} must fit its network, got: {str(error).splitlines()[-1].strip()}") from None
+    return network.to(device).eval()

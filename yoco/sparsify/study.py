@@ -1,0 +1,261 @@
+"""Study: from data to a sparse network and everything that is to be known of it."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from yoco import networks
+from yoco.artefact import replace_file
+from yoco.condensed import CondensedSet
+from yoco.condensed import Examples as Decoded
+from yoco.data.source import Source, Splits
+from yoco.device import pick
+from yoco.registry import resolve
+from yoco.rng import Rng
+from yoco.sparsify import METHODS, SOLVERS, sparsify
+from yoco.sparsify.allocate import Curve
+from yoco.sparsify.calibration import calibration
+from yoco.sparsify.certificate import Certificate, certify
+from yoco.sparsify.hold import remove
+from yoco.sparsify.masks import budget
+from yoco.sparsify.measure import measure
+from yoco.sparsify.outcome import Outcome
+from yoco.sparsify.paths import Effective, effective
+from yoco.sparsify.patterns import parse
+from yoco.sparsify.pruned import Pruned
+from yoco.sparsify.pruner import Pruner
+from yoco.sparsify.retrain import gradually, reestimate, retrain
+from yoco.sparsify.sparse import Size, save
+from yoco.train import Examples, Normalise, Recipe, accuracy, fit
+
+T = TypeVar("T")
+BATCH, CERTIFIED = 128, 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Train or load a network, prune it, retrain it, measure it.
+
+    data: both halves. weights: a file of trained weights; else the network is trained for `epochs` at step size `lr`.
+    sparsity, at_init, images, options: as `yoco.sparsify` takes them; at_init: masks come first, then training.
+    calibrate, retrain_on: condensed sets, or other sources, in place of the training half. rounds: see `gradually`.
+    retrain: light retraining, in steps that so many epochs on the training half have.
+
+    Raises:
+        ValueError: numbers or combinations that make no sense.
+    """
+
+    data: Splits
+    network: str = "lenet-300-100"
+    weights: Path | None = None
+    epochs: int = 10
+    lr: float = 0.02
+    sparsity: float | None = None
+    at_init: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rounds: int = 1
+    images: int | None = None
+    calibrate: CondensedSet | Source | None = None
+    retrain: float = 0.0
+    retrain_on: CondensedSet | Source | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.retrain < 0 or self.rounds < 1:
+            got = f"{self.epochs}, {self.rounds} and {self.retrain:g}"
+            raise ValueError(f"sparsify: epochs and rounds must be at least 1 and retrain at least 0, got {got}")
+        if self.at_init is not None and (self.weights is not None or self.rounds > 1):
+            raise ValueError("sparsify: at_init is for a fresh network in one round, got weights or rounds")
+        if self.rounds > 1 and (self.sparsity is None or not self.retrain):
+            raise ValueError("sparsify: rounds need a sparsity and retraining between them, got none")
+        self._check_words()
+
+    def _check_words(self) -> None:
+        """Find mistakes ahead of the training."""
+        if self.at_init is not None:
+            resolve("method", METHODS, self.at_init)
+        else:
+            resolve("solver", SOLVERS, self.options.get("solver", "exact"))
+        fixed = parse(self.options.get("pattern")).group > 0
+        if self.sparsity is not None:
+            budget(1, self.sparsity)
+        elif not fixed and isinstance(self.options.get("allocation", ""), str):
+            raise ValueError("sparsify: needs sparsity, got None")
+
+    def run(self, out: Path | None = None) -> Outcome:
+        """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json."""
+        watch, network = Watch(self.accuracy), self.fresh()
+        certificate: Certificate | None = None
+        if self.at_init is None:
+            watch("dense", network, self.train)
+            dense = deepcopy(network)
+            pruned = watch("pruned", network, self.prune)
+            if self.rounds == 1:
+                certificate = certify(dense, network, calibration(network, self.splits.train, self.rng, CERTIFIED))
+            if self.retrain:
+                watch("retrained", network, self.mend)
+        else:
+            pruned = watch("pruned", network, self.prune, judged=False)
+            dense = deepcopy(network)
+            watch("trained", network, self.train)
+        sizes = self.files(out, dense, remove(network), pruned) if out else None
+        found = Outcome(
+            pruned=pruned,
+            measure=measure(network, self.splits.train.shape, pruned.masks),
+            accuracy=watch.accuracies,
+            seconds=watch.seconds,
+            size=sizes,
+            effective=_effective(network, self.splits.train.shape, pruned),
+            certificate=certificate,
+            curves=self.curves(dense, pruned) if out else {},
+            settings=self.settings(),
+        )
+        if out:
+            text = json.dumps(found.json(), indent=1)
+            replace_file(out / "sparsify.json", lambda path: path.write_text(text, encoding="utf-8"))
+        return found
+
+    @cached_property
+    def rng(self) -> Rng:
+        """Everything random follows from it."""
+        return Rng(self.seed).child("study")
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The data on the device."""
+        device = pick(self.device)
+        return Splits(self.data.train.to(device), self.data.test.to(device))
+
+    @cached_property
+    def normalise(self) -> Normalise:
+        """What stands between images and the network."""
+        return Normalise(self.data.train.mean, self.data.train.std)
+
+    def fresh(self) -> nn.Module:
+        """A network with random weights."""
+        shape, classes = self.data.train.shape, len(self.data.train.classes)
+        return networks.build(self.network, shape, classes, self.rng.child("network")).to(pick(self.device))
+
+    def train(self, network: nn.Module) -> None:
+        """Load the weights, or train on the data: SGD with momentum, dropping at 2/3 and 5/6 of the epochs."""
+        if self.weights is not None:
+            load_weights(network, self.weights)
+            return
+        recipe = Recipe(epochs=self.epochs, batch=BATCH, lr=self.lr)
+        fit(network, self.splits.train, recipe, self.normalise, self.rng.child("train"))
+
+    def prune(self, network: nn.Module) -> Pruned:
+        """Install masks and weights in the network, and let its batch norms see the images anew."""
+        examples = self.calibrate or self.splits.train
+
+        def once(network: nn.Module, sparsity: float | None) -> Pruned:
+            how: Any = {"images": self.images, "seed": self.seed, "normalise": self.normalise, **self.options}
+            return sparsify(network, examples, sparsity=sparsity, at_init=self.at_init, **how)
+
+        if self.rounds > 1:
+            assert self.sparsity is not None
+            return gradually(network, once, self.mend, sparsity=self.sparsity, rounds=self.rounds)
+        pruned = once(network, self.sparsity)
+        pruned.install(network)
+        if self.at_init is None:
+            reestimate(network, self.examples(self.calibrate), self.normalise)
+        return pruned
+
+    def mend(self, network: nn.Module) -> None:
+        """Retrain lightly."""
+        steps = ceil(self.retrain * ceil(len(self.data.train) / BATCH))
+        examples, rng = self.examples(self.retrain_on), self.rng.child("retrain")
+        retrain(network, examples, self.normalise, rng, steps=steps, batch=min(BATCH, len(examples)))
+
+    def examples(self, given: CondensedSet | Source | None) -> Examples:
+        """The decoded cells of a condensed set, or a source, by default the training half, on the device."""
+        device = pick(self.device)
+        if given is None or isinstance(given, Source):
+            return self.splits.train if given is None else given.to(device)
+        decoded = given.as_dataset()
+        return Decoded(decoded.images.to(device), decoded.targets.to(device))
+
+    def accuracy(self, network: nn.Module) -> float:
+        """On the test half, in percent."""
+        return accuracy(network, self.splits.test, self.normalise)
+
+    def curves(self, dense: nn.Module, pruned: Pruned) -> Mapping[str, Curve]:
+        """What zeros in each layer cost; none at initialisation, and where a pattern says how many there are."""
+        if self.at_init is not None or pruned.curves or parse(self.options.get("pattern")).group:
+            return pruned.curves
+        known = {f.name for f in fields(Pruner)} - {"weigh", "cost", "allocation"}
+        pruner = Pruner(**{name: value for name, value in self.options.items() if name in known})
+        images = self.images or CERTIFIED
+        drawn = calibration(dense, self.calibrate or self.splits.train, self.rng, images, self.normalise)
+        return pruner.curves(dense, drawn, self.rng)
+
+    def files(self, out: Path, dense: nn.Module, sparse: nn.Module, pruned: Pruned) -> Size:
+        """Write the dense weights and the sparse ones."""
+        out.mkdir(parents=True, exist_ok=True)
+        state = {name: value.cpu().contiguous() for name, value in dense.state_dict().items()}
+        replace_file(out / "dense.safetensors", lambda path: save_file(state, path))
+        train = self.data.train
+        about = {"network": self.network, "shape": list(train.shape), "classes": len(train.classes)}
+        about |= {"mean": list(train.mean), "std": list(train.std)}
+        return save(sparse, out / "sparse.safetensors", masks=pruned.masks, about=about)
+
+    def settings(self) -> dict[str, Any]:
+        """What was asked for, in words and numbers."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("data", "options")}
+        plain = {name: value if isinstance(value, int | float | None) else str(value) for name, value in found.items()}
+        return {"data": self.data.train.name, "checksum": self.data.train.checksum, **plain, **self.options}
+
+
+class Watch:
+    """Accuracies and seconds of the stages."""
+
+    def __init__(self, judge: Callable[[nn.Module], float]) -> None:
+        self.judge = judge
+        self.accuracies: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str, network: nn.Module, work: Callable[[nn.Module], T], judged: bool = True) -> T:
+        """Do the work, and note how long it took and what the network is worth then."""
+        began = time.monotonic()
+        answer = work(network)
+        self.seconds[stage] = round(time.monotonic() - began, 3)
+        if judged:
+            self.accuracies[stage] = self.judge(network)
+        return answer
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """A state_dict out of a .safetensors file, or of a .pt file of tensors alone, into the network.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does not fit the network.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(2, "No such file", str(path))
+    try:
+        tensors = path.suffix == ".safetensors"
+        state = load_file(path) if tensors else torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state)
+    except Exception as error:
+        line = str(error).splitlines()[-1].strip()
+        raise ValueError(f"sparsify: {path} must hold weights of this network, got: {line}") from None
+
+
+def _effective(network: nn.Module, shape: tuple[int, int, int], pruned: Pruned) -> Effective | None:
+    """None where paths cannot be followed."""
+    try:
+        return effective(network, shape, pruned.masks)
+    except ValueError:
+        return None
