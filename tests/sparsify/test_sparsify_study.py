@@ -1,0 +1,148 @@
+"""A study: dense, pruned and retrained networks, their files, and what is said of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
+from yoco.sparsify import METHODS, retrain
+from yoco.sparsify.sparse import load, rebuild
+from yoco.sparsify.study import BATCH, Study, load_weights
+from yoco.train import accuracy
+
+
+@pytest.fixture
+def study(tiny: Splits) -> Any:
+    def study(**how: Any) -> Study:
+        return Study(**{"data": tiny, "network": "mlp:width=12", "epochs": 3, "lr": 0.05, "sparsity": 0.8, **how})
+
+    return study
+
+
+def test_a_study_goes_from_data_to_files(study: Any, tiny: Splits, tmp_path: Path) -> None:
+    made = study(retrain=2.0)
+    found = made.run(tmp_path)
+    assert list(found.accuracy) == list(found.seconds) == ["dense", "pruned", "retrained"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dense.safetensors",
+        "sparse.safetensors",
+        "sparsify.json",
+    ]
+    network = rebuild(tmp_path / "sparse.safetensors")
+    assert accuracy(network, tiny.test, made.normalise) == found.accuracy["retrained"]
+    dense = made.fresh()
+    load_weights(dense, tmp_path / "dense.safetensors")
+    assert accuracy(dense, tiny.test, made.normalise) == found.accuracy["dense"]
+    assert load(tmp_path / "sparse.safetensors").masks == found.pruned.masks
+    assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.001)
+    assert found.size is not None
+    assert found.size.file == (tmp_path / "sparse.safetensors").stat().st_size
+    assert set(found.curves) == {"stages.0.1.weight", "stages.1.0.weight", "head.weight"}
+
+
+def test_the_json_and_the_table_hold_every_layer(study: Any, tmp_path: Path) -> None:
+    found = study().run(tmp_path)
+    content = json.loads((tmp_path / "sparsify.json").read_text())
+    assert [row["layer"] for row in content["layers"]] == [
+        *("stages.0.1.weight", "stages.1.0.weight", "head.weight", "total")
+    ]
+    assert content["layers"][-1]["zeros"] == sum(row["zeros"] for row in content["layers"][:-1])
+    assert content["settings"]["sparsity"] == 0.8
+    assert content["outputs"]["moved"] <= content["outputs"]["bound"]["spectral"]
+    words = found.markdown()
+    assert words.startswith("test accuracy: dense ")
+    assert all(row["layer"] in words for row in content["layers"])
+    assert f"{content['effective']['nodes']} of" in words
+
+
+def test_weights_that_are_given_are_not_trained(study: Any, tmp_path: Path) -> None:
+    first = study().run(tmp_path)
+    again = study(weights=tmp_path / "dense.safetensors").run()
+    assert again.accuracy == first.accuracy
+    assert again.pruned.masks == first.pruned.masks
+    torch.save(study().fresh().state_dict(), tmp_path / "other.pt")
+    load_weights(study().fresh(), tmp_path / "other.pt")
+
+
+def test_retraining_takes_as_many_steps_as_epochs_on_the_data_have(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    monkeypatch.setattr("yoco.sparsify.study.retrain", lambda *a, **k: (steps.append(k["steps"]), retrain(*a, **k)))
+    study(retrain=3.0).run()
+    study(retrain=0.5).run()
+    assert steps == [3 * -(-120 // BATCH), 1]
+
+
+def test_a_condensed_set_alone_calibrates_and_retrains(study: Any, tiny_set: CondensedSet) -> None:
+    plain = study(epochs=40).run()
+    found = study(epochs=40, retrain=5.0, calibrate=tiny_set, retrain_on=tiny_set).run()
+    assert found.accuracy["dense"] == plain.accuracy["dense"]
+    assert found.pruned.masks != plain.pruned.masks
+    assert min(found.accuracy.values()) > 70
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_masks_at_initialisation_are_trained_with(study: Any, method: str) -> None:
+    found = study(at_init=method, epochs=4).run()
+    assert list(found.accuracy) == ["trained"]
+    assert found.certificate is None
+    assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.02)
+
+
+def test_rounds_prune_more_and_more(study: Any) -> None:
+    found = study(rounds=3, retrain=1.0).run()
+    assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.001)
+    assert found.certificate is None
+
+
+def test_batch_norms_see_the_images_anew(study: Any) -> None:
+    how = {"network": "convnet:width=6,depth=2,norm=batch", "sparsity": 0.6}
+    made = study(**how)
+    network = made.fresh()
+    made.train(network)
+    before = [norm.running_mean.clone() for norm in network.modules() if isinstance(norm, nn.BatchNorm2d)]
+    made.prune(network)
+    after = [norm.running_mean for norm in network.modules() if isinstance(norm, nn.BatchNorm2d)]
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"sparsity": 1.5}, "sparsity: must be at least 0 and below 1, got 1.5"),
+        ({"sparsity": None}, "sparsify: needs sparsity, got None"),
+        ({"epochs": 0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 0, 1 and 0"),
+        ({"retrain": -1.0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 3, 1 and -1"),
+        ({"rounds": 2}, "sparsify: rounds need a sparsity and retraining between them, got none"),
+        (
+            {"at_init": "snip", "rounds": 2},
+            "sparsify: at_init is for a fresh network in one round, got weights or rounds",
+        ),
+        ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
+        ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
+        (
+            {"options": {"pattern": "2:x"}},
+            "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2:x'",
+        ),
+    ],
+)
+def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        study(**how)
+    assert str(caught.value).startswith(line)
+
+
+def test_weights_of_another_network_are_refused(study: Any, tmp_path: Path) -> None:
+    study().run(tmp_path)
+    other = study(network="mlp:width=5", weights=tmp_path / "dense.safetensors")
+    with pytest.raises(ValueError, match=r"dense.safetensors must hold weights of this network, got: size mismatch"):
+        other.run()
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(ValueError, match=r"text.pt must hold weights of this network, got:"):
+        study(weights=tmp_path / "text.pt").run()
+    with pytest.raises(FileNotFoundError):
+        study(weights=tmp_path / "none.pt").run()

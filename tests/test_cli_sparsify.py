@@ -1,0 +1,65 @@
+"""The command `sparsify`."""
+
+from pathlib import Path
+
+import pytest
+
+from yoco.cli import run
+from yoco.condensed import CondensedSet
+from yoco.sparsify.sparse import load
+
+QUICK = ["sparsify", "--data", "digits", "--network", "mlp:width=8", "--epochs", "1"]
+
+
+def test_it_writes_the_sparse_file_the_table_and_the_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*QUICK, "--sparsity", "0.9", "--retrain", "1", "--images", "100", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    names = ["curves.png", "dense.safetensors", "sparse.safetensors", "sparsify.json", "table.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert (tmp_path / "table.md").read_text().strip() in said
+    assert (tmp_path / "curves.png").stat().st_size > 5_000
+    assert load(tmp_path / "sparse.safetensors").masks.sparsity == pytest.approx(0.9, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--pattern", "2:4"],
+        ["--sparsity", "0.5", "--at-init", "npb"],
+        ["--sparsity", "0.5", "--solver", "lobs", "--no-refit", "--allocation", "erk", "--sequential"],
+        ["--sparsity", "0.5", "--allocation", "programme", "--cost", "flops", "--weigh", "bound"],
+    ],
+)
+def test_its_options_work(options: list[str], tmp_path: Path) -> None:
+    assert run([*QUICK, *options, "--images", "60", "--out", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--sparsity", "1.5"], "yoco: sparsity: must be at least 0 and below 1, got 1.5"),
+        ([], "yoco: sparsify: needs sparsity, got None"),
+        (["--sparsity", "0.5", "--solver", "exat"], "yoco: solver: unknown name 'exat'; did you mean 'exact'?"),
+        (["--sparsity", "0.5", "--at-init", "npx"], "yoco: method: unknown name 'npx'; did you mean 'npb'?"),
+        (["--sparsity", "0.5", "--weights", "none.pt"], "yoco: none.pt: No such file"),
+        (["--sparsity", "0.5", "--calibrate", "none.safetensors"], "yoco: load: no file at none.safetensors"),
+        (["--sparsity", "0.5", "--allocation", "x"], "yoco: allocation: unknown name 'x'; known:"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    options: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*QUICK, *options, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == 1
+
+
+def test_a_set_of_other_images_or_classes_is_refused(
+    tiny_set: CondensedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "three.safetensors"
+    tiny_set.save(path)
+    assert run([*QUICK, "--sparsity", "0.5", "--calibrate", str(path), "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "must have images [1, 8, 8] and 10 classes as the data, got [1, 8, 8] and 3 classes" in said
