@@ -20,7 +20,10 @@ from yoco.verb import make_callable
 
 __all__ = ["METHODS", "Callback", "Interrupted", "Method", "Progress", "Task", "condense", "settings_of"]
 
-METHODS = {"idc": "yoco.condense.methods.idc:IDC"}
+METHODS = {
+    "idc": "yoco.condense.methods.idc:IDC",
+    "frepo": "yoco.condense.methods.frepo:FRePo",
+}
 
 
 def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | None, **changes: Any) -> Method:

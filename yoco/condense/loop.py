@@ -64,6 +64,8 @@ class Journey:
             return
         with torch.no_grad():
             self.synthetic.cells.copy_(state["cells"])
+            for name, value in self.synthetic.beside.items():
+                value.copy_(state["beside"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.memory:
             self.memory.load_state_dict(state["memory"])
@@ -74,7 +76,8 @@ class Journey:
         """Write a checkpoint."""
         if run is None:
             return
-        state = {"cells": self.synthetic.cells.detach(), "optimizer": self.optimizer.state_dict()}
+        beside = {name: value.detach() for name, value in self.synthetic.beside.items()}
+        state = {"cells": self.synthetic.cells.detach(), "beside": beside, "optimizer": self.optimizer.state_dict()}
         memory = self.memory.state_dict() if self.memory else None
         run.save({**state, "memory": memory, "episode": self.episode, "seconds": self.seconds})
         self.saved = time.monotonic()
@@ -143,6 +146,8 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     settings = asdict(method)  # type: ignore[call-overload]
     made = {"network": task.network_name, "autocast": str(task.autocast) if task.autocast else None}
     spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 1)}
+    numbers = {name: float(value) for name, value in synthetic.beside.items() if value.numel() == 1}
+    soft = synthetic.soft_labels()
     return CondensedSet(
         cells=synthetic.cells.detach().clamp(0, 1).float().cpu(),
         labels=synthetic.labels.cpu(),
@@ -154,7 +159,8 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
         method=type(method).__name__.lower(),
         seed=seed,
         source={"name": real.name, "checksum": real.checksum, "images": len(real)},
-        config={**settings, "ipc": task.per_class, **made, **spent},
+        soft_labels=None if soft is None else soft.detach().float().cpu(),
+        config={**settings, "ipc": task.per_class, **made, **spent, **({"learned": numbers} if numbers else {})},
         versions={"yoco": yoco.__version__, "torch": torch.__version__},
     )
 

@@ -1,4 +1,6 @@
-"""The synthetic set while it is learned: cells that take gradients, and how they start."""
+"""The synthetic set while it is learned: cells that take gradients, perhaps more beside them, and how they start."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,11 +17,21 @@ class Synthetic:
     """Learnable cells, class by class and tile-major within a class (IDC, ICML 2022).
 
     cells: float [classes * per_class * factor^2, C, h, w], a leaf that requires gradients.
+    beside: other leaves that a method learns, by name. `labels` are soft labels float [n, classes], which are saved
+    with the set; a single number, such as a step size, goes into its record.
     Pixels that stick out of the canvas (`visible`) never change.
     """
 
-    def __init__(self, cells: Tensor, classes: int, factor: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        cells: Tensor,
+        classes: int,
+        factor: int,
+        size: tuple[int, int],
+        beside: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.cells = cells.clone().requires_grad_()
+        self.beside = {name: value.clone().requires_grad_() for name, value in (beside or {}).items()}
         self.factor, self.size, self.classes = factor, size, classes
         self.labels = torch.arange(classes, device=cells.device).repeat_interleave(len(cells) // classes)
         self._learned = _learned_pixels(cells, classes, factor, size)
@@ -43,10 +55,28 @@ class Synthetic:
         labels = torch.full((len(cells),), label, device=cells.device)
         return Batch(upsample(cells, self.size), labels)
 
+    def everything(self, indices: Tensor | None = None) -> Batch:
+        """These decoded cells, or all, with their soft labels, if they have some, else their labels."""
+        chosen = slice(None) if indices is None else indices.to(self.cells.device)
+        targets = self.beside.get("labels", self.labels)
+        return Batch(upsample(self.cells[chosen], self.size), targets[chosen])
+
+    def soft_labels(self) -> Tensor | None:
+        """Soft labels as they are saved with the set, float [n, classes], if they are learned."""
+        return self.beside.get("labels")
+
+    def parameters(self) -> list[Tensor]:
+        """The cells, and what is learned beside them."""
+        return [self.cells, *self.beside.values()]
+
     def take_gradient(self, loss: Tensor) -> None:
-        """Set the gradient of `loss` in the cells: zeros in classes it does not touch, so momentum moves them on."""
-        (gradient,) = torch.autograd.grad(loss, self.cells)
-        self.cells.grad = gradient if self._learned is None else gradient * self._learned
+        """Set the gradients of `loss` in all leaves: zeros where it does not touch them, so momentum moves them on."""
+        leaves = self.parameters()
+        gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            leaf.grad = gradient
+        if self._learned is not None:
+            self.cells.grad = gradients[0] * self._learned
 
     @torch.no_grad()
     def clamp(self) -> None:
