@@ -259,3 +259,18 @@ def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> Non
         one, two = (yoco.load(tmp_path / folder / "condensed.safetensors") for folder in ("whole", name))
         assert torch.equal(one.cells, two.cells)
     torch.set_num_threads(threads)
+
+
+def test_experts_are_recorded_and_matched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = ["--data", "digits", "--network", "convnet:width=4,depth=2"]
+    recording = ["experts", *network, "--count", "2", "--epochs", "3", "--out", str(tmp_path / "experts")]
+    assert run(recording) == 0
+    assert "2 experts of 3 epochs" in capsys.readouterr().out
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "experts").iterdir()}
+    assert run(recording) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "experts").iterdir()} == before
+    few = ["--episodes", "2", "--count", "2", "--expert-epochs", "3", "--max-start", "2", "--student-steps", "2"]
+    matching = ["condense", *network, "--method", "mtt", "--ipc", "1", *few, "--experts", str(tmp_path / "experts")]
+    assert run([*matching, "--out", str(tmp_path / "set")]) == 0
+    assert sorted(before) == sorted(path.name for path in (tmp_path / "experts").iterdir())
+    assert fails(capsys, *recording, "--epochs", "0") == "yoco: experts: epochs must be at least 1, got 0\n"

@@ -15,6 +15,7 @@ from yoco.registry import resolve, unknown
 
 COMMANDS = {
     "condense": "learn a small synthetic set from a data set",
+    "experts": "record the trajectories of trained networks that the method mtt needs",
     "prune": "make a smaller set out of a condensed set or a data set",
     "score": "say how hard each sample of a set is",
     "evaluate": "train networks on a set from scratch and measure their accuracy",

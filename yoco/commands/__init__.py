@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "condense": "yoco.commands.condense:condense",
+    "experts": "yoco.commands.experts:experts",
     "prune": "yoco.commands.prune:prune",
     "score": "yoco.commands.prune:score",
     "evaluate": "yoco.commands.evaluate:evaluate",

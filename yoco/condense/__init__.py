@@ -22,6 +22,7 @@ __all__ = ["METHODS", "Callback", "Interrupted", "Method", "Progress", "Task", "
 
 METHODS = {
     "idc": "yoco.condense.methods.idc:IDC",
+    "mtt": "yoco.condense.methods.mtt:MTT",
     "frepo": "yoco.condense.methods.frepo:FRePo",
 }
 

@@ -146,7 +146,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     settings = asdict(method)  # type: ignore[call-overload]
     made = {"network": task.network_name, "autocast": str(task.autocast) if task.autocast else None}
     spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 1)}
-    numbers = {name: float(value) for name, value in synthetic.beside.items() if value.numel() == 1}
+    numbers = {name: float(value.detach()) for name, value in synthetic.beside.items() if value.numel() == 1}
     soft = synthetic.soft_labels()
     return CondensedSet(
         cells=synthetic.cells.detach().clamp(0, 1).float().cpu(),

@@ -1,0 +1,54 @@
+"""The command `experts`: record the trajectories that trajectory matching matches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from yoco.cli import parse
+from yoco.commands.options import DataOptions, Device
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertsOptions(DataOptions):
+    """Train networks on the data and note their weights after every epoch: `condense --method mtt --experts OUT`."""
+
+    out: Path = Path("runs/experts")
+    """folder: one file for each expert; those that are there already are left alone"""
+    count: int = 100
+    """experts"""
+    ipc: int = 10
+    """images per class of the set that they are for: decides on nothing but published settings"""
+    epochs: int | None = None
+    """epochs of each, in place of the published ones"""
+    network: str = "convnet"
+    """the network"""
+    seed: int = 0
+    """everything random follows from it"""
+    device: Device = "auto"
+    """where to compute"""
+
+
+def experts(argv: list[str]) -> None:
+    """`yoco experts`."""
+    options = parse(ExpertsOptions, argv, "experts")
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from yoco.condense import Task, settings_of
+    from yoco.condense.experts import record
+    from yoco.data import load
+    from yoco.device import pick
+
+    real = load(options.data, size=options.size, grey=options.grey, download=options.download).train
+    method = settings_of("mtt", real.name, options.ipc, real.shape)
+    recipe = method.recipe()  # type: ignore[attr-defined]
+    if options.epochs is not None:
+        if options.epochs < 1:
+            raise ValueError(f"experts: epochs must be at least 1, got {options.epochs}")
+        recipe = replace(recipe, epochs=options.epochs)
+    task = Task(real.to(pick(options.device)), 1, options.network)
+    with tqdm(total=options.count, desc="experts", unit="expert", disable=None) as bar:
+        record(task, recipe, options.out, options.count, seed=options.seed, tell=lambda *_: bar.update())
+    print(f"written to {options.out}: {options.count} experts of {recipe.epochs} epochs")

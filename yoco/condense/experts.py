@@ -1,0 +1,127 @@
+"""Experts: networks trained on the real data whose weights are noted after every epoch (MTT, CVPR 2022)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yoco import artefact
+from yoco.condense.method import Task
+from yoco.rng import Rng
+from yoco.train import Recipe, fit
+
+KIND, VERSION = "expert", 1
+
+
+@dataclass
+class Experts:
+    """Trajectories by number, float32 [epochs + 1, weights] on the CPU; each is recorded when it is first asked for.
+
+    A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
+    or in `folder`, the others come out the same. folder: where they are kept, and found; None keeps them in memory.
+    """
+
+    task: Task
+    recipe: Recipe
+    rng: Rng
+    folder: Path | None = None
+    known: dict[int, Tensor] = field(default_factory=dict)
+
+    def trajectory(self, number: int) -> Tensor:
+        """The weights of one expert before any training, and after each epoch.
+
+        Raises:
+            ValueError: the file of this expert is damaged, or of other data, networks or epochs.
+        """
+        if number not in self.known:
+            self.known[number] = self._read(number) if self._path(number) else self._recorded(number)
+        return self.known[number]
+
+    def record(self, number: int) -> bool:
+        """Make sure that the file of an expert is there; whether it had to be made. Nothing is kept in memory."""
+        assert self.folder is not None
+        if self._path(number):
+            return False
+        self._recorded(number)
+        return True
+
+    def _path(self, number: int) -> Path | None:
+        path = None if self.folder is None else self.folder / f"expert-{number}.safetensors"
+        return path if path is not None and path.is_file() else None
+
+    def _about(self) -> dict[str, Any]:
+        real = self.task.real
+        made = {"data": real.checksum, "network": self.task.network_name, "epochs": self.recipe.epochs}
+        return {**made, "lr": self.recipe.lr, "batch": self.recipe.batch, "momentum": self.recipe.momentum}
+
+    def _read(self, number: int) -> Tensor:
+        path = self._path(number)
+        assert path is not None
+        tensors, header = artefact.read(path, KIND, VERSION)
+        for name, value in self._about().items():
+            if header.get(name) != value:
+                raise ValueError(f"experts: {path} must be of {name} {value}, got {header.get(name)}")
+        return tensors["weights"]
+
+    def _recorded(self, number: int) -> Tensor:
+        """Train one expert, and write its file if there is a folder."""
+        stream = self.rng.child("expert", number)
+        network = self.task.network(stream.child("network"))
+        noted = [flat(network)]
+
+        def note(_: int) -> None:
+            noted.append(flat(network))
+
+        fit(network, self.task.real, self.recipe, self.task.normalise, stream.child("train"), after_epoch=note)
+        weights = torch.stack(noted)
+        if self.folder is not None:
+            path = self.folder / f"expert-{number}.safetensors"
+            artefact.write(path, KIND, VERSION, {"weights": weights}, self._about())
+        return weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what is not there is recorded again, to the same bits."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing, see `state_dict`."""
+
+
+def flat(network: nn.Module) -> Tensor:
+    """All parameters in one row, float32 [weights] on the CPU; a copy, also where the network is on the CPU itself."""
+    rows = [parameter.detach().flatten().float() for parameter in network.parameters()]
+    return torch.cat(rows).cpu().clone()
+
+
+def unflat(network: nn.Module, row: Tensor) -> dict[str, Tensor]:
+    """The parameters by name, as views of one row [weights]."""
+    parameters = dict(network.named_parameters())
+    parts = row.split([parameter.numel() for parameter in parameters.values()])
+    return {name: part.view_as(parameters[name]) for name, part in zip(parameters, parts, strict=True)}
+
+
+def record(
+    task: Task,
+    recipe: Recipe,
+    folder: str | Path,
+    count: int,
+    *,
+    seed: int = 0,
+    tell: Callable[[int, bool], object] = lambda number, made: None,
+) -> Experts:
+    """Record `count` experts into a folder; those that are there already are left alone, so that a stopped run goes on.
+
+    tell: called with the number of each expert and whether it was made now.
+
+    Raises:
+        ValueError: count is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"experts: count must be at least 1, got {count}")
+    experts = Experts(task, recipe, Rng(seed).child("experts"), Path(folder))
+    for number in range(count):
+        tell(number, experts.record(number))
+    return experts
