@@ -31,9 +31,11 @@ def main() -> None:
     condense_with_stops(options)
     torch.set_num_threads(options.threads or result.CORES)
     pace = {"float32": step_seconds(options, None), "bfloat16": step_seconds(options, torch.bfloat16)}
-    rows = [evaluated(steps, options, pace["float32"]["seconds"]) for steps in options.steps]
+    mine = pace["bfloat16" if options.bf16 else "float32"]["seconds"]
+    rows = [evaluated(steps, options, mine) for steps in options.steps]
     content = {"data": options.data, "checksum": load(options.data).train.checksum, "ipc": options.ipc}
-    how = {"factor": options.factor, "protocol": "idc", "seeds": [0, 1], "evaluated_in": "bfloat16"}
+    precision = {"condensed_in": "bfloat16" if options.bf16 else "float32", "evaluated_in": "bfloat16"}
+    how = {"factor": options.factor, "protocol": "idc", "seeds": [0, 1], **precision}
     made = {**content, **how, "rows": rows, "inner_step": pace, "operations": operations(options)}
     print(f"written to {result.write(options.name, folder=options.results, **made)}")
 
@@ -53,7 +55,8 @@ def condense_with_stops(options: argparse.Namespace) -> None:
     first.save(stop(0, options))
     stop(0, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
     if not stop(max(options.steps), options).is_file():
-        yoco.condense(options.data, "idc", **how, episodes=max(options.steps), out=options.out, callbacks=(keep,))
+        how.update(bf16=options.bf16, episodes=max(options.steps))
+        yoco.condense(options.data, "idc", **how, out=options.out, callbacks=(keep,))
 
 
 def evaluated(steps: int, options: argparse.Namespace, pace: float) -> dict[str, Any]:
@@ -118,6 +121,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--factor", type=int, default=2)
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 100, 200, 400], help="inner steps at each stop")
     parser.add_argument("--epochs", type=int, help="in place of the protocol's 1000 / factor^2")
+    parser.add_argument("--bf16", action="store_true", help="condense in bfloat16")
     parser.add_argument("--threads", type=int, help="of torch; by default all cores")
     parser.add_argument("--out", type=Path, default=Path("runs/idc-fashion"))
     parser.add_argument("--name", default="idc_fashion")
