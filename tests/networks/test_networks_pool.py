@@ -1,4 +1,4 @@
-"""Pooling by a product is PyTorch's pooling, bit for bit, and is used where it can be."""
+"""Pooling by a product is PyTorch's pooling but for the order of four additions, and is used where it can be."""
 
 import pytest
 import torch
@@ -22,7 +22,8 @@ def test_values_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], dtype
     maps = maps_of(*shape, dtype=dtype)
     ours, theirs = AvgPool2()(maps), avg_pool2d(maps, 2)
     assert ours.dtype == theirs.dtype
-    assert torch.equal(ours, theirs)
+    sizes = avg_pool2d(maps.detach().abs(), 2)
+    assert ((ours - theirs).abs() <= 2 * torch.finfo(dtype).eps * sizes).all()
     grads = [torch.autograd.grad(pooled, maps, torch.sin(theirs.detach()))[0] for pooled in (ours, theirs)]
     assert torch.equal(*grads)
 
@@ -30,7 +31,7 @@ def test_values_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], dtype
 def test_autocast_does_not_change_the_precision() -> None:
     maps = maps_of(4, 8, 16, 16)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(AvgPool2()(maps), avg_pool2d(maps, 2))
+        torch.testing.assert_close(AvgPool2()(maps), avg_pool2d(maps, 2), rtol=1e-6, atol=1e-6)
 
 
 def test_it_can_be_differentiated_twice() -> None:

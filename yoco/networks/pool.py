@@ -1,4 +1,4 @@
-"""Average pooling of 2x2 pixels, several times as fast on a CPU as PyTorch's own, with the same bits.
+"""Average pooling of 2x2 pixels, several times as fast on a CPU as PyTorch's own, equal to it but for rounding.
 
 PyTorch's loop over a map is not vectorised on a CPU: it is over a quarter of the time of a ConvNet. Two rows of a map
 lie next to each other in memory, so that all pooling of a batch is one product with a small matrix of quarters.
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 class AvgPool2(nn.AvgPool2d):
     """`nn.AvgPool2d(2)`: maps [n, C, H, W] to [n, C, H // 2, W // 2]; differentiable any number of times.
 
-    Equal to it in every bit for finite maps; where a map has an infinity, the pixels beside it may be NaN. Odd sides,
-    maps that are not stored row by row, kinds of tensors other than torch's, and devices other than the CPU go to
-    PyTorch's own.
+    Quarters are exact in binary, so that the two differ in nothing but the order in which a product adds four numbers:
+    by at most two units in the last place of the sum of their sizes, and on most processors in no bit. Where a map has
+    an infinity, the pixels beside it may be NaN. Odd sides, maps that are not stored row by row, kinds of tensors other
+    than torch's, and devices other than the CPU go to PyTorch's own.
     """
 
     def __init__(self) -> None:
