@@ -97,10 +97,13 @@ def _outputs(network: nn.Module, batch: Tensor) -> Tensor:
 
 
 def factors(network: nn.Module, norm: str) -> dict[str, float]:
-    """L_k of each layer, by the name of its weight; nothing if the network is no chain of modules that are known."""
+    """L_k of each layer, by the name of its weight.
+
+    Nothing if the network is no chain of modules that are known, or has a layer or a weight in it twice.
+    """
     steps = chain(network)
     names = {id(layer): name for name, layer in layers(network).items()}
-    if steps is None:
+    if steps is None or sorted(id(step) for step in steps if isinstance(step, Prunable)) != sorted(names):
         return {}
     constants = [lipschitz(step, norm) for step in steps]
     if any(constant is None for constant in constants):
@@ -129,10 +132,12 @@ def lipschitz(module: nn.Module, norm: str) -> float | None:
         return _layer_norm(module, norm)
     if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):
         return _pool_norm(module)
+    if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+        return 1.0
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_var is not None:
         scale = (module.running_var.double() + module.eps).rsqrt()
         return float((scale if module.weight is None else scale * module.weight.double().abs()).max())
-    if isinstance(module, KEEPS) and getattr(module, "negative_slope", 0) <= 1:
+    if isinstance(module, KEEPS) and abs(getattr(module, "negative_slope", 0)) <= 1:
         return 1.0
     return None
 
@@ -148,18 +153,29 @@ def _layer_norm(layer: Prunable, norm: str) -> float:
 
 
 def _coverage(layer: nn.Conv2d) -> int:
-    """In how many patches one pixel can be; padding that repeats pixels makes it more."""
+    """How often one pixel can be in a patch; padding that repeats pixels makes it more."""
     sides = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
     once = prod(ceil(size / stride) if dilation == 1 else size for size, stride, dilation in sides)
-    return once * (1 if layer.padding_mode == "zeros" else 4)
+    if layer.padding_mode == "zeros":
+        return once
+    left, right, above, below = layer._reversed_padding_repeated_twice
+    return once * prod(_copies(layer.padding_mode, around) for around in ((left, right), (above, below)))
+
+
+def _copies(mode: str, around: tuple[int, int]) -> int:
+    """How often a pixel can be on a padded line: reflect and circular show it once more at each end."""
+    return 1 + sum(around) if mode == "replicate" else 1 + sum(side > 0 for side in around)
 
 
 def _pool_norm(pool: nn.AvgPool2d | nn.MaxPool2d) -> float | None:
-    """Of pools whose windows lie side by side or apart."""
+    """Of pools whose windows lie side by side or apart; means of fewer pixels at the border make it 1."""
     size, stride = (_both(value) for value in (pool.kernel_size, pool.stride))
-    if any(s < k for k, s in zip(size, stride, strict=True)):
+    apart = all(s >= k for k, s in zip(size, stride, strict=True))
+    if isinstance(pool, nn.MaxPool2d):
+        return 1.0 if apart and _both(pool.dilation) == (1, 1) else None
+    if not apart or pool.divisor_override is not None:
         return None
-    return 1.0 if isinstance(pool, nn.MaxPool2d) else 1 / sqrt(prod(size))
+    return 1.0 if pool.ceil_mode or not pool.count_include_pad else 1 / sqrt(prod(size))
 
 
 def _both(value: Any) -> tuple[int, int]:

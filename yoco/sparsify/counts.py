@@ -31,7 +31,7 @@ def counts(
         ValueError: a word or a layer that is not known, or a sparsity that is not possible.
     """
     if all(layer.problem.pattern.group for layer in units.values()):
-        return {unit: layer.count(None) for unit, layer in units.items()}
+        return {unit: layer.count(sparsity) for unit, layer in units.items()}
     if isinstance(allocation, Mapping):
         return _given(units, allocation)
     if sparsity is None:

@@ -15,6 +15,7 @@ from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.certificate import factors
 from yoco.sparsify.hessian import Moments, layers, matrix, parts, run
+from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer
 
 SHARES = tuple(1 - 0.9**level for level in range(45))
@@ -114,7 +115,7 @@ def _energy(moments: Moments, network: nn.Module, name: str) -> float:
 
 
 def _loss_prices(network: nn.Module, data: Calibration, how: Solving) -> Pricing:
-    trial = deepcopy(network)
+    trial = remove(deepcopy(network))
     places, before = layers(trial), loss(trial, data)
 
     def pricing(unit: Unit, layer: Layer, counts: list[int]) -> list[float]:

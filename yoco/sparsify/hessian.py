@@ -127,7 +127,7 @@ def moments(network: nn.Module, batches: Iterable[Tensor], names: Iterable[str] 
                 for number, given in enumerate(inputs):
                     kept.add(patches(layer, given), None, 0 if number else len(images))
             seen.clear()
-    if not found:
+    if not any(sums.n for sums in found.values()):
         raise ValueError("hessian: needs images that reach the layers, got none")
     return found
 

@@ -23,9 +23,9 @@ class Hold:
         if not isinstance(weight, nn.Parameter):  # torch.func has put another tensor in its place
             return
         weight.data.mul_(getattr(layer, MASK))  # not noticed by autograd: what another pass has kept stays valid
-        if weight.requires_grad and getattr(weight, "_held", None) is not layer:
+        hooks = (weight._backward_hooks or {}).values()  # copies of a weight, and weights from files, have none
+        if weight.requires_grad and not any(isinstance(hook, Gradient) and hook.layer is layer for hook in hooks):
             weight.register_hook(Gradient(layer))
-            weight._held = layer  # type: ignore[attr-defined]
 
 
 class Gradient:
@@ -55,11 +55,12 @@ def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | No
     for name, weight in (weights or {}).items():
         if name not in known or known[name].shape != weight.shape:
             raise ValueError(f"install: weights must fit the network, got {name} {list(weight.shape)}")
+    for name in masks:
+        if name not in places:
+            raise ValueError(f"install: masks must be of Linear or Conv2d layers, got {name!r}")
     for name, weight in (weights or {}).items():
         known[name].copy_(weight)
     for name, mask in masks.items():
-        if name not in places:
-            raise ValueError(f"install: masks must be of Linear or Conv2d layers, got {name!r}")
         _attach(places[name], mask)
     return network
 

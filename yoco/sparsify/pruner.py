@@ -15,6 +15,7 @@ from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
 from yoco.sparsify.curves import Solving, Unit, curves, put
 from yoco.sparsify.hessian import Moments, layers, matrix, moments, moments_after, parts
+from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
 from yoco.sparsify.masks import Masks
 from yoco.sparsify.pruned import Pruned, Report
@@ -107,7 +108,7 @@ class Pruner:
         how: Solving,
     ) -> Pruned:
         """Solve layer after layer, in the order in which an image meets them."""
-        sparse, masks, reports = deepcopy(network), {}, {}
+        sparse, masks, reports = remove(deepcopy(network)), {}, {}
         weights: dict[str, Tensor] = {}
         for name, dense in found.items():
             place, own = layers(network)[name], [unit for unit in units if unit.name == name]
@@ -122,11 +123,14 @@ class Pruner:
         return Pruned(Masks(masks), weights, reports, self.solver)
 
     def _target(self, place: nn.Module, sums: Moments, unit: Unit) -> Layer:
-        """The layer on the inputs of the sparse network, with the weights that are best there as its dense ones."""
+        """The layer on the inputs of the sparse network, with the weights that are best there as its dense ones.
+
+        The ridge pulls them towards those that it has, which they are where nothing ahead of it is sparse.
+        """
         rows, second = matrix(place)[unit.group], sums.sparse[unit.group] / sums.n  # type: ignore[arg-type]
         problem = self._layer(place, rows, second).problem
-        wanted = rows.double() @ (sums.cross[unit.group] / sums.n).T / problem.scale
-        best = problem.restored(wanted.masked_fill(problem.dead, 0) @ problem.inverse)
+        lacking = problem.weight @ (sums.cross[unit.group].T / sums.n - second) / problem.scale
+        best = problem.weight + lacking @ problem.inverse
         return self._layer(place, best.to(rows.dtype), second)
 
 

@@ -62,13 +62,15 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, *, 
         norm.reset_running_stats()
         norm.train().momentum = None
     device = next(network.parameters()).device
-    for indices in torch.arange(len(examples)).split(batch):
-        if len(indices) > 1:
-            network(normalise(examples.batch(indices).images.to(device)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    for module, mode in modes.items():
-        module.training = mode
+    try:
+        for indices in torch.arange(len(examples)).split(batch):
+            if len(indices) > 1:
+                network(normalise(examples.batch(indices).images.to(device)))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def gradually(

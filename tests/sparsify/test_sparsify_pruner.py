@@ -1,0 +1,366 @@
+"""A whole network: exact numbers of zeros under every solver and allocation, and what sequential mends."""
+
+import re
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from yoco.data.source import Batch, Splits
+from yoco.networks import build
+from yoco.rng import Rng
+from yoco.sparsify.calibration import Calibration
+from yoco.sparsify.counts import counts
+from yoco.sparsify.hessian import layers, matrix, moments_after, patches, run
+from yoco.sparsify.hold import held as held_masks
+from yoco.sparsify.hold import install
+from yoco.sparsify.layer import solve
+from yoco.sparsify.masks import Masks, prunable
+from yoco.sparsify.measure import measure
+from yoco.sparsify.pruned import Pruned
+from yoco.sparsify.pruner import Pruner
+from yoco.sparsify.solvers import SOLVERS
+from yoco.train import Normalise
+
+FIRST, SECOND, LAST = "0.weight", "2.weight", "5.weight"
+EXACT = ("hull", "tolerance", "global", "uniform", "erk")
+"""Allocations that meet the number of zeros to one."""
+
+
+@pytest.fixture(scope="module")
+def data(tiny: Splits) -> Calibration:
+    batch = tiny.train.batch(torch.arange(0, 120, 2))
+    doubled = Batch(batch.images.double(), batch.labels)
+    return Calibration(doubled, Normalise(tiny.train.mean, tiny.train.std), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """36, 2 x 24 and 72 weights: a grouped convolution in it, and one without a bias."""
+    with Rng(0).as_global():
+        first, second = nn.Conv2d(1, 4, 3, stride=2), nn.Conv2d(4, 6, 2, groups=2, bias=False)
+        made = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(24, 3))
+    return made.double()
+
+
+def prune(network: nn.Module, data: Calibration, sparsity: float | None = 0.6, seed: int = 0, **how: Any) -> Pruned:
+    return Pruner(**how)(network, data, sparsity=sparsity, rng=Rng(seed))
+
+
+def zeros(found: Pruned) -> int:
+    return found.masks.total - found.masks.kept
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("allocation", [*EXACT, "programme"])
+def test_the_number_of_zeros_is_exact(solver: str, allocation: str, data: Calibration) -> None:
+    with Rng(1).as_global():
+        first, second = nn.Conv2d(1, 2, 3, stride=3), nn.Conv2d(2, 2, 2, groups=2, bias=False)
+        network = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(2, 3)).double()
+    for sparsity in (0.0, 0.37, 0.999):
+        found, wanted = prune(network, data, sparsity, solver=solver, allocation=allocation), int(32 * sparsity)
+        assert tuple(found.masks) == prunable(network) == tuple(found.layers)
+        if allocation == "programme":
+            assert wanted <= zeros(found) <= wanted + 2
+        else:
+            assert zeros(found) == wanted
+        sparse = found.applied(network)
+        assert Masks.of(sparse) == found.masks
+        assert all(bool(weight.isfinite().all()) for weight in found.weights.values())
+        assert found.method == solver
+        assert bool(found.curves) == (allocation in ("hull", "tolerance", "programme"))
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet", "convnet:width=4,depth=2", "resnet10:width=4", "densenet:blocks=1-1,growth=4"]
+)
+@pytest.mark.parametrize("how", [{}, {"sequential": True, "solver": "obd"}])
+def test_networks_of_every_kind(name: str, how: dict[str, Any], data: Calibration) -> None:
+    network = build(name, (1, 8, 8), 3, Rng(0)).double()
+    options = {"allocation": "global", **how}
+    found = prune(network, data, 0.7, **({"layers": prunable(network)[-3:]} if not how else {}), **options)
+    assert zeros(found) == int(0.7 * found.masks.total + 1e-9)
+    assert set(found.masks) == set(prunable(network)[-3:] if not how else prunable(network))
+    certificate = found.certify(network, data)
+    for layer, report in found.layers.items():
+        assert report.predicted == pytest.approx(certificate.layers[layer].measured, rel=1e-10)
+
+
+def test_only_the_layers_that_are_named(network: nn.Module, data: Calibration) -> None:
+    found = prune(network, data, 0.5, layers=[LAST, FIRST])
+    assert list(found.masks) == list(found.layers) == [FIRST, LAST]
+    assert zeros(found) == 54
+    assert set(found.weights) == {FIRST, "0.bias", LAST, "5.bias"}
+    assert set(found.curves) == {FIRST, LAST}
+    assert torch.equal(found.applied(network)[2].weight, network[2].weight)
+
+
+@pytest.mark.parametrize("allocation", ["hull", "tolerance", "programme", "uniform"])
+@pytest.mark.parametrize(("pattern", "step"), [("row", 4), ("block:3", 3)])
+def test_patterns_are_kept(allocation: str, pattern: str, step: int, network: nn.Module, data: Calibration) -> None:
+    chosen = [FIRST, LAST] if pattern == "block:3" else None
+    given: Any = {FIRST: 18, LAST: 34} if chosen and allocation == "uniform" else allocation
+    found = prune(network, data, 0.5, pattern=pattern, allocation=given, layers=chosen)
+    gap = zeros(found) - int(found.masks.total * 0.5)
+    assert gap <= 0 if allocation == "uniform" else gap >= 0
+    assert abs(gap) < 3 * step if allocation != "programme" else gap < 20
+    for mask in found.masks.values():
+        rows = (~mask).flatten(1)
+        if pattern == "row":
+            for group in rows.split(3) if len(rows) == 6 else [rows]:
+                assert len(set(group.sum(1).tolist())) == 1
+        else:
+            assert set(rows.unflatten(1, (-1, 3)).sum(2).flatten().tolist()) <= {0, 3}
+
+
+@pytest.mark.parametrize("solver", ["exact", "column", "wanda", "admm"])
+@pytest.mark.parametrize("sequential", [False, True])
+def test_two_of_four(solver: str, sequential: bool, network: nn.Module, data: Calibration) -> None:
+    found = prune(network, data, None, pattern="2:4", layers=[SECOND, LAST], solver=solver, sequential=sequential)
+    for mask in found.masks.values():
+        assert set((~mask).flatten(1).unflatten(1, (-1, 4)).sum(2).flatten().tolist()) == {2}
+    assert found.curves == {}
+    assert found.masks.sparsity == 0.5
+
+
+def test_counts_and_shares_may_be_given(network: nn.Module, data: Calibration) -> None:
+    found = prune(network, data, None, allocation={FIRST: 0.25, SECOND: 11, LAST: 70})
+    assert [count.total - count.kept for count in found.masks.by_layer().values()] == [9, 11, 70]
+    assert (~found.masks[SECOND]).flatten(1).sum(1).tolist() != []
+    assert int((~found.masks[SECOND])[:3].sum()) == 6
+
+
+@pytest.mark.parametrize("weigh", ["error", "bound", "loss", "relative"])
+@pytest.mark.parametrize("allocation", ["hull", "tolerance"])
+def test_every_way_to_weigh(weigh: str, allocation: str, network: nn.Module, data: Calibration) -> None:
+    found = prune(network, data, 0.7, solver="obd", weigh=weigh, allocation=allocation)
+    assert zeros(found) == 109
+    pruner = Pruner(solver="obd", weigh=weigh)
+    curves = pruner.curves(network, data, Rng(0))
+    assert found.curves == curves
+    units = pruner.units(network, pruner.moments(network, data))
+    wanted = counts(network, units, allocation, 0.7, "obd", lambda: {unit: curves[unit.label] for unit in units})
+    assert [count.total - count.kept for count in found.masks.by_layer().values()] == [
+        sum(count for unit, count in wanted.items() if unit.name == name) for name in (FIRST, SECOND, LAST)
+    ]
+
+
+@pytest.mark.parametrize("name", ["lenet", "convnet:width=4,depth=2"])
+@pytest.mark.parametrize("allocation", ["hull", "programme", "tolerance"])
+@pytest.mark.parametrize("sparsity", [0.6])
+def test_flops_are_saved_as_asked(name: str, allocation: str, sparsity: float, data: Calibration) -> None:
+    network = build(name, (1, 8, 8), 3, Rng(0)).double()
+    found = prune(network, data, sparsity, solver="obd", cost="flops", allocation=allocation)
+    total = measure(network, (1, 8, 8), found.masks).total
+    saved, dearest = 1 - total.flops / total.dense_flops, 64 / total.dense_flops
+    assert sparsity - 1e-12 <= saved
+    assert saved < sparsity + (3 * dearest if allocation == "tolerance" else dearest) or allocation == "programme"
+    assert measure(found.applied(network), (1, 8, 8)).total == total
+
+
+def test_the_network_is_as_it_was(network: nn.Module, data: Calibration) -> None:
+    given = build("convnet:width=4,depth=2,norm=batch", (1, 8, 8), 3, Rng(0)).double().train()
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    state = torch.random.get_rng_state()
+    prune(given, data, 0.5, solver="obd", weigh="loss", sequential=True)
+    assert given.training
+    assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in given.modules())
+    assert not list(given.buffers()) or "weight_mask" not in dict(given.named_buffers())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("solver", ["exact", "random"])
+def test_the_same_seed_gives_the_same_bits(solver: str, network: nn.Module, data: Calibration) -> None:
+    one, two, other = (prune(network, data, solver=solver, seed=seed) for seed in (1, 1, 2))
+    assert one.masks == two.masks
+    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
+    assert (one.masks == other.masks) == (solver == "exact")
+
+
+def test_chance_is_another_in_each_group() -> None:
+    with Rng(0).as_global():
+        network = nn.Conv2d(4, 8, 3, groups=4).double()
+    batch = Batch(torch.rand(9, 4, 5, 5, dtype=torch.float64, generator=Rng(0).generator()), torch.zeros(9).long())
+    given = Calibration(batch, Normalise((0.0,), (1.0,)), torch.device("cpu"))
+    mask = prune(network, given, 0.5, solver="random", allocation="uniform").masks["weight"]
+    assert len({tuple(group.flatten().tolist()) for group in mask.split(2)}) == 4
+
+
+@pytest.mark.parametrize("solver", ["lobs", "exact", "wanda"])
+@pytest.mark.parametrize("refit", [False, True])
+def test_one_layer_is_what_solve_answers(solver: str, refit: bool, data: Calibration) -> None:
+    network = build("mlp:width=8", (1, 8, 8), 3, Rng(0)).double()
+    found = prune(network, data, 0.7, solver=solver, refit=refit, layers=["head.weight"])
+    x = torch.cat(list(data))
+    caught: list[Tensor] = []
+    handle = network.head.register_forward_pre_hook(lambda _, given: caught.append(given[0].detach()))
+    run(network, x)
+    handle.remove()
+    rows = torch.cat([caught[0], torch.ones(len(x), 1)], 1)
+    weight = torch.cat([network.head.weight, network.head.bias[:, None]], 1).detach()
+    wanted = solve(weight, rows.T @ rows / len(x), zeros=int(24 * 0.7), solver=solver, bias=True, refit=refit)
+    assert torch.equal(found.masks["head.weight"], wanted.mask[:, :-1])
+    torch.testing.assert_close(found.weights["head.weight"], wanted.weight[:, :-1], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found.weights["head.bias"], wanted.weight[:, -1], rtol=1e-9, atol=1e-12)
+    report = found.layers["head.weight"]
+    assert report.predicted == pytest.approx(wanted.error, rel=1e-8)
+    assert (report.ridge, report.dead) == (wanted.ridge, int(wanted.dead.sum()))
+
+
+def test_biases_are_refitted_and_pruned_only_if_they_may_be(network: nn.Module, data: Calibration) -> None:
+    refit, none = (prune(network, data, 0.5, solver="obd", refit=refit) for refit in (True, False))
+    for name in ("0.bias", "5.bias"):
+        assert not torch.equal(refit.weights[name], network.get_parameter(name))
+        assert torch.equal(none.weights[name], network.get_parameter(name))
+    both = prune(network, data, 0.9, solver="magnitude", allocation="global", prune_bias=True)
+    gone = sum(int((both.weights[name] == 0).sum()) for name in ("0.bias", "5.bias"))
+    assert gone > 0
+    assert zeros(both) + gone == int(163 * 0.9)
+    assert SECOND.replace("weight", "bias") not in both.weights
+
+
+def literal_target(dense: nn.Module, sparse: nn.Module, name: str, after: nn.Module, x: Tensor) -> float:
+    """0.5 mean |W^ y - W x|^2: y enters the layer in `sparse`, x in `dense`, and W^ is that of `after`."""
+    entered = []
+    for network in (dense, sparse):
+        caught: list[Tensor] = []
+        layer = layers(network)[name]
+        handle = layer.register_forward_pre_hook(lambda _, given, to=caught: to.append(given[0].detach()))
+        run(network, x)
+        handle.remove()
+        entered.append(patches(layer, caught[0]))
+    before, new = matrix(layers(dense)[name]), matrix(layers(after)[name])
+    gap = entered[1] @ new.mT - entered[0] @ before.mT
+    return float(gap.square().sum()) / gap.shape[1] / 2
+
+
+@pytest.mark.parametrize(
+    ("solver", "name"),
+    [("exact", "own"), ("magnitude", "own"), ("column", "own"), ("obd", "lenet"), ("exact", "resnet10:width=2")],
+)
+def test_sequential_mends_what_came_before(solver: str, name: str, network: nn.Module, data: Calibration) -> None:
+    """Next to the same zeros solved without a look at them, on the same sparse inputs."""
+    dense = network if name == "own" else build(name, (1, 8, 8), 3, Rng(0)).double()
+    x, how = torch.cat(list(data)), {"solver": solver, "allocation": "uniform"}
+    plain, found = (prune(dense, data, 0.6, sequential=mends, **how) for mends in (False, True))
+    mended = found.applied(dense)
+    for at, (layer, report) in enumerate(found.layers.items()):
+        assert report.target == pytest.approx(literal_target(dense, mended, layer, mended, x), rel=1e-6)
+        unseeing = literal_target(dense, mended, layer, plain.applied(dense), x)
+        assert report.target <= unseeing * (1 + 1e-9)
+        assert at == 0 or report.target < 0.99 * unseeing
+        assert plain.layers[layer].target == pytest.approx(plain.layers[layer].predicted, rel=1e-9)
+    moved, before = (each.certify(dense, data).moved for each in (found, plain))
+    assert moved < before
+
+
+def test_sequential_weights_are_least_squares_on_what_is_seen(network: nn.Module, data: Calibration) -> None:
+    found = prune(network, data, 0.6, sequential=True, solver="magnitude", allocation="uniform", ridge=1e-12)
+    mended = found.applied(network)
+    sums = moments_after(network, mended, data, LAST)
+    keep = torch.cat([found.masks[LAST], torch.ones(3, 1).bool()], 1)
+    rows = torch.cat([found.weights[LAST], found.weights["5.bias"][:, None]], 1)
+    for row, kept, dense in zip(rows, keep & (sums.sparse[0].diagonal() > 0), matrix(network[5])[0], strict=True):
+        second, cross = sums.sparse[0][kept][:, kept], sums.cross[0][kept]
+        torch.testing.assert_close(row[kept], torch.linalg.solve(second, cross @ dense), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("solver", ["exact", "magnitude", "lobs"])
+def test_sequential_is_the_same_where_one_layer_is_pruned(solver: str, network: nn.Module, data: Calibration) -> None:
+    for layer in (FIRST, SECOND, LAST):
+        one, two = (prune(network, data, 0.6, solver=solver, layers=[layer], sequential=s) for s in (False, True))
+        assert one.masks == two.masks
+        for name, weight in one.weights.items():
+            torch.testing.assert_close(weight, two.weights[name], rtol=1e-12, atol=1e-14)
+        assert two.layers[layer].target == pytest.approx(one.layers[layer].target, rel=1e-9)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_zeros_that_are_held_do_not_count(sequential: bool, network: nn.Module, data: Calibration) -> None:
+    """A network that is pruned again is what its weights are."""
+    first = prune(network, data, 0.5, solver="magnitude")
+    held = first.applied(network)
+    plain = deepcopy(network)
+    with torch.no_grad():
+        for name, weight in held.named_parameters():
+            plain.get_parameter(name).copy_(weight)
+    one, two = (prune(net, data, 0.6, solver="random", sequential=sequential) for net in (held, plain))
+    assert one.masks == two.masks
+    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
+    assert one.layers == two.layers
+    assert held_masks(install(held, one.masks, one.weights)) == one.masks
+
+
+def test_scaled_inputs_change_no_mask(network: nn.Module, data: Calibration) -> None:
+    """Of a network that answers in proportion to its inputs."""
+    with Rng(0).as_global():
+        bare = nn.Sequential(
+            nn.Conv2d(1, 4, 3, stride=2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3, bias=False)
+        ).double()
+    for how in ({}, {"allocation": "erk", "solver": "column"}, {"allocation": "global", "sequential": True}):
+        wanted = prune(bare, data, 0.6, **how).masks
+        for scale in (2.0**-30, 2.0**20):
+            scaled = Calibration(Batch(scale * torch.cat(list(data)), data.batch.labels), nothing(), data.device)
+            assert prune(bare, scaled, 0.6, **how).masks == wanted
+
+
+def nothing() -> Normalise:
+    return Normalise((0.0,), (1.0,))
+
+
+def test_dead_inputs_are_reported(tiny: Splits) -> None:
+    images = torch.rand(30, 1, 8, 8, generator=Rng(0).generator()).double()
+    images[:, :, 0], images[:, :, :, 7] = 0, 0
+    given = Calibration(Batch(images, torch.zeros(30).long()), nothing(), torch.device("cpu"))
+    network = build("mlp:width=8", (1, 8, 8), 3, Rng(0)).double()
+    found = prune(
+        network, given, 0.4, allocation={"stages.0.1.weight": 8 * 15, "stages.1.0.weight": 0, "head.weight": 0}
+    )
+    dead = (images == 0).all(0).flatten()
+    assert found.layers["stages.0.1.weight"].dead == int(dead.sum()) == 15
+    assert not found.masks["stages.0.1.weight"][:, dead].any()
+    assert found.layers["stages.0.1.weight"].predicted == pytest.approx(0, abs=1e-12)
+    assert found.layers["head.weight"].ridge == 1e-6
+
+
+def test_options_reach_the_solver(network: nn.Module, data: Calibration) -> None:
+    plain, swapped = (prune(network, data, 0.7, allocation="uniform", options=o) for o in ({}, {"swaps": 20}))
+    for name, report in swapped.layers.items():
+        assert report.predicted <= plain.layers[name].predicted * (1 + 1e-9)
+
+
+def test_float32_networks_get_float32_weights(tiny: Splits) -> None:
+    network = build("lenet", (1, 8, 8), 3, Rng(0))
+    given = Calibration(tiny.train.batch(torch.arange(50)), nothing(), torch.device("cpu"))
+    found = prune(network, given, 0.6, solver="obd", sequential=True)
+    assert all(weight.dtype == torch.float32 for weight in found.weights.values())
+    assert all(weight.is_contiguous() for weight in found.weights.values())
+    certificate = found.certify(network, given)
+    for name, report in found.layers.items():
+        assert report.predicted == pytest.approx(certificate.layers[name].measured, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        (
+            {"layers": ["6.weight"]},
+            "layer: unknown name '6.weight'; did you mean '5.weight'? known: 0.weight, 2.weight, 5.weight",
+        ),
+        (
+            {"solver": "exakt"},
+            "solver: unknown name 'exakt'; did you mean 'exact'? known: " + ", ".join(sorted(SOLVERS)),
+        ),
+        ({"options": {"swap": 3}}, "solver exact: has options memory, swaps, got 'swap'"),
+        ({"pattern": "3:4:5"}, "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '3:4:5'"),
+        ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9"),
+        ({"ridge": -1.0}, "solve: ridge must be in 0..1, got -1"),
+        ({"sparsity": None}, "sparsify: needs sparsity, got None"),
+    ],
+)
+def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.Module, data: Calibration) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
+        prune(network, data, **{"sparsity": 0.5, **how})

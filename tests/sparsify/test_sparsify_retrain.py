@@ -1,0 +1,251 @@
+"""After pruning: the literal loop bit for bit, averages of batch norms, and rounds."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from augment import Policy
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source, Splits
+from yoco.networks import build
+from yoco.rng import Rng
+from yoco.sparsify.calibration import calibration
+from yoco.sparsify.hold import held, install
+from yoco.sparsify.masks import Masks, weights
+from yoco.sparsify.pruned import Pruned
+from yoco.sparsify.pruner import Pruner
+from yoco.sparsify.retrain import gradually, reestimate, retrain
+from yoco.train import Normalise, shuffled
+
+
+def sparse(name: str = "convnet:width=4,depth=2,norm=batch") -> nn.Module:
+    network = build(name, (1, 8, 8), 3, Rng(0))
+    masks = {n: torch.rand(w.shape, generator=Rng(1).child(n).generator()) < 0.4 for n, w in weights(network).items()}
+    return install(network, Masks(masks))
+
+
+def normalised(data: Source | CondensedSet) -> Normalise:
+    return Normalise(data.mean, data.std)
+
+
+def literal(
+    network: nn.Module, source: Source, rng: Rng, steps: int, batch: int, augment: str = "", **how: Any
+) -> None:
+    """Passes over the examples in random order, Adam, a step size that falls by the same amount each time."""
+    masks, lr, done = held(network), how.pop("lr", 1e-3), 0
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr, **how)
+    network.train()
+    while done < steps:
+        for indices in shuffled(len(source), batch, rng.child("pass", done)):
+            if done == steps:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (1 - done / steps)
+            images, labels = source.batch(indices)
+            images, policy = normalised(source)(images), Policy(augment)
+            generator = rng.child("step", done).generator()
+            images = policy(images, policy.draw(len(images), (8, 8), generator))
+            optimizer.zero_grad()
+            cross_entropy(network(images), labels).backward()
+            for name, mask in masks.items():
+                assert not network.get_parameter(name).grad[~mask].any()
+            optimizer.step()
+            done += 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "how"),
+    [(1, 128, {}), (7, 50, {}), (5, 40, {"lr": 0.02, "weight_decay": 0.1}), (4, 50, {"augment": "color_crop"})],
+)
+def test_it_is_the_literal_loop_bit_for_bit(steps: int, batch: int, how: dict[str, Any], tiny: Splits) -> None:
+    one, two = sparse(), sparse()
+    retrain(one, tiny.train, normalised(tiny.train), Rng(3), steps=steps, batch=batch, **how)
+    literal(two, tiny.train, Rng(3), steps, batch, **how)
+    assert all(torch.equal(*pair) for pair in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(one.parameters(), sparse().parameters(), strict=True))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 11])
+def test_steps_are_exact_and_their_size_falls_to_nothing(
+    steps: int, tiny: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[float] = []
+    plain = torch.optim.Adam.step
+
+    def step(self: torch.optim.Adam, closure: Callable[[], float] | None = None) -> Any:
+        sizes.append(self.param_groups[0]["lr"])
+        return plain(self, closure)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    network = sparse()
+    before = [value.clone() for value in network.state_dict().values()]
+    retrain(network, tiny.train, normalised(tiny.train), Rng(0), steps=steps, lr=0.01, batch=50)
+    assert sizes == pytest.approx([0.01 * (1 - k / steps) for k in range(steps)])
+    if not steps:
+        assert all(torch.equal(*pair) for pair in zip(before, network.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["mlp:width=8", "convnet:width=4,depth=2,norm=batch"])
+def test_zeros_are_kept(name: str, tiny: Splits) -> None:
+    network = sparse(name)
+    masks = held(network)
+    retrain(network, tiny.train, normalised(tiny.train), Rng(0), steps=6, lr=0.05, batch=40, weight_decay=0.1)
+    assert Masks.of(network) == masks == held(network)
+
+
+def test_a_condensed_set_will_do(tiny_set: CondensedSet) -> None:
+    network, examples = sparse(), tiny_set.as_dataset()
+    masks, losses = held(network), []
+    for steps in (0, 60):
+        retrain(network, examples, normalised(tiny_set), Rng(0), steps=steps, lr=0.01, batch=36)
+        network.eval()
+        losses.append(float(cross_entropy(network(normalised(tiny_set)(examples.images)), examples.labels).detach()))
+    assert losses[1] < 0.75 * losses[0]
+    assert Masks.of(network) == masks
+
+
+def test_the_stream_decides(tiny: Splits) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        network = sparse("mlp:width=8")
+        retrain(network, tiny.train, normalised(tiny.train), Rng(seed), steps=3, batch=20)
+        found.append(network.head.weight.detach())
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_retraining_needs_zeros_and_steps(tiny: Splits) -> None:
+    given = (tiny.train, normalised(tiny.train), Rng(0))
+    with pytest.raises(ValueError, match=r"^retrain: the network must hold zeros, install masks first$"):
+        retrain(build("mlp:width=8", (1, 8, 8), 3, Rng(0)), *given, steps=1)
+    with pytest.raises(ValueError, match=r"^retrain: steps must be at least 0, got -1$"):
+        retrain(sparse(), *given, steps=-1)
+
+
+class Normed(nn.Module):
+    """Two batch norms, one after the other, and what must not move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv = nn.BatchNorm2d(1, momentum=0.3), nn.Conv2d(1, 2, 3)
+        self.second, self.drop = nn.BatchNorm2d(2, momentum=None), nn.Dropout(0.5)
+        self.still = nn.BatchNorm2d(2, track_running_stats=False)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.still(self.drop(self.second(self.conv(self.first(images)))))
+
+
+@pytest.mark.parametrize("batch", [120, 50, 17, 7])
+def test_running_statistics_are_averages_over_batches(batch: int, tiny: Splits) -> None:
+    with Rng(0).as_global():
+        network = Normed()
+    network.train()
+    network.first.eval()
+    network.first.running_mean.fill_(7)
+    modes = [module.training for module in network.modules()]
+    fixed = {name: value.clone() for name, value in network.named_parameters()}
+    means: list[list[np.ndarray]] = [[], []]
+    variances: list[list[np.ndarray]] = [[], []]
+    for indices in torch.arange(120).split(batch):
+        if len(indices) == 1:
+            continue
+        x = normalised(tiny.train)(tiny.train.batch(indices).images).double()
+        for at, norm in enumerate((network.first, network.second)):
+            if at:
+                x = deepcopy(network.conv).double()(x).detach()
+            pixels = x.transpose(0, 1).flatten(1).numpy()
+            means[at].append(pixels.mean(1))
+            variances[at].append(pixels.var(1, ddof=1))
+            scale = np.sqrt(pixels.var(1) + norm.eps)
+            x = (x - torch.from_numpy(means[at][-1])[:, None, None]) / torch.from_numpy(scale)[:, None, None]
+    reestimate(network, tiny.train, normalised(tiny.train), batch=batch)
+    for at, norm in enumerate((network.first, network.second)):
+        np.testing.assert_allclose(norm.running_mean.numpy(), np.mean(means[at], 0), atol=2e-6)
+        np.testing.assert_allclose(norm.running_var.numpy(), np.mean(variances[at], 0), rtol=2e-5)
+        assert norm.num_batches_tracked == len(means[at])
+    assert (network.first.momentum, network.second.momentum) == (0.3, None)
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(value, fixed[name]) for name, value in network.named_parameters())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_last_batch_of_one_image_does_not_count(tiny: Splits) -> None:
+    one, two = sparse(), sparse()
+    reestimate(one, tiny.train.take(torch.arange(41)), normalised(tiny.train), batch=20)
+    reestimate(two, tiny.train.take(torch.arange(40)), normalised(tiny.train), batch=20)
+    assert all(torch.equal(*pair) for pair in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["mlp:width=8", "convnet:width=4,depth=2"])
+def test_without_batch_norms_nothing_changes(name: str, tiny: Splits) -> None:
+    network = sparse(name).train()
+    before = [value.clone() for value in network.state_dict().values()]
+    calls: list[int] = []
+    network.head.register_forward_pre_hook(lambda *_: calls.append(1))
+    reestimate(network, tiny.train, normalised(tiny.train))
+    assert not calls
+    assert network.training
+    assert all(torch.equal(*pair) for pair in zip(before, network.state_dict().values(), strict=True))
+
+
+def test_modes_and_momenta_are_put_back_after_an_error(tiny: Splits) -> None:
+    network = build("convnet:width=4,depth=2,norm=batch", (3, 8, 8), 3, Rng(0)).train()
+    with pytest.raises(RuntimeError):
+        reestimate(network, tiny.train, normalised(tiny.train))
+    assert all(module.training for module in network.modules())
+    assert {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
+
+
+def test_the_zeros_are_those_of_the_masks_while_batch_norms_look(tiny: Splits) -> None:
+    network = sparse()
+    masks = held(network)
+    reestimate(network, tiny.train, normalised(tiny.train))
+    assert held(network) == masks == Masks.of(network)
+
+
+@pytest.mark.parametrize(("sparsity", "rounds"), [(0.9, 1), (0.9, 2), (0.875, 3), (0.5, 4)])
+def test_what_is_kept_falls_by_the_same_factor(sparsity: float, rounds: int, tiny: Splits) -> None:
+    network, asked, log = build("mlp:width=8", (1, 8, 8), 3, Rng(0)), [], []
+    drawn = calibration(network, tiny.train, Rng(0))
+    answers: list[Pruned] = []
+
+    def prune(given: nn.Module, now: float) -> Pruned:
+        assert given is network
+        asked.append(now)
+        log.append("prune")
+        answers.append(Pruner(solver="magnitude", allocation="global")(given, drawn, sparsity=now, rng=Rng(0)))
+        return answers[-1]
+
+    def mend(given: nn.Module) -> None:
+        assert given is network
+        log.append("mend")
+        assert held(network) == answers[-1].masks
+        retrain(network, tiny.train, normalised(tiny.train), Rng(len(log)), steps=2)
+
+    found = gradually(network, prune, mend, sparsity=sparsity, rounds=rounds)
+    assert asked == pytest.approx([1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds + 1)], rel=1e-12)
+    assert asked[-1] == sparsity
+    assert log == ["prune", *["mend", "prune"] * (rounds - 1)]
+    assert found is answers[-1]
+    assert held(network) == found.masks
+    assert found.masks.total - found.masks.kept == int(found.masks.total * sparsity)
+    for name, weight in found.weights.items():
+        assert torch.equal(network.get_parameter(name), weight)
+    for less, more in pairwise(answers):
+        assert all(not (more.masks[name] & ~mask).any() for name, mask in less.masks.items())
+
+
+@pytest.mark.parametrize("rounds", [0, -2])
+def test_there_is_a_round_at_least(rounds: int) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match=rf"^sparsify: rounds must be at least 1, got {rounds}$"):
+        gradually(nn.Linear(2, 2), never, never, sparsity=0.5, rounds=rounds)
