@@ -24,7 +24,10 @@ LEVELS = {
 BELOW = {0: (), 1: (), 2: (1,), 3: (0, 1, 2), 4: (0, 1, 2, 3), 5: (1, 2), 6: (0, 1, 2, 3, 4, 5, 6)}
 BESIDE = {("condensed", "data"), ("protocols", "train"), ("artefact", "verb")}
 INSIDE_CONDENSE = {
-    "methods": {"method", "synthetic", "matching", "experts", "learner"},
+    "methods": {
+        *("method", "synthetic", "matching", "experts", "learner", "lamb"),
+        *("siamese", "pool", "attention", "alternating"),
+    },
     "loop": {"method", "synthetic"},
 }
 OUTSIDE_AUGMENT = {"torch", "kornia", "numpy"}

@@ -18,6 +18,9 @@ from yoco.rng import Rng
 
 SMALL: dict[str, dict[str, Any]] = {
     "idc": {"episodes": 4, "inner": 2, "network_images": 64, "real_batch": 8},
+    "dc": {"episodes": 4, "outer": 2, "inner": 2, "real_batch": 8},
+    "dsa": {"episodes": 4, "outer": 2, "inner": 2, "real_batch": 8},
+    "dm": {"episodes": 4, "real_batch": 8},
     "mtt": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2},
     "frepo": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20},
 }

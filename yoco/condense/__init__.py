@@ -22,6 +22,9 @@ __all__ = ["METHODS", "Callback", "Interrupted", "Method", "Progress", "Task", "
 
 METHODS = {
     "idc": "yoco.condense.methods.idc:IDC",
+    "dc": "yoco.condense.methods.dc:DC",
+    "dsa": "yoco.condense.methods.dsa:DSA",
+    "dm": "yoco.condense.methods.dm:DM",
     "mtt": "yoco.condense.methods.mtt:MTT",
     "frepo": "yoco.condense.methods.frepo:FRePo",
 }

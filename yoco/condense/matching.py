@@ -18,6 +18,25 @@ def matched_weights(network: Network) -> list[Tensor]:
     return [weight for weight in network.stages.parameters() if weight.ndim > 1]
 
 
+def row_distance(network: Network, real: Batch, synthetic: Batch) -> Tensor:
+    """Sum over layers and output rows of 1 - the cosine of the two gradients (DC, ICLR 2021, equation 8).
+
+    Of all weights with two dimensions or more, those of the head too, as matrices [out, rest]; biases and norm layers
+    do not count. Batches are normalised; differentiable in the synthetic images.
+    """
+    weights = [weight for weight in network.parameters() if weight.ndim > 1]
+    targets = torch.autograd.grad(cross_entropy(network(real.images), real.labels), weights)
+    loss = cross_entropy(network(synthetic.images), synthetic.labels)
+    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+    return torch.stack([_rows_apart(a, b) for a, b in zip(gradients, targets, strict=True)]).sum()
+
+
+def _rows_apart(gradient: Tensor, target: Tensor) -> Tensor:
+    """Sum of 1 - cosine over rows, with the 1e-6 in the denominator of the authors' code."""
+    gradient, target = gradient.flatten(1), target.flatten(1)
+    return (1 - (gradient * target).sum(1) / (gradient.norm(dim=1) * target.norm(dim=1) + 1e-6)).sum()
+
+
 def gradient_distance(network: Network, real: Batch, synthetic: Batch, metric: str) -> Tensor:
     """Distance of the cross-entropy gradients of two normalised batches, differentiable in the synthetic images.
 

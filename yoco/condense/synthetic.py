@@ -1,6 +1,6 @@
 """The synthetic set while it is learned: cells that take gradients, perhaps more beside them, and how they start."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -77,6 +77,20 @@ class Synthetic:
             leaf.grad = gradient
         if self._learned is not None:
             self.cells.grad = gradients[0] * self._learned
+
+    def together(self, losses: Iterable[Tensor]) -> Tensor:
+        """The sum of losses, to be descended in one step, of which no more than one graph is there at a time.
+
+        Its value and its gradients in all leaves are those of the sum; so memory does not grow with their number.
+        """
+        leaves, value = self.parameters(), 0.0
+        gradients = [torch.zeros_like(leaf) for leaf in leaves]
+        for loss in losses:
+            value += float(loss.detach())
+            for total, part in zip(gradients, torch.autograd.grad(loss, leaves, materialize_grads=True), strict=True):
+                total += part
+        carried = torch.stack([(leaf * g).sum() for leaf, g in zip(leaves, gradients, strict=True)]).sum()
+        return carried - carried.detach() + value
 
     @torch.no_grad()
     def clamp(self) -> None:

@@ -1,0 +1,193 @@
+"""DataDAM: its published settings, its loss, and its one joint update."""
+
+import os
+import signal
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import yoco
+from yoco.condense import Interrupted, Progress, condense, settings_of
+from yoco.condense.method import Task
+from yoco.condense.methods.datadam import DataDAM
+from yoco.data import Splits
+from yoco.data.source import Batch
+from yoco.networks import build
+from yoco.rng import Rng
+
+CLASS, NAME = DataDAM, "yoco.condense.methods.datadam:DataDAM"
+NETWORK = "convnet:width=8,depth=2"
+SMALL: dict[str, Any] = {"episodes": 4, "real_batch": 8}
+
+
+@pytest.fixture
+def task(tiny: Splits) -> Task:
+    return Task(tiny.train, 2, NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("data", "ipc", "shape", "lr", "weight"),
+    [
+        ("cifar10", 1, (3, 32, 32), 1.0, 0.01),
+        ("cifar10", 50, None, 1.0, 0.01),
+        ("cifar10", 51, (3, 32, 32), 10.0, 0.01),
+        ("cifar100", 10, (3, 32, 32), 1.0, 0.01),
+        ("my-photos", 10, (3, 64, 64), 1.0, 0.01),
+        ("my-photos", 100, (3, 128, 128), 10.0, 0.02),
+    ],
+)
+def test_published_table(data: str, ipc: int, shape: Any, lr: float, weight: float) -> None:
+    settings = DataDAM.published(data, ipc, shape)
+    assert (settings.lr_image, settings.feature_weight) == (lr, weight)
+    assert (settings.power, settings.episodes, settings.momentum_image) == (4, 8_000, 0.5)
+    assert (settings.start, settings.factor, settings.real_batch) == ("real", 1, 256)
+    assert "flip" in settings.augment
+
+
+@pytest.mark.parametrize("data", ["mnist", "svhn", "digits", "kmnist", "emnist"])
+def test_digits_and_letters_are_not_flipped(data: str) -> None:
+    assert DataDAM.published(data, 10).augment == "color_crop_cutout_scale_rotate"
+
+
+def test_loss_against_numpy() -> None:
+    """Attention of every stage but the last; of the last stage only the mean features, weighted by lambda."""
+    network = build("convnet:width=4,depth=3", (1, 16, 16), 3, Rng(0)).double()
+    generator = torch.Generator().manual_seed(0)
+    real, cells = (torch.randn(n, 1, 16, 16, dtype=torch.float64, generator=generator) for n in (5, 3))
+    ours = DataDAM(power=4, feature_weight=0.01).loss(network, Batch(real, torch.ones(5)), Batch(cells, torch.ones(3)))
+
+    sides = [[stage.detach().numpy() for stage in network.features(images)] for images in (real, cells)]
+    expected = 0.0
+    for left, right in zip(sides[0][:-1], sides[1][:-1], strict=True):
+        means = []
+        for stage in (left, right):
+            rows = []
+            for image in stage:
+                seen = sum(np.abs(channel) ** 4 for channel in image).ravel()
+                rows.append(seen / np.sqrt((seen**2).sum()))
+            means.append(np.mean(rows, 0))
+        expected += ((means[0] - means[1]) ** 2).sum()
+    assert len(sides[0]) == 3
+    last = sides[0][-1].mean(0) - sides[1][-1].mean(0)
+    assert ours.item() == pytest.approx(expected + 0.01 * (last**2).sum(), rel=1e-10)
+
+
+def test_one_update_is_the_sum_over_classes_with_one_random_network(task: Task) -> None:
+    method = DataDAM(real_batch=8, augment="")
+    synthetic, rng = method.synthetic(task, Rng(0)), Rng(2)
+    (loss,) = list(method.episode(task, synthetic, None, rng))
+    network, total = task.network(rng.child("network")), torch.zeros(())
+    for label in task.classes:
+        real, cells = task.draw(label, 8, rng.child("real", label)), synthetic.of(label)
+        total = total + method.loss(network, *(Batch(task.normalise(b.images), b.labels) for b in (real, cells)))
+    assert loss.item() == pytest.approx(total.item(), rel=1e-6)
+    synthetic.take_gradient(loss)
+    (plain,) = torch.autograd.grad(total, synthetic.cells)
+    assert synthetic.cells.grad is not None
+    torch.testing.assert_close(synthetic.cells.grad, plain * task.real.std[0] ** 2, rtol=1e-4, atol=1e-7)
+    assert plain.flatten(1).any(1).all()
+
+
+def test_every_episode_has_another_network_and_augmentation(task: Task) -> None:
+    method = DataDAM(**SMALL)
+    synthetic = method.synthetic(task, Rng(0))
+    losses = [next(method.episode(task, synthetic, None, Rng(2).child(k))).item() for k in range(3)]
+    assert len(set(losses)) == 3
+    assert method.memory(task, Rng(0)) is None
+
+
+def test_pixels_are_clamped_when_an_episode_begins(task: Task) -> None:
+    method = DataDAM(**SMALL)
+    synthetic = method.synthetic(task, Rng(0))
+    with torch.no_grad():
+        synthetic.cells.add_(2)
+    list(method.episode(task, synthetic, None, Rng(2)))
+    assert synthetic.cells.max() == 1
+
+
+def test_optimizer_has_the_paper_step_and_momentum(task: Task) -> None:
+    method = DataDAM()
+    group = method.optimizer(method.synthetic(task, Rng(0))).param_groups[0]
+    assert (group["lr"], group["momentum"]) == (1.0, 0.5)
+
+
+def test_a_network_without_maps_is_refused(task: Task, tiny: Splits) -> None:
+    method, flat = DataDAM(**SMALL), Task(tiny.train, 1, "mlp:width=8")
+    with pytest.raises(ValueError, match="datadam: network must have maps to look at, got mlp"):
+        list(method.episode(flat, method.synthetic(flat, Rng(0)), None, Rng(1)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"power": 0.5}, "datadam: power must be at least 1, got 0.5"),
+        ({"real_batch": 0}, "datadam: real_batch must be at least 1, got 0"),
+        ({"feature_weight": -0.1}, "datadam: feature_weight must be at least 0, got -0.1"),
+        ({"augment": "color_crup"}, "unknown word 'crup'; did you mean 'crop'"),
+        ({"start": "reel"}, None),
+    ],
+)
+def test_impossible_settings(task: Task, setting: dict[str, Any], message: str | None) -> None:
+    with pytest.raises(ValueError, match=message or "start must be one of noise, real, mix, got 'reel'"):
+        settings_of(NAME, "digits", 1, None, **setting).synthetic(task, Rng(0))
+
+
+def run(tiny: Splits, **changes: Any) -> yoco.CondensedSet:
+    options: dict[str, Any] = {"ipc": 2, "network": NETWORK, "progress": False, **SMALL, **changes}
+    return condense(tiny, NAME, **options)
+
+
+def test_losses_are_finite_cells_in_range_and_the_seed_decides_every_bit(tiny: Splits) -> None:
+    losses: list[float] = []
+    before = torch.random.get_rng_state()
+    first = run(tiny, callbacks=(lambda progress: losses.append(progress.loss),))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert len(losses) == 4
+    assert all(0 < loss < float("inf") for loss in losses)
+    assert first.cells.min() >= 0
+    assert first.cells.max() <= 1
+    assert torch.equal(run(tiny).cells, first.cells)
+    assert not torch.equal(run(tiny, seed=1).cells, first.cells)
+    assert not torch.equal(run(tiny, episodes=0).cells, first.cells)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_resumes_after_each_episode_to_the_same_bits(tiny: Splits, tmp_path: Path, stop: int) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.episode == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(tiny, out=tmp_path, callbacks=(interrupt,))
+    resumed = run(tiny, out=tmp_path)
+    assert torch.equal(resumed.cells, run(tiny).cells)
+    loaded = yoco.load(tmp_path / "condensed.safetensors")
+    assert (loaded.method, loaded.seed) == (CLASS.__name__.lower(), 0)
+    assert {field.name for field in fields(CLASS)} <= set(loaded.config)
+
+
+def test_runs_in_float64_and_bf16(tiny: Splits) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        task, method = Task(tiny.train, 1, NETWORK), CLASS(**SMALL)
+        synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+        losses = list(method.episode(task, synthetic, memory, Rng(2)))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {loss.dtype for loss in losses} == {synthetic.cells.dtype} == {torch.float64}
+    assert not torch.equal(run(tiny, episodes=1, bf16=True).cells, run(tiny, episodes=0).cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ipc", [1, 10])
+def test_beats_its_start_and_a_random_real_subset(ipc: int) -> None:
+    start, made = (condense("digits", NAME, ipc=ipc, progress=False, **changes) for changes in ({"episodes": 0}, {}))
+    judge: dict[str, Any] = {"epochs": 300, "seeds": 3, "progress": False}
+    rows = yoco.evaluate(made, "digits", baselines=("random",), **judge).to_dict()["results"]
+    last = {row["name"]: row["last_mean"] for row in rows}
+    begun = yoco.evaluate(start, "digits", **judge).to_dict()["results"][0]["last_mean"]
+    assert last["condensed"] > max(last["random"], begun) + 1

@@ -1,0 +1,264 @@
+"""IDM: its published settings, its loss, the order of its updates, and the life of its queue."""
+
+import os
+import signal
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import yoco
+from yoco.condense import Interrupted, Progress, condense, settings_of
+from yoco.condense.method import Task
+from yoco.condense.methods.idm import IDM
+from yoco.condense.pool import Member, Pool
+from yoco.data import Splits
+from yoco.data.source import Batch
+from yoco.rng import Rng
+from yoco.train import Recipe
+
+CLASS, NAME = IDM, "yoco.condense.methods.idm:IDM"
+NETWORK = "convnet:width=8,depth=2"
+SMALL: dict[str, Any] = {
+    "episodes": 4,
+    "real_batch": 8,
+    "network_batch": 16,
+    "network_steps": 2,
+    "interval": 2,
+    "pool_start": 2,
+    "pool_limit": 3,
+}
+
+
+@pytest.fixture
+def task(tiny: Splits) -> Task:
+    return Task(tiny.train, 2, NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("data", "ipc", "weight", "steps", "interval", "batch"),
+    [
+        ("cifar10", 1, 0.5, 10, 5, 5000),
+        ("cifar10", 10, 0.5, 10, 30, 256),
+        ("cifar10", 50, 0.1, 10, 30, 256),
+        ("cifar100", 1, 0.5, 10, 5, 5000),
+        ("cifar100", 10, 0.1, 50, 30, 256),
+        ("cifar100", 50, 0.1, 10, 30, 256),
+    ],
+)
+def test_published_table(data: str, ipc: int, weight: float, steps: int, interval: int, batch: int) -> None:
+    settings = IDM.published(data, ipc)
+    assert (settings.class_weight, settings.network_steps, settings.interval) == (weight, steps, interval)
+    assert settings.real_batch == batch
+    assert (settings.lr_image, settings.momentum_image, settings.episodes) == (0.2, 0.5, 20_000)
+    assert (settings.pool_start, settings.pool_limit, settings.trained, settings.network_batch) == (3, 100, 2, 256)
+    assert settings.factor == 2
+
+
+@pytest.mark.parametrize(("ipc", "like"), [(0, 1), (2, 1), (9, 1), (20, 10), (100, 50)])
+def test_other_sizes_take_the_next_smaller_one(ipc: int, like: int) -> None:
+    assert IDM.published("cifar100", ipc) == IDM.published("cifar100", like)
+
+
+@pytest.mark.parametrize("data", ["mnist", "svhn", "digits", "kmnist", "emnist"])
+def test_digits_and_letters_are_not_flipped(data: str) -> None:
+    assert "flip" not in IDM.published(data, 10).augment
+    assert "flip" in IDM.published("fashion-mnist", 10).augment
+    if data != "digits":
+        assert IDM.published(data, 10).lr_image == IDM.published("cifar10", 10).lr_image
+
+
+def test_unknown_data_take_the_settings_of_cifar10() -> None:
+    assert IDM.published("my-photos", 10, (3, 48, 48)) == IDM.published("cifar10", 10)
+
+
+def test_at_one_image_per_class_the_batch_is_the_whole_class(task: Task) -> None:
+    drawn = task.draw(0, IDM.published("cifar10", 1).real_batch, Rng(0))
+    assert len(drawn.labels) == len(task.real.by_class[0])
+
+
+def test_tiles_stand_row_by_row(tiny: Splits) -> None:
+    """Top left, top right, bottom left, bottom right, as everywhere here; not column by column as in IDM's code."""
+    made = run(tiny, ipc=1, episodes=0, factor=2)
+    canvas = torch.cat([torch.cat(list(made.cells[:2]), 2), torch.cat(list(made.cells[2:4]), 2)], 1)
+    torch.testing.assert_close(yoco.condensed.cut(canvas[None], 2), made.cells[:4])
+
+
+def test_loss_against_numpy(task: Task) -> None:
+    """Mean features under the head; cross-entropy weighted by the accuracy in PERCENT: 75, not 0.75."""
+    member = Member(task, Recipe(epochs=1), Rng(0))
+    member.network.double()
+    member.right, member.seen = 30, 40
+    generator = torch.Generator().manual_seed(0)
+    real, cells = (torch.randn(n, 1, 8, 8, dtype=torch.float64, generator=generator) for n in (5, 3))
+    ours = IDM(class_weight=0.5).loss(member, Batch(real, torch.ones(5).long()), Batch(cells, torch.ones(3).long()))
+
+    features = [member.network.features(x)[-1].flatten(1).detach().numpy() for x in (real, cells)]
+    distance = sum((features[0][:, j].mean() - features[1][:, j].mean()) ** 2 for j in range(features[0].shape[1]))
+    weight, bias = (p.detach().numpy() for p in (member.network.head.weight, member.network.head.bias))
+    entropy = 0.0
+    for row in features[1]:
+        logits = [float(row @ weight[c] + bias[c]) for c in range(3)]
+        entropy += (np.log(sum(np.exp(z) for z in logits)) - logits[1]) / 3
+    assert ours.item() == pytest.approx(distance + 0.5 * 75 * entropy, rel=1e-10)
+
+
+def test_an_untrained_network_does_not_classify(task: Task) -> None:
+    member, batch = Member(task, Recipe(epochs=1), Rng(0)), task.draw(0, 4, Rng(0))
+    assert IDM(class_weight=0.5).loss(member, batch, batch).item() < 1e-10
+
+
+def test_every_class_is_updated_with_one_network_then_two_are_trained(task: Task) -> None:
+    method = IDM(**SMALL)
+    synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+    memory.push(Rng(5))
+    (member,) = memory.draw(1, Rng(2).child("member"))
+    seen: list[Member] = []
+    losses = method.loss
+    object.__setattr__(method, "loss", lambda who, *batches: seen.append(who) or losses(who, *batches))
+    before = [each.network.head.weight.clone() for each in memory.members]
+    episode = method.episode(task, synthetic, memory, Rng(2))
+    for label in task.classes:
+        synthetic.take_gradient(next(episode))
+        touched = synthetic.cells.grad.flatten(1).any(1)  # type: ignore[union-attr]
+        assert torch.equal(touched, synthetic.labels == label)
+        assert all(map(torch.equal, before, (each.network.head.weight for each in memory.members)))
+    assert list(episode) == []
+    assert seen == [member] * 3
+    changed = [not torch.equal(old, each.network.head.weight) for old, each in zip(before, memory.members, strict=True)]
+    assert sum(changed) == 2
+    assert [each.seen for each in memory.members] == [32 * c for c in changed]
+
+
+def test_one_loss_is_that_of_jointly_augmented_batches(task: Task) -> None:
+    method = IDM(**SMALL, augment="")
+    synthetic, memory, rng = method.synthetic(task, Rng(0)), method.memory(task, Rng(1)), Rng(2)
+    loss = next(method.episode(task, synthetic, memory, rng))
+    real, cells = task.draw(0, 8, rng.child("real", 0)), synthetic.of(0)
+    batches = [Batch(task.normalise(batch.images), batch.labels) for batch in (real, cells)]
+    (member,) = memory.draw(1, rng.child("member"))
+    assert loss.item() == pytest.approx(method.loss(member, *batches).item(), rel=1e-6)
+
+
+def test_steps_are_those_of_normalised_pixels(task: Task) -> None:
+    method = IDM(**SMALL, augment="")
+    synthetic, memory, rng = method.synthetic(task, Rng(0)), method.memory(task, Rng(1)), Rng(2)
+    synthetic.take_gradient(next(method.episode(task, synthetic, memory, rng)))
+    assert synthetic.cells.grad is not None
+    (member,) = memory.draw(1, rng.child("member"))
+    real = task.draw(0, 8, rng.child("real", 0))
+    loss = method.loss(member, *(Batch(task.normalise(b.images), b.labels) for b in (real, synthetic.of(0))))
+    (gradient,) = torch.autograd.grad(loss, synthetic.cells)
+    torch.testing.assert_close(synthetic.cells.grad, gradient * task.real.std[0] ** 2)
+
+
+def test_a_network_joins_every_interval_and_the_oldest_leaves(task: Task) -> None:
+    method = IDM(**SMALL)
+    synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+    sizes, first = [], memory.members[0]
+    for k in range(5):
+        list(method.episode(task, synthetic, memory, Rng(2).child(k)))
+        sizes.append(len(memory.members))
+    assert sizes == [2, 2, 3, 3, 3]
+    assert first not in memory.members
+    assert memory.age == 5
+
+
+def test_pixels_are_clamped_when_an_episode_begins(task: Task) -> None:
+    method = IDM(**SMALL)
+    synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+    with torch.no_grad():
+        synthetic.cells.add_(2)
+    next(method.episode(task, synthetic, memory, Rng(2)))
+    assert synthetic.cells.max() == 1
+
+
+def test_whole_images_start_from_real_ones(task: Task) -> None:
+    cells = IDM(factor=1).synthetic(task, Rng(0)).cells
+    reals = task.real.batch(task.real.by_class[0]).images
+    assert (reals == cells[0]).flatten(1).all(1).any()
+
+
+def test_the_queue_is_the_memory(task: Task) -> None:
+    memory = IDM(**SMALL).memory(task, Rng(1))
+    assert isinstance(memory, Pool)
+    assert (len(memory.members), memory.limit, memory.recipe.batch, memory.recipe.cutmix) == (2, 3, 16, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"real_batch": 0}, "idm: real_batch must be at least 1, got 0"),
+        ({"interval": 0}, "idm: interval must be at least 1, got 0"),
+        ({"pool_start": 0}, "idm: pool_start must be at least 1, got 0"),
+        ({"network_batch": 0}, "idm: network_batch must be at least 1, got 0"),
+        ({"trained": -1}, "idm: trained must be at least 0, got -1"),
+        ({"network_steps": -1}, "idm: network_steps must be at least 0, got -1"),
+        ({"class_weight": -0.1}, "idm: class_weight must be at least 0, got -0.1"),
+        ({"pool_start": 5, "pool_limit": 4}, "idm: pool_limit must be at least pool_start, 5, got 4"),
+        ({"augment": "color_crup"}, "unknown word 'crup'; did you mean 'crop'"),
+    ],
+)
+def test_impossible_settings(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        settings_of(NAME, "digits", 1, None, **setting)
+
+
+def run(tiny: Splits, **changes: Any) -> yoco.CondensedSet:
+    options: dict[str, Any] = {"ipc": 2, "network": NETWORK, "progress": False, **SMALL, **changes}
+    return condense(tiny, NAME, **options)
+
+
+def test_losses_are_finite_cells_in_range_and_the_seed_decides_every_bit(tiny: Splits) -> None:
+    losses: list[float] = []
+    before = torch.random.get_rng_state()
+    first = run(tiny, callbacks=(lambda progress: losses.append(progress.loss),))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert len(losses) == 4
+    assert all(0 < loss < float("inf") for loss in losses)
+    assert first.cells.min() >= 0
+    assert first.cells.max() <= 1
+    assert torch.equal(run(tiny).cells, first.cells)
+    assert not torch.equal(run(tiny, seed=1).cells, first.cells)
+    assert not torch.equal(run(tiny, episodes=0).cells, first.cells)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_resumes_after_each_episode_to_the_same_bits(tiny: Splits, tmp_path: Path, stop: int) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.episode == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(tiny, out=tmp_path, callbacks=(interrupt,))
+    resumed = run(tiny, out=tmp_path)
+    assert torch.equal(resumed.cells, run(tiny).cells)
+    loaded = yoco.load(tmp_path / "condensed.safetensors")
+    assert (loaded.method, loaded.seed) == (CLASS.__name__.lower(), 0)
+    assert {field.name for field in fields(CLASS)} <= set(loaded.config)
+
+
+def test_runs_in_float64_and_bf16(tiny: Splits) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        task, method = Task(tiny.train, 1, NETWORK), CLASS(**SMALL)
+        synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+        losses = list(method.episode(task, synthetic, memory, Rng(2)))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {loss.dtype for loss in losses} == {synthetic.cells.dtype} == {torch.float64}
+    assert not torch.equal(run(tiny, episodes=1, bf16=True).cells, run(tiny, episodes=0).cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ipc", [1, 10])
+def test_beats_its_start_and_a_random_real_subset(ipc: int) -> None:
+    start, made = (condense("digits", NAME, ipc=ipc, progress=False, **changes) for changes in ({"episodes": 0}, {}))
+    judge: dict[str, Any] = {"epochs": 300, "seeds": 3, "progress": False}
+    rows = yoco.evaluate(made, "digits", baselines=("random",), **judge).to_dict()["results"]
+    last = {row["name"]: row["last_mean"] for row in rows}
+    begun = yoco.evaluate(start, "digits", **judge).to_dict()["results"][0]["last_mean"]
+    assert last["condensed"] > max(last["random"], begun) + 1

@@ -1,0 +1,27 @@
+"""DSA: "Dataset Condensation with Differentiable Siamese Augmentation", Zhao and Bilen, ICML 2021."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from yoco.condense.alternating import Alternating, loops
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSA(Alternating):
+    """DC from real images, where real and synthetic ones pass one and the same augmentation before they are matched."""
+
+    start: str = "real"
+    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    augment: str = "color_crop_cutout_flip_scale_rotate"
+    """augmentations shared by real and synthetic images, and of the network's training"""
+
+    @classmethod
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+        """The paper's settings; digits are not mirrored, and those of scikit-learn have settings of our own."""
+        outer, inner = loops(per_class)
+        words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
+        own: dict[str, Any] = {"episodes": 100, "lr_image": 0.5} if data == "digits" else {"episodes": 1000 * outer}
+        return cls(outer=outer, inner=inner, augment=words, **own)
+
+
+# The algorithm is `yoco.condense.alternating`; not in the paper: what DC's file lists.

@@ -1,0 +1,33 @@
+"""Siamese pairs: a real and a synthetic batch that pass the same normalisation and the same drawn augmentation."""
+
+import torch
+
+from augment import Policy
+from yoco.condense.method import Task
+from yoco.data.source import Batch
+from yoco.rng import Rng
+
+
+def siamese(task: Task, policy: Policy, real: Batch, synthetic: Batch, rng: Rng) -> tuple[Batch, Batch]:
+    """Normalise both batches and augment them with one shared draw (DSA, ICML 2021).
+
+    Images come in as float [n, C, H, W] in [0, 1] and leave normalised.
+    """
+    size = (real.images.shape[-2], real.images.shape[-1])
+    both = task.normalise(torch.cat([real.images, synthetic.images]))
+    both = policy(both, policy.draw(1, size, rng.generator()))
+    n = len(real.images)
+    return Batch(both[:n], real.labels), Batch(both[n:], synthetic.labels)
+
+
+def stepped_normalised(task: Task, synthetic: Batch) -> Batch:
+    """The same images, whose gradient is multiplied by std^2 of each channel.
+
+    A paper that learns normalised pixels z = (x - mean) / std steps by lr dD/dz. With this factor a step of SGD on x,
+    momentum included, is std times that one, so its published step sizes hold for pixels in [0, 1].
+    """
+    variance = synthetic.images.new_tensor(task.real.std).square()[:, None, None]
+    images = synthetic.images.view_as(synthetic.images)
+    if images.requires_grad:
+        images.register_hook(lambda gradient: gradient * variance)
+    return Batch(images, synthetic.labels)
