@@ -22,14 +22,14 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
         f"| {row['steps']} | {row['minutes']:g} | {plus(row, 'last')} | {plus(row, 'best')} |"
         for row in content["rows"]
     ]
-    pace, first = content["inner_step"], content["rows"][0]
+    pace, first, made_in = content["inner_step"], content["rows"][0], content.get("condensed_in", "float32")
     lines += [
         "",
         f"Per cent; mean and standard deviation of {len(content['seeds'])} networks at the last stop, one network",
         f"before; {first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took",
         f"{pace['float32']['seconds']} s in float32 and {pace['bfloat16']['seconds']} s in bfloat16 on",
-        f"{content['cores']} cores by itself; minutes are steps times that of {content['condensed_in']}, in which the set",
-        f"was made. The networks that judge were run in {content['evaluated_in']}.",
+        f"{content['cores']} cores by itself; minutes are steps times that of {made_in}, in which the set was made.",
+        f"The networks that judge were run in {content['evaluated_in']}.",
     ]
     return lines
 
