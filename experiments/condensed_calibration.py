@@ -29,12 +29,11 @@ def main() -> None:
         "runs/condensed-calibration",
         "condensed_calibration",
         "runs/idc-fashion/at-400.safetensors",
-        networks=["lenet-5", "convnet"],
+        networks=["lenet-5", "convnet:width=32"],
         sparsities=[0.5, 0.8, 0.9, 0.95, 0.98],
         seeds=2,
         steps=300,
         full=60_000,
-        bf16=1,
     )
     trials = trained.Trials(options)
     rows = [
@@ -48,10 +47,8 @@ def main() -> None:
     if options.part[1] > 1:
         return
     content = {
-        "data": trials.data.train.name,
-        "checksum": trials.data.train.checksum,
+        **trained.about(trials, options),
         "protocol": "prune by exact, then retrain with Adam",
-        "seeds": list(range(options.seeds)),
         "steps": options.steps,
         "epochs": {network: trials.epochs.get(network, 3) for network in options.networks},
         "sources": {name: len(drawn(trials, name, 0, options)) for name in SOURCES},

@@ -20,7 +20,7 @@ from yoco.sparsify import Pruner
 from yoco.sparsify.calibration import calibration
 from yoco.sparsify.study import BATCH
 
-KEPT = {"lenet-300-100": (0.07, 0.015), "lenet-5": (0.07, 0.01), "convnet": (0.1,)}
+KEPT = {"lenet-300-100": (0.07, 0.015), "lenet-5": (0.07, 0.01), "convnet:width=32": (0.1,)}
 WAYS: dict[str, dict[str, Any]] = {
     "random": {"solver": "random", "refit": False},
     "magnitude": {"solver": "magnitude", "refit": False},
@@ -51,10 +51,8 @@ def main() -> None:
     if options.part[1] > 1:
         return
     content = {
-        "data": trials.data.train.name,
-        "checksum": trials.data.train.checksum,
+        **trained.about(trials, options),
         "protocol": "prune, then retrain with Adam",
-        "seeds": list(range(options.seeds)),
         "steps": options.steps,
         "images": options.images,
         "epochs": {network: trials.epochs[network] for network in options.networks},

@@ -32,7 +32,7 @@ def main() -> None:
         __doc__,
         "runs/npb-table",
         "npb_table",
-        networks=["convnet:width=64", "resnet20"],
+        networks=["convnet:width=32", "resnet20"],
         sparsities=[0.68, 0.9, 0.97, 0.99],
         ways=list(WAYS),
         seeds=1,
@@ -54,10 +54,8 @@ def main() -> None:
     if options.part[1] > 1:
         return
     content = {
-        "data": trials.data.train.name,
-        "checksum": trials.data.train.checksum,
+        **trained.about(trials, options),
         "protocol": "masks, then SGD",
-        "seeds": list(range(options.seeds)),
         "epochs": options.epochs,
         "ways": WAYS,
         "rows": trained.means(rows, ("network", "sparsity", "way"), VALUES),
@@ -67,7 +65,9 @@ def main() -> None:
 
 def trial(trials: Any, network: str, seed: int, sparsity: float, way: str, epochs: int) -> dict[str, Any]:
     """One network with masks, trained."""
-    study = Study(data=trials.data, network=network, seed=seed, sparsity=sparsity, epochs=epochs, **WAYS[way])
+    study = Study(
+        data=trials.data, network=network, seed=seed, sparsity=sparsity, epochs=epochs, bf16=trials.bf16, **WAYS[way]
+    )
     found = study.run()
     paths = found.effective
     assert paths is not None

@@ -135,7 +135,7 @@ def lobs_table(content: dict[str, Any]) -> list[str]:
         "",
         f"Test error in per cent, mean and standard deviation of {len(content['seeds'])} networks (epochs of training:",
         f"{epochs}); second moments of {content['images']:,} images; {content['steps']} steps of retraining. All",
-        "solvers leave the same number of zeros in each layer.",
+        f"solvers leave the same number of zeros in each layer. Trained in {content['computed_in']}.",
     ]
 
 
@@ -156,7 +156,7 @@ def condensed_calibration(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"Test accuracy in per cent after pruning by `exact` and after {content['steps']} steps of retraining, both on",
-        f"these images alone; means of {len(content['seeds'])} networks.",
+        f"these images alone; means of {len(content['seeds'])} networks, trained in {content['computed_in']}.",
     ]
 
 
@@ -173,7 +173,7 @@ def npb_table(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"Test accuracy in per cent of {len(content['seeds'])} networks after {content['epochs']} epochs of training",
-        "with the masks (the papers: 100 and more); seconds to find the masks.",
+        f"with the masks (the papers: 100 and more), in {content['computed_in']}; seconds to find the masks.",
     ]
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from yoco.data import Splits, load
 from yoco.sparsify.study import Study
 
-EPOCHS = {"lenet-300-100": 10, "lenet-5": 5, "convnet": 3, "convnet:width=64": 3}
+EPOCHS = {"lenet-300-100": 10, "lenet-5": 5, "convnet:width=32": 3}
 """Epochs of training; Fashion-MNIST, batches of 128."""
 
 
@@ -23,6 +23,7 @@ class Trials:
     def __init__(self, options: Namespace) -> None:
         self.folder, self.part, self.at = Path(options.out), tuple(options.part), 0
         self.data: Splits = load(options.data)
+        self.bf16 = bool(options.bf16)
         self.epochs = dict(EPOCHS)
         if options.dense_epochs:
             self.epochs = dict.fromkeys(EPOCHS, options.dense_epochs)
@@ -31,11 +32,13 @@ class Trials:
         """A study of a network that is trained once for each seed."""
         path = self.folder / f"dense-{network.replace(':', '_')}-{seed}.safetensors"
         if not path.is_file():
-            fresh = Study(data=self.data, network=network, seed=seed, epochs=self.epochs.get(network, 3))
+            fresh = Study(
+                data=self.data, network=network, seed=seed, epochs=self.epochs.get(network, 3), bf16=self.bf16
+            )
             made = fresh.fresh()
             fresh.train(made)
             save_file(made.state_dict(), path)
-        return Study(data=self.data, network=network, seed=seed, weights=path, **how)
+        return Study(data=self.data, network=network, seed=seed, weights=path, bf16=self.bf16, **how)
 
     def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
         """What the work gave; done now if this process has to, or if it is `shared` by all parts, else None."""
@@ -50,7 +53,17 @@ class Trials:
 
 def options(description: str | None, out: str, name: str, condensed: str = "", **defaults: Any) -> Namespace:
     """The command line of these experiments; condensed: the set, where one is needed."""
-    return grid.options(description, condensed, out, name, data="fashion-mnist", dense_epochs=0, **defaults)
+    return grid.options(description, condensed, out, name, data="fashion-mnist", dense_epochs=0, bf16=1, **defaults)
+
+
+def about(trials: Trials, options: Namespace) -> dict[str, Any]:
+    """What every result file says of the data, the seeds and the precision."""
+    return {
+        "data": trials.data.train.name,
+        "checksum": trials.data.train.checksum,
+        "seeds": list(range(options.seeds)),
+        "computed_in": "bfloat16, but for the pruning itself" if trials.bf16 else "float32",
+    }
 
 
 def means(rows: list[dict[str, Any]], by: tuple[str, ...], values: tuple[str, ...]) -> list[dict[str, Any]]:

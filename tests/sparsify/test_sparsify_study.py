@@ -15,6 +15,8 @@ from yoco.sparsify.sparse import load, rebuild
 from yoco.sparsify.study import BATCH, Study, load_weights
 from yoco.train import accuracy
 
+FLOAT = {torch.float32}
+
 
 @pytest.fixture
 def study(tiny: Splits) -> Any:
@@ -146,3 +148,14 @@ def test_weights_of_another_network_are_refused(study: Any, tmp_path: Path) -> N
         study(weights=tmp_path / "text.pt").run()
     with pytest.raises(FileNotFoundError):
         study(weights=tmp_path / "none.pt").run()
+
+
+def test_bfloat16_trains_and_judges_but_does_not_prune(study: Any) -> None:
+    seen: dict[str, list[torch.dtype]] = {}
+    made = study(bf16=True, retrain=1.0)
+    network = made.fresh()
+    network.head.register_forward_hook(lambda module, given, output: seen.setdefault(stage[0], []).append(output.dtype))
+    for stage in (["train"], ["prune"], ["mend"], ["accuracy"]):
+        getattr(made, stage[0])(network)
+    kinds = {name: set(dtypes) for name, dtypes in seen.items()}
+    assert kinds == {"train": {torch.bfloat16}, "mend": {torch.bfloat16}, "accuracy": {torch.bfloat16}, "prune": FLOAT}

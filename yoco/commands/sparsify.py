@@ -63,6 +63,8 @@ class SparsifyOptions(DataOptions):
     """everything random follows from it"""
     device: Device = "auto"
     """where to compute"""
+    bf16: bool = False
+    """train and judge in bfloat16: faster where the processor has it; pruning stays in float32"""
     out: Path = Path("runs/sparse")
     """folder: sparse.safetensors, dense.safetensors, sparsify.json, table.md and curves.png"""
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -49,7 +50,8 @@ class Study:
     data: both halves. weights: a file of trained weights; else the network is trained for `epochs` at step size `lr`.
     sparsity, at_init, images, options: as `yoco.sparsify` takes them; at_init: masks come first, then training.
     calibrate, retrain_on: condensed sets, or other sources, in place of the training half. rounds: see `gradually`.
-    retrain: light retraining, in steps that so many epochs on the training half have.
+    retrain: light retraining, in steps that so many epochs on the training half have. bf16: train and judge in
+    bfloat16; pruning, which looks at small differences, stays in float32.
 
     Raises:
         ValueError: numbers or combinations that make no sense.
@@ -70,6 +72,7 @@ class Study:
     retrain_on: CondensedSet | Source | None = None
     seed: int = 0
     device: str = "auto"
+    bf16: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.retrain < 0 or self.rounds < 1:
@@ -153,7 +156,8 @@ class Study:
             load_weights(network, self.weights)
             return
         recipe = Recipe(epochs=self.epochs, batch=BATCH, lr=self.lr)
-        fit(network, self.splits.train, recipe, self.normalise, self.rng.child("train"))
+        with self.precision(network):
+            fit(network, self.splits.train, recipe, self.normalise, self.rng.child("train"))
 
     def prune(self, network: nn.Module) -> Pruned:
         """Install masks and weights in the network, and let its batch norms see the images anew."""
@@ -176,7 +180,8 @@ class Study:
         """Retrain lightly."""
         steps = ceil(self.retrain * ceil(len(self.data.train) / BATCH))
         examples, rng = self.examples(self.retrain_on), self.rng.child("retrain")
-        retrain(network, examples, self.normalise, rng, steps=steps, batch=min(BATCH, len(examples)))
+        with self.precision(network):
+            retrain(network, examples, self.normalise, rng, steps=steps, batch=min(BATCH, len(examples)))
 
     def examples(self, given: CondensedSet | Source | None) -> Examples:
         """The decoded cells of a condensed set, or a source, by default the training half, on the device."""
@@ -188,7 +193,13 @@ class Study:
 
     def accuracy(self, network: nn.Module) -> float:
         """On the test half, in percent."""
-        return accuracy(network, self.splits.test, self.normalise)
+        with self.precision(network):
+            return accuracy(network, self.splits.test, self.normalise)
+
+    def precision(self, network: nn.Module) -> torch.autocast | nullcontext[None]:
+        """What training and judging are done in."""
+        device = next(network.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16) if self.bf16 else nullcontext()
 
     def curves(self, dense: nn.Module, pruned: Pruned) -> Mapping[str, Curve]:
         """What zeros in each layer cost; none at initialisation, and where a pattern says how many there are."""
