@@ -83,7 +83,7 @@ def trial(trials: Any, network: str, seed: int, how: dict[str, Any], options: An
 
 def shared(trials: Any, network: str, seed: int, kept: float, options: Any) -> dict[str, Any]:
     """Zeros of each layer."""
-    study = trials.study(network, seed)
+    study = trials.study(network, seed, sparsity=1 - kept)
     dense = study.fresh()
     study.train(dense)
     drawn = calibration(dense, trials.data.train, Rng(seed).child("zeros"), options.images)

@@ -32,9 +32,8 @@ class Trials:
         """A study of a network that is trained once for each seed."""
         path = self.folder / f"dense-{network.replace(':', '_')}-{seed}.safetensors"
         if not path.is_file():
-            fresh = Study(
-                data=self.data, network=network, seed=seed, epochs=self.epochs.get(network, 3), bf16=self.bf16
-            )
+            training: Any = {"sparsity": 0.0, "epochs": self.epochs.get(network, 3), "bf16": self.bf16}
+            fresh = Study(data=self.data, network=network, seed=seed, **training)
             made = fresh.fresh()
             fresh.train(made)
             save_file(made.state_dict(), path)
