@@ -33,8 +33,8 @@ def main() -> None:
     )
     how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
     shared = grid.Grid(set=options.set, out=options.out, **how)
-    cells = [(seed, run, ipc) for seed in range(options.seeds) for run in range(options.runs) for ipc in options.ipc]
-    wanted = [grid.Trial(way, run, ipc, seed) for seed, run, ipc in cells for way in WAYS]
+    cells = [(run, seed, ipc) for seed in range(options.seeds) for run in range(options.runs) for ipc in options.ipc]
+    wanted = [grid.Trial(way, run, ipc, seed) for way in WAYS for run, seed, ipc in cells]
     shared.judge_all(wanted, tuple(options.part))
     if options.part[1] > 1:
         return

@@ -49,6 +49,7 @@ def table1(content: dict[str, Any]) -> list[str]:
         "Directions and balance are the paper's: all but `yoco` choose over the whole set, the hardest first but for",
         "`random`, `ssp` and `ccs`. The paper's order, yoco above ccs above random, holds at "
         + (f"{' and '.join(held)} per class." if held else "no size."),
+        *([f"The whole set: {plus(content['whole'], 'last')}."] if "whole" in content else []),
     ]
 
 

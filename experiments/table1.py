@@ -12,10 +12,11 @@ PAPER_ORDER = ("yoco", "ccs", "random")
 
 
 def trials(options: argparse.Namespace) -> list[grid.Trial]:
-    """One seed of everything before the next, small sizes first."""
-    ways = [*RULES, *(way for way in ABLATION.values() if way not in RULES)]
+    """The rules ahead of what only the ablation needs; one seed of everything before the next, small sizes first."""
+    only_ablation = [way for way in ABLATION.values() if way not in RULES]
     return [
         grid.Trial(way, run, ipc, seed)
+        for ways in (RULES, only_ablation)
         for seed in range(options.seeds)
         for ipc in options.ipc
         for run in range(options.runs)
@@ -25,13 +26,20 @@ def trials(options: argparse.Namespace) -> list[grid.Trial]:
 
 def run(options: argparse.Namespace, shared: grid.Grid) -> None:
     """Judge every trial of this part; with all parts done, write the result."""
-    wanted = trials(options)
-    shared.judge_all(wanted, tuple(options.part))
+    wanted, uncut = trials(options), [grid.Trial("whole", 0, shared.full, seed) for seed in range(options.seeds)]
+    shared.judge_all([*wanted, *uncut], tuple(options.part))
     if options.part[1] > 1:
         return
     done = shared.done(wanted)
-    rows = grid.summary(done, ("way", "ipc"))
-    content = {**shared.about(done), "ways": grid.WAYS, "rules": RULES, "ablation": ABLATION, "rows": rows}
+    rows, (whole,) = grid.summary(done, ("way", "ipc")), grid.summary(shared.done(uncut), ("way", "ipc"))
+    content = {
+        **shared.about(done),
+        "ways": grid.WAYS,
+        "rules": RULES,
+        "ablation": ABLATION,
+        "rows": rows,
+        "whole": whole,
+    }
     print(f"written to {result.write(options.name, folder=options.results, **content, order=order(rows))}")
 
 
