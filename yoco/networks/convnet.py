@@ -7,6 +7,7 @@ from torch import nn
 from yoco.networks.base import Network
 from yoco.networks.norm import NORMS, check_size, normalisation
 from yoco.networks.pool import AvgPool2
+from yoco.networks.thin import ThinConv2d
 
 
 class ConvNet(Network):
@@ -60,7 +61,7 @@ def _check(size: tuple[int, int], padded: tuple[int, int], width: int, depth: in
 
 
 def _block(channels: int, width: int, norm: str, padding: int) -> nn.Sequential:
-    conv = nn.Conv2d(channels, width, 3, padding=padding)
+    conv = (ThinConv2d if channels == 1 else nn.Conv2d)(channels, width, 3, padding=padding)
     return nn.Sequential(conv, *_norm(norm, width), nn.ReLU(), AvgPool2())
 
 
