@@ -22,6 +22,7 @@ __all__ = ["METHODS", "Callback", "Interrupted", "Method", "Progress", "Task", "
 
 METHODS = {
     "idc": "yoco.condense.methods.idc:IDC",
+    "mdc": "yoco.condense.methods.mdc:MDC",
     "dc": "yoco.condense.methods.dc:DC",
     "dsa": "yoco.condense.methods.dsa:DSA",
     "dm": "yoco.condense.methods.dm:DM",
