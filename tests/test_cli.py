@@ -136,8 +136,10 @@ def test_prune_a_data_set_to_an_index_file_and_to_a_set(tmp_path: Path, capsys: 
     said = capsys.readouterr().out
     assert "| all | 1437 | 144 |" in said or re.search(r"\| all \| \d+ \| \d+ \|", said)
     chosen = Selection.load(file)
+    assert "the set:" not in said
     assert run([*common, "--quota", "equal", "--out", str(small)]) == 0
     made = load(small)
+    assert f"\nthe set: {made.storage}\nwritten to" in capsys.readouterr().out
     assert (made.method, made.factor, len(made)) == ("real", 1, len(chosen))
     assert max(made.counts) - min(made.counts) <= 1
 
@@ -176,7 +178,9 @@ def test_condense_writes_its_folder_and_the_config_reruns_it(
     assert run(["condense", *TOY, "--ipc", "1", "--episodes", "2", "--lr-image", "0.005", "--out", str(first)]) == 0
     names = {path.name for path in first.iterdir()}
     assert names == {"condensed.safetensors", "config.yaml", "metrics.jsonl", "images.png"}
-    assert "1 images per class" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 images per class" in said
+    assert load(first / "condensed.safetensors").storage in said
     assert yaml.safe_load((first / "config.yaml").read_text())["lr_image"] == 0.005
     assert run(["condense", "--config", str(first / "config.yaml"), "--out", str(second)]) == 0
     one, two = (yoco.load(folder / "condensed.safetensors") for folder in (first, second))

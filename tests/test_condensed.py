@@ -130,6 +130,16 @@ def test_bytes_count_cells_labels_and_soft_labels(tiny_set: CondensedSet) -> Non
     soft = replace(tiny_set, soft_labels=torch.eye(3)[tiny_set.labels])
     assert soft.nbytes == tiny_set.nbytes + 36 * 3 * 4
     assert tiny_set.quantised().nbytes == 36 * (16 + 8)
+    assert soft.bytes_of == {"pixels": 36 * 16 * 4, "labels": 36 * 8, "soft labels": 36 * 3 * 4, "decoder": 0}
+    assert soft.storage == "3,024 bytes: pixels 2,304, labels 288, soft labels 432, decoder 0"
+
+
+def test_bytes_are_known_after_loading_and_follow_the_size(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    soft = replace(tiny_set, soft_labels=torch.eye(3)[tiny_set.labels])
+    soft.save(tmp_path / "set.safetensors")
+    assert load(tmp_path / "set.safetensors").bytes_of == soft.bytes_of
+    third = load(tmp_path / "set.safetensors", ipc=1)
+    assert {name: 3 * size for name, size in third.bytes_of.items()} == soft.bytes_of
 
 
 def test_quantised_is_within_half_a_level_and_final(tiny_set: CondensedSet) -> None:
@@ -147,7 +157,7 @@ def test_quantised_refuses_pixels_beyond_the_unit_interval(tiny_set: CondensedSe
 def test_words_tell_what_it_is(tiny_set: CondensedSet) -> None:
     assert repr(tiny_set) == (
         "CondensedSet(cut on digits: 3 classes, 3 images per class = 36 cells 1x4x4, factor 2 -> 8x8,"
-        " order condensed, 2.5 KiB)"
+        " order condensed, 2,592 bytes: pixels 2,304, labels 288, soft labels 0, decoder 0)"
     )
 
 

@@ -48,6 +48,12 @@ def test_the_table() -> None:
     ]
 
 
+def test_the_table_says_the_bytes_of_a_condensed_set() -> None:
+    lines = repr(replace(result(), storage="9 bytes: pixels 9")).splitlines()
+    assert lines[:2] == ["digits, protocol idc, 2 seeds: test accuracy in percent", "the set: 9 bytes: pixels 9"]
+    assert lines[2:] == repr(result()).splitlines()[1:]
+
+
 def test_the_json_file(tmp_path: Path) -> None:
     result().save(tmp_path / "new" / "result.json")
     said = json.loads((tmp_path / "new" / "result.json").read_text(encoding="utf-8"))

@@ -117,7 +117,7 @@ class CondensedSet:
         return (
             f"CondensedSet({made}: {len(self.classes)} classes, {per_class} images per class"
             f" = {len(self)} cells {c}x{h}x{w}, factor {self.factor} -> {self.size[0]}x{self.size[1]},"
-            f" order {self.order}, {self.nbytes / 1024:.1f} KiB)"
+            f" order {self.order}, {self.storage})"
         )
 
     @cached_property
@@ -125,11 +125,21 @@ class CondensedSet:
         """Cells of each class."""
         return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
 
+    @cached_property
+    def bytes_of(self) -> dict[str, int]:
+        """The bytes of each part of the honest budget; cells are only enlarged, so that no decoder is stored."""
+        parts = {"pixels": self.cells, "labels": self.labels, "soft labels": self.soft_labels, "decoder": None}
+        return {name: 0 if part is None else part.numel() * part.element_size() for name, part in parts.items()}
+
     @property
     def nbytes(self) -> int:
-        """Bytes of cells, labels and soft labels: the honest budget."""
-        parts = (self.cells, self.labels, self.soft_labels)
-        return sum(part.numel() * part.element_size() for part in parts if part is not None)
+        """Bytes of all parts."""
+        return sum(self.bytes_of.values())
+
+    @property
+    def storage(self) -> str:
+        """The bytes in words: all, and those of each part."""
+        return f"{self.nbytes:,} bytes: " + ", ".join(f"{name} {size:,}" for name, size in self.bytes_of.items())
 
     def decode(self) -> Tensor:
         """All cells as training images: float [n, C, H, W]; the same at every call."""

@@ -7,7 +7,7 @@ import torch
 
 from augment import Policy
 from yoco.condense.method import Task
-from yoco.condense.siamese import siamese, stepped_normalised
+from yoco.condense.siamese import one_draw, siamese, stepped_normalised
 from yoco.data import Source, Splits
 from yoco.data.source import Batch
 from yoco.rng import Rng
@@ -28,6 +28,16 @@ def test_both_batches_see_one_draw(tiny: Splits, flavour: str) -> None:
     assert torch.equal(left.images, right.images)
     assert not torch.equal(left.images, task.normalise(batch.images))
     assert torch.equal(right.labels, batch.labels)
+
+
+def test_one_draw_is_for_any_number_of_batches(tiny: Splits) -> None:
+    task = Task(tiny.train, 1)
+    first, second, policy = task.draw(0, 4, Rng(0)), task.draw(1, 3, Rng(1)), Policy("color_crop_cutout", "idc")
+    see = one_draw(task, policy, (8, 8), Rng(3))
+    for mine, theirs in zip((see(first), see(second)), siamese(task, policy, first, second, Rng(3)), strict=True):
+        torch.testing.assert_close(mine.images, theirs.images)
+        assert torch.equal(mine.labels, theirs.labels)
+    assert not torch.allclose(see(first).images, one_draw(task, policy, (8, 8), Rng(4))(first).images)
 
 
 def test_without_augmentation_images_are_only_normalised(tiny: Splits) -> None:

@@ -35,6 +35,8 @@ class CondenseOptions(DataOptions):
     """run networks in bfloat16; pixels stay float32"""
     sink: str | None = None
     """also send the metrics to tensorboard or wandb (extras of the same names)"""
+    dry_run: bool = False
+    """take two steps, say what the whole run costs in time and memory, and write nothing"""
     config: Path | None = None
     """a config.yaml whose options come before those of the command line"""
 
@@ -49,8 +51,11 @@ def condense(argv: list[str]) -> None:
     form: Any = make_dataclass("Condense", [], bases=(type(published), CondenseOptions), frozen=True, kw_only=True)
     form.__doc__ = CondenseOptions.__doc__
     options = parse(form, argv, "condense", default=form(**asdict(published)))
-    given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name != "config"}
+    given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name not in ("config", "dry_run")}
     settings = {name: getattr(options, name) for name in named(argv, published)}
+    if options.dry_run:
+        _say_cost(given, settings)
+        return
     try:
         made = run(given.pop("data"), given.pop("method"), **given, **settings)
     except Interrupted:
@@ -60,6 +65,13 @@ def condense(argv: list[str]) -> None:
     sheet(made, path=options.out / "images.png")
     print(made)
     print(f"yoco prune {options.out / 'condensed.safetensors'} --ipc 1 --out small.safetensors  # any smaller size")
+
+
+def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:
+    from yoco.condense import estimate
+
+    asked = {name: value for name, value in given.items() if name not in ("out", "sink")}
+    print(estimate(asked.pop("data"), asked.pop("method"), **asked, **settings))
 
 
 def _published(argv: Sequence[str]) -> Any:

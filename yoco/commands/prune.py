@@ -116,12 +116,15 @@ def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
     from yoco.prune.choosing import as_set, select
 
     chosen = select(whole, scores=_kept_scores(whole, options, how), **how)
+    said = [chosen.report()]
     if options.out.suffix == ".npz":
         chosen.save(options.out)
     else:
         small = as_set(whole, chosen)
-        (small.quantised() if options.uint8 else small).save(options.out)
-    print(f"{chosen.report()}\nwritten to {options.out}")
+        small = small.quantised() if options.uint8 else small
+        small.save(options.out)
+        said.append(f"the set: {small.storage}")
+    print("\n".join([*said, f"written to {options.out}"]))
 
 
 def _kept_scores(whole: Any, options: Any, how: Mapping[str, Any]) -> Any:

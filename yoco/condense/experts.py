@@ -77,7 +77,7 @@ class Experts:
 
         fit(network, self.task.real, self.recipe, self.task.normalise, stream.child("train"), after_epoch=note)
         weights = torch.stack(noted)
-        if self.folder is not None:
+        if self.folder is not None and not self.task.dry:
             path = self.folder / f"expert-{number}.safetensors"
             artefact.write(path, KIND, VERSION, {"weights": weights}, self._about())
         return weights

@@ -157,6 +157,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
         mean=real.mean,
         std=real.std,
         method=type(method).__name__.lower(),
+        order=synthetic.order,
         seed=seed,
         source={"name": real.name, "checksum": real.checksum, "images": len(real)},
         soft_labels=None if soft is None else soft.detach().float().cpu(),

@@ -1,5 +1,7 @@
 """Distances between what real and synthetic images do to a network: plain functions."""
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -42,10 +44,29 @@ def gradient_distance(network: Network, real: Batch, synthetic: Batch, metric: s
 
     metric: "mse" sums squared differences over all entries of all matched weights, "l1" absolute ones (IDC, ICML 2022).
     """
+    return distance_to(matched_gradients(network, real), network, synthetic, metric)
+
+
+def distance_to(targets: Sequence[Tensor], network: Network, synthetic: Batch, metric: str) -> Tensor:
+    """The same, where the gradients of the real batch are known."""
     assert metric in METRICS
-    weights = matched_weights(network)
-    targets = torch.autograd.grad(cross_entropy(network(real.images), real.labels), weights)
-    loss = cross_entropy(network(synthetic.images), synthetic.labels)
-    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+    gradients = matched_gradients(network, synthetic, create_graph=True)
     differences = [gradient - target for gradient, target in zip(gradients, targets, strict=True)]
     return torch.stack([(d.square() if metric == "mse" else d.abs()).sum() for d in differences]).sum()
+
+
+def matched_gradients(network: Network, batch: Batch, *, create_graph: bool = False) -> tuple[Tensor, ...]:
+    """Gradients of the cross-entropy of a normalised batch in all matched weights."""
+    loss = cross_entropy(network(batch.images), batch.labels)
+    return torch.autograd.grad(loss, matched_weights(network), create_graph=create_graph)
+
+
+@torch.no_grad()
+def prefix_distances(network: Network, real: Batch, synthetic: Batch, sizes: Iterable[int]) -> list[float]:
+    """How far the mean features of real images are from those of the first `size` synthetic ones, for each size.
+
+    Squared, summed over all entries of the last stage's output; both batches are normalised (MDC, ICLR 2024).
+    """
+    wanted = network.features(real.images)[-1].mean(0)
+    features = network.features(synthetic.images)[-1]
+    return [float((features[:size].mean(0) - wanted).square().sum()) for size in sizes]

@@ -21,13 +21,14 @@ from yoco.train import Normalise
 class Task:
     """What a paper may assume: real images on the right device, a size to reach, and networks.
 
-    per_class: images per class (IPC) whose room the cells may fill.
+    per_class: images per class (IPC) whose room the cells may fill. dry: methods must not write files of their own.
     """
 
     real: Source
     per_class: int
     network_name: str = "convnet"
     autocast: torch.dtype | None = None
+    dry: bool = False
 
     def __post_init__(self) -> None:
         smallest = min(self.real.by_class, key=len)

@@ -1,5 +1,7 @@
 """Siamese pairs: a real and a synthetic batch that pass the same normalisation and the same drawn augmentation."""
 
+from collections.abc import Callable
+
 import torch
 
 from augment import Policy
@@ -18,6 +20,12 @@ def siamese(task: Task, policy: Policy, real: Batch, synthetic: Batch, rng: Rng)
     both = policy(both, policy.draw(1, size, rng.generator()))
     n = len(real.images)
     return Batch(both[:n], real.labels), Batch(both[n:], synthetic.labels)
+
+
+def one_draw(task: Task, policy: Policy, size: tuple[int, int], rng: Rng) -> Callable[[Batch], Batch]:
+    """The same for any number of batches of images [n, C, *size], one after another: what they all pass."""
+    draw = policy.draw(1, size, rng.generator())
+    return lambda batch: Batch(policy(task.normalise(batch.images), draw), batch.labels)
 
 
 def stepped_normalised(task: Task, synthetic: Batch) -> Batch:

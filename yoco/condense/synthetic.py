@@ -19,8 +19,12 @@ class Synthetic:
     cells: float [classes * per_class * factor^2, C, h, w], a leaf that requires gradients.
     beside: other leaves that a method learns, by name. `labels` are soft labels float [n, classes], which are saved
     with the set; a single number, such as a step size, goes into its record.
+    held: the first cells of each class, that many, take no gradients. order: as in the saved set.
     Pixels that stick out of the canvas (`visible`) never change.
     """
+
+    held: int = 0
+    order: str = "condensed"
 
     def __init__(
         self,
@@ -46,14 +50,18 @@ class Synthetic:
         """Images of each class whose room the cells fill (IPC)."""
         return self.per_class / self.factor**2
 
-    def of(self, label: int, limit: int | None = None, rng: Rng | None = None) -> Batch:
-        """The decoded images of one class; of more than `limit` cells a random choice of that many, by `rng`."""
-        cells = self.cells[label * self.per_class : (label + 1) * self.per_class]
+    def of(self, label: int, limit: int | None = None, rng: Rng | None = None, *, first: int | None = None) -> Batch:
+        """The decoded images of one class, or of its first cells; of more than `limit` a random choice, by `rng`."""
+        cells = self.cells[label * self.per_class : (label + 1) * self.per_class][:first]
         if limit is not None and limit < len(cells):
             assert rng is not None
             cells = cells[rng.choice(len(cells), limit).to(cells.device)]
         labels = torch.full((len(cells),), label, device=cells.device)
         return Batch(upsample(cells, self.size), labels)
+
+    def firsts(self, count: int) -> Tensor:
+        """The first cells of each class, to be looked at or set: [classes, count, C, h, w], no copy."""
+        return self.cells.detach().unflatten(0, (self.classes, -1))[:, :count]
 
     def everything(self, indices: Tensor | None = None) -> Batch:
         """These decoded cells, or all, with their soft labels, if they have some, else their labels."""
@@ -72,11 +80,14 @@ class Synthetic:
     def take_gradient(self, loss: Tensor) -> None:
         """Set the gradients of `loss` in all leaves: zeros where it does not touch them, so momentum moves them on."""
         leaves = self.parameters()
-        gradients = torch.autograd.grad(loss, leaves, materialize_grads=True)
-        for leaf, gradient in zip(leaves, gradients, strict=True):
-            leaf.grad = gradient
+        pixels, *others = torch.autograd.grad(loss, leaves, materialize_grads=True)
         if self._learned is not None:
-            self.cells.grad = gradients[0] * self._learned
+            pixels = pixels * self._learned
+        if self.held:
+            place = torch.arange(len(pixels), device=pixels.device) % self.per_class
+            pixels = pixels * (place >= self.held).view(-1, 1, 1, 1)
+        for leaf, gradient in zip(leaves, (pixels, *others), strict=True):
+            leaf.grad = gradient
 
     def together(self, losses: Iterable[Tensor]) -> Tensor:
         """The sum of losses, to be descended in one step, of which no more than one graph is there at a time.

@@ -93,6 +93,7 @@ def evaluate(
         threads=torch.get_num_threads(),
         device=str(where),
         versions={"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()},
+        storage=examples.storage if isinstance(examples, CondensedSet) else "",
     )
 
 

@@ -51,7 +51,8 @@ class Row:
 class Result:
     """The accuracies of all rows, and what is needed to know how they came about.
 
-    set: the evaluated set in words; epochs: of its own rows; data, checksum: the real data, by its training half.
+    set: the evaluated set in words; storage: its bytes, where it is a condensed one; epochs: of its own rows.
+    data, checksum: the real data, by its training half.
     same_data: whether the set says that it was made from these very images; None where it says nothing.
     """
 
@@ -66,6 +67,7 @@ class Result:
     threads: int
     device: str
     versions: Mapping[str, str] = field(default_factory=dict)
+    storage: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""
@@ -87,7 +89,8 @@ class Result:
         table = [_aligned(line, widths) for line in lines]
         seeds = len(self.results[0].seeds)
         head = f"{self.data}, protocol {self.protocol}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-        return "\n".join([f"{head}: test accuracy in percent", *table])
+        held = [f"the set: {self.storage}"] if self.storage else []
+        return "\n".join([f"{head}: test accuracy in percent", *held, *table])
 
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> str:

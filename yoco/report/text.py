@@ -61,11 +61,11 @@ def _decoded(condensed: CondensedSet, cells: str, size: str) -> str:
 
 
 def _storage(condensed: CondensedSet) -> str:
-    words = f"{condensed.nbytes / 1024:,.1f} KiB"
+    words = condensed.storage
     images = condensed.source.get("images")
     if isinstance(images, int) and images > 0:
         share = len(condensed) / condensed.factor**2 / images
-        words += f", the room of {100 * share:.2g} % of the {images:,} images it was made from"
+        words += f"; the room of {100 * share:.2g} % of the {images:,} images it was made from"
     return words
 
 

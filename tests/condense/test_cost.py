@@ -1,0 +1,117 @@
+"""Estimates before a run: arithmetic on a clock that we hold, the memory, and that nothing is left behind."""
+
+import resource
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from yoco.cli import run
+from yoco.condense import Estimate, condense, cost, estimate
+from yoco.data import Splits
+
+TOY: dict[str, Any] = {"ipc": 2, "network": "convnet:width=4,depth=2", "network_images": 64, "real_batch": 8}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds until the end of the first step, two for the second."""
+    times = iter([100.0, 110.0, 112.0])
+    monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_second_step_is_the_pace_and_the_rest_of_the_first_the_start(tiny: Splits) -> None:
+    found = estimate(tiny, episodes=100, **TOY)
+    assert (found.start, found.pace, found.episodes) == (8.0, 2.0, 100)
+    assert found.seconds == 8 + 2 * 100
+    assert found.fitting == 100
+
+
+@pytest.mark.parametrize(("minutes", "fit"), [(0.1, 0), (1.0, 26), (5.0, 100), (None, 100)])
+@pytest.mark.usefixtures("clock")
+def test_what_fits_into_a_time_budget(tiny: Splits, minutes: float | None, fit: int) -> None:
+    assert estimate(tiny, episodes=100, minutes=minutes, **TOY).fitting == fit
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_words(tiny: Splits) -> None:
+    found = replace(estimate(tiny, "mdc", episodes=100, minutes=1.0, factor=2, **TOY), memory=700 * 2**20)
+    assert str(found).splitlines() == [
+        "estimate of mdc by 2 steps; nothing is written",
+        "memory   700 MiB at most, of the whole process",
+        "time     8 s to start, then 2 s a step: 100 steps in 3.47 min",
+        "budget   26 of 100 steps in 1 min",
+        "the set  1,728 bytes: pixels 1,536, labels 192, soft labels 0, decoder 0",
+    ]
+    assert "memory   not known" in str(replace(found, memory=None))
+    assert "budget" not in str(replace(found, minutes=None))
+
+
+def test_the_bytes_are_those_of_the_set_that_will_be_made(tiny: Splits) -> None:
+    for method, factor, settings in (("idc", 2, TOY), ("frepo", 1, {"ipc": 2, "pool": 1, "network": TOY["network"]})):
+        how = {**settings, "factor": factor, "episodes": 1}
+        made = condense(tiny, method, progress=False, **how)
+        assert estimate(tiny, method, **how).sample.bytes_of == made.bytes_of
+    assert made.bytes_of["soft labels"] > 0
+
+
+def test_memory_is_the_peak_of_the_process(tiny: Splits) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = estimate(tiny, **TOY)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if cost.sys.platform == "darwin" else 1024
+    assert found.memory is not None
+    assert before * unit <= found.memory <= after * unit
+
+
+def test_a_method_with_experts_writes_none_of_them(tiny: Splits, tmp_path: Path) -> None:
+    few = {"count": 50, "expert_epochs": 3, "max_start": 2, "student_steps": 2, "experts": str(tmp_path / "experts")}
+    found = estimate(tiny, "mtt", ipc=1, network=TOY["network"], **few)
+    assert isinstance(found, Estimate)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_second_step_finds_what_the_first_made(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[int] = []
+    whole = cost.descend
+
+    def counted(task: Any, method: Any, journey: Any, rng: Any) -> float:
+        loss = whole(task, method, journey, rng)
+        recorded.append(len(journey.memory.known))
+        return loss
+
+    monkeypatch.setattr(cost, "descend", counted)
+    few = {"count": 1000, "expert_epochs": 3, "max_start": 2, "student_steps": 2}
+    estimate(tiny, "mtt", ipc=1, network=TOY["network"], **few)
+    assert recorded == [1, 1]
+
+
+def test_the_global_generator_is_untouched(tiny: Splits) -> None:
+    before = torch.random.get_rng_state()
+    estimate(tiny, **TOY)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.25, "0.25 s"), (99.0, "99 s"), (100.0, "1.67 min"), (6000.0, "1.67 h"), (48 * 3600.0, "2.0 days")],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert cost.duration(seconds) == said
+
+
+def test_the_command_says_it_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    argv = ["condense", "--data", "digits", "--network", "convnet:width=4,depth=2", "--network-images", "64"]
+    assert run([*argv, "--ipc", "1", "--minutes", "2", "--dry-run", "--out", "here"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["estimate", "memory", "time", "budget", "the"]
+    assert list(tmp_path.iterdir()) == []
+    assert run(["condense", "--dry-run", "--minutes", "0"]) == 2
+    assert capsys.readouterr().err == "yoco: condense: minutes must be above 0, got 0\n"

@@ -1,0 +1,126 @@
+"""What a run will cost: two real steps are taken, timed and thrown away."""
+
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from yoco.condense.loop import Journey, descend, describe
+from yoco.condense.method import Method, Task
+from yoco.condensed import CondensedSet
+from yoco.rng import Rng
+
+try:
+    import resource
+except ImportError:  # Windows has no such counts
+    resource = None  # type: ignore[assignment]
+
+STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Time and memory of a whole run, by two steps of it.
+
+    episodes: of the whole run, as the method counts them; minutes: the time budget, if there is one.
+    start: seconds before the pace is steady: the set's start, the method's memory, and what the first step took longer.
+    pace: seconds of a further step, the second one's.
+    memory: bytes that were held at most, `of` what; None where the system does not tell.
+    sample: the set as it stands after the two steps: what the result will be but for its pixels.
+    """
+
+    episodes: int
+    minutes: float | None
+    start: float
+    pace: float
+    memory: int | None
+    of: str
+    sample: CondensedSet
+
+    @property
+    def seconds(self) -> float:
+        """Of all episodes, without a time budget."""
+        return self.start + self.pace * self.episodes
+
+    @property
+    def fitting(self) -> int:
+        """The episodes that fit into the time budget; all of them without one."""
+        if self.minutes is None or self.pace <= 0:
+            return self.episodes
+        return min(self.episodes, max(0, int((60 * self.minutes - self.start) / self.pace)))
+
+    def __str__(self) -> str:
+        held = "not known" if self.memory is None else f"{self.memory / 2**20:,.0f} MiB at most, {self.of}"
+        lines = [
+            f"estimate of {self.sample.method} by {STEPS} steps; nothing is written",
+            f"memory   {held}",
+            f"time     {duration(self.start)} to start, then {self.pace:.3g} s a step:"
+            f" {self.episodes:,} steps in {duration(self.seconds)}",
+        ]
+        if self.minutes is not None:
+            lines.append(f"budget   {self.fitting:,} of {self.episodes:,} steps in {self.minutes:g} min")
+        return "\n".join([*lines, f"the set  {self.sample.storage}"])
+
+
+def measure(task: Task, method: Method, *, seed: int, minutes: float | None = None) -> Estimate:
+    """Begin a run, and say what all of it will cost.
+
+    Both steps draw the same, so that the second finds what the first had to make. What a method makes only now and
+    then, such as experts, or the epochs that a new network gets first, is counted once, in the start.
+    """
+    rng, device = Rng(seed), task.real.device
+    _forget_peak(device)
+    ends = [time.monotonic()]
+    synthetic = method.synthetic(task, rng.child("start"))
+    memory = method.memory(task, rng.child("memory"))
+    journey = Journey(synthetic, method.optimizer(synthetic), memory)
+    for _ in range(STEPS):
+        descend(task, method, journey, rng.child("episode", 0))
+        _wait(device)
+        journey.arrive()
+        ends.append(time.monotonic())
+    pace = ends[-1] - ends[-2]
+    held, of = _peak(device)
+    return Estimate(
+        episodes=method.episodes,
+        minutes=minutes,
+        start=max(0.0, ends[1] - ends[0] - pace),
+        pace=pace,
+        memory=held,
+        of=of,
+        sample=describe(task, method, seed, journey),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 12 s, 3.4 min, 5.6 h, 7.8 days."""
+    for limit, unit, name in ((100.0, 1.0, "s"), (100 * 60.0, 60.0, "min"), (48 * 3600.0, 3600.0, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.3g} {name}"
+    return f"{seconds / 86400:,.1f} days"
+
+
+def _wait(device: torch.device) -> None:
+    """Let the device finish what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(device: torch.device) -> tuple[int | None, str]:
+    """Bytes that were held at most, and what they are bytes of."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device), "of tensors on the GPU"
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory(), "of tensors on the GPU"
+    if resource is None:
+        return None, ""
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "of the whole process"
