@@ -70,7 +70,7 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
         (["condense", "--ipc", "0"], "condense: ipc must be at least 1, got 0"),
         (["condense", "--ipc", "500"], "condense: ipc must be at most the size of the smallest class"),
         (["condense", "--minutes", "0"], "condense: minutes must be above 0, got 0"),
-        (["condense", "--start", "mixed"], "start must be one of noise, real, mix, got 'mixed'"),
+        (["condense", "--start", "mixed"], "start must be one of noise, real, mix, k-means, got 'mixed'"),
         (["condense", "--factor", "9"], "factor must be 1, 2, 3 or 4, got 9"),
         (["condense", "--network", "convnett"], "network: unknown name 'convnett'; did you mean 'convnet'?"),
         (["prune", "none.safetensors", "--ipc", "1", "--out", "x.npz"], "load: no file at none.safetensors"),

@@ -33,7 +33,7 @@ class FRePo:
     factor: int = 1
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "real"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     labels: str = "learned"
     """learned or hard"""
     lr: float = 3e-4
