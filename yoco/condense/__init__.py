@@ -27,6 +27,11 @@ METHODS = {
     "dm": "yoco.condense.methods.dm:DM",
     "mtt": "yoco.condense.methods.mtt:MTT",
     "frepo": "yoco.condense.methods.frepo:FRePo",
+    "rded": "yoco.condense.methods.rded:RDED",
+    "best-crops": "yoco.condense.methods.best_crops:BestCrops",
+    "k-means": "yoco.condense.methods.k_means:KMeans",
+    "herding": "yoco.condense.methods.herding:Herding",
+    "random": "yoco.condense.methods.random:Random",
 }
 
 

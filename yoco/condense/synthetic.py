@@ -12,6 +12,7 @@ from yoco.data.source import Batch, Source
 from yoco.rng import Rng
 
 STARTS = ("noise", "real", "mix", "k-means")
+SHRINKS = ("nearest", "area")
 
 
 class Synthetic:
@@ -114,8 +115,7 @@ def start(
     """
     if kind not in STARTS:
         raise ValueError(f"condense: start must be one of {', '.join(STARTS)}, got {kind!r}")
-    if factor not in (1, 2, 3, 4):
-        raise ValueError(f"condense: factor must be 1, 2, 3 or 4, got {factor}")
+    check_factor(factor)
     wanted = per_class if kind in ("noise", "real") else per_class * factor**2
     parts = []
     for label, members in enumerate(source.by_class):
@@ -125,6 +125,16 @@ def start(
         images = source.batch(members[enough(order, wanted)]).images
         parts.append(_class_cells(kind, images, per_class, factor, rng.child("noise", label), shrink))
     return Synthetic(torch.cat(parts), len(source.classes), factor, (source.shape[1], source.shape[2]))
+
+
+def check_factor(factor: int) -> None:
+    """What papers use.
+
+    Raises:
+        ValueError: it is not 1, 2, 3 or 4.
+    """
+    if factor not in (1, 2, 3, 4):
+        raise ValueError(f"condense: factor must be 1, 2, 3 or 4, got {factor}")
 
 
 def _class_cells(kind: str, images: Tensor, per_class: int, factor: int, rng: Rng, shrink: str) -> Tensor:
@@ -140,7 +150,12 @@ def shrunk(images: Tensor, per_class: int, factor: int, mode: str, size: tuple[i
     """Images [per_class * factor^2, C, H, W] as cells [same, C, h, w]; image e fills the visible part of its tile.
 
     mode: "nearest" (IDC) or "area". size: of the canvas, by default that of the images.
+
+    Raises:
+        ValueError: the mode is unknown.
     """
+    if mode not in SHRINKS:
+        raise ValueError(f"condense: shrink must be one of {', '.join(SHRINKS)}, got {mode!r}")
     size = (images.shape[-2], images.shape[-1]) if size is None else size
     h, w = cell_size(size, factor)
     cells = []
