@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -35,6 +35,10 @@ class CondenseOptions(DataOptions):
     """run networks in bfloat16; pixels stay float32"""
     sink: str | None = None
     """also send the metrics to tensorboard or wandb (extras of the same names)"""
+    labels: Literal["hard", "teacher", "learned"] | None = None
+    """hard, teacher (a trained network's) or learned (of some methods); by default those of the method"""
+    teacher_epochs: int = 20
+    """epochs on the real data of the network that gives labels, if the method has none of its own"""
     config: Path | None = None
     """a config.yaml whose options come before those of the command line"""
 
@@ -46,11 +50,10 @@ def condense(argv: list[str]) -> None:
 
     argv = [*_from_config(argv), *argv]
     published = _published(argv)
-    form: Any = make_dataclass("Condense", [], bases=(type(published), CondenseOptions), frozen=True, kw_only=True)
-    form.__doc__ = CondenseOptions.__doc__
+    form = _form(type(published))
     options = parse(form, argv, "condense", default=form(**asdict(published)))
     given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name != "config"}
-    settings = {name: getattr(options, name) for name in named(argv, published)}
+    settings = {name: getattr(options, name) for name in named(argv, published) if name not in given}
     try:
         made = run(given.pop("data"), given.pop("method"), **given, **settings)
     except Interrupted:
@@ -60,6 +63,15 @@ def condense(argv: list[str]) -> None:
     sheet(made, path=options.out / "images.png")
     print(made)
     print(f"yoco prune {options.out / 'condensed.safetensors'} --ipc 1 --out small.safetensors  # any smaller size")
+
+
+def _form(method: type) -> Any:
+    """The options and those of a method, which checks its own when they are handed over, not here."""
+    unchecked = {"__post_init__": lambda self: None}
+    bases = (method, CondenseOptions)
+    form: Any = make_dataclass("Condense", [], bases=bases, namespace=unchecked, frozen=True, kw_only=True)
+    form.__doc__ = CondenseOptions.__doc__
+    return form
 
 
 def _published(argv: Sequence[str]) -> Any:
