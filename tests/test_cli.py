@@ -70,9 +70,14 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
         (["condense", "--ipc", "0"], "condense: ipc must be at least 1, got 0"),
         (["condense", "--ipc", "500"], "condense: ipc must be at most the size of the smallest class"),
         (["condense", "--minutes", "0"], "condense: minutes must be above 0, got 0"),
-        (["condense", "--start", "mixed"], "start must be one of noise, real, mix, got 'mixed'"),
+        (["condense", "--start", "mixed"], "start must be one of noise, real, mix, k-means, got 'mixed'"),
         (["condense", "--factor", "9"], "factor must be 1, 2, 3 or 4, got 9"),
         (["condense", "--network", "convnett"], "network: unknown name 'convnett'; did you mean 'convnet'?"),
+        (["condense", "--labels", "learned"], "condense: labels must be hard or teacher with idc, got 'learned'"),
+        (["condense", "--labels", "teacher", "--teacher-epochs", "0"], "teacher_epochs must be at least 1, got 0"),
+        (["condense", "--method", "frepo", "--labels", "soft"], "labels must be hard, teacher or learned with frepo"),
+        (["condense", "--method", "rded", "--labels", "learned"], "labels must be hard or teacher with rded"),
+        (["condense", "--method", "random", "--episodes", "3"], "random: episodes must be 0"),
         (["prune", "none.safetensors", "--ipc", "1", "--out", "x.npz"], "load: no file at none.safetensors"),
         (["evaluate", "none.safetensors"], "load: no file at none.safetensors"),
         (["evaluate"], "Missing from yoco evaluate: PATH a condensed set"),
@@ -84,6 +89,23 @@ def test_mistakes_end_in_one_line(
     monkeypatch.chdir(tmp_path)
     assert line in fails(capsys, *argv)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["random", "frepo", "rded"])
+def test_a_teacher_labels_what_any_method_makes(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["--method", method, "--ipc", "1", "--network", "convnet:width=4,depth=2", "--labels", "teacher"]
+    words += {"random": ["--teacher-epochs", "1"], "frepo": ["--teacher-epochs", "1", "--episodes", "1"]}.get(
+        method, ["--episodes", "1"]
+    )
+    assert run(["condense", *words, "--out", "r"]) == 0
+    made = load("r/condensed.safetensors")
+    assert made.soft_labels is not None
+    assert Path("r/teacher").is_dir() == (method != "rded")
+    assert run(["condense", "--config", "r/config.yaml", "--out", "again"]) == 0
+    assert torch.equal(load("again/condensed.safetensors").soft_labels, made.soft_labels)  # type: ignore[arg-type]
 
 
 @pytest.fixture

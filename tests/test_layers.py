@@ -27,6 +27,7 @@ INSIDE_CONDENSE = {
     "methods": {
         *("method", "synthetic", "matching", "experts", "learner", "lamb"),
         *("siamese", "pool", "attention", "alternating", "inner_steps"),
+        *("selection", "coreset", "crops", "teacher"),
     },
     "loop": {"method", "synthetic"},
 }

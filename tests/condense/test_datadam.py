@@ -132,7 +132,7 @@ def test_a_network_without_maps_is_refused(task: Task, tiny: Splits) -> None:
     ],
 )
 def test_impossible_settings(task: Task, setting: dict[str, Any], message: str | None) -> None:
-    with pytest.raises(ValueError, match=message or "start must be one of noise, real, mix, got 'reel'"):
+    with pytest.raises(ValueError, match=message or "start must be one of noise, real, mix, k-means, got 'reel'"):
         settings_of(NAME, "digits", 1, None, **setting).synthetic(task, Rng(0))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from yoco.condense.coreset import medoids
 from yoco.condense.synthetic import Synthetic, start
 from yoco.condensed import cell_size, cut, upsample
 from yoco.data.source import Source
@@ -101,6 +102,25 @@ def test_a_class_smaller_than_the_start_is_gone_through_again() -> None:
     assert len(torch.unique(cells[:8].detach(), dim=0)) == 5
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_k_means_fills_every_cell_with_a_typical_image(factor: int) -> None:
+    source = source_of(8, per_class=30)
+    cells = start("k-means", source, 3, factor, Rng(5)).cells.detach()
+    for label, members in enumerate(source.by_class):
+        images = source.batch(members).images
+        chosen = images[medoids(images.flatten(1), 3 * factor**2, Rng(5).child(label))]
+        expected = torch.from_numpy(literal_mix(chosen.numpy(), 3, factor))
+        n = 3 * factor**2
+        torch.testing.assert_close(cells[label * n : (label + 1) * n], cut(expected, factor).float())
+    assert not torch.equal(cells, start("k-means", source, 3, factor, Rng(5), shrink="area").cells) or factor == 1
+
+
+def test_k_means_of_a_class_smaller_than_the_start_takes_all_of_it() -> None:
+    cells = start("k-means", source_of(8, per_class=5), 2, 2, Rng(0)).cells.detach()
+    assert len(cells) == 2 * 8
+    assert len(torch.unique(cells[:8], dim=0)) == 5
+
+
 def test_noise_is_in_range_and_its_own() -> None:
     source = source_of(8, per_class=5)
     cells = start("noise", source, 2, 2, Rng(0)).cells.detach()
@@ -139,7 +159,7 @@ def test_limit_takes_distinct_cells_of_the_class() -> None:
 @pytest.mark.parametrize(
     ("kind", "factor", "message"),
     [
-        ("mixed", 2, "start must be one of noise, real, mix, got 'mixed'"),
+        ("mixed", 2, "start must be one of noise, real, mix, k-means, got 'mixed'"),
         ("mix", 5, "factor must be 1, 2, 3 or 4, got 5"),
     ],
 )

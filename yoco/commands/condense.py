@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -37,6 +37,10 @@ class CondenseOptions(DataOptions):
     """also send the metrics to tensorboard or wandb (extras of the same names)"""
     dry_run: bool = False
     """take two steps, say what the whole run costs in time and memory, and write nothing"""
+    labels: Literal["hard", "teacher", "learned"] | None = None
+    """hard, teacher (a trained network's) or learned (of some methods); by default those of the method"""
+    teacher_epochs: int = 20
+    """epochs on the real data of the network that gives labels, if the method has none of its own"""
     config: Path | None = None
     """a config.yaml whose options come before those of the command line"""
 
@@ -48,11 +52,10 @@ def condense(argv: list[str]) -> None:
 
     argv = [*_from_config(argv), *argv]
     published = _published(argv)
-    form: Any = make_dataclass("Condense", [], bases=(type(published), CondenseOptions), frozen=True, kw_only=True)
-    form.__doc__ = CondenseOptions.__doc__
+    form = _form(type(published))
     options = parse(form, argv, "condense", default=form(**asdict(published)))
     given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name not in ("config", "dry_run")}
-    settings = {name: getattr(options, name) for name in named(argv, published)}
+    settings = {name: getattr(options, name) for name in named(argv, published) if name not in given}
     if options.dry_run:
         _say_cost(given, settings)
         return
@@ -70,8 +73,17 @@ def condense(argv: list[str]) -> None:
 def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:
     from yoco.condense import estimate
 
-    asked = {name: value for name, value in given.items() if name not in ("out", "sink")}
+    asked = {name: value for name, value in given.items() if name not in ("out", "sink", "labels", "teacher_epochs")}
     print(estimate(asked.pop("data"), asked.pop("method"), **asked, **settings))
+
+
+def _form(method: type) -> Any:
+    """The options and those of a method, which checks its own when they are handed over, not here."""
+    unchecked = {"__post_init__": lambda self: None}
+    bases = (method, CondenseOptions)
+    form: Any = make_dataclass("Condense", [], bases=bases, namespace=unchecked, frozen=True, kw_only=True)
+    form.__doc__ = CondenseOptions.__doc__
+    return form
 
 
 def _published(argv: Sequence[str]) -> Any:

@@ -8,6 +8,7 @@ import torch
 
 from yoco import data as data_sets
 from yoco.condense.cost import Estimate, measure
+from yoco.condense.labels import Labels, relabel, relabel_from
 from yoco.condense.loop import Callback, Interrupted, Progress
 from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task
@@ -29,6 +30,7 @@ __all__ = [
     "Task",
     "condense",
     "estimate",
+    "relabel",
     "settings_of",
 ]
 
@@ -40,6 +42,11 @@ METHODS = {
     "dm": "yoco.condense.methods.dm:DM",
     "mtt": "yoco.condense.methods.mtt:MTT",
     "frepo": "yoco.condense.methods.frepo:FRePo",
+    "rded": "yoco.condense.methods.rded:RDED",
+    "best-crops": "yoco.condense.methods.best_crops:BestCrops",
+    "k-means": "yoco.condense.methods.k_means:KMeans",
+    "herding": "yoco.condense.methods.herding:Herding",
+    "random": "yoco.condense.methods.random:Random",
 }
 
 
@@ -60,6 +67,16 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     return published
 
 
+def labels_of(method: str, kind: str | None) -> Labels:
+    """Who makes labels of this kind for this method.
+
+    Raises:
+        ValueError: no such method, or no such labels.
+    """
+    own = getattr(resolve("method", METHODS, method), "label_kinds", ("hard",))
+    return Labels(kind=kind, method=method, own=own)
+
+
 def condense(
     data: Any,
     method: str = "idc",
@@ -77,6 +94,8 @@ def condense(
     progress: bool = True,
     sink: str | None = None,
     callbacks: tuple[Callback, ...] = (),
+    labels: str | None = None,
+    teacher_epochs: int = 20,
     **settings: Any,
 ) -> CondensedSet:
     """Condense a data set to `ipc` images per class.
@@ -84,7 +103,9 @@ def condense(
     data, size, grey, download: as `yoco.data.load` takes them; method: a name or "module:Class"; settings: the
     method's own, over its published ones. minutes: a time budget. out: a folder for checkpoints, metrics and the
     result; the same call goes on where a killed one stopped, and a finished one is only read. sink: tensorboard or
-    wandb, or "module:function", for the metrics of a run with a folder.
+    wandb, or "module:function", for the metrics of a run with a folder. labels: hard, learned where the method learns
+    them, or teacher: those that a network gives which learned the real data for `teacher_epochs`, unless the method has
+    a teacher of its own; by default those of the method. What a teacher takes does not count in minutes.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
@@ -92,18 +113,25 @@ def condense(
     if sink and out is None:
         raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
     _check_minutes(minutes)
+    if teacher_epochs < 1:
+        raise ValueError(f"condense: teacher_epochs must be at least 1, got {teacher_epochs}")
     real = data_sets.load(data, size=size, grey=grey, download=download).train
-    chosen = settings_of(method, real.name, ipc, real.shape, **settings)
+    asked = labels_of(method, labels)
+    chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     task = Task(real.to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None)
     name = str(data) if isinstance(data, str | Path) else real.name
     made = {"data": name, "size": size, "grey": grey, "checksum": real.checksum, "method": method, "ipc": ipc}
     how = {"seed": seed, "network": network, "bf16": bf16, "minutes": minutes, "device": device}
-    run = Run(out, {**made, **how, **asdict(chosen)}) if out is not None else None  # type: ignore[call-overload]
+    taught = {"labels": "teacher", "teacher_epochs": teacher_epochs} if asked.afterwards else {}
+    run = Run(out, {**made, **how, **asdict(chosen), **taught}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
         return load(run.result)
     shown = [Bar(minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
+    if asked.afterwards:
+        folder = run.folder / "teacher" if run else None
+        result = relabel_from(result, task, teacher_epochs, seed, folder=folder, progress=progress)
     if run:
         result.save(run.result)
         if result.config["episodes_done"] >= chosen.episodes:

@@ -38,7 +38,7 @@ class Alternating:
     factor: int = 1
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "noise"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.1
     """step size of the pixels, in the units of normalised ones as published"""
     momentum_image: float = 0.5

@@ -156,7 +156,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
         classes=real.classes,
         mean=real.mean,
         std=real.std,
-        method=type(method).__name__.lower(),
+        method=getattr(method, "name", type(method).__name__.lower()),
         order=synthetic.order,
         seed=seed,
         source={"name": real.name, "checksum": real.checksum, "images": len(real)},

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from yoco.condense.coreset import enough, medoids
 from yoco.condensed import cell_size, cut, upsample, visible
 from yoco.data.source import Batch, Source
 from yoco.rng import Rng
 
-STARTS = ("noise", "real", "mix")
+STARTS = ("noise", "real", "mix", "k-means")
+SHRINKS = ("nearest", "area")
 
 
 class Synthetic:
@@ -115,29 +117,39 @@ def start(
     """A synthetic set of `per_class` images per class: noise, real images, or a mix of shrunk real images.
 
     kind: "noise" draws pixels from N(0.5, 0.25^2), cut to [0, 1]; "real" fills each canvas with one real image;
-    "mix" fills each cell with one real image, shrunk (IDC). first: take the first images of a class, as the papers'
-    code does, instead of a random choice. A class too small for the choice is gone through again.
+    "mix" fills each cell with one real image, shrunk (IDC); "k-means" does so with those whose pixels are next to the
+    centres of as many clusters of the class, large clusters first. first: take the first images of a class, as the
+    papers' code does, instead of a random choice. A class too small for the choice is gone through again.
 
     Raises:
         ValueError: the kind or the factor is unknown.
     """
     if kind not in STARTS:
         raise ValueError(f"condense: start must be one of {', '.join(STARTS)}, got {kind!r}")
-    if factor not in (1, 2, 3, 4):
-        raise ValueError(f"condense: factor must be 1, 2, 3 or 4, got {factor}")
-    wanted = per_class * factor**2 if kind == "mix" else per_class
+    check_factor(factor)
+    wanted = per_class if kind in ("noise", "real") else per_class * factor**2
     parts = []
     for label, members in enumerate(source.by_class):
         order = torch.arange(len(members)) if first else rng.child(label).choice(len(members), len(members))
-        chosen = members[order.repeat(-(-wanted // len(members)))[:wanted]]
-        parts.append(
-            _class_cells(kind, source.batch(chosen).images, per_class, factor, rng.child("noise", label), shrink)
-        )
+        if kind == "k-means":
+            order = medoids(source.batch(members).images.flatten(1), wanted, rng.child(label))
+        images = source.batch(members[enough(order, wanted)]).images
+        parts.append(_class_cells(kind, images, per_class, factor, rng.child("noise", label), shrink))
     return Synthetic(torch.cat(parts), len(source.classes), factor, (source.shape[1], source.shape[2]))
 
 
+def check_factor(factor: int) -> None:
+    """What papers use.
+
+    Raises:
+        ValueError: it is not 1, 2, 3 or 4.
+    """
+    if factor not in (1, 2, 3, 4):
+        raise ValueError(f"condense: factor must be 1, 2, 3 or 4, got {factor}")
+
+
 def _class_cells(kind: str, images: Tensor, per_class: int, factor: int, rng: Rng, shrink: str) -> Tensor:
-    if kind == "mix":
+    if kind in ("mix", "k-means"):
         return shrunk(images, per_class, factor, shrink)
     if kind == "noise":
         normal = torch.randn(images.shape, generator=rng.generator())
@@ -145,12 +157,17 @@ def _class_cells(kind: str, images: Tensor, per_class: int, factor: int, rng: Rn
     return cut(images, factor)
 
 
-def shrunk(images: Tensor, per_class: int, factor: int, mode: str) -> Tensor:
+def shrunk(images: Tensor, per_class: int, factor: int, mode: str, size: tuple[int, int] | None = None) -> Tensor:
     """Images [per_class * factor^2, C, H, W] as cells [same, C, h, w]; image e fills the visible part of its tile.
 
-    mode: "nearest" (IDC) or "area".
+    mode: "nearest" (IDC) or "area". size: of the canvas, by default that of the images.
+
+    Raises:
+        ValueError: the mode is unknown.
     """
-    size = (images.shape[-2], images.shape[-1])
+    if mode not in SHRINKS:
+        raise ValueError(f"condense: shrink must be one of {', '.join(SHRINKS)}, got {mode!r}")
+    size = (images.shape[-2], images.shape[-1]) if size is None else size
     h, w = cell_size(size, factor)
     cells = []
     for tile, (height, width) in enumerate(visible(size, factor)):

@@ -41,7 +41,7 @@ class AccDD:
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "mix"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     metric: str = "mse"
     """distance of gradients: mse (sum of squares) or l1 (sum of absolute values)"""
     lr_image: float = 1e-2

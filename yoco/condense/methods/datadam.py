@@ -30,7 +30,7 @@ class DataDAM:
     factor: int = 1
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "real"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     power: float = 4.0
     """p: attention is the sum over channels of |activation|^p"""
     feature_weight: float = 0.01

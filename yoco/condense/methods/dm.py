@@ -28,7 +28,7 @@ class DM:
     factor: int = 1
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "real"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 1.0
     """step size of the pixels, in the units of normalised ones as published"""
     momentum_image: float = 0.5

@@ -11,7 +11,7 @@ class DSA(Alternating):
     """DC from real images, where real and synthetic ones pass one and the same augmentation before they are matched."""
 
     start: str = "real"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     augment: str = "color_crop_cutout_flip_scale_rotate"
     """augmentations shared by real and synthetic images, and of the network's training"""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class FRePo:
     One episode is one step: one network of the pool gives the features, then it takes one step on the synthetic set.
     """
 
+    label_kinds: ClassVar[tuple[str, ...]] = ("learned", "hard")
     episodes: int = 500_000
     """steps"""
     pool: int = 10
@@ -33,7 +34,7 @@ class FRePo:
     factor: int = 1
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "real"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     labels: str = "learned"
     """learned or hard"""
     lr: float = 3e-4
@@ -55,7 +56,7 @@ class FRePo:
         for name in ("pool", "life", "real_batch", "network_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"frepo: {name} must be at least 1, got {getattr(self, name)}")
-        if self.labels not in ("learned", "hard"):
+        if self.labels not in self.label_kinds:
             raise ValueError(f"frepo: labels must be learned or hard, got {self.labels!r}")
         if not self.ridge > 0:
             raise ValueError(f"frepo: ridge must be above 0, got {self.ridge:g}")

@@ -62,7 +62,7 @@ class MTT:
     factor: int = 1
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "real"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     augment: str = "color_crop_cutout_flip_scale_rotate"
     """augmentations of student and experts"""
 

@@ -1,0 +1,54 @@
+"""Which images stand for a class: herding, and the neighbours of k-means centres; by features, long answers."""
+
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yoco.rng import Rng
+
+
+def herding(features: Tensor, count: int, mean: Tensor | None = None, groups: Tensor | None = None) -> Tensor:
+    """Rows whose mean follows `mean`, by default that of all: long, in the order of choice, best first.
+
+    Step t takes argmin_i || t mean - (sum of the chosen) - h_i || among the others (Welling, ICML 2009; so written in
+    iCaRL, CVPR 2017, algorithm 4). features: [n, D]; mean: [D]. groups: long [n]; a group gives one row at most.
+    As many as `count`, or as there are rows or groups; smaller answers are beginnings. O(n D count) time.
+    """
+    x = features.double().cpu()
+    x = x - (x.mean(0) if mean is None else mean.double().cpu())
+    groups = torch.arange(len(x)) if groups is None else groups
+    half, total, chosen = x.square().sum(1) / 2, torch.zeros_like(x[0]), []
+    for _ in range(min(count, len(groups.unique()))):
+        pick = int((half + x @ total).argmin())
+        chosen.append(pick)
+        total += x[pick]
+        half[groups == groups[pick]] = torch.inf
+    return torch.tensor(chosen)
+
+
+def medoids(features: Tensor, count: int, rng: Rng) -> Tensor:
+    """The row nearest to each of `count` k-means centres: long, the centres of larger clusters first.
+
+    Each centre takes its nearest row that no other has taken, so that all are distinct. features: [n, D].
+    As many as `count`, or as there are rows; a smaller answer has other centres, and is no beginning of a larger one.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import pairwise_distances
+
+    x = features.double().cpu().numpy()
+    seed = rng.child("k-means").key() % 2**32
+    with catch_warnings():
+        simplefilter("ignore")  # fewer distinct rows than clusters
+        fit = KMeans(min(count, len(x)), n_init=1, random_state=seed).fit(x)
+    distances, chosen = pairwise_distances(fit.cluster_centers_, x), []
+    for centre in np.argsort(-np.bincount(fit.labels_, minlength=len(distances)), kind="stable"):
+        chosen.append(int(distances[centre].argmin()))
+        distances[:, chosen[-1]] = np.inf
+    return torch.tensor(chosen)
+
+
+def enough(order: Tensor, wanted: int) -> Tensor:
+    """The first `wanted` of an order, which is gone through again where it is too short."""
+    return order.repeat(-(-wanted // len(order)))[:wanted]

@@ -1,0 +1,26 @@
+"""Random parts of images, resized: where the methods that keep real pixels take their cells from."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from yoco.rng import Rng
+
+
+def random_crops(images: Tensor, count: int, size: tuple[int, int], least: float, rng: Rng) -> Tensor:
+    """`count` random crops of each image float [n, C, H, W], resized bilinearly, antialiased: [n, count, C, *size].
+
+    A crop keeps the sides' ratio; its share of the area is uniform in [least, 1], its place uniform among those on the
+    image, independently for each.
+    """
+    n, height, width = len(images), images.shape[-2], images.shape[-1]
+    draws = torch.rand(n, count, 3, generator=rng.generator(), dtype=torch.float64)
+    crops = []
+    for image, its in zip(images, draws.tolist(), strict=True):
+        for share, down, right in its:
+            side = (least + (1 - least) * share) ** 0.5
+            h, w = max(1, round(side * height)), max(1, round(side * width))
+            top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
+            part = image[None, :, top : top + h, left : left + w]
+            crops.append(interpolate(part, size, mode="bilinear", antialias=True))
+    return torch.cat(crops).unflatten(0, (n, count))

@@ -1,0 +1,150 @@
+"""Soft labels by a teacher, for any condensed set: `relabel`; and who makes the labels of a new one: `Labels`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yoco import data as data_sets
+from yoco.condense.method import Task
+from yoco.condense.teacher import taught
+from yoco.condensed import CondensedSet
+from yoco.device import pick
+from yoco.train import Normalise
+
+KINDS = ("hard", "teacher", "learned")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What kind of labels is asked for: hard, teacher, learned, or None for what the method makes by itself.
+
+    own: the kinds that the method can make, by its setting `labels` if there is more than one.
+
+    Raises:
+        ValueError: no such kind, or learned labels of a method that has none.
+    """
+
+    kind: str | None
+    method: str
+    own: tuple[str, ...] = ("hard",)
+
+    def __post_init__(self) -> None:
+        kinds = [kind for kind in KINDS if kind in self.own or kind == "teacher"]
+        if self.kind is not None and self.kind not in kinds:
+            words = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+            raise ValueError(f"condense: labels must be {words} with {self.method}, got {self.kind!r}")
+
+    @property
+    def afterwards(self) -> bool:
+        """Whether a teacher labels what the method has made."""
+        return self.kind == "teacher" and "teacher" not in self.own
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the method itself must be told."""
+        if self.kind is None or len(self.own) == 1:
+            return {}
+        return {"labels": "hard" if self.afterwards else self.kind}
+
+
+def relabel(
+    condensed: CondensedSet,
+    teacher: Any,
+    *,
+    temperature: float = 1.0,
+    classes: Sequence[str] | None = None,
+    epochs: int = 20,
+    network: str = "convnet",
+    seed: int = 0,
+    device: str = "auto",
+    bf16: bool = False,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> CondensedSet:
+    """The same set with soft labels: softmax of a teacher's logits over `temperature`, for each decoded cell.
+
+    teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data, as `yoco.data.load`
+    takes them, whose training half teaches a network for some `epochs`. classes: the names behind a module's outputs,
+    in order; by default those of the set. Labels stand in the order of the set's classes, whichever the teacher's is.
+    out: a folder for the teacher's state, from which a killed training goes on.
+
+    Raises:
+        ValueError: the teacher's classes or images are not those of the set, or a module says less of the set's labels
+            right than guessing would.
+    """
+    if not temperature > 0:
+        raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
+    if isinstance(teacher, nn.Module):
+        names = condensed.classes if classes is None else tuple(classes)
+        logits = _logits(condensed, teacher, names)
+        _check_knows(condensed, logits)
+        return _labelled(condensed, logits, temperature, {"teacher": type(teacher).__name__})
+    real = data_sets.load(teacher).train.to(pick(device))
+    task = Task(real, 1, network, torch.bfloat16 if bf16 else None)
+    return relabel_from(condensed, task, epochs, seed, temperature, None if out is None else Path(out), progress)
+
+
+def relabel_from(
+    condensed: CondensedSet,
+    task: Task,
+    epochs: int,
+    seed: int,
+    temperature: float = 1.0,
+    folder: Path | None = None,
+    progress: bool = False,
+) -> CondensedSet:
+    """`relabel` with a teacher that learns the real data of a task.
+
+    Raises:
+        ValueError: the classes or the images are not those of the set.
+    """
+    real, shape = task.real, (condensed.cells.shape[1], *condensed.size)
+    if real.shape != shape or condensed.space == "zca":
+        got = f"{list(real.shape)} for {list(shape)} in the pixel space {condensed.space!r}"
+        raise ValueError(f"relabel: data must have the images of the set, not whitened, got {got}")
+    order = _order(condensed.classes, real.classes)
+    teacher = taught(task, epochs, seed, folder, progress)
+    logits = teacher.logits(condensed.decode().to(real.device)).cpu()[:, order]
+    about = {"teacher": task.network_name, "epochs": epochs, "seed": seed, "data": real.checksum}
+    return _labelled(condensed, logits, temperature, about)
+
+
+def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about: Mapping[str, Any]) -> CondensedSet:
+    entry = {"step": "relabel", **about, "temperature": temperature}
+    soft = (logits.float() / temperature).softmax(1)
+    return replace(condensed, soft_labels=soft, history=(*condensed.history, entry))
+
+
+@torch.no_grad()
+def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...]) -> Tensor:
+    """What a module says of the decoded cells: float [n, classes] on the CPU, in the class order of the set."""
+    order, training = _order(condensed.classes, names), teacher.training
+    images, device = Normalise(condensed.mean, condensed.std)(condensed.decode()), _device(teacher)
+    teacher.eval()
+    logits = torch.cat([teacher(part.to(device)).cpu() for part in images.split(500)])
+    teacher.train(training)
+    if logits.shape != (len(condensed), len(names)):
+        raise ValueError(f"relabel: logits must be [{len(condensed)}, {len(names)}], got {list(logits.shape)}")
+    return logits[:, order]
+
+
+def _device(teacher: nn.Module) -> torch.device:
+    return next((weight.device for weight in teacher.parameters()), torch.device("cpu"))
+
+
+def _order(wanted: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
+    """Where each class of the set stands among the teacher's: long [classes]."""
+    if sorted(wanted) != sorted(names):
+        raise ValueError(f"relabel: classes must be those of the set, {', '.join(wanted)}, got {', '.join(names)}")
+    return torch.tensor([names.index(name) for name in wanted])
+
+
+def _check_knows(condensed: CondensedSet, logits: Tensor) -> None:
+    right = int((logits.argmax(1) == condensed.labels).sum())
+    if right * len(condensed.classes) < len(condensed):
+        rule = "teacher must say more labels of the set right than guessing"
+        raise ValueError(f"relabel: {rule}, got {right} of {len(condensed)}; name the order of its classes")

@@ -1,0 +1,92 @@
+"""Teacher: a network that learns the real data, one epoch at a time, and then tells what it sees in images."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from yoco.condense.method import Task
+from yoco.protocols import recipe
+from yoco.rng import Rng
+from yoco.run import Run
+from yoco.train import Recipe, take_steps
+
+
+class Teacher:
+    """A network in training, as memory of a method; it depends on the task, the recipe and the random stream alone.
+
+    age: epochs done, of the `recipe.epochs` that its schedule counts on.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, rng: Rng) -> None:
+        self.task, self.recipe, self.rng, self.age = task, recipe, rng, 0
+        self.network = task.network(rng.child("network"))
+        self.optimizer = recipe.optimizer(self.network)
+
+    def learn(self) -> None:
+        """One epoch on the real data, at the step size that the recipe has for it."""
+        drops = sum(epoch <= self.age for epoch in self.recipe.drop_epochs())
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * self.recipe.gamma**drops
+        real, normalise, stream = self.task.real, self.task.normalise, self.rng.child("epoch", self.age)
+        steps = ceil(len(real) / self.recipe.batch)
+        take_steps(self.network, self.optimizer, real, steps, self.recipe, normalise, stream)
+        self.age += 1
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Of images float [n, C, H, W] in [0, 1]: [n, classes], in the class order of the real data."""
+        return self._seen(images, self.network)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head sees of images float [n, C, H, W] in [0, 1]: [n, D]."""
+        return self._seen(images, lambda part: self.network.features(part)[-1].flatten(1))
+
+    @torch.no_grad()
+    def _seen(self, images: Tensor, look: Callable[[Tensor], Tensor], batch: int = 500) -> Tensor:
+        self.network.eval()
+        return torch.cat([look(self.task.normalise(part)) for part in images.split(batch)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Age, weights and the state of the optimiser."""
+        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"age": self.age, **parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.age = state["age"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def usual(task: Task, epochs: int) -> Recipe:
+    """As IDC's evaluation trains on whole images, but with ten times its step size, as epochs are few."""
+    return replace(recipe("idc", task.real.name, task.real.shape, 1, len(task.real), epochs), lr=0.1)
+
+
+def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progress: bool = False) -> Teacher:
+    """A teacher that has learned all its epochs.
+
+    folder: its state is written there after every epoch, so that a killed training goes on and a finished one is read.
+
+    Raises:
+        ValueError: epochs below 1, or a folder that holds another teacher, or that another process works in.
+    """
+    teacher = Teacher(task, usual(task, epochs), Rng(seed).child("teacher"))
+    about = {"data": task.real.checksum, "network": task.network_name, "epochs": epochs, "seed": seed}
+    run = None if folder is None else Run(folder, {**about, "autocast": str(task.autocast)})
+    with run.working() if run else nullcontext():
+        before = run.restore() if run else None
+        if before:
+            teacher.load_state_dict(before["teacher"])
+        left = range(teacher.age, teacher.recipe.length)
+        for _ in tqdm(left, desc="teacher", unit="epoch", disable=None if progress else True):
+            teacher.learn()
+            if run:
+                run.save({"teacher": teacher.state_dict(), "episode": teacher.age})
+    return teacher
