@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 import torch
 
+from augment import Policy
 from yoco.condense import settings_of
+from yoco.condense.inner_steps import SETTINGS
 from yoco.condense.matching import gradient_distance
 from yoco.condense.method import Task
-from yoco.condense.methods.idc import IDC, SETTINGS
+from yoco.condense.methods.idc import IDC
+from yoco.condense.siamese import siamese
 from yoco.data import Source, Splits
 from yoco.rng import Rng
 
@@ -113,13 +116,14 @@ def test_one_update_is_the_distance_of_jointly_augmented_batches(task: Task, met
     real = task.draw(0, 8, rng.child("real", 0))
     assert set(real.labels.tolist()) == {0}
     fresh = task.network(rng.child("network"))
-    real, cells = method.siamese(task, real, synthetic.of(0), rng.child("augment", 0))
+    policy = Policy(method.augment, "idc")
+    real, cells = siamese(task, policy, real, synthetic.of(0), rng.child("augment", 0))
     assert loss.item() == gradient_distance(fresh, real, cells, "l1").item()
 
 
 def test_siamese_augmentation_is_one_draw_for_both(task: Task, method: IDC) -> None:
     batch = task.draw(0, 4, Rng(0))
-    left, right = method.siamese(task, batch, batch, Rng(3))
+    left, right = siamese(task, Policy(method.augment, "idc"), batch, batch, Rng(3))
     assert torch.equal(left.images, right.images)
     assert not torch.equal(left.images, task.normalise(batch.images))
 
@@ -160,8 +164,8 @@ def test_five_hundred_images_are_eight_batches(task: Task) -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="setting of idc: unknown name 'factr'; did you mean 'factor'"):
         settings_of("idc", "digits", 1, None, factr=3)
-    with pytest.raises(ValueError, match="method: unknown name 'icd'; did you mean 'idc'"):
-        settings_of("icd", "digits", 1, None)
+    with pytest.raises(ValueError, match="method: unknown name 'idcc'; did you mean 'idc'"):
+        settings_of("idcc", "digits", 1, None)
 
 
 @pytest.mark.parametrize(

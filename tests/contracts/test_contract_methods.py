@@ -23,6 +23,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "dm": {"episodes": 4, "real_batch": 8},
     "mtt": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2},
     "frepo": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20},
+    "idm": {"episodes": 4, "real_batch": 8, "network_batch": 16, "interval": 2, "pool_start": 2, "pool_limit": 3},
+    "accdd": {"episodes": 4, "inner": 2, "early": 2, "early_epochs": 1, "network_images": 64, "real_batch": 8},
+    "datadam": {"episodes": 4, "real_batch": 8},
 }
 NETWORK = "convnet:width=8,depth=2"
 
@@ -101,6 +104,12 @@ def test_runs_in_float64(tiny: Splits, method: str) -> None:
     synthetic, memory = chosen.synthetic(task, Rng(0)), chosen.memory(task, Rng(1))
     losses = list(chosen.episode(task, synthetic, memory, Rng(2)))
     assert {loss.dtype for loss in losses} == {synthetic.cells.dtype} == {torch.float64}
+
+
+def test_runs_in_bfloat16(run: Any) -> None:
+    made, start = run(episodes=1, bf16=True), run(episodes=0)
+    assert torch.isfinite(made.cells).all()
+    assert not torch.equal(made.cells, start.cells)
 
 
 def test_saves_its_provenance(run: Any, method: str, tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ METHODS = {
     "dm": "yoco.condense.methods.dm:DM",
     "mtt": "yoco.condense.methods.mtt:MTT",
     "frepo": "yoco.condense.methods.frepo:FRePo",
+    "idm": "yoco.condense.methods.idm:IDM",
+    "accdd": "yoco.condense.methods.acc_dd:AccDD",
+    "datadam": "yoco.condense.methods.datadam:DataDAM",
 }
 
 

@@ -3,79 +3,27 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Self
+from typing import Self
 
-import torch
 from torch import Tensor
-from torch.optim import SGD, Optimizer
 
-from augment import Policy
+from yoco.condense.inner_steps import SETTINGS, InnerSteps, nearest
 from yoco.condense.learner import Learner
-from yoco.condense.matching import METRICS, gradient_distance
 from yoco.condense.method import Task
-from yoco.condense.synthetic import Synthetic, start
-from yoco.data.source import Batch
+from yoco.condense.synthetic import Synthetic
 from yoco.rng import Rng
-from yoco.train import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDC:
+class IDC(InnerSteps):
     """Match, class by class, the gradients that augmented real and decoded synthetic images give a network.
 
     One episode is one inner step: an update of the cells for every class, then some training of the network on real
     data. The network is replaced every `inner` episodes.
     """
 
-    episodes: int = 200_000
-    """inner steps; the paper's 2,000 networks of 100 steps"""
-    inner: int = 100
-    """inner steps with one network"""
-    factor: int = 2
-    """factor^2 cells share the room of one image: 1 to 4"""
-    start: str = "mix"
-    """noise, real (whole images) or mix (one shrunk image a cell)"""
-    first: bool = False
-    """start from the first images of each class, as the paper's code does, not from a random choice"""
-    shrink: str = "nearest"
-    """how a mixed start shrinks images: nearest or area"""
-    metric: str = "mse"
-    """distance of gradients: mse (sum of squares) or l1 (sum of absolute values)"""
-    lr_image: float = 5e-3
-    """step size of the pixels for 10 images per class of side `reference_side`; scaled to other sizes"""
-    reference_side: int = 32
-    """pixels: the height for which lr_image is meant"""
-    momentum_image: float = 0.5
-    """momentum of the pixels"""
-    real_batch: int = 64
-    """real images of a class in one update"""
-    synthetic_batch: int = 128
-    """decoded images of a class in one update, at most"""
-    augment: str = "color_crop_cutout"
-    """augmentations shared by real and synthetic images while matching"""
-    network_images: int = 2000
-    """real images on which the network is trained in one inner step"""
-    network_batch: int = 64
-    """images in a batch of the network's training"""
-    network_augment: str = "color_crop"
-    """augmentations of the network's training"""
-    cutmix: float = 0.5
-    """probability that a batch of the network's training is mixed"""
-    lr_network: float = 0.01
-    """step size of the network"""
-    weight_decay: float = 5e-4
-    """weight decay of the network"""
     pretrain: int = 0
     """epochs on the real data that a new network gets first"""
-
-    def __post_init__(self) -> None:
-        for name in ("inner", "real_batch", "synthetic_batch", "network_images", "network_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"idc: {name} must be at least 1, got {getattr(self, name)}")
-        if self.metric not in METRICS:
-            raise ValueError(f"idc: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
-        Policy(self.augment)
-        Policy(self.network_augment)
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
@@ -85,27 +33,9 @@ class IDC:
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
-    def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Shrunk real images in every cell, unless another start is asked for."""
-        kind = "real" if self.start == "mix" and self.factor == 1 else self.start
-        return start(kind, task.real, task.per_class, self.factor, rng, first=self.first, shrink=self.shrink)
-
-    def optimizer(self, synthetic: Synthetic) -> Optimizer:
-        """SGD over all cells at once: a class's momentum moves its pixels while other classes are updated."""
-        scale = synthetic.images_per_class / 10 * (synthetic.size[0] / self.reference_side) ** 2
-        return SGD([synthetic.cells], lr=self.lr_image * scale, momentum=self.momentum_image)
-
     def memory(self, task: Task, rng: Rng) -> Learner:
         """The network that is matched on."""
-        recipe = Recipe(
-            epochs=1,
-            batch=self.network_batch,
-            lr=self.lr_network,
-            weight_decay=self.weight_decay,
-            augment=Policy(self.network_augment, "idc"),
-            cutmix=self.cutmix,
-        )
-        return Learner(task, recipe, life=self.inner, rng=rng)
+        return Learner(task, self.recipe(), life=self.inner, rng=rng)
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
         """Lines 3 to 10 of the algorithm, with one inner step."""
@@ -115,46 +45,12 @@ class IDC:
             memory.learn(ceil(self.pretrain * len(task.real) / self.network_batch), rng.child("pretrain"))
         for c in task.classes:
             real = task.draw(c, self.real_batch, rng.child("real", c))
-            cells = synthetic.of(c, self.synthetic_batch, rng.child("cells", c))
-            real, cells = self.siamese(task, real, cells, rng.child("augment", c))
-            yield gradient_distance(memory.network, real, cells, self.metric)
-        memory.learn(ceil(self.network_images / self.network_batch), rng.child("train"))
+            yield self.distance(task, memory.network, real, synthetic, c, rng)
+        memory.learn(self.steps, rng.child("train"))
         memory.age += 1
 
-    def siamese(self, task: Task, real: Batch, cells: Batch, rng: Rng) -> tuple[Batch, Batch]:
-        """Normalise both batches and augment them with one shared draw."""
-        policy, size = Policy(self.augment, "idc"), (real.images.shape[-2], real.images.shape[-1])
-        both = task.normalise(torch.cat([real.images, cells.images]))
-        both = policy(both, policy.draw(1, size, rng.generator()))
-        n = len(real.images)
-        return Batch(both[:n], real.labels), Batch(both[n:], cells.labels)
 
-
-_FASHION: dict[str, Any] = {"metric": "l1", "lr_image": 1e-4, "network_images": 500}
-_IMAGENET: dict[str, Any] = {**_FASHION, "lr_image": 3e-3, "reference_side": 224, "factor": 3, "episodes": 50_000}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "cifar10": {},
-    "cifar100": {},
-    "svhn": {"network_images": 500},
-    "mnist": {**_FASHION, "reference_side": 28, "augment": "color_crop", "cutmix": 0.0},
-    "fashion-mnist": _FASHION,
-    "digits": {**_FASHION, "factor": 1, "lr_image": 1e-3, "reference_side": 8, "episodes": 100},
-    "imagenet-10": {**_IMAGENET, "pretrain": 10},
-    "imagenet-100": {**_IMAGENET, "lr_image": 1e-3, "lr_network": 0.1, "weight_decay": 1e-4, "real_batch": 128},
-}
-
-
-def nearest(shape: tuple[int, int, int] | None) -> str:
-    """The data set of the paper's table that is most like images of this shape (C, H, W)."""
-    if shape is None:
-        return "cifar10"
-    channels, height, _ = shape
-    if height > 64:
-        return "imagenet-10"
-    return "fashion-mnist" if channels == 1 else "cifar10"
-
-
-# Not in the paper:
+# The settings, the start and the distance are those of `yoco.condense.inner_steps`; not in the paper:
 # - real batches are drawn anew from (seed, episode), not from a shuffled pass, so a run can go on anywhere;
 # - the images of a start are a random choice (`first` gives the first ones of each class);
 # - a mixed start with factor 3 fills the tiles that decoding cuts, also where the code's offsets differ by a pixel;
