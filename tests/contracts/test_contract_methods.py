@@ -25,6 +25,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "frepo": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20},
     "idm": {"episodes": 4, "real_batch": 8, "network_batch": 16, "interval": 2, "pool_start": 2, "pool_limit": 3},
     "accdd": {"episodes": 4, "inner": 2, "early": 2, "early_epochs": 1, "network_images": 64, "real_batch": 8},
+    "dream": {"episodes": 4, "inner": 3, "interval": 2, "network_images": 64, "real_batch": 8},
     "datadam": {"episodes": 4, "real_batch": 8},
 }
 NETWORK = "convnet:width=8,depth=2"

@@ -29,6 +29,7 @@ METHODS = {
     "frepo": "yoco.condense.methods.frepo:FRePo",
     "idm": "yoco.condense.methods.idm:IDM",
     "accdd": "yoco.condense.methods.acc_dd:AccDD",
+    "dream": "yoco.condense.methods.dream:DREAM",
     "datadam": "yoco.condense.methods.datadam:DataDAM",
 }
 
