@@ -26,7 +26,7 @@ BESIDE = {("condensed", "data"), ("protocols", "train"), ("artefact", "verb")}
 INSIDE_CONDENSE = {
     "methods": {
         *("method", "synthetic", "matching", "experts", "learner", "lamb"),
-        *("siamese", "pool", "attention", "alternating", "inner_steps"),
+        *("siamese", "pool", "attention", "alternating", "inner_steps", "clusters"),
         *("selection", "coreset", "crops", "teacher"),
     },
     "loop": {"method", "synthetic"},

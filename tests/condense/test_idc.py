@@ -116,7 +116,7 @@ def test_one_update_is_the_distance_of_jointly_augmented_batches(task: Task, met
     real = task.draw(0, 8, rng.child("real", 0))
     assert set(real.labels.tolist()) == {0}
     fresh = task.network(rng.child("network"))
-    policy = Policy("color_crop_cutout", "idc")
+    policy = Policy(method.augment, "idc")
     real, cells = siamese(task, policy, real, synthetic.of(0), rng.child("augment", 0))
     assert loss.item() == gradient_distance(fresh, real, cells, "l1").item()
 
@@ -164,8 +164,8 @@ def test_five_hundred_images_are_eight_batches(task: Task) -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="setting of idc: unknown name 'factr'; did you mean 'factor'"):
         settings_of("idc", "digits", 1, None, factr=3)
-    with pytest.raises(ValueError, match="method: unknown name 'icd'; did you mean 'idc'"):
-        settings_of("icd", "digits", 1, None)
+    with pytest.raises(ValueError, match="method: unknown name 'idcc'; did you mean 'idc'"):
+        settings_of("idcc", "digits", 1, None)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "k-means": {"episodes": 4},
     "herding": {"episodes": 4},
     "random": {"episodes": 0},
+    "idm": {"episodes": 4, "real_batch": 8, "network_batch": 16, "interval": 2, "pool_start": 2, "pool_limit": 3},
+    "accdd": {"episodes": 4, "inner": 2, "early": 2, "early_epochs": 1, "network_images": 64, "real_batch": 8},
+    "dream": {"episodes": 4, "inner": 3, "interval": 2, "network_images": 64, "real_batch": 8},
+    "datadam": {"episodes": 4, "real_batch": 8},
 }
 CHOOSING = ("rded", "best-crops", "k-means", "herding", "random")
 """Methods that take real images as they are: they descend no loss."""
@@ -119,6 +123,12 @@ def test_runs_in_float64(tiny: Splits, method: str) -> None:
     losses = list(chosen.episode(task, synthetic, memory, Rng(2))) if chosen.episodes else []
     assert {loss.dtype for loss in losses} == (set() if method in CHOOSING else {torch.float64})
     assert synthetic.cells.dtype == torch.float64
+
+
+def test_runs_in_bfloat16(run: Any) -> None:
+    made, start = run(episodes=1, bf16=True), run(episodes=0)
+    assert torch.isfinite(made.cells).all()
+    assert not torch.equal(made.cells, start.cells)
 
 
 def test_saves_its_provenance(run: Any, method: str, tmp_path: Path) -> None:

@@ -1,23 +1,26 @@
-"""Inner steps: match gradients class by class, then train the network on real data (IDC, ICML 2022, Algorithm 1)."""
+"""Inner steps: match gradients class by class, then train the network on the real data (IDC, ICML 2022)."""
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Self
+from typing import Any
 
+from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.learner import Learner
-from yoco.condense.matching import METRICS
+from yoco.condense.matching import METRICS, gradient_distance
 from yoco.condense.method import Task
+from yoco.condense.siamese import siamese
 from yoco.condense.synthetic import Synthetic, start
+from yoco.data.source import Batch
+from yoco.networks.base import Network
 from yoco.rng import Rng
 from yoco.train import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerSteps:
-    """What IDC and the papers built on it have in common: all of it but the loss of a class.
+    """What IDC, DREAM and Acc-DD have in common: all but the networks and the real images that they match on.
 
     One episode is one inner step: an update of the cells for every class, then some training of the network on real
     data. The network is replaced every `inner` episodes.
@@ -61,29 +64,16 @@ class InnerSteps:
     """step size of the network"""
     weight_decay: float = 5e-4
     """weight decay of the network"""
-    pretrain: int = 0
-    """epochs on the real data that a new network gets first"""
 
     def __post_init__(self) -> None:
+        where = type(self).__name__.lower()
         for name in ("inner", "real_batch", "synthetic_batch", "network_images", "network_batch"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{self._where}: {name} must be at least 1, got {getattr(self, name)}")
+                raise ValueError(f"{where}: {name} must be at least 1, got {getattr(self, name)}")
         if self.metric not in METRICS:
-            raise ValueError(f"{self._where}: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+            raise ValueError(f"{where}: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
         Policy(self.augment)
         Policy(self.network_augment)
-
-    @property
-    def _where(self) -> str:
-        return type(self).__name__.lower()
-
-    @classmethod
-    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
-        """The settings of the paper and its code; for other data those of the nearest set in channels and size.
-
-        The digits of scikit-learn, 8x8 pixels, have settings of our own: whole images and larger steps.
-        """
-        return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Shrunk real images in every cell, unless another start is asked for."""
@@ -95,9 +85,9 @@ class InnerSteps:
         scale = synthetic.images_per_class / 10 * (synthetic.size[0] / self.reference_side) ** 2
         return SGD([synthetic.cells], lr=self.lr_image * scale, momentum=self.momentum_image)
 
-    def learner(self, task: Task, rng: Rng) -> Learner:
-        """The network that is matched on."""
-        recipe = Recipe(
+    def recipe(self) -> Recipe:
+        """How the network is trained on the real data."""
+        return Recipe(
             epochs=1,
             batch=self.network_batch,
             lr=self.lr_network,
@@ -105,17 +95,17 @@ class InnerSteps:
             augment=Policy(self.network_augment, "idc"),
             cutmix=self.cutmix,
         )
-        return Learner(task, recipe, life=self.inner, rng=rng)
 
-    def renew(self, task: Task, learner: Learner, rng: Rng) -> None:
-        """A new network, trained for `pretrain` epochs."""
-        learner.renew(rng.child("network"))
-        learner.learn(ceil(self.pretrain * len(task.real) / self.network_batch), rng.child("pretrain"))
+    @property
+    def steps(self) -> int:
+        """Batches on which the network is trained in one inner step."""
+        return ceil(self.network_images / self.network_batch)
 
-    def train(self, learner: Learner, rng: Rng) -> None:
-        """The end of an inner step: train the network on `network_images` real images."""
-        learner.learn(ceil(self.network_images / self.network_batch), rng.child("train"))
-        learner.age += 1
+    def distance(self, task: Task, network: Network, real: Batch, synthetic: Synthetic, label: int, rng: Rng) -> Tensor:
+        """Of the gradients that real and synthetic images of one class give the network, under one augmentation."""
+        cells = synthetic.of(label, self.synthetic_batch, rng.child("cells", label))
+        pair = siamese(task, Policy(self.augment, "idc"), real, cells, rng.child("augment", label))
+        return gradient_distance(network, *pair, self.metric)
 
 
 _FASHION: dict[str, Any] = {"metric": "l1", "lr_image": 1e-4, "network_images": 500}

@@ -1,6 +1,6 @@
 """The synthetic set while it is learned: cells that take gradients, perhaps more beside them, and how they start."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -112,14 +112,23 @@ class Synthetic:
 
 
 def start(
-    kind: str, source: Source, per_class: int, factor: int, rng: Rng, *, first: bool = False, shrink: str = "nearest"
+    kind: str,
+    source: Source,
+    per_class: int,
+    factor: int,
+    rng: Rng,
+    *,
+    first: bool = False,
+    shrink: str = "nearest",
+    chosen: Sequence[Tensor] | None = None,
 ) -> Synthetic:
     """A synthetic set of `per_class` images per class: noise, real images, or a mix of shrunk real images.
 
     kind: "noise" draws pixels from N(0.5, 0.25^2), cut to [0, 1]; "real" fills each canvas with one real image;
     "mix" fills each cell with one real image, shrunk (IDC); "k-means" does so with those whose pixels are next to the
     centres of as many clusters of the class, large clusters first. first: take the first images of a class, as the
-    papers' code does, instead of a random choice. A class too small for the choice is gone through again.
+    papers' code does, instead of a random choice. chosen: for each class the indices of its images, in order, instead
+    of both. A class or choice that is too small is gone through again.
 
     Raises:
         ValueError: the kind or the factor is unknown.
@@ -133,7 +142,7 @@ def start(
         order = torch.arange(len(members)) if first else rng.child(label).choice(len(members), len(members))
         if kind == "k-means":
             order = medoids(source.batch(members).images.flatten(1), wanted, rng.child(label))
-        images = source.batch(members[enough(order, wanted)]).images
+        images = source.batch(enough(members[order] if chosen is None else chosen[label], wanted)).images
         parts.append(_class_cells(kind, images, per_class, factor, rng.child("noise", label), shrink))
     return Synthetic(torch.cat(parts), len(source.classes), factor, (source.shape[1], source.shape[2]))
 

@@ -72,18 +72,19 @@ class DataDAM:
 
     def memory(self, task: Task, rng: Rng) -> None:
         """Nothing outlives an episode."""
-        return
 
     def episode(self, task: Task, synthetic: Synthetic, memory: None, rng: Rng) -> Iterator[Tensor]:
         """One iteration: one loss, the sum over all classes."""
         synthetic.clamp()
-        network, losses = task.network(rng.child("network")), []
-        for c in task.classes:
-            real = task.draw(c, self.real_batch, rng.child("real", c))
-            cells = stepped_normalised(task, synthetic.of(c))
-            real, cells = siamese(task, Policy(self.augment, "dsa"), real, cells, rng.child("augment", c))
-            losses.append(self.loss(network, real, cells))
-        yield torch.stack(losses).sum()
+        network = task.network(rng.child("network"))
+        yield synthetic.together(self.distance(task, synthetic, network, c, rng) for c in task.classes)
+
+    def distance(self, task: Task, synthetic: Synthetic, network: Network, label: int, rng: Rng) -> Tensor:
+        """Between real and synthetic images of one class."""
+        real = task.draw(label, self.real_batch, rng.child("real", label))
+        cells = stepped_normalised(task, synthetic.of(label))
+        pair = siamese(task, Policy(self.augment, "dsa"), real, cells, rng.child("augment", label))
+        return self.loss(network, *pair)
 
     def loss(self, network: Network, real: Batch, cells: Batch) -> Tensor:
         """L_SAM over all stages but the last, and lambda times L_MMD on the last.

@@ -2,41 +2,55 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
+from typing import Self
 
 from torch import Tensor
 
-from augment import Policy
-from yoco.condense.inner_steps import InnerSteps
+from yoco.condense.inner_steps import SETTINGS, InnerSteps, nearest
 from yoco.condense.learner import Learner
-from yoco.condense.matching import gradient_distance
 from yoco.condense.method import Task
-from yoco.condense.siamese import siamese
 from yoco.condense.synthetic import Synthetic
 from yoco.rng import Rng
 
 
 @dataclass(frozen=True, kw_only=True)
 class IDC(InnerSteps):
-    """Match, class by class, the gradients that augmented real and decoded synthetic images give a network."""
+    """Match, class by class, the gradients that augmented real and decoded synthetic images give a network.
+
+    One episode is one inner step: an update of the cells for every class, then some training of the network on real
+    data. The network is replaced every `inner` episodes.
+    """
+
+    pretrain: int = 0
+    """epochs on the real data that a new network gets first"""
+
+    @classmethod
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+        """The settings of the paper and its code; for other data those of the nearest set in channels and size.
+
+        The digits of scikit-learn, 8x8 pixels, have settings of our own: whole images and larger steps.
+        """
+        return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
     def memory(self, task: Task, rng: Rng) -> Learner:
         """The network that is matched on."""
-        return self.learner(task, rng)
+        return Learner(task, self.recipe(), life=self.inner, rng=rng)
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
         """Lines 3 to 10 of the algorithm, with one inner step."""
         if memory.age == 0 or memory.spent:
             synthetic.clamp()
-            self.renew(task, memory, rng)
+            memory.renew(rng.child("network"))
+            memory.learn(ceil(self.pretrain * len(task.real) / self.network_batch), rng.child("pretrain"))
         for c in task.classes:
             real = task.draw(c, self.real_batch, rng.child("real", c))
-            cells = synthetic.of(c, self.synthetic_batch, rng.child("cells", c))
-            real, cells = siamese(task, Policy(self.augment, "idc"), real, cells, rng.child("augment", c))
-            yield gradient_distance(memory.network, real, cells, self.metric)
-        self.train(memory, rng)
+            yield self.distance(task, memory.network, real, synthetic, c, rng)
+        memory.learn(self.steps, rng.child("train"))
+        memory.age += 1
 
 
-# Not in the paper:
+# The settings, the start and the distance are those of `yoco.condense.inner_steps`; not in the paper:
 # - real batches are drawn anew from (seed, episode), not from a shuffled pass, so a run can go on anywhere;
 # - the images of a start are a random choice (`first` gives the first ones of each class);
 # - a mixed start with factor 3 fills the tiles that decoding cuts, also where the code's offsets differ by a pixel;

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Self
 
 from torch import Tensor
 
 from augment import Policy
-from yoco.condense.inner_steps import SETTINGS, InnerSteps
+from yoco.condense.inner_steps import SETTINGS, InnerSteps, nearest
 from yoco.condense.learner import Learner
 from yoco.condense.matching import distance_to, matched_gradients, prefix_distances
 from yoco.condense.method import Task
@@ -27,6 +28,8 @@ class MDC(InnerSteps):
 
     interval: int = 100
     """networks from one choice of the smaller size to the next"""
+    pretrain: int = 0
+    """epochs on the real data that a new network gets first"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +39,7 @@ class MDC(InnerSteps):
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """IDC's settings; scikit-learn's digits have smaller steps and networks that are replaced earlier."""
-        return super().published(data, per_class, shape) if data != "digits" else cls(**DIGITS)
+        return cls(**{**SETTINGS, "digits": DIGITS}.get(data, SETTINGS[nearest(shape)]))
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """As IDC's; it will be ordered."""
@@ -46,7 +49,7 @@ class MDC(InnerSteps):
 
     def memory(self, task: Task, rng: Rng) -> "Sizes":
         """The network, and the smaller size that is trained."""
-        return Sizes(self.learner(task, rng), task.per_class - 1)
+        return Sizes(Learner(task, self.recipe(), life=self.inner, rng=rng), task.per_class - 1)
 
     def episode(self, task: Task, synthetic: Synthetic, memory: "Sizes", rng: Rng) -> Iterator[Tensor]:
         """One inner step: an update of all cells but the frozen ones for every class, then the network's training."""
@@ -54,7 +57,8 @@ class MDC(InnerSteps):
         if learner.age == 0 or learner.spent:
             synthetic.clamp()
             memory.begin_network()
-            self.renew(task, learner, rng)
+            learner.renew(rng.child("network"))
+            learner.learn(ceil(self.pretrain * len(task.real) / self.network_batch), rng.child("pretrain"))
         synthetic.held = memory.frozen * self.factor**2
         held = synthetic.firsts(synthetic.held)
         kept = held.clone()
@@ -68,7 +72,8 @@ class MDC(InnerSteps):
             parts = self.parts(synthetic, memory.size, c, rng)
             yield synthetic.together(distance_to(targets, learner.network, see(p), self.metric) for p in parts)
             held.copy_(kept)  # though their gradient is zero, momentum has moved them
-        self.train(learner, rng)
+        learner.learn(self.steps, rng.child("train"))
+        learner.age += 1
 
     def parts(self, synthetic: Synthetic, size: int, label: int, rng: Rng) -> Iterator[Batch]:
         """All cells of a class, then those of the trained size; of more than `synthetic_batch` a random choice."""
