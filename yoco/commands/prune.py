@@ -122,6 +122,8 @@ def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
         small = as_set(whole, chosen)
         (small.quantised() if options.uint8 else small).save(options.out)
     print(f"{chosen.report()}\nwritten to {options.out}")
+    if chosen.weights is not None and options.out.suffix != ".npz":
+        print("a set holds no weights: write an index file (.npz) to have them")
 
 
 def _kept_scores(whole: Any, options: Any, how: Mapping[str, Any]) -> Any:
