@@ -65,7 +65,7 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
         (["condens"], "command: unknown name 'condens'; did you mean 'condense'?"),
         (["condense", "--methd", "idc"], "did you mean --method?"),
         (["condense", "--ipc", "ten"], "--ipc: invalid literal for int() with base 10: 'ten'"),
-        (["condense", "--method", "icd"], "method: unknown name 'icd'; did you mean 'idc'?"),
+        (["condense", "--method", "idcc"], "method: unknown name 'idcc'; did you mean 'idc'?"),
         (["condense", "--data", "digitz"], "data: unknown name 'digitz'; did you mean 'digits'?"),
         (["condense", "--ipc", "0"], "condense: ipc must be at least 1, got 0"),
         (["condense", "--ipc", "500"], "condense: ipc must be at most the size of the smallest class"),
@@ -131,6 +131,11 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "herding", "--scores", "s.safetensors", "--ipc", "1"], "rule herding: reads no scores"),
         (["--rule", "herding", "--features", "pixel", "--ipc", "1"], "features: must be network, pixels or numbers"),
         (["--rule", "random", "--quota", "given", "--ipc", "1"], "prune: shares go with the quota given"),
+        (["--rule", "random", "--keep", "some"], "yoco: prune: --keep must be FLOAT, got 'some'"),
+        (["--rule", "random", "--ipc", "1", "--quota", "even"], "yoco: prune: invalid choice 'even' for argument"),
+        (["--rule", "random", "--ipc", "1", "--beta", "1"], "yoco: prune: Unrecognized options: --beta, 1"),
+        (["--rule", "ccs", "--n", "9", "--drop", "margn"], "score: unknown name 'margn'; did you mean 'margin'?"),
+        (["--ipc", "1", "--rule"], "rule: must be a name, or module:Class, got None"),
     ],
 )
 def test_prune_mistakes(options: list[str], line: str, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +151,10 @@ def test_the_help_lists_every_rule_and_every_score(capsys: pytest.CaptureFixture
         said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
         lines = [line.strip(" │").split("  ")[0] for line in said.splitlines()]
         assert set(names) <= set(lines)
+        if command == "prune":
+            assert {f"{name:<17}  {row.what}" for name, row in RULES.items()} <= {
+                row.strip() for row in said.splitlines()
+            }
     with pytest.raises(SystemExit):
         run(["prune", "--rule", "ccs", "--help"])
     assert "--strata" in capsys.readouterr().out
@@ -168,6 +177,8 @@ def test_prune_a_data_set_to_an_index_file_and_to_a_set(tmp_path: Path, capsys: 
 
 def test_score_writes_csv_npz_and_what_prune_reads(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick = ["--network", "mlp:width=4", "--epochs", "2", "--device", "cpu"]
+    assert run(["score", str(saved), "--score", "aum", *quick, "--out", str(saved.with_name("new") / "s.csv")]) == 0
+    assert len((saved.with_name("new") / "s.csv").read_bytes().splitlines()) == 1 + len(load(saved))
     for suffix in ("csv", "npz", "safetensors"):
         assert run(["score", str(saved), "--score", "aum", *quick, "--out", str(saved.with_name(f"s.{suffix}"))]) == 0
     assert saved.with_name("s.csv").read_text().startswith("index,class,score,rank\n")
@@ -180,6 +191,14 @@ def test_score_writes_csv_npz_and_what_prune_reads(saved: Path, capsys: pytest.C
     )
     assert "score: out must end in" in fails(capsys, "score", str(saved), "--out", "s.txt")
     assert "prune: out must end in" in fails(capsys, "prune", str(saved), "--n", "5", "--out", "s.txt")
+
+
+def test_weights_that_a_set_cannot_hold_are_said(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["prune", str(saved), "--rule", "craig", "--n", "5", "--network", "mlp:width=4", "--epochs", "2"]
+    for name, lost in (("k.safetensors", True), ("k.npz", False)):
+        assert run([*common, "--device", "cpu", "--out", str(saved.with_name(name))]) == 0
+        assert ("a set holds no weights: write an index file" in capsys.readouterr().out) == lost
+    assert Selection.load(saved.with_name("k.npz")).weights.sum() == len(load(saved))
 
 
 def test_a_failed_command_writes_over_nothing(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:

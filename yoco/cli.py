@@ -98,10 +98,13 @@ def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
 
 def _unboxed(text: str) -> str:
     """What tyro's framed message says, without the frame and without the help that it repeats."""
-    plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]+", " ", text)
+    plain = re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]+|-{4,}", " ", text)
     said, _, near = plain.partition("Perhaps you meant:")
     said = re.split(r"For full helptext|Argument helptext", said)[0]
+    said = re.sub(r"^\s*(Unrecognized options|Required options|Invalid choice)\b(?!:)", " ", said)
     for title in ("Parsing error", "Value error", "Error parsing", "Condense:"):
         said = said.replace(title, "")
     meant = re.findall(r"--[\w-]+", near)[:1]
-    return " ".join(said.split()) + "".join(f"; did you mean {word}?" for word in meant)
+    wrong = r": no type matching \{None\}\|(\w+) could be instantiated from \['(.*?)'\]\..*"
+    said = re.sub(wrong, r" must be \1, got '\2'", " ".join(said.split()))
+    return said + "".join(f"; did you mean {word}?" for word in meant)

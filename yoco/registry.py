@@ -20,6 +20,8 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
     Raises:
         ValueError: the name is in no table, or its module or attribute does not exist, or cannot be imported.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"{kind}: must be a name, or module:Name, got {name!r}")
     target = name if ":" in name else table.get(name)
     if target is None:
         raise unknown(kind, name, table)

@@ -6,9 +6,14 @@ import pytest
 import torch
 
 from yoco.prune import ALL_SCORES, PROBES, REPO, RULES, SCORES, Budget, Choice, Dynamics, Items, Rule, Snapshot, find
+from yoco.prune.coresets import CRAIG
+from yoco.prune.determinant import LogDet
+from yoco.prune.geometry import Medoids, Moderate
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.quotas import KINDS, NESTED, apply, quotas
-from yoco.prune.rules import NEEDS
+from yoco.prune.rules import NEEDS, AtRandom, ByScore
+from yoco.prune.sampling import BetaSampling, Stratified
+from yoco.prune.submodular import FacilityLocation
 from yoco.registry import resolve
 from yoco.rng import Rng
 
@@ -98,6 +103,29 @@ def test_quotas_hold_under_every_rule(rule: Rule, kind: str) -> None:
             assert sorted(torch.bincount(LABELS[answer]).tolist()) == sorted(quotas("equal", SIZES, total))
         if rule.nested and kind in NESTED:
             assert apply(rule, items(), 50, kind, Rng(0)).indices.tolist()[:total] == answer.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1])
+def test_rules_by_score_keep_the_same_end_of_every_class_under_any_quota(rule: Rule, kind: str) -> None:
+    if isinstance(rule, ByScore):
+        given = items()
+        sign = 1 if rule.prefer == "easy" else -1
+        kept = set(apply(rule, given, 20, kind, Rng(0)).indices.tolist())
+        for c in range(3):
+            members = [i for i in range(50) if LABELS[i] == c]
+            best = sorted(members, key=lambda i: sign * float(given.scores[i]))
+            assert kept & set(members) == set(best[: len(kept & set(members))])
+
+
+def test_rules_that_draw_nothing_do_not_see_the_order_of_the_samples(rule: Rule) -> None:
+    if isinstance(rule, AtRandom | Stratified | BetaSampling | Medoids):
+        return
+    if isinstance(rule, LogDet | FacilityLocation | CRAIG | Moderate):
+        return  # real ties: all begin equal, pairs that stand for each other, and the two beside an even median
+    given, shuffle = items(), Rng(6).choice(50, 50)
+    for total in (1, 7, 20):
+        whole = indices(rule(given, Budget(n=total), Rng(0)))
+        assert torch.equal(shuffle[indices(rule(given.of(shuffle), Budget(n=total), Rng(0)))], whole)
 
 
 def test_weights_are_one_for_each_and_not_negative(rule: Rule) -> None:

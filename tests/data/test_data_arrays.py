@@ -33,7 +33,7 @@ def test_given_classes_are_pointed_into_or_looked_up() -> None:
     [
         ([0.5, 1.0], None, "labels must be a list of integers or of strings, got float64 [2]"),
         ([[1], [2]], None, "labels must be a list of integers or of strings, got int64 [2, 1]"),
-        ([0, 1, 1], None, "labels must be int64 [2], got torch.int64 [3]"),
+        ([0, 1, 1], None, "labels must be one for each of the 2 images, got 3"),
         ([0, 5], ["a", "b"], "labels must be in 0..1, got 0..5"),
         (["a", "c"], ["a", "b"], "labels must be among the 2 known classes, got 'c'"),
         ([4, 4], None, "needs at least two classes, got 1"),
@@ -193,3 +193,12 @@ def test_load_reaches_anybodys_function_or_object() -> None:
     assert load(f"{module}:READY").train.name == "ready"
     with pytest.raises(ValueError, match=r"^data: 'no_such_module:x' cannot be imported"):
         load("no_such_module:x")
+
+
+@pytest.mark.parametrize("values", [["b", "a", "b"], [7, -1, 7]])
+def test_labels_in_an_array_of_objects_are_what_they_hold(values: list[Any]) -> None:
+    plain, held = (from_arrays(IMAGES[:3], np.array(values, dtype=kind)) for kind in (None, object))
+    assert held.classes == plain.classes
+    assert torch.equal(held.labels, plain.labels)
+    with pytest.raises(ValueError, match=r"labels must be a list of integers or of strings, got object \[3\]$"):
+        from_arrays(IMAGES[:3], np.array([None, "a", "b"], dtype=object))

@@ -48,7 +48,7 @@ def test_floats_are_rounded_to_bytes(dtype: type) -> None:
         (np.full((2, 3, 3), None), "images must be uint8, or float in [0, 1], got object"),
         (np.full((2, 3, 3), 255.0), "float images must be in [0, 1], got 255..255"),
         (np.full((2, 3, 3), -0.5), "float images must be in [0, 1], got -0.5..-0.5"),
-        (np.full((2, 3, 3), np.nan), "float images must be in [0, 1], got nan..nan"),
+        (np.full((2, 3, 3), np.nan), "images must be finite, got nan"),
     ],
 )
 def test_bad_images_are_one_line(images: np.ndarray, message: str) -> None:
@@ -106,3 +106,8 @@ def test_adapt_leaves_what_fits_alone_and_measures_the_rest_anew() -> None:
     assert grey.shape == (1, 3, 3)
     assert grey.mean == pytest.approx(((grey.images / 255).mean().item(),))
     assert adapt(grey, None, True) is grey
+
+
+def test_images_of_several_sizes_are_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^data x: images must all be of one size$"):
+        as_pixels([np.zeros((2, 2)), np.zeros((3, 3))], "x")

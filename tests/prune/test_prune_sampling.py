@@ -155,6 +155,20 @@ def test_the_order_of_the_samples_does_not_matter(rule: Rule) -> None:
     assert mixed[answer(rule, scores[mixed], 20)].tolist() == answer(rule, scores, 20)
 
 
+@pytest.mark.parametrize("fixed", [False, True])
+def test_another_score_may_say_who_is_dropped(fixed: bool) -> None:
+    scores, doubts = some_scores(40), some_scores(40, seed=1)
+    given = items_of(scores)._replace(doubts=doubts)
+    rule = Stratified(beta=0.25, strata=5, fixed=fixed, drop="margin")
+    found = rule(given, Budget(n=30), Rng(0)).tolist()
+    assert set(found) == set(np.argsort(doubts.numpy())[:30].tolist())
+    few = rule(given, Budget(n=7), Rng(0)).tolist()
+    assert few == found[:7]
+    assert (rule.dropped_by, replace(rule, drop=None).dropped_by) == ("margin", None)
+    with pytest.raises(ValueError, match=r"^stratified: needs doubts, got none$"):
+        rule(items_of(scores), Budget(n=7), Rng(0))
+
+
 def test_a_beta_that_leaves_too_few_is_refused_and_the_largest_one_is_named() -> None:
     scores = torch.arange(1000.0)
     with pytest.raises(ValueError, match=r"^stratified: beta must be at most 0.3 to keep 700 of 1000, got 0.5, which "):

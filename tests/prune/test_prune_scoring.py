@@ -117,12 +117,32 @@ def test_anybodys_score_can_be_named(tiny_set: CondensedSet) -> None:
         score(tiny_set, score=f"{__name__}:without_epochs")
 
 
+TRAINING = "network, passes, progress, recipe, runs, seed, stage"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"score": "el2n", "top": 3}, "option of el2n: unknown name 'top'; known: epochs, how"),
-        ({"score": "entropy", "top": 3}, "option of entropy: unknown name 'top'; known: epochs"),
-        ({"epoch": 3}, "option of lbpe: unknown name 'epoch'; did you mean 'epochs'? known: by, epochs, top"),
+        (
+            {"score": "el2n", "top": 3},
+            f"option of el2n: unknown name 'top'; known: bf16, device, epochs, how, {TRAINING}",
+        ),
+        (
+            {"score": "entropy", "top": 3},
+            f"option of entropy: unknown name 'top'; known: bf16, device, epochs, {TRAINING}",
+        ),
+        (
+            {"epoch": 3},
+            "option of lbpe: unknown name 'epoch'; did you mean 'epochs'? known: bf16, by, device, epochs, "
+            f"{TRAINING}, top",
+        ),
+        (
+            {"netwrok": "mlp"},
+            "option of lbpe: unknown name 'netwrok'; did you mean 'network'? known: bf16, by, device, "
+            f"epochs, {TRAINING}, top",
+        ),
+        ({"top": "3"}, "lbpe: top must be a whole number, got '3'"),
+        ({"evidence": 3}, "evidence: must be a list of what yoco.prune.observe answers, got int"),
         ({"epochs": 5}, "lbpe: top must be in 1..epochs = 1..5, got 10"),
         ({"epochs": 0}, "score: epochs must be a whole number of at least 1, got 0"),
         ({"score": "grand", "parameters": "some"}, "grand: parameters must be last or all, got 'some'"),
@@ -181,6 +201,16 @@ def test_bad_values_are_one_line(tiny_set: CondensedSet) -> None:
     with pytest.raises(ValueError, match=r"^scores: values must be float32 \[n\], got int64 \[2\]$"):
         Scores(values=torch.zeros(2).long(), name="own", checksum="")
     assert SCORES["lbpe"] == "yoco.prune.scores:lbpe"
+
+
+def test_scores_of_ones_own_may_be_a_list_or_an_array(tiny_set: CondensedSet) -> None:
+    for values in (list(range(36)), np.arange(36.0), torch.arange(36, dtype=torch.float64)):
+        made = Scores.of(tiny_set, values)
+        assert (made.name, made.values.dtype, made.values.tolist()) == ("given", torch.float32, list(range(36)))
+    with pytest.raises(ValueError, match=r"^scores: values must be numbers, got <U1$"):
+        Scores.of(tiny_set, ["a"] * 36)
+    with pytest.raises(ValueError, match=r"^scores: values must be numbers, as many in every row$"):
+        Scores.of(tiny_set, [[1], [1, 2]])
 
 
 def test_unknown_scores_name_the_nearest(tiny_set: CondensedSet) -> None:

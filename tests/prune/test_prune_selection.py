@@ -25,12 +25,16 @@ from yoco.prune import (
     prune,
     rank,
     report,
+    score,
     select,
     training,
 )
 from yoco.prune.choosing import as_set
 from yoco.prune.rules import ByScore
 from yoco.rng import Rng
+from yoco.train import Recipe
+
+QUICK: dict[str, Any] = {"network": "mlp:width=4", "device": "cpu", "progress": False}
 
 
 @pytest.fixture
@@ -446,6 +450,86 @@ def test_anybodys_arrays_in_one_call(kind: str) -> None:
         assert kept.entry["short"] == ["11"]
         assert given[kept.indices].shape == (9, 8, 8)
         assert sorted(wanted[kept.indices].tolist()).count(3) == 4
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["b", "a", "c"], ("a", "b", "c")),
+        ([-5, 9, -1], ("-5", "-1", "9")),
+        (np.array([200, 3, 100], np.uint8), ("3", "100", "200")),
+        (np.array(["x", "y", "z"], dtype=object), ("x", "y", "z")),
+    ],
+)
+@pytest.mark.parametrize("shape", [(24, 5, 7), (24, 5, 7, 3), (24, 3, 5, 7), (24, 5, 7, 1)])
+def test_labels_and_images_of_any_kind(labels: Any, classes: tuple[str, ...], shape: tuple[int, ...]) -> None:
+    images, wanted = np.random.default_rng(0).random(shape), np.repeat(np.asarray(labels), (16, 7, 1))
+    kept = yoco.prune(images, wanted, ipc=2, rule="k-center", features="pixels", quota="equal")
+    assert kept.classes == classes
+    assert sorted(kept.entry["kept"]) == [1, 2, 3]
+    assert {str(label) for label in wanted[kept.indices]} == set(classes)
+    again = yoco.prune(torch.tensor(images).float(), list(wanted), ipc=2, rule="k-center", features="pixels", **QUOTA)
+    assert torch.equal(kept.indices, again.indices)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_anybodys_scores_are_ranked_by(kind: Any) -> None:
+    images, labels = np.zeros((6, 4, 4), np.uint8), [5, 5, 5, 8, 8, 8]
+    scores = kind([0.3, 0.1, 0.2, 9.0, 7.0, 8.0])
+    easy, hard = (yoco.prune(images, labels, n=4, rule=rule, scores=scores) for rule in ("easy", "hard"))
+    assert (easy.indices.tolist(), hard.indices.tolist()) == ([1, 2, 0, 4], [3, 5, 4, 0])
+    equal = yoco.prune(images, labels, ipc=1, rule="hard", scores=scores, quota="equal")
+    assert equal.indices.tolist() == [0, 3]
+    assert equal.entry["scores"] == {"score": "given"}
+    with pytest.raises(ValueError, match=r"^rule yoco: ranks by lbpe, got scores of given$"):
+        yoco.prune(images, labels, ipc=1, scores=scores)
+    with pytest.raises(ValueError, match=r"^scores: values must be \[6\], got \[5\]$"):
+        yoco.prune(images, labels, ipc=1, rule="easy", scores=scores[:5])
+
+
+def test_scores_at_hand_must_be_those_that_are_named(tiny_set: CondensedSet) -> None:
+    scores = Scores.of(tiny_set, torch.arange(36.0), "aum")
+    with pytest.raises(ValueError, match=r"^rule easy: asked for the score el2n, got scores of aum$"):
+        prune(tiny_set, ipc=1, rule="easy", score="el2n", scores=scores)
+
+
+def test_anybodys_scores_go_with_features_that_are_learned(tiny_set: CondensedSet) -> None:
+    kept = select(tiny_set, ipc=1, rule="d2", scores=np.arange(36.0), **QUICK)
+    assert kept.scores is not None
+    assert torch.equal(kept.scores, kept.indices.float())
+    with pytest.raises(ValueError, match=r"^option of given: unknown name 'network'"):
+        select(tiny_set, ipc=1, rule="easy", scores=np.arange(36.0), **QUICK)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("drop", ["margin", "el2n", "entropy"])
+def test_one_training_gives_the_score_that_ranks_and_the_one_that_drops(
+    given: bool, drop: str, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings: list[int] = []
+    real = training.observe
+
+    def counting(*words: Any, **options: Any) -> Any:
+        trainings.append(options["epochs"])
+        return real(*words, **options)
+
+    monkeypatch.setattr("yoco.prune.training.observe", counting)
+    how: dict[str, Any] = {**QUICK, "recipe": Recipe(epochs=12), "score": "aum"}
+    if given:
+        how |= {"scores": Scores.of(tiny_set, torch.arange(36.0), "aum")}
+    kept = select(tiny_set, n=18, rule="ccs", beta=0.5, drop=drop, **how)
+    assert trainings == [12]
+    doubts = score(tiny_set, score=drop, recipe=Recipe(epochs=12), **QUICK).values
+    assert set(kept.indices.tolist()) == set(torch.argsort(doubts, stable=True)[:18].tolist())
+    assert kept.entry["options"] == {"beta": 0.5, "drop": drop}
+    assert "(beta=0.5, drop=" in kept.report()
+
+
+def test_a_score_that_drops_and_ranks_is_made_once(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yoco.prune.training.observe", None)
+    scores = Scores.of(tiny_set, torch.arange(36.0), "margin")
+    kept = select(tiny_set, n=18, rule="ccs", beta=0.5, drop="margin", scores=scores)
+    assert sorted(kept.indices.tolist()) == list(range(18))
 
 
 def test_arrays_and_sets_are_told_apart(tiny: Splits, tiny_set: CondensedSet) -> None:

@@ -124,6 +124,8 @@ def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
         small = small.quantised() if options.uint8 else small
         small.save(options.out)
         said.append(f"the set: {small.storage}")
+        if chosen.weights is not None:
+            said.append("a set holds no weights: write an index file (.npz) to have them")
     print("\n".join([*said, f"written to {options.out}"]))
 
 

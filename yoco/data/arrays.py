@@ -24,6 +24,8 @@ def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = Non
     """
     pixels = as_pixels(images, name)
     at, names = encode(labels, classes, name)
+    if len(at) != len(pixels):
+        raise ValueError(f"data {name}: labels must be one for each of the {len(pixels)} images, got {len(at)}")
     return Source(name, pixels, at.to(pixels.device), names)
 
 
@@ -34,6 +36,8 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
         ValueError: labels are neither integers nor strings, or not among the classes.
     """
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.dtype.kind == "O":  # as pandas keeps its strings
+        values = np.asarray(values.tolist())
     if values.ndim != 1 or values.dtype.kind not in "iuUb":
         got = f"{values.dtype} {list(values.shape)}"
         raise ValueError(f"data {name}: labels must be a list of integers or of strings, got {got}")

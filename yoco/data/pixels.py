@@ -33,6 +33,8 @@ def as_pixels(images: Any, name: str) -> Tensor:
         pixels = pixels.permute(0, 3, 1, 2)
     if pixels.is_floating_point():
         low, high = (float(pixels.min()), float(pixels.max())) if pixels.numel() else (0.0, 1.0)
+        if low != low:
+            raise ValueError(f"data {name}: images must be finite, got nan")
         if not (low >= -1e-6 and high <= 1 + 1e-6):
             raise ValueError(f"data {name}: float images must be in [0, 1], got {low:.4g}..{high:.4g}")
         pixels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -42,7 +44,10 @@ def as_pixels(images: Any, name: str) -> Tensor:
 
 
 def _tensor(images: Any, name: str) -> Tensor:
-    array = np.array(images, order="C")
+    try:
+        array = np.array(images, order="C")
+    except ValueError as error:
+        raise ValueError(f"data {name}: images must all be of one size") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"data {name}: images must be uint8, or float in [0, 1], got {array.dtype}")
     return torch.from_numpy(array)

@@ -1,8 +1,8 @@
 """Asked: a score with its options, and the training that it takes to know it."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.dynamics import NAMES, Dynamics
+from yoco.prune.kinds import same_kind
 from yoco.prune.material import data_name
 from yoco.prune.observe import Evidence
 from yoco.prune.probes import PROBES
@@ -68,11 +69,18 @@ class Asked:
 
 
 def ask(
-    name: str, data: CondensedSet | Source, training: Training, given: Mapping[str, Any], *, whole: bool = False
+    name: str,
+    data: CondensedSet | Source,
+    training: Training,
+    given: Mapping[str, Any],
+    *,
+    whole: bool = False,
+    also: Iterable[str] = (),
 ) -> Asked:
     """The score of this name with the given options, its published ones, or its defaults.
 
     whole: train to the recipe's end, whatever the score reads; `epochs` is then the length of the recipe, too.
+    also: options of others, which the error for an unknown one lists, too.
 
     Raises:
         ValueError: an unknown score or option, or an impossible value.
@@ -84,12 +92,13 @@ def ask(
     chosen = {p.name: p.default for p in parameters if p.default is not p.empty} | _published(name, data)
     if first.name == "dynamics" and "epochs" not in chosen:
         raise ValueError(f"score {name}: must have an option epochs with a default, got {', '.join(chosen) or 'none'}")
-    for option in given:
-        if option not in {**chosen, "epochs": None}:
-            raise unknown(f"option of {name}", option, {**chosen, "epochs": None})
     wanted = given.get("epochs")
     if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
         raise ValueError(f"score: epochs must be a whole number of at least 1, got {wanted!r}")
+    for option, value in given.items():
+        if option not in {**chosen, "epochs": None}:
+            raise unknown(f"option of {name}", option, {*chosen, "epochs", *(f.name for f in fields(Training)), *also})
+        same_kind(name, option, value, chosen.get(option))
     whole = whole or isinstance(data, Source) or first.name == "snapshot"
     recipe = training.on(data, wanted if whole else None)
     options = {**_within(chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}

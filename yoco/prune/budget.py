@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
-from numbers import Integral
+from numbers import Integral, Real
 
 KINDS = ("ipc", "cells", "keep", "n")
 
@@ -31,6 +31,8 @@ class Budget:
         if len(given) != 1:
             raise ValueError(f"budget: give exactly one of {', '.join(KINDS)}, got {' and '.join(given) or 'none'}")
         if self.keep is not None:
+            if not isinstance(self.keep, Real) or isinstance(self.keep, bool):
+                raise ValueError(f"budget: keep must be a share, such as 0.1, got {self.keep!r}")
             if not 0 < self.keep <= 1:
                 raise ValueError(f"budget: keep must be above 0 and at most 1, got {float(self.keep):g}")
             return

@@ -12,7 +12,9 @@ from yoco.condensed import CondensedSet
 from yoco.data.arrays import from_arrays
 from yoco.data.source import Source
 from yoco.prune.budget import Budget
+from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.items import Given, items_for, score_of
+from yoco.prune.kinds import same_kind
 from yoco.prune.material import AnySet, checksum, nbytes
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
@@ -21,7 +23,6 @@ from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scoring import score
 from yoco.prune.selection import Selection, spans
-from yoco.registry import unknown
 from yoco.rng import Rng
 
 
@@ -34,10 +35,10 @@ def select(
     keep: float | Fraction | None = None,
     n: int | None = None,
     quota: str | None = None,
-    shares: Mapping[str, int] | None = None,
+    shares: Mapping[Any, int] | None = None,
     floor: float = 0.5,
     mode: Mode = "paper",
-    scores: Scores | None = None,
+    scores: Any = None,
     evidence: Sequence[Evidence] | None = None,
     features: Any = None,
     reference: Source | None = None,
@@ -49,7 +50,8 @@ def select(
     rule: a name out of RULES, or `module:Class`. mode: "paper", or "repo" for the released code where that differs.
     quota: "none" (all compared with each other), "equal", "proportional", "floor" (each class at least `floor` of its
     equal share) or "given" (`shares`: class name -> samples); by default the paper's.
-    scores: of `score`, or read from a file; evidence: what trainings showed; features: "pixels" or numbers [n, ...].
+    scores: of `score`, read from a file, or anybody's numbers [n], larger = harder; evidence: what trainings showed;
+    features: "pixels" or numbers [n, ...].
     reference: real images that the kept ones shall stand for, for the rules that read them: `REFERENCES` of them, as
     many of each class, are drawn.
     What is still missing is learned by one training; scores are then those that the set carries from an earlier
@@ -60,21 +62,23 @@ def select(
     Raises:
         ValueError: an unknown name, an impossible size, scores of another set or made in another way than asked for.
     """
+    same_kind("prune", "seed", seed, 0)
     budget = Budget(ipc=ipc, cells=cells, keep=keep, n=n, factor=data.factor if isinstance(data, CondensedSet) else 1)
     total = budget.total(len(data), len(data.classes))
     found, rest = _rule(rule, mode, options)
     if reference is not None and not found.refers:
         raise ValueError(f"rule {rule}: reads no references, got {reference!r}")
     kind = quota or ("given" if shares else found.quota)
+    counts = counts_of(data, kind, shares)
+    check_classes(found, data, total, kind, counts, floor)
     given = Given(
-        scores=scores,
+        scores=scores if scores is None or isinstance(scores, Scores) else Scores.of(data, scores),
         evidence=evidence,
         features=None if isinstance(features, str) and features == "network" else features,
         reference=None if reference is None else draw_references(data, reference, Rng(seed)),
         score=rest.pop("score", None),
         options={"seed": seed, **rest},
     )
-    counts = _counts(data, kind, shares)
     items, known = items_for(data, rule, found, given)
     place = torch.argsort(items.labels, stable=True)
     stream = Rng(seed).child("prune", rule)
@@ -187,8 +191,10 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
     """Images that stand for the data behind a set: `REFERENCES` of them, as many of each class.
 
     Raises:
-        ValueError: the classes are not those of the set.
+        ValueError: it is no Source, or its classes are not those of the set.
     """
+    if not isinstance(reference, Source):
+        raise ValueError(f"reference: must be a Source, see yoco.data.from_arrays, got {type(reference).__name__}")
     if reference.classes != data.classes:
         raise ValueError(
             f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
@@ -199,18 +205,6 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
         for c, mine in enumerate(reference.by_class)
     ]
     return reference.take(torch.cat(members))
-
-
-def _counts(data: CondensedSet | Source, kind: str, shares: Mapping[str, int] | None) -> list[int] | None:
-    """The samples of each class that are asked for by class name."""
-    if (shares is not None) != (kind == "given"):
-        raise ValueError(f"prune: shares go with the quota given, got {kind} {'with' if shares else 'without'} shares")
-    if shares is None:
-        return None
-    for name in shares:
-        if name not in data.classes:
-            raise unknown("class", name, data.classes)
-    return [shares.get(name, 0) for name in data.classes]
 
 
 def _outcome(

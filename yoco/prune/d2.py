@@ -108,16 +108,18 @@ class D2(Rule):
         if not 0 <= self.beta < 1:
             raise ValueError(f"d2: beta must be in [0, 1), got {self.beta:g}")
 
+    def left(self, n: int, total: int) -> int:
+        """How many samples beta leaves."""
+        left = n - floor(Fraction(str(float(self.beta))) * n)
+        if left < total:
+            raise ValueError(f"d2: beta must leave at least {total} of {n}, got {self.beta:g}, leaving {left}")
+        return left
+
     def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
         """In the order of choice."""
         scores, features = need(items, "scores", "d2"), need(items, "features", "d2")
         total = budget.total(len(scores), items.classes)
-        left = len(scores) - floor(Fraction(str(float(self.beta))) * len(scores))
-        if left < total:
-            raise ValueError(
-                f"d2: beta must leave at least {total} of {len(scores)}, got {self.beta:g}, leaving {left}"
-            )
-        pool = scores.argsort(stable=True)[:left].sort().values
+        pool = scores.argsort(stable=True)[: self.left(len(scores), total)].sort().values
         found = d2(
             scores[pool],
             features[pool],

@@ -1,7 +1,7 @@
 """Items for a rule: whatever it reads of the samples, given, carried by the set, or learned by training once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -14,12 +14,12 @@ from yoco.prune.asked import Asked, ask
 from yoco.prune.material import checksum, given_features
 from yoco.prune.observe import Evidence, plain
 from yoco.prune.probes import FROM_FEATURES
-from yoco.prune.rules import Items, Rule
+from yoco.prune.rules import Items, Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scores import mean_confidence
-from yoco.prune.scoring import checked, score
+from yoco.prune.scoring import checked, combined, score
 from yoco.prune.snapshot import Snapshot
-from yoco.prune.training import split
+from yoco.prune.training import Training, split
 from yoco.registry import unknown
 from yoco.train import Recipe
 
@@ -46,7 +46,8 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     asked = _asked(data, name, rule, given)
     known = _known_scores(data, name, rule, given)
     features = None if given.features is None else given_features(data, given.features)
-    lacks = _lacking(rule, asked, known, features)
+    dropping = _dropping(data, rule, known or asked, asked)
+    lacks = _lacking(rule, asked, known, features) | ({dropping.reads} if dropping else set())
     evidence = given.evidence
     if lacks and evidence is None:
         evidence = list(
@@ -58,6 +59,8 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     seen = _seen(data, evidence, rule, asked.options.get("epochs"))
     if features is not None:
         seen |= {"features": features, "reference": None}
+    if rule.dropped_by is not None:
+        seen["doubts"] = _doubts(data, dropping, known, evidence)
     return Items(known.values if known and "scores" in rule.needs else None, labels, classes, **seen), known
 
 
@@ -79,7 +82,24 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> 
     if rule.needs and not {"scores", "confidence"} & set(rule.needs) and given.score is None:
         wanted, own = "entropy", rule.settings  # any score of one network will do: it is the network that is wanted
     training, options = split({**own, **given.options})
-    return ask(wanted, data, training, options, whole=bool({"features", "errors"} & set(rule.needs)))
+    whole = bool({"features", "errors"} & set(rule.needs)) or rule.dropped_by is not None
+    return ask(wanted, data, training, options, whole=whole, also=options_of_rule(rule))
+
+
+def _dropping(data: CondensedSet | Source, rule: Rule, ranking: Asked | Scores, asked: Asked) -> Asked | None:
+    """The score that leaves samples out, if that is another than the one that ranks."""
+    if rule.dropped_by in (None, ranking.name):
+        return None
+    return ask(rule.dropped_by, data, replace(asked.training, recipe=asked.recipe), {}, whole=True)
+
+
+def _doubts(
+    data: CondensedSet | Source, dropping: Asked | None, known: Scores | None, evidence: Sequence[Evidence] | None
+) -> Tensor | None:
+    """The values of the score that leaves samples out."""
+    if dropping is None:
+        return None if known is None else known.values
+    return combined(map(dropping.values, checked(data, evidence or ()))).float()
 
 
 def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> Scores | None:
@@ -94,7 +114,9 @@ def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Giv
         return None
     if rule.score and held.name != rule.score:
         raise ValueError(f"rule {name}: ranks by {rule.score}, got scores of {held.name}")
-    _check_same(held, given.options)
+    if wanted not in (None, held.name):
+        raise ValueError(f"rule {name}: asked for the score {wanted}, got scores of {held.name}")
+    _check_same(held, given.options, set(rule.needs) != {"scores"} or rule.dropped_by is not None)
     return held
 
 
@@ -108,10 +130,13 @@ def carried(data: CondensedSet | Source) -> Scores | None:
     return Scores(values=data.scores.cpu().float(), name=made[-1]["score"], checksum=checksum(data), meta=made[-1])
 
 
-def _check_same(held: Scores, options: Mapping[str, Any]) -> None:
-    """Scores at hand must be those that the options would make."""
+def _check_same(held: Scores, options: Mapping[str, Any], trains: bool) -> None:
+    """Scores at hand must be those that the options would make. trains: the rule needs more, of a training."""
+    training = {f.name for f in fields(Training)} | {"epochs"}
     for option, value in options.items():
         if option in ("device", "progress", "seed") or value is None:
+            continue
+        if trains and "network" not in held.meta and option in training:
             continue
         made = {"score": held.name, **held.meta}
         if option not in made:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet, Examples
 from yoco.data.source import Source
+from yoco.prune.dynamics import tensor
 from yoco.train import Examples as Trainable
 from yoco.train import Normalise
 
@@ -53,7 +54,7 @@ def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
             raise ValueError(f"features: must be network, pixels or numbers [{len(data)}, ...], got {features!r}")
         cpu = torch.device("cpu")
         return material(data, cpu).examples.batch(torch.arange(len(data))).images.flatten(1).float()
-    found = torch.as_tensor(features).detach().cpu().float()
+    found = tensor("features:", features).cpu().float()
     if found.ndim < 2 or len(found) != len(data):
         raise ValueError(f"features: must be [{len(data)}, ...], got {list(found.shape)}")
     if not torch.isfinite(found).all():

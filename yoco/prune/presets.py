@@ -104,6 +104,8 @@ def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
     Raises:
         ValueError: there is none, it has no such option, or its code and its paper do not differ.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"rule: must be a name, or module:Class, got {name!r}")
     if mode not in ("paper", "repo"):
         raise ValueError(f"rule {name}: mode must be paper or repo, got {mode!r}")
     table = RULES if mode == "paper" else REPO

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from heapq import heappop, heappush
 from math import ceil
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 
@@ -112,8 +112,8 @@ def counted(order: Sequence[int], classes: int) -> list[int]:
 
 def _floored(available: Sequence[int], total: int, natural: Sequence[int] | None, floor: float) -> list[int]:
     """Raise what is short, and take it from the largest counts, down to one level, which is above what is raised."""
-    if not 0 <= floor <= 1:
-        raise ValueError(f"quota floor: floor must be in 0..1, got {floor:g}")
+    if not isinstance(floor, Real) or not 0 <= floor <= 1:
+        raise ValueError(f"quota floor: floor must be in 0..1, got {floor!r}")
     if natural is None or sum(natural) != total or any(n > m for n, m in zip(natural, available, strict=True)):
         got = "none" if natural is None else list(natural)
         raise ValueError(f"quota floor: needs counts without quotas that sum to {total}, got {got}")

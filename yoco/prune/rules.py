@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget
+from yoco.prune.kinds import same_kind
 from yoco.registry import unknown
 from yoco.rng import Rng
 
@@ -17,6 +18,7 @@ class Items(NamedTuple):
     """What a rule chooses from; None is what nobody made.
 
     scores: float [n], larger = harder; labels: long [n] in 0..classes-1; features: float32 [n, D];
+    doubts: float [n], larger = dropped earlier: another score by which the hardest are left out;
     errors: float32 [n, C], probabilities minus target: the gradient of the loss in the logits;
     confidence: float [n] in [0, 1], the mean probability of the label over the epochs;
     reference: features float32 [m, D] and labels long [m] of other images, which the kept ones shall stand for.
@@ -29,6 +31,7 @@ class Items(NamedTuple):
     errors: Tensor | None = None
     confidence: Tensor | None = None
     reference: tuple[Tensor, Tensor] | None = None
+    doubts: Tensor | None = None
 
     def of(self, members: Tensor) -> "Items":
         """These samples alone."""
@@ -36,7 +39,7 @@ class Items(NamedTuple):
         return self._replace(labels=self.labels[members], **rows)
 
 
-NEEDS = ("scores", "features", "errors", "confidence")
+NEEDS = ("scores", "features", "errors", "confidence", "doubts")
 
 
 class Choice(NamedTuple):
@@ -63,6 +66,19 @@ class Rule(ABC):
     usual: str = "lbpe"
     settings: Mapping[str, Any] = field(default_factory=dict)
     quota: str = "none"
+
+    @property
+    def dropped_by(self) -> str | None:
+        """The score of `Items.doubts`, where a rule leaves out samples by another than it ranks by."""
+        return None
+
+    def left(self, n: int, total: int) -> int:
+        """Among how many of n samples it chooses `total`.
+
+        Raises:
+            ValueError: among fewer than that.
+        """
+        return n
 
     @abstractmethod
     def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor | Choice:
@@ -122,7 +138,9 @@ def with_options(name: str, rule: Rule, options: Mapping[str, Any]) -> Rule:
     Raises:
         ValueError: it has no such option, or not this value.
     """
-    for option in options:
-        if option not in options_of_rule(rule):
-            raise unknown(f"option of rule {name}", option, options_of_rule(rule))
+    known = options_of_rule(rule)
+    for option, value in options.items():
+        if option not in known:
+            raise unknown(f"option of rule {name}", option, known)
+        same_kind(f"rule {name}", option, value, known[option])
     return replace(rule, **options)

@@ -91,8 +91,9 @@ class Stratified(Rule):
 
     Step 3 is written as turns: every stratum gives one sample, the largest first, then every stratum its second, until
     there are enough. The counts are the same, and for one seed and beta the answers are nested; the paper's beta grows
-    with the share that goes. A rule has one score: it decides over the strata and over who is dropped, while CCS's
-    code always drops by the accumulated margin (score "margin").
+    with the share that goes.
+    drop: the score by which step 1 drops; by default that of the strata. CCS's code always drops by the accumulated
+    margin (score "margin"), whatever the strata are made of.
 
     Raises:
         ValueError: beta is not in [0, 1), or strata is below 1; when called, beta leaves too few.
@@ -104,6 +105,7 @@ class Stratified(Rule):
     beta: float = 0.0
     strata: int = 50
     fixed: bool = False
+    drop: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta < 1:
@@ -115,7 +117,8 @@ class Stratified(Rule):
         """The strata in turns."""
         scores = need(items, "scores", "stratified").double()
         total = budget.total(len(scores), items.classes)
-        pool = torch.argsort(scores, stable=True)[: self._left(len(scores), total)]
+        doubts = scores if self.drop is None else need(items, "doubts", "stratified")
+        pool = torch.argsort(doubts, stable=True)[: self.left(len(scores), total)]
         hardest = torch.argsort(scores[pool], descending=True, stable=True)
         pool = pool[hardest if self.fixed else rng.choice(len(pool), len(pool))]
         stratum = strata_of(scores[pool], self.strata)
@@ -124,7 +127,12 @@ class Stratified(Rule):
         turn = turn_in(stratum, sizes)
         return pool[torch.argsort(turn * self.strata + largest_first[stratum])[:total]]
 
-    def _left(self, n: int, total: int) -> int:
+    @property
+    def dropped_by(self) -> str | None:
+        """`drop`."""
+        return self.drop
+
+    def left(self, n: int, total: int) -> int:
         """How many samples the drop leaves."""
         left = n - floor(Fraction(str(float(self.beta))) * n)
         if left < total:

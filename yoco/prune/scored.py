@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
+from yoco.prune.dynamics import tensor
 from yoco.prune.material import checksum
 
 KIND, VERSION = "scores", 1
@@ -44,15 +46,18 @@ class Scores:
         return len(self.values)
 
     @classmethod
-    def of(cls, data: CondensedSet | Source, values: Tensor, name: str, **meta: Any) -> "Scores":
-        """Numbers from anywhere, larger = harder, as the scores of this set. meta: JSON values.
+    def of(cls, data: CondensedSet | Source, values: Any, name: str = "given", **meta: Any) -> "Scores":
+        """Numbers from anywhere, larger = harder, as the scores of this set.
+
+        values: a tensor, an array or a list [n], sample for sample as in the set; meta: JSON values.
 
         Raises:
             ValueError: there is not one finite number for each sample.
         """
-        if values.shape != (len(data),):
-            raise ValueError(f"scores: values must be [{len(data)}], got {list(values.shape)}")
-        return cls(values=values.detach().cpu().float(), name=name, checksum=checksum(data), meta=meta)
+        found = tensor("scores: values", values)
+        if found.shape != (len(data),):
+            raise ValueError(f"scores: values must be [{len(data)}], got {list(found.shape)}")
+        return cls(values=found.cpu().float(), name=name, checksum=checksum(data), meta=meta)
 
     def check(self, data: CondensedSet | Source) -> None:
         """Make sure that these are the scores of this set, sample for sample.
@@ -112,8 +117,9 @@ class Scores:
             return
         if path.suffix != ".csv":
             raise ValueError(f"scores: the file must end in .csv, .npz or .safetensors, got {path.name!r}")
-        with path.open("w", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["index", "class", "score", "rank"])
-            rows = zip(labels.tolist(), self.values.tolist(), ranks.tolist(), strict=True)
-            table.writerows([i, classes[label], f"{value:.9g}", rank] for i, (label, value, rank) in enumerate(rows))
+        text = StringIO(newline="")
+        table = csv.writer(text)
+        table.writerow(["index", "class", "score", "rank"])
+        rows = zip(labels.tolist(), self.values.tolist(), ranks.tolist(), strict=True)
+        table.writerows([i, classes[label], f"{value:.9g}", rank] for i, (label, value, rank) in enumerate(rows))
+        artefact.replace_file(path, lambda temporary: temporary.write_bytes(text.getvalue().encode()))

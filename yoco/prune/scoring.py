@@ -68,6 +68,8 @@ def checked(data: CondensedSet | Source, evidence: Sequence[Evidence]) -> Sequen
     Raises:
         ValueError: it was not, or there is none.
     """
+    if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
+        raise ValueError(f"evidence: must be a list of what yoco.prune.observe answers, got {type(evidence).__name__}")
     if not evidence:
         raise ValueError("evidence: needs at least one training, got none")
     found = checksum(data)

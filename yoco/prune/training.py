@@ -9,6 +9,7 @@ from tqdm import tqdm
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.device import pick
+from yoco.prune.kinds import same_kind
 from yoco.prune.material import data_name
 from yoco.prune.observe import Evidence, Passes, observe, plain, yoco_recipe
 from yoco.rng import Rng
@@ -27,7 +28,7 @@ class Training:
     bf16: compute networks in bfloat16; progress: show a bar; seed: everything random follows from it.
 
     Raises:
-        ValueError: runs below 1.
+        ValueError: runs below 1, an unknown word, or an option of the wrong kind.
     """
 
     runs: int = 1
@@ -41,6 +42,10 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            same_kind("score", f.name, getattr(self, f.name), f.default)
+        if not isinstance(self.recipe, Recipe | None):
+            raise ValueError(f"score: recipe must be a yoco.train.Recipe, got {self.recipe!r}")
         if self.runs < 1:
             raise ValueError(f"score: runs must be at least 1, got {self.runs}")
         if self.passes not in ("clean", "train"):

@@ -1,0 +1,77 @@
+"""What is asked of classes is checked before anything is trained."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from yoco.data import Source, from_arrays
+from yoco.prune import select
+from yoco.prune.classes import check_classes, counts_of
+from yoco.prune.presets import find
+
+
+@pytest.fixture
+def data() -> Source:
+    """Thirty, nine and one sample."""
+    labels = [7] * 30 + [3] * 9 + [11]
+    return from_arrays(np.zeros((40, 4, 4), np.uint8), labels)
+
+
+def test_shares_go_by_the_name_of_a_class_or_by_its_label(data: Source) -> None:
+    assert counts_of(data, "equal", None) is None
+    assert counts_of(data, "given", {"7": 2, "11": 1}) == [0, 2, 1]
+    assert counts_of(data, "given", {7: 2, 11: 1}) == [0, 2, 1]
+    kept = select(data, rule="random", n=3, shares={7: 2, 11: 1})
+    assert kept.entry["kept"] == [0, 2, 1]
+    assert torch.bincount(data.labels[kept.indices]).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"n": 3, "quota": "equall"},
+            "quota: unknown name 'equall'; did you mean 'equal'? known: equal, ",
+        ),
+        ({"n": 3, "quota": "floor", "floor": 2}, "quota floor: floor must be in 0..1, got 2"),
+        ({"n": 3, "quota": "floor", "floor": "a"}, "quota floor: floor must be in 0..1, got 'a'"),
+        ({"n": 3, "shares": {"7": 1}}, "quota given: must sum to the 3 that are kept, got 1"),
+        ({"n": 3, "shares": {"11": 3}}, "prune: shares of class '11' must be in 0..1, got 3"),
+        ({"n": 3, "shares": {"7": 2.5, "3": 0.5}}, "prune: shares of class '3' must be in 0..9, got 0.5"),
+        ({"n": 3, "shares": {4: 3}}, "class: unknown name '4'; known: 11, 3, 7"),
+        ({"n": 3, "shares": [1, 1, 1]}, "prune: shares must be the samples of each class by its name, got [1, 1, 1]"),
+        ({"n": 3, "quota": "given"}, "prune: shares go with the quota given, got given without shares"),
+        ({"n": 30, "rule": "ccs", "beta": 0.5}, "stratified: beta must be at most 0.25 to keep 30 of 40, got 0.5, "),
+        ({"n": 30, "rule": "d2", "quota": "floor", "beta": 0.5}, "d2: beta must leave at least 30 of 40, got 0.5, "),
+        ({"n": 39, "rule": "d2", "beta": 0.2}, "d2: beta must leave at least 9 of 9, got 0.2, leaving 8 in class '3'"),
+        ({"n": 3, "seed": None}, "prune: seed must be a whole number, got None"),
+        ({"keep": "0.1"}, "budget: keep must be a share, such as 0.1, got '0.1'"),
+        ({"n": 3, "evidence": 3}, "evidence: must be a list of what yoco.prune.observe answers, got int"),
+        ({"n": 3, "rule": "kernel", "reference": 3}, "reference: must be a Source, see yoco.data.from_arrays, got int"),
+        ({"n": 3, "rule": "k-center", "features": [["a"]] * 40}, "features: must be numbers, got <U1"),
+        (
+            {"n": 3, "rule": "random", "netwrok": "mlp"},
+            "option of lbpe: unknown name 'netwrok'; did you mean 'network",
+        ),
+        ({"n": 3, "rule": "ccs", "bet": 0.1}, "option of aum: unknown name 'bet'; did you mean 'beta'?"),
+    ],
+)
+def test_mistakes_are_one_line_before_any_training(
+    data: Source, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*words: object, **options: object) -> None:
+        raise AssertionError("it trained")
+
+    monkeypatch.setattr("yoco.prune.training.observe", trained)
+    with pytest.raises(ValueError) as caught:
+        select(data, **options)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["none", "equal", "proportional", "floor"])
+def test_what_can_be_answered_passes(data: Source, kind: str) -> None:
+    for total in (1, 12, 40):
+        check_classes(find("random"), data, total, kind, None, 0.5)

@@ -1,0 +1,66 @@
+"""Classes: what each of them is asked for by name, and whether a rule can give it; all known before any training."""
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+import torch
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.prune.quotas import KINDS, quotas, water
+from yoco.prune.rules import Rule
+from yoco.registry import unknown
+
+
+def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] | None) -> list[int] | None:
+    """The samples of each class that are asked for by the name of the class, or by the label that it had.
+
+    Raises:
+        ValueError: shares without the quota given, or the other way round; no mapping, no class, or more than it has.
+    """
+    if (shares is not None) != (kind == "given"):
+        raise ValueError(f"prune: shares go with the quota given, got {kind} {'with' if shares else 'without'} shares")
+    if shares is None:
+        return None
+    if not isinstance(shares, Mapping):
+        raise ValueError(f"prune: shares must be the samples of each class by its name, got {shares!r}")
+    named = {str(name): count for name, count in shares.items()}
+    for name in named:
+        if name not in data.classes:
+            raise unknown("class", name, data.classes)
+    for name, had in zip(data.classes, available_of(data), strict=True):
+        count = named.get(name, 0)
+        if not isinstance(count, Integral) or not 0 <= count <= had:
+            raise ValueError(f"prune: shares of class {name!r} must be in 0..{had}, got {count!r}")
+    return [named.get(name, 0) for name in data.classes]
+
+
+def available_of(data: CondensedSet | Source) -> list[int]:
+    """How many samples each class has."""
+    return torch.bincount(data.labels.cpu(), minlength=len(data.classes)).tolist()
+
+
+def check_classes(
+    rule: Rule, data: CondensedSet | Source, total: int, kind: str, given: list[int] | None, floor: float
+) -> None:
+    """Refuse what could not be answered once all is learned: quotas, and a rule that leaves out too many.
+
+    Raises:
+        ValueError: it cannot be answered.
+    """
+    if kind not in KINDS:
+        raise unknown("quota", kind, KINDS)
+    if kind == "none":
+        rule.left(len(data), total)
+        return
+    available = available_of(data)
+    counts = quotas(kind, available, total, given=given, natural=water(available, total), floor=floor)
+    if kind == "floor":
+        rule.left(len(data), total)
+        return
+    for name, had, count in zip(data.classes, available, counts, strict=True):
+        try:
+            rule.left(had, count)
+        except ValueError as error:
+            raise ValueError(f"{error} in class {name!r}") from None
