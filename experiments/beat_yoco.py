@@ -45,21 +45,22 @@ def main() -> None:
 
 def gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean over sizes above YOCO's, and its standard error over the trainings (run and seed), in points."""
-    means = {way: over_sizes([row for row in rows if row["way"] == way]) for way in WAYS}
+    sizes = len({row["ipc"] for row in rows})
+    means = {way: over_sizes([row for row in rows if row["way"] == way], sizes) for way in WAYS}
     found = {}
-    for way in WAYS[1:]:
+    for way in (way for way in WAYS[1:] if min(len(means[way]), len(means["yoco"])) > 1):
         gain = statistics.mean(means[way]) - statistics.mean(means["yoco"])
         error = sum(statistics.variance(values) / len(values) for values in (means[way], means["yoco"])) ** 0.5
         found[way] = {"points": round(gain, 3), "standard_error": round(error, 3)}
     return found
 
 
-def over_sizes(rows: list[dict[str, Any]]) -> list[float]:
-    """The mean over all sizes of each run and seed."""
+def over_sizes(rows: list[dict[str, Any]], sizes: int) -> list[float]:
+    """The mean over all sizes of each run and seed that was judged at all of them."""
     groups: dict[tuple[int, int], list[float]] = {}
     for row in rows:
         groups.setdefault((row["run"], row["seed"]), []).append(row["last"])
-    return [statistics.mean(values) for values in groups.values()]
+    return [statistics.mean(values) for values in groups.values() if len(values) == sizes]
 
 
 if __name__ == "__main__":
