@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+import yoco
+from yoco.condense import METHODS
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -42,6 +45,24 @@ def test_the_short_examples_of_the_readme_run(name: str, longest: int, said: str
     assert len([line for line in code.splitlines() if line.strip()]) <= longest
     (tmp_path / "example.py").write_text(code)
     assert said in python("example.py", cwd=tmp_path)
+
+
+def test_the_method_of_the_readme_runs_by_its_name(tmp_path: Path) -> None:
+    (code,) = re.findall(r"<!-- example:method -->\n```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    (tmp_path / "my_paper.py").write_text(code)
+    options = ["--data", "digits", "--ipc", "1", "--real-batch", "32", "--out", "run"]
+    assert "meanpixels on digits" in python(
+        "-m", "yoco", "condense", "--method", "my_paper:MeanPixels", *options, cwd=tmp_path
+    )
+    config = yoco.load(tmp_path / "run/condensed.safetensors").config
+    assert (config["lr"], config["real_batch"], config["episodes_done"]) == (0.1, 32, 50)
+
+
+def test_the_table_of_methods_names_them_all() -> None:
+    (table,) = re.findall(r"## Methods\n\n(.*?)\n\n", README, flags=re.DOTALL)
+    first = [row.split("|")[1] for row in table.splitlines()[2:]]
+    assert sorted(name for cell in first for name in re.findall(r"`([\w-]+)`", cell)) == sorted(METHODS)
 
 
 def test_the_tables_of_the_readme_are_up_to_date() -> None:
