@@ -16,9 +16,9 @@ def trials(options: argparse.Namespace) -> list[grid.Trial]:
     only_ablation = [way for way in ABLATION.values() if way not in RULES]
     return [
         grid.Trial(way, run, ipc, seed)
-        for ways in (RULES, only_ablation)
+        for ways, sizes in ((RULES, options.ipc), (only_ablation, options.ablation))
         for seed in range(options.seeds)
-        for ipc in options.ipc
+        for ipc in sizes
         for run in range(options.runs)
         for way in ways
     ]

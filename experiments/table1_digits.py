@@ -16,6 +16,7 @@ if __name__ == "__main__":
         "runs/table1-digits",
         "table1_digits",
         ipc=[1, 2, 5],
+        ablation=[1, 2, 5],
         runs=3,
         seeds=2,
         epochs=1000,

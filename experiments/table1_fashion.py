@@ -19,6 +19,7 @@ if __name__ == "__main__":
         "runs/table1-fashion",
         "table1_fashion",
         ipc=[1, 2, 5],
+        ablation=[1],
         runs=3,
         seeds=2,
         epochs=250,

@@ -87,10 +87,10 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     assert [row["steps"] for row in run("idc_fashion", *steps, "--epochs", "4")["rows"]] == [0, 2]
     toy = ["--set", str(idc / "at-2.safetensors"), *trials, "--runs", "1", "--seeds", "1", "--epochs", "2"]
     toy += ["--score-epochs", "100"]
-    python("experiments/table1_digits.py", *toy, "--ipc", "1", "--part", "0", "2", cwd=ROOT)
+    python("experiments/table1_digits.py", *toy, "--ipc", "1", "--ablation", "1", "--part", "0", "2", cwd=ROOT)
     assert not (tmp_path / "table1_digits.json").exists()
     for name in ("table1_digits", "table1_fashion"):
-        found = run(name, *toy, "--ipc", "1")
+        found = run(name, *toy, "--ipc", "1", "--ablation", "1")
         assert {row["way"] for row in found["rows"]} == {*found["rules"], *found["ablation"].values()}
     found = run("resize_curve", *toy, "--ipc", "1", "--ways", "yoco", "random")
     assert [(row["way"], row["ipc"]) for row in found["rows"]] == [("yoco", 1), ("random", 1), ("whole", 2)]
