@@ -1,6 +1,7 @@
 """A study: dense, pruned and retrained networks, their files, and what is said of them."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.sparsify import METHODS, retrain
+from yoco.sparsify import METHODS, reestimate, retrain
 from yoco.sparsify.sparse import load, rebuild
 from yoco.sparsify.study import BATCH, Study, load_weights
 from yoco.train import accuracy
@@ -110,6 +111,23 @@ def test_batch_norms_see_the_images_anew(study: Any) -> None:
     made.prune(network)
     after = [norm.running_mean for norm in network.modules() if isinstance(norm, nn.BatchNorm2d)]
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_bound_holds_with_batch_norms_that_see_the_images_anew(study: Any) -> None:
+    how = {"network": "convnet:width=6,depth=2,norm=batch", "epochs": 1}
+    for sparsity in (0.0, 0.05, 0.6):
+        certificate = study(**how, sparsity=sparsity).run().certificate
+        assert certificate.moved <= certificate.bound("spectral") * (1 + 1e-6)
+    assert certificate.moved > 0
+
+
+def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> None:
+    made = study(network="convnet:width=6,depth=2,norm=batch", rounds=2, retrain=1.0)
+    network = made.fresh()
+    made.prune(network)
+    before = deepcopy(network.state_dict())
+    reestimate(network, made.examples(None), made.normalise)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 from yoco.sparsify.allocate import Curve
@@ -54,8 +55,10 @@ class Outcome:
         found: dict[str, Any] = {name: dict(getattr(self, name)) for name in ("settings", "accuracy", "seconds")}
         found |= {"layers": self.rows(), "bytes": self.size._asdict() if self.size else None}
         if self.effective:
-            names = ("log10_paths", "nodes", "all_nodes", "weights")
+            names = ("nodes", "all_nodes", "weights")
             found["effective"] = {name: getattr(self.effective, name) for name in names}
+            paths = self.effective.log10_paths
+            found["effective"]["log10_paths"] = paths if isfinite(paths) else None
         if self.certificate:
             bounds = {norm: self.certificate.bound(norm) for norm in ("frobenius", "spectral")}
             found["outputs"] = {"moved": self.certificate.moved, "bound": bounds}
@@ -72,13 +75,13 @@ class Outcome:
         said = [f"file: {self.size.file:,} bytes, dense {self.size.dense:,}"] if self.size else []
         if self.effective:
             nodes = f"{self.effective.nodes:,} of {self.effective.all_nodes:,} nodes"
-            said.append(
-                f"effective: {self.effective.weights:,} weights, {nodes}, 10^{self.effective.log10_paths:.1f} paths"
-            )
+            paths = f"10^{self.effective.log10_paths:.1f}" if self.effective.nodes else "no"
+            said.append(f"effective: {self.effective.weights:,} weights, {nodes}, {paths} paths")
         if self.certificate:
             bounds = [(norm, self.certificate.bound(norm)) for norm in ("spectral", "frobenius")]
             words = ", ".join(f"{'none' if bound is None else f'{bound:.4g}'} ({norm})" for norm, bound in bounds)
             said.append(f"outputs moved by {self.certificate.moved:.4g} (root mean square); at most: {words}")
+            said.append("errors: predicted on the images that the solver saw, measured on images of the training half")
         return said
 
 

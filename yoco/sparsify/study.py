@@ -26,7 +26,7 @@ from yoco.rng import Rng
 from yoco.sparsify import METHODS, SOLVERS, sparsify
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import calibration
-from yoco.sparsify.certificate import Certificate, certify
+from yoco.sparsify.certificate import Certificate
 from yoco.sparsify.hold import remove
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
@@ -105,7 +105,7 @@ class Study:
             dense = deepcopy(network)
             pruned = watch("pruned", network, self.prune)
             if self.rounds == 1:
-                certificate = certify(dense, network, calibration(network, self.splits.train, self.rng, CERTIFIED))
+                certificate = pruned.certify(dense, calibration(dense, self.splits.train, self.rng, CERTIFIED))
             if self.retrain:
                 watch("retrained", network, self.mend)
         else:
@@ -169,9 +169,10 @@ class Study:
 
         if self.rounds > 1:
             assert self.sparsity is not None
-            return gradually(network, once, self.mend, sparsity=self.sparsity, rounds=self.rounds)
-        pruned = once(network, self.sparsity)
-        pruned.install(network)
+            pruned = gradually(network, once, self.mend, sparsity=self.sparsity, rounds=self.rounds)
+        else:
+            pruned = once(network, self.sparsity)
+            pruned.install(network)
         if self.at_init is None:
             reestimate(network, self.examples(self.calibrate), self.normalise)
         return pruned
