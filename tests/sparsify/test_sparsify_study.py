@@ -68,6 +68,8 @@ def test_weights_that_are_given_are_not_trained(study: Any, tmp_path: Path) -> N
     again = study(weights=tmp_path / "dense.safetensors").run()
     assert again.accuracy == first.accuracy
     assert again.pruned.masks == first.pruned.masks
+    again = study(weights=tmp_path / "sparse.safetensors").run()
+    assert again.accuracy["dense"] == first.accuracy["pruned"]
     torch.save(study().fresh().state_dict(), tmp_path / "other.pt")
     load_weights(study().fresh(), tmp_path / "other.pt")
 
@@ -140,8 +142,14 @@ def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> Non
         ({"rounds": 2}, "sparsify: rounds need a sparsity and retraining between them, got none"),
         (
             {"at_init": "snip", "rounds": 2},
-            "sparsify: at_init is for a fresh network in one round, got weights or rounds",
+            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
         ),
+        (
+            {"at_init": "snip", "retrain": 1.0},
+            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
+        ),
+        ({"options": {"allocation": "hulls"}}, "allocation: unknown name 'hulls'; did you mean 'hull'?"),
+        ({"options": {"weigh": "size"}}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
         ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
         ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
         (
@@ -154,6 +162,19 @@ def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any
     with pytest.raises(ValueError) as caught:
         study(**how)
     assert str(caught.value).startswith(line)
+
+
+def test_dead_channels_may_be_left_out_of_the_file(study: Any, tiny: Splits, tmp_path: Path) -> None:
+    for how in ({"network": "convnet:width=6,depth=2"}, {"at_init": "snip"}, {"network": "resnet20:width=4"}):
+        made = study(sparsity=0.95, shrink=True, **how)
+        found = made.run(tmp_path)
+        small = rebuild(tmp_path / "sparse.safetensors")
+        stage = "trained" if "at_init" in how else "pruned"
+        assert accuracy(small, tiny.test, made.normalise) == pytest.approx(found.accuracy[stage])
+        assert found.shrunk.weights < found.measure.total.weights
+        assert found.size.dense == sum(v.numel() * v.element_size() for v in made.fresh().state_dict().values())
+        assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in made.fresh().parameters())
+        assert f"without dead channels: {found.shrunk.weights:,} weights" in found.markdown()
 
 
 def test_weights_of_another_network_are_refused(study: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from yoco.sparsify.masks import budget, prunable
 from yoco.train import Normalise
 
 NAME = "convnet:width=4,depth=2,norm=batch"
-FEWER = {"synflow": {"iterations": 5}, "dpai": {"steps": 5}}
+FEWER = {"synflow": {"iterations": 5}, "iterative_snip": {"iterations": 3}, "dpai": {"steps": 5}}
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ def counts(
     sparsity: float | None,
     solver: str,
     curves: Callable[[], dict[Unit, Curve]],
+    weigh: str = "error",
 ) -> Counts:
-    """Zeros of each unit; see `Pruner`. curves: makes them, if they are needed.
+    """Zeros of each unit; see `Pruner`. curves: makes them, if they are needed. weigh: for global, see `by_score`.
 
     Raises:
         ValueError: a word or a layer that is not known, or a sparsity that is not possible.
@@ -41,7 +42,7 @@ def counts(
     if allocation in LAYOUTS:
         return _laid_out(network, units, allocation, sparsity)
     if allocation == "global":
-        return by_score(units, solver, zeros)
+        return by_score(units, solver, zeros, weigh)
     if allocation not in ALLOCATIONS:
         raise unknown("allocation", allocation, (*ALLOCATIONS, "global", *LAYOUTS))
     made = curves()

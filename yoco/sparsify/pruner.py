@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from yoco.registry import unknown
 from yoco.rng import Rng
-from yoco.sparsify.allocate import Curve
+from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
-from yoco.sparsify.curves import Solving, Unit, curves, put
+from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, curves, put
 from yoco.sparsify.hessian import Moments, layers, matrix, moments, moments_after, parts
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
+from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned, Report
 
 
@@ -27,8 +29,9 @@ class Pruner:
 
     solver: a name of SOLVERS, or module:function. options: of the solver.
     allocation: how zeros are shared out among layers. hull, programme and tolerance look at curves of errors, `weigh`
-    and `cost` say which (see `curves`); global sorts one score over all layers (see `scores`); uniform, uniform_plus
-    and erk are layouts that look at shapes alone; or a mapping: name of the weight to its count or share of zeros.
+    and `cost` say which (see `curves`); global sorts one score over all layers, with the default `weigh` relative to
+    their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or a mapping:
+    name of the weight to its count or share of zeros.
     layers: names of the weights to prune, all by default.
     pattern, refit, ridge, prune_bias: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
     sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
@@ -47,6 +50,14 @@ class Pruner:
     sequential: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        known = {"allocation": (*ALLOCATIONS, "global", *LAYOUTS), "weigh": WEIGHINGS, "cost": COSTS}
+        for kind, words in known.items():
+            word = getattr(self, kind)
+            if isinstance(word, str) and word not in words:
+                raise unknown(kind, word, words)
+        parse(self.pattern)
+
     def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
         """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
 
@@ -61,7 +72,7 @@ class Pruner:
             made.update(curves(network, units, found, how, weigh=self.weigh, cost=self.cost, data=data))
             return made
 
-        zeros = counts(network, units, self.allocation, sparsity, self.solver, costs)
+        zeros = counts(network, units, self.allocation, sparsity, self.solver, costs, self.weigh)
         pruned = self._solved(network, data, found, units, zeros, how)
         return replace(pruned, curves={unit.label: curve for unit, curve in made.items()})
 
