@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from yoco.data.source import Source
     from yoco.sparsify.study import Study
 
-PRUNER = ("solver", "allocation", "weigh", "cost", "pattern", "sequential", "refit", "prune_bias", "ridge")
+PRUNER = ("solver", "allocation", "tolerance", "weigh", "cost", "pattern", "sequential", "refit", "prune_bias", "ridge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class SparsifyOptions(DataOptions):
     """options of the solver or of at_init, such as swaps=20, span=64, layout=uniform, iterations=50"""
     allocation: str = "hull"
     """zeros for each layer: hull, programme, tolerance, global, uniform, uniform_plus, erk"""
+    tolerance: float | None = None
+    """with --allocation tolerance, in place of --sparsity: the most error of a layer, as --weigh says"""
     weigh: Literal["relative", "error", "bound", "loss"] = "relative"
     """which error hull, programme and tolerance look at"""
     cost: Literal["weights", "flops"] = "weights"

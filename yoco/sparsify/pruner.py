@@ -32,6 +32,7 @@ class Pruner:
     and `cost` say which (see `curves`); global sorts one score over all layers, with the default `weigh` relative to
     their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or a mapping:
     name of the weight to its count or share of zeros.
+    tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, all by default.
     pattern, refit, ridge, prune_bias: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
     sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
@@ -42,6 +43,7 @@ class Pruner:
     allocation: str | Mapping[str, int | float] = "hull"
     weigh: str = "relative"
     cost: str = "weights"
+    tolerance: float | None = None
     layers: Sequence[str] | None = None
     pattern: str | None = None
     refit: bool = True
@@ -57,6 +59,9 @@ class Pruner:
             if isinstance(word, str) and word not in words:
                 raise unknown(kind, word, words)
         parse(self.pattern)
+        if self.tolerance is not None and not (self.allocation == "tolerance" and 0 <= self.tolerance < float("inf")):
+            got = f"{self.tolerance:g} and allocation {self.allocation}"
+            raise ValueError(f"sparsify: tolerance must be at least 0, with the allocation of this name, got {got}")
 
     def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
         """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
@@ -64,6 +69,8 @@ class Pruner:
         Raises:
             ValueError: a layer or a word that is not known, or a sparsity that is not possible.
         """
+        if sparsity is not None and self.tolerance is not None:
+            raise ValueError(f"sparsify: needs either sparsity or tolerance, got {sparsity:g} and {self.tolerance:g}")
         found = self.moments(network, data)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
@@ -72,7 +79,7 @@ class Pruner:
             made.update(curves(network, units, found, how, weigh=self.weigh, cost=self.cost, data=data))
             return made
 
-        zeros = counts(network, units, self.allocation, sparsity, self.solver, costs, self.weigh)
+        zeros = counts(network, units, self.allocation, sparsity, self.solver, costs, self.weigh, self.tolerance)
         pruned = self._solved(network, data, found, units, zeros, how)
         return replace(pruned, curves={unit.label: curve for unit, curve in made.items()})
 

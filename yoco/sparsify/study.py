@@ -92,10 +92,13 @@ class Study:
         else:
             resolve("solver", SOLVERS, self.options.get("solver", "exact"))
             Pruner(**{f.name: self.options[f.name] for f in fields(Pruner) if f.name in self.options})
+        given = {name for name, value in self.options.items() if value is not None}
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
-        elif not fixed and isinstance(self.options.get("allocation", ""), str):
+            if "tolerance" in given:
+                raise ValueError("sparsify: needs either sparsity or tolerance, got both")
+        elif not fixed and isinstance(self.options.get("allocation", ""), str) and "tolerance" not in given:
             raise ValueError("sparsify: needs sparsity, got None")
 
     def run(self, out: Path | None = None) -> Outcome:
@@ -213,7 +216,7 @@ class Study:
             return pruned.curves
         known = {f.name for f in fields(Pruner)}
         own = {name: value for name, value in self.options.items() if name not in known}
-        left = known - {"weigh", "cost", "allocation"}
+        left = known - {"weigh", "cost", "allocation", "tolerance"}
         pruner = Pruner(options=own, **{name: value for name, value in self.options.items() if name in left})
         images = self.images or CERTIFIED
         drawn = calibration(dense, self.calibrate or self.splits.train, self.rng, images, self.normalise)
