@@ -26,6 +26,10 @@ def test_it_writes_the_sparse_file_the_table_and_the_curves(tmp_path: Path, caps
     [
         ["--pattern", "2:4"],
         ["--sparsity", "0.5", "--at-init", "npb"],
+        ["--sparsity", "0.5", "--at-init", "snip", "--settings", "iterations=3", "redraw=1", "--shrink"],
+        ["--sparsity", "0.5", "--at-init", "npb", "--settings", "layout=uniform", "beta=2"],
+        ["--sparsity", "0.5", "--settings", "swaps=2", "--shrink"],
+        ["--allocation", "tolerance", "--tolerance", "0.01"],
         ["--sparsity", "0.5", "--solver", "lobs", "--no-refit", "--allocation", "erk", "--sequential"],
         ["--sparsity", "0.5", "--allocation", "programme", "--cost", "flops", "--weigh", "bound"],
     ],
@@ -41,6 +45,22 @@ def test_its_options_work(options: list[str], tmp_path: Path) -> None:
         ([], "yoco: sparsify: needs sparsity, got None"),
         (["--sparsity", "0.5", "--solver", "exat"], "yoco: solver: unknown name 'exat'; did you mean 'exact'?"),
         (["--sparsity", "0.5", "--at-init", "npx"], "yoco: method: unknown name 'npx'; did you mean 'npb'?"),
+        (["--sparsity", "0.5", "--settings", "swap=2"], "yoco: option of exact: unknown name 'swap'; did you mean"),
+        (["--sparsity", "0.5", "--settings", "swaps=x"], "yoco: sparsify: swaps must be a whole number, got 'x'"),
+        (
+            ["--sparsity", "0.5", "--solver", "admm", "--settings", "rho"],
+            "yoco: sparsify: rho must be a number, got ''",
+        ),
+        (
+            ["--sparsity", "0.5", "--at-init", "npb", "--settings", "layout=erkk"],
+            "yoco: layout: unknown name 'erkk'; did you mean 'erk'?",
+        ),
+        (["--sparsity", "0.5", "--at-init", "npb", "--retrain", "1"], "yoco: sparsify: at_init is for a fresh network"),
+        (["--sparsity", "0.5", "--tolerance", "0.1"], "yoco: sparsify: tolerance must be at least 0, with the"),
+        (
+            ["--sparsity", "0.5", "--allocation", "tolerance", "--tolerance", "0.1"],
+            "yoco: sparsify: needs either sparsity or tolerance, got both",
+        ),
         (["--sparsity", "0.5", "--weights", "none.pt"], "yoco: none.pt: No such file"),
         (["--sparsity", "0.5", "--calibrate", "none.safetensors"], "yoco: load: no file at none.safetensors"),
         (["--sparsity", "0.5", "--allocation", "x"], "yoco: allocation: unknown name 'x'; known:"),

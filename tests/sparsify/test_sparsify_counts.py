@@ -243,3 +243,23 @@ def test_bad_words_and_numbers_are_one_line(
 ) -> None:
     with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
         found(network, units(network, data), allocation, sparsity)
+
+
+def test_scores_next_to_the_outputs_do_not_look_at_the_scale_of_a_layer(network: nn.Module, data: Calibration) -> None:
+    given = units(network, data)
+    louder = dict(given)
+    louder[D] = Layer(given[D].given, 2.0**20 * given[D].moments, bias=True)
+    energies: dict[str, float] = {}
+    for unit, layer in given.items():
+        energy = np.trace(layer.given.numpy() @ layer.moments.numpy() @ layer.given.numpy().T) / 2
+        energies[unit.name] = energies.get(unit.name, 0.0) + energy
+    alike = {
+        unit: Layer(layer.given, layer.moments / energies[unit.name], bias=unit.name != SECOND)
+        for unit, layer in given.items()
+    }
+    for solver in ("exact", "obd"):
+        made = by_score(given, solver, 70, "relative")
+        assert made == by_score(louder, solver, 70, "relative") == literal(alike, solver, 70)
+        assert made != by_score(given, solver, 70)
+        assert counts(network, given, "global", 70.5 / 156, solver, dict, "relative") == made
+    assert by_score(given, "magnitude", 70, "relative") == by_score(given, "magnitude", 70)

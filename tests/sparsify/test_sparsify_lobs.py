@@ -92,6 +92,12 @@ def test_the_start_of_the_recursion_is_a_ridge(start: float) -> None:
     assert torch.allclose(recursive_inverse(x.flip(0), start), wanted, rtol=1e-6, atol=1e-9 * start)
 
 
+def test_without_dead_inputs_the_recursion_is_the_inverse_to_nine_digits() -> None:
+    x = inputs(300, 12)[:, 3:]
+    wanted = np.linalg.inv(1e-6 * np.eye(9) + (x.T @ x / 300).numpy())
+    np.testing.assert_allclose(recursive_inverse(x).numpy(), wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
+
+
 def test_dead_inputs_stand_at_the_start_of_the_recursion_and_leave_early() -> None:
     x, weight = inputs(60, 8), weights(5, 8)
     inverse = recursive_inverse(x)

@@ -1,5 +1,6 @@
 """Weights, zeros and FLOPs against loops over every output position."""
 
+from math import log
 from typing import Any
 
 import pytest
@@ -82,12 +83,23 @@ def test_the_total_is_the_sum_and_the_table_shows_it() -> None:
     found = measure(network, (1, 32, 32))
     assert found.total == Row("total", 18018, 9018, 34200, 25200)
     assert found.markdown().splitlines() == [
-        "| layer | weights | zeros | sparsity | dense FLOPs | FLOPs |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-        "| 0.weight | 18 | 0 | 0.00 % | 16,200 | 16,200 |",
-        "| 2.weight | 18,000 | 9,000 | 50.00 % | 18,000 | 9,000 |",
-        "| total | 18,018 | 9,000 | 49.95 % | 34,200 | 25,200 |",
+        "| layer | weights | zeros | sparsity | dense FLOPs | FLOPs | effective |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| 0.weight | 18 | 0 | 0.00 % | 16,200 | 16,200 | 9 |",
+        "| 2.weight | 18,000 | 9,000 | 50.00 % | 18,000 | 9,000 | 9,000 |",
+        "| total | 18,018 | 9,000 | 49.95 % | 34,200 | 25,200 | 9,009 |",
+        "",
+        "effective: 9,009 weights, 911 of 1,811 nodes, 10^4.9 paths",
     ]
+    assert found.effective is not None
+    assert found.effective.log_paths == pytest.approx(log(9 * 9000))
+
+
+def test_what_cannot_be_followed_is_measured_without_its_paths() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Softmax(1), nn.Linear(4, 2))
+    found = measure(network, (1, 2, 2))
+    assert found.effective is None
+    assert found.markdown().splitlines()[-1] == "| total | 24 | 0 | 0.00 % | 24 | 24 |"
 
 
 def test_measuring_leaves_no_trace_in_the_network() -> None:

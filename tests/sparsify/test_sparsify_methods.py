@@ -24,7 +24,7 @@ NETWORKS = (
     "resnet20:width=4",
     "densenet:blocks=2-2,growth=4",
 )
-FEWER = {"synflow": {"iterations": 10}, "dpai": {"steps": 10}}
+FEWER = {"synflow": {"iterations": 10}, "iterative_snip": {"iterations": 5}, "dpai": {"steps": 10}}
 """Options that make a method fast."""
 
 
@@ -45,10 +45,13 @@ def given(source: Source, seed: int = 1) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_sparsity_is_exact_and_no_layer_runs_empty(method: Callable[..., Masks], tiny: Splits, name: str) -> None:
+def test_sparsity_is_exact_and_no_layer_runs_empty(
+    method: Callable[..., Masks], tiny: Splits, name: str, request: pytest.FixtureRequest
+) -> None:
+    most = 0.7 if request.node.callspec.params["method"] == "uniform_plus" else 1.0  # a fifth of the last layer stays
     network = build(name, tiny.train.shape, 3, Rng(0))
     total = sum(network.get_parameter(parameter).numel() for parameter in prunable(network))
-    for sparsity in (0.3, 0.77) if name != "mlp:width=16" else (0.0, 0.5, 0.9999):
+    for sparsity in (0.3, 0.77) if name != "mlp:width=16" else (0.0, 0.5, min(0.9999, most)):
         masks = method(network, sparsity=sparsity, **given(tiny.train))
         masks.check(network)
         assert tuple(masks) == prunable(network)
@@ -108,7 +111,7 @@ def test_chance_has_a_part_in_some_methods_alone(tiny: Splits) -> None:
         call = resolve("method", METHODS, name)
         one, two = (call(network, sparsity=0.8, **given(tiny.train, seed), **options) for seed in (1, 2))
         random |= {name} if one != two else set()
-    assert random == {"random", "phew", "npb", "dpai"}
+    assert random == {"random", "uniform", "uniform_plus", "erk", "phew", "npb", "dpai"}
 
 
 def test_networks_in_double_and_images_in_double_are_welcome(method: Callable[..., Masks], tiny: Splits) -> None:
@@ -129,6 +132,17 @@ def test_a_sparsity_that_cannot_be_is_refused(method: Callable[..., Masks], tiny
 def test_a_network_without_layers_is_refused(method: Callable[..., Masks], tiny: Splits) -> None:
     with pytest.raises(ValueError, match=r"^prunable: the network must have Linear or Conv2d layers, got BatchNorm2d$"):
         method(nn.BatchNorm2d(1), sparsity=0.5, **given(tiny.train))
+
+
+def test_rows_of_one_function_differ_in_their_defaults(tiny: Splits) -> None:
+    network, asked = build("convnet:width=8,depth=2", tiny.train.shape, 3, Rng(0)), given(tiny.train)
+    for layout in ("uniform", "uniform_plus", "erk"):
+        masks = resolve("method", METHODS, layout)(network, sparsity=0.7, **asked)
+        assert masks == resolve("method", METHODS, "random")(network, sparsity=0.7, layout=layout, **asked)
+    one, hundred = (
+        resolve("method", METHODS, name)(network, sparsity=0.9, **asked) for name in ("snip", "iterative_snip")
+    )
+    assert hundred == resolve("method", METHODS, "snip")(network, sparsity=0.9, iterations=100, **asked) != one
 
 
 @pytest.mark.parametrize("name", METHODS)

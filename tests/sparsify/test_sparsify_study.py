@@ -1,6 +1,7 @@
 """A study: dense, pruned and retrained networks, their files, and what is said of them."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.sparsify import METHODS, retrain
+from yoco.sparsify import METHODS, reestimate, retrain
 from yoco.sparsify.sparse import load, rebuild
 from yoco.sparsify.study import BATCH, Study, load_weights
 from yoco.train import accuracy
@@ -67,6 +68,8 @@ def test_weights_that_are_given_are_not_trained(study: Any, tmp_path: Path) -> N
     again = study(weights=tmp_path / "dense.safetensors").run()
     assert again.accuracy == first.accuracy
     assert again.pruned.masks == first.pruned.masks
+    again = study(weights=tmp_path / "sparse.safetensors").run()
+    assert again.accuracy["dense"] == first.accuracy["pruned"]
     torch.save(study().fresh().state_dict(), tmp_path / "other.pt")
     load_weights(study().fresh(), tmp_path / "other.pt")
 
@@ -112,6 +115,23 @@ def test_batch_norms_see_the_images_anew(study: Any) -> None:
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_the_bound_holds_with_batch_norms_that_see_the_images_anew(study: Any) -> None:
+    how = {"network": "convnet:width=6,depth=2,norm=batch", "epochs": 1}
+    for sparsity in (0.0, 0.05, 0.6):
+        certificate = study(**how, sparsity=sparsity).run().certificate
+        assert certificate.moved <= certificate.bound("spectral") * (1 + 1e-6)
+    assert certificate.moved > 0
+
+
+def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> None:
+    made = study(network="convnet:width=6,depth=2,norm=batch", rounds=2, retrain=1.0)
+    network = made.fresh()
+    made.prune(network)
+    before = deepcopy(network.state_dict())
+    reestimate(network, made.examples(None), made.normalise)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("how", "line"),
     [
@@ -122,8 +142,14 @@ def test_batch_norms_see_the_images_anew(study: Any) -> None:
         ({"rounds": 2}, "sparsify: rounds need a sparsity and retraining between them, got none"),
         (
             {"at_init": "snip", "rounds": 2},
-            "sparsify: at_init is for a fresh network in one round, got weights or rounds",
+            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
         ),
+        (
+            {"at_init": "snip", "retrain": 1.0},
+            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
+        ),
+        ({"options": {"allocation": "hulls"}}, "allocation: unknown name 'hulls'; did you mean 'hull'?"),
+        ({"options": {"weigh": "size"}}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
         ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
         ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
         (
@@ -136,6 +162,19 @@ def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any
     with pytest.raises(ValueError) as caught:
         study(**how)
     assert str(caught.value).startswith(line)
+
+
+def test_dead_channels_may_be_left_out_of_the_file(study: Any, tiny: Splits, tmp_path: Path) -> None:
+    for how in ({"network": "convnet:width=6,depth=2"}, {"at_init": "snip"}, {"network": "resnet20:width=4"}):
+        made = study(sparsity=0.95, shrink=True, **how)
+        found = made.run(tmp_path)
+        small = rebuild(tmp_path / "sparse.safetensors")
+        stage = "trained" if "at_init" in how else "pruned"
+        assert accuracy(small, tiny.test, made.normalise) == pytest.approx(found.accuracy[stage])
+        assert found.shrunk.weights < found.measure.total.weights
+        assert found.size.dense == sum(v.numel() * v.element_size() for v in made.fresh().state_dict().values())
+        assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in made.fresh().parameters())
+        assert f"without dead channels: {found.shrunk.weights:,} weights" in found.markdown()
 
 
 def test_weights_of_another_network_are_refused(study: Any, tmp_path: Path) -> None:

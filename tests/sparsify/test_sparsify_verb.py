@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ from yoco.sparsify.masks import budget, prunable
 from yoco.train import Normalise
 
 NAME = "convnet:width=4,depth=2,norm=batch"
-FEWER = {"synflow": {"iterations": 5}, "dpai": {"steps": 5}}
+FEWER = {"synflow": {"iterations": 5}, "iterative_snip": {"iterations": 3}, "dpai": {"steps": 5}}
 
 
 @pytest.fixture
@@ -127,6 +128,25 @@ def test_a_mapping_needs_no_sparsity(network: nn.Module, tiny: Splits) -> None:
     assert found.masks.sparsity == 0.25
 
 
+@pytest.mark.parametrize("weigh", ["relative", "error"])
+def test_a_tolerance_needs_no_sparsity(weigh: str, network: nn.Module, tiny: Splits) -> None:
+    before = 0
+    for most in (0.0, 1e-4, 1e-2, 0.3):
+        how = {"allocation": "tolerance", "tolerance": most, "weigh": weigh, "ridge": 1e-9}
+        found = yoco.sparsify(network, tiny.train, **how)
+        zeros = found.masks.total - found.masks.kept
+        assert zeros >= before
+        before = zeros
+        for name, report in found.layers.items():
+            counts, errors = found.curves[name].counts, found.curves[name].errors
+            gone = int((~found.masks[name]).sum())
+            assert np.interp(gone, counts, errors) <= most * (1 + 1e-9)
+            assert gone == counts[-1] or np.interp(gone + 1, counts, errors) > most
+            if weigh == "error":
+                assert report.predicted <= most * 1.3 + 1e-12  # straight lines between the levels of a curve
+    assert 0 < before < found.masks.total
+
+
 def test_the_words_of_the_package(network: nn.Module, tiny: Splits) -> None:
     found = yoco.sparsify(network, tiny.train, sparsity=0.5, solver="magnitude", allocation="global")
     assert install(network, found.masks, found.weights) is network
@@ -184,6 +204,18 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
         f"sparsify: allocation must name all layers that are pruned, got none for '{HEAD}'",
     ),
     ({"images": 0}, "sparsify: images must be at least 1, got 0"),
+    (
+        {"allocation": "tolerance", "tolerance": 0.1},
+        "sparsify: needs either sparsity or tolerance, got 0.5 and 0.1",
+    ),
+    (
+        {"tolerance": 0.1},
+        "sparsify: tolerance must be at least 0, with the allocation of this name, got 0.1 and allocation hull",
+    ),
+    (
+        {"allocation": "tolerance", "tolerance": -1.0},
+        "sparsify: tolerance must be at least 0, with the allocation of this name, got -1 and allocation tolerance",
+    ),
     ({"ridge": 2.0}, "solve: ridge must be in 0..1, got 2"),
 )
 

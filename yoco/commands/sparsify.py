@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from yoco.cli import parse
 from yoco.commands.options import DataOptions, Device
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from yoco.data.source import Source
     from yoco.sparsify.study import Study
 
-PRUNER = ("solver", "allocation", "weigh", "cost", "pattern", "sequential", "refit", "prune_bias", "ridge")
+PRUNER = ("solver", "allocation", "tolerance", "weigh", "cost", "pattern", "sequential", "refit", "prune_bias", "ridge")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,14 @@ class SparsifyOptions(DataOptions):
     solver: str = "exact"
     """exact, column, admm, rounds, lobs, obd, wanda, magnitude, random, or module:function"""
     at_init: str | None = None
-    """instead, masks ahead of training: random, magnitude, snip, grasp, synflow, phew, npb, dpai"""
+    """instead, masks ahead of training: random, uniform, uniform_plus, erk, magnitude, snip, iterative_snip, grasp,
+    synflow, phew, npb, dpai"""
+    settings: tuple[str, ...] = ()
+    """options of the solver or of at_init, such as swaps=20, span=64, layout=uniform, iterations=50"""
     allocation: str = "hull"
     """zeros for each layer: hull, programme, tolerance, global, uniform, uniform_plus, erk"""
+    tolerance: float | None = None
+    """with --allocation tolerance, in place of --sparsity: the most error of a layer, as --weigh says"""
     weigh: Literal["relative", "error", "bound", "loss"] = "relative"
     """which error hull, programme and tolerance look at"""
     cost: Literal["weights", "flops"] = "weights"
@@ -65,6 +71,8 @@ class SparsifyOptions(DataOptions):
     """where to compute"""
     bf16: bool = False
     """train and judge in bfloat16: faster where the processor has it; pruning stays in float32"""
+    shrink: bool = False
+    """write the sparse file without dead channels: a smaller network with the same answers"""
     out: Path = Path("runs/sparse")
     """folder: sparse.safetensors, dense.safetensors, sparsify.json, table.md and curves.png"""
 
@@ -79,8 +87,34 @@ def sparsify(argv: list[str]) -> None:
     calibrate, retrain_on = (_set(path, data.train) for path in (options.calibrate, options.retrain_on))
     given = {f.name: getattr(options, f.name) for f in fields(Study) if f.name in vars(options)}
     how = {} if options.at_init else {name: getattr(options, name) for name in PRUNER}
+    how |= _settings(options)
     study = Study(**{**given, "data": data, "calibrate": calibrate, "retrain_on": retrain_on, "options": how})
     _say(study, options.out)
+
+
+def _settings(options: SparsifyOptions) -> dict[str, Any]:
+    """Words such as swaps=20 as options of the function that is asked for, with the types of its own values.
+
+    Raises:
+        ValueError: the function has no such option, or one of another type.
+    """
+    from yoco.registry import resolve, unknown
+    from yoco.sparsify import METHODS, SOLVERS
+
+    kind, table, name = ("method", METHODS, options.at_init) if options.at_init else ("solver", SOLVERS, options.solver)
+    parameters = inspect.signature(resolve(kind, table, name)).parameters.values()
+    known = {p.name: p.default for p in parameters if isinstance(p.default, int | float | str)}
+    found: dict[str, Any] = {}
+    for word in options.settings:
+        key, _, value = word.partition("=")
+        if key not in known:
+            raise unknown(f"option of {name}", key, known)
+        try:
+            found[key] = type(known[key])(value)
+        except ValueError:
+            wanted = "a whole number" if isinstance(known[key], int) else "a number"
+            raise ValueError(f"sparsify: {key} must be {wanted}, got {value!r}") from None
+    return found
 
 
 def _set(path: Path | None, data: Source) -> CondensedSet | None:

@@ -48,12 +48,15 @@ def layer_curves(curves: Mapping[str, Any], zeros: Mapping[str, float], path: st
     Raises:
         OSError: the place cannot be written; what stood there is as it was.
     """
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    axes, many = figure.add_subplot(), len(curves) > 10
+    if many:
+        axes.set_prop_cycle(color=colormaps["viridis"](np.linspace(0, 0.95, len(curves))))
     for layer, curve in curves.items():
         kept, errors = 100 * (1 - np.array(curve.counts) / curve.counts[-1]), np.array(curve.errors)
         shown = (kept > 0) & (errors > errors.max() * 1e-9)
@@ -67,7 +70,8 @@ def layer_curves(curves: Mapping[str, Any], zeros: Mapping[str, float], path: st
     axes.invert_xaxis()
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", ncols=1 + len(curves) // 12)
+    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {"loc": "upper left"}
+    axes.legend(frameon=False, fontsize=8, ncols=1 + len(curves) // 26, **beside)
     replace_file(Path(path), lambda temporary: figure.savefig(temporary, format="png"))
 
 

@@ -21,6 +21,7 @@ from yoco.sparsify.paths import effective
 from yoco.sparsify.pruned import Pruned, Report
 from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.retrain import gradually, reestimate, retrain
+from yoco.sparsify.shrink import shrink
 from yoco.sparsify.solvers import SOLVERS
 from yoco.train import Normalise
 from yoco.verb import make_callable
@@ -45,6 +46,7 @@ __all__ = [
     "reestimate",
     "remove",
     "retrain",
+    "shrink",
     "solve",
     "sparsify",
 ]

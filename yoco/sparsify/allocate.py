@@ -123,8 +123,8 @@ def tolerance(curves: Mapping[Key, Curve], saved: float) -> dict[Key, int]:
     low, high = 0.0, max(max(curve.errors) for curve in curves.values())
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (low, middle) if _worth(curves, _within(curves, middle)) >= saved else (middle, high)
-    counts = _within(curves, high)
+        low, high = (low, middle) if _worth(curves, within(curves, middle)) >= saved else (middle, high)
+    counts = within(curves, high)
     for key in sorted(curves, key=lambda key: -_error(curves[key], counts[key])):
         curve = curves[key]
         surplus = int((_worth(curves, counts) - saved) / curve.price / curve.step + 1e-9) * curve.step
@@ -132,7 +132,8 @@ def tolerance(curves: Mapping[Key, Curve], saved: float) -> dict[Key, int]:
     return counts
 
 
-def _within(curves: Mapping[Key, Curve], most: float) -> dict[Key, int]:
+def within(curves: Mapping[Key, Curve], most: float) -> dict[Key, int]:
+    """As many zeros in each layer as keep its error within `most`; between the counts of a curve it is straight."""
     return {key: _last(curve, most) for key, curve in curves.items()}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from yoco.registry import unknown
-from yoco.sparsify.allocate import ALLOCATIONS, Curve
+from yoco.sparsify.allocate import ALLOCATIONS, Curve, within
 from yoco.sparsify.curves import Unit
 from yoco.sparsify.hessian import layers
 from yoco.sparsify.layer import Layer
@@ -24,8 +24,11 @@ def counts(
     sparsity: float | None,
     solver: str,
     curves: Callable[[], dict[Unit, Curve]],
+    weigh: str = "error",
+    most: float | None = None,
 ) -> Counts:
-    """Zeros of each unit; see `Pruner`. curves: makes them, if they are needed.
+    """Zeros of each unit; see `Pruner`. curves: makes them, if they are needed. weigh: for global, see `by_score`.
+    most: for tolerance in place of sparsity, the error that no layer shall exceed.
 
     Raises:
         ValueError: a word or a layer that is not known, or a sparsity that is not possible.
@@ -34,6 +37,8 @@ def counts(
         return {unit: layer.count(sparsity) for unit, layer in units.items()}
     if isinstance(allocation, Mapping):
         return _given(units, allocation)
+    if most is not None:
+        return within(curves(), most)
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
     total = sum(layer.count(1.0) for layer in units.values())
@@ -41,7 +46,7 @@ def counts(
     if allocation in LAYOUTS:
         return _laid_out(network, units, allocation, sparsity)
     if allocation == "global":
-        return by_score(units, solver, zeros)
+        return by_score(units, solver, zeros, weigh)
     if allocation not in ALLOCATIONS:
         raise unknown("allocation", allocation, (*ALLOCATIONS, "global", *LAYOUTS))
     made = curves()

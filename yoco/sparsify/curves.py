@@ -21,6 +21,7 @@ from yoco.sparsify.layer import Layer
 SHARES = tuple(1 - 0.9**level for level in range(45))
 """Shares of zeros of a layer: 0 to 0.9903 (Frantar and Alistarh, OBC, NeurIPS 2022)."""
 WEIGHINGS = ("relative", "error", "bound", "loss")
+COSTS = ("weights", "flops")
 
 
 class Unit(NamedTuple):
@@ -70,8 +71,8 @@ def curves(
     """
     if weigh not in WEIGHINGS:
         raise unknown("weigh", weigh, WEIGHINGS)
-    if cost not in ("weights", "flops"):
-        raise unknown("cost", cost, ("weights", "flops"))
+    if cost not in COSTS:
+        raise unknown("cost", cost, COSTS)
     pricing = _loss_prices(network, data, how) if weigh == "loss" else _error_prices(network, found, how, weigh)
     made = {}
     for unit, layer in units.items():

@@ -1,4 +1,4 @@
-"""What a sparse network weighs: weights, zeros and multiplications, layer by layer and in total."""
+"""What a sparse network weighs: weights, zeros, multiplications and what lies on paths, by layer and in total."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from yoco.sparsify.masks import Masks, weights
+from yoco.sparsify.paths import Effective, effective
 from yoco.sparsify.trial import leaves, twin
 
 
@@ -38,9 +39,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Measure:
-    """A row for each prunable layer, in the network's order; see `measure`."""
+    """A row for each prunable layer, in the network's order; effective: None where paths cannot be followed."""
 
     rows: tuple[Row, ...]
+    effective: Effective | None = None
 
     @property
     def total(self) -> Row:
@@ -49,12 +51,22 @@ class Measure:
         return Row("total", *sums)
 
     def markdown(self) -> str:
-        """The rows and the total as a Markdown table."""
-        lines = ["| layer | weights | zeros | sparsity | dense FLOPs | FLOPs |", "| --- " + "| ---: " * 5 + "|"]
+        """The rows and the total as a Markdown table; below it nodes and paths, where they can be followed."""
+        known = self.on_paths()
+        lines = ["| layer | weights | zeros | sparsity | dense FLOPs | FLOPs |" + " effective |" * bool(known)]
+        lines.append("| --- " + "| ---: " * (6 if known else 5) + "|")
         for row in (*self.rows, self.total):
             counts = f"{row.weights:,} | {row.zeros:,} | {100 * row.sparsity:.2f} %"
-            lines.append(f"| {row.layer} | {counts} | {row.dense_flops:,} | {row.flops:,} |")
-        return "\n".join(lines)
+            used = f" {known[row.layer]:,} |" if known else ""
+            lines.append(f"| {row.layer} | {counts} | {row.dense_flops:,} | {row.flops:,} |{used}")
+        return "\n".join([*lines, "", str(self.effective)] if known else lines)
+
+    def on_paths(self) -> dict[str, int]:
+        """Effective weights by layer, and of the total; empty where paths cannot be followed."""
+        if self.effective is None:
+            return {}
+        by_layer = {name: count.kept for name, count in self.effective.masks.by_layer().items()}
+        return {**by_layer, "total": self.effective.weights}
 
 
 def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None = None) -> Measure:
@@ -76,7 +88,15 @@ def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None
         kept = int((masks[name] if masks is not None and name in masks else weight != 0).sum())
         at = positions.get(name, 0)
         rows.append(Row(name, weight.numel(), kept, weight.numel() * at, kept * at))
-    return Measure(tuple(rows))
+    return Measure(tuple(rows), _effective(network, shape, masks))
+
+
+def _effective(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None) -> Effective | None:
+    """None where paths cannot be followed."""
+    try:
+        return effective(network, shape, masks)
+    except (ValueError, TypeError, RuntimeError):
+        return None
 
 
 @torch.no_grad()

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.certificate import Certificate
-from yoco.sparsify.measure import Measure
+from yoco.sparsify.measure import Measure, Row
 from yoco.sparsify.paths import Effective
 from yoco.sparsify.pruned import Pruned, Report
 from yoco.sparsify.sparse import Size
@@ -18,6 +19,7 @@ COLUMNS = {
     "sparsity": "{:.2%}",
     "dense_flops": "{:,}",
     "flops": "{:,}",
+    "effective": "{:,}",
     "predicted": "{:.4g}",
     "measured": "{:.4g}",
     "ridge": "{:.0e}",
@@ -27,13 +29,17 @@ COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """accuracy: in percent, by stage: dense, pruned, retrained or trained. seconds: by stage. curves: of errors."""
+    """accuracy: in percent, by stage: dense, pruned, retrained or trained. seconds: by stage. curves: of errors.
+
+    shrunk: the total of the network without its dead channels.
+    """
 
     pruned: Pruned
     measure: Measure
     accuracy: Mapping[str, float]
     seconds: Mapping[str, float]
     size: Size | None = None
+    shrunk: Row | None = None
     effective: Effective | None = None
     certificate: Certificate | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -41,21 +47,26 @@ class Outcome:
 
     def rows(self) -> list[dict[str, Any]]:
         """What is known of each layer, and the total."""
-        found = []
-        for row in self.measure.rows:
-            report = self.pruned.layers.get(row.layer, Report())
-            known = asdict(self.certificate.layers[row.layer]) if self.certificate else {}
-            found.append({**asdict(row), "zeros": row.zeros, "sparsity": row.sparsity, **asdict(report), **known})
-        total = self.measure.total
-        return [*found, {**asdict(total), "zeros": total.zeros, "sparsity": total.sparsity}]
+        found, used = [], self.measure.on_paths()
+        for row in (*self.measure.rows, self.measure.total):
+            weighed = {"zeros": row.zeros, "sparsity": row.sparsity, "effective": used.get(row.layer)}
+            found.append({**asdict(row), **weighed})
+        for known in found[:-1]:
+            known |= asdict(self.pruned.layers.get(known["layer"], Report()))
+            known |= asdict(self.certificate.layers[known["layer"]]) if self.certificate else {}
+        return found
 
     def json(self) -> dict[str, Any]:
         """All of it, for json.dump."""
         found: dict[str, Any] = {name: dict(getattr(self, name)) for name in ("settings", "accuracy", "seconds")}
         found |= {"layers": self.rows(), "bytes": self.size._asdict() if self.size else None}
+        if self.shrunk:
+            found["shrunk"] = {"weights": self.shrunk.weights, "dense_flops": self.shrunk.dense_flops}
         if self.effective:
-            names = ("log10_paths", "nodes", "all_nodes", "weights")
+            names = ("nodes", "all_nodes", "weights")
             found["effective"] = {name: getattr(self.effective, name) for name in names}
+            paths = self.effective.log10_paths
+            found["effective"]["log10_paths"] = paths if isfinite(paths) else None
         if self.certificate:
             bounds = {norm: self.certificate.bound(norm) for norm in ("frobenius", "spectral")}
             found["outputs"] = {"moved": self.certificate.moved, "bound": bounds}
@@ -70,15 +81,16 @@ class Outcome:
 
     def _sentences(self) -> list[str]:
         said = [f"file: {self.size.file:,} bytes, dense {self.size.dense:,}"] if self.size else []
+        if self.shrunk:
+            weights, flops = f"{self.shrunk.weights:,} weights", f"{self.shrunk.dense_flops:,} dense flops"
+            said.append(f"without dead channels: {weights}, {flops}")
         if self.effective:
-            nodes = f"{self.effective.nodes:,} of {self.effective.all_nodes:,} nodes"
-            said.append(
-                f"effective: {self.effective.weights:,} weights, {nodes}, 10^{self.effective.log10_paths:.1f} paths"
-            )
+            said.append(str(self.effective))
         if self.certificate:
             bounds = [(norm, self.certificate.bound(norm)) for norm in ("spectral", "frobenius")]
             words = ", ".join(f"{'none' if bound is None else f'{bound:.4g}'} ({norm})" for norm, bound in bounds)
             said.append(f"outputs moved by {self.certificate.moved:.4g} (root mean square); at most: {words}")
+            said.append("errors: predicted on the images that the solver saw, measured on images of the training half")
         return said
 
 

@@ -32,6 +32,11 @@ class Effective:
     masks: Masks
     kept: int
 
+    def __str__(self) -> str:
+        """The counts in words."""
+        paths = f"10^{self.log10_paths:.1f}" if self.nodes else "no"
+        return f"effective: {self.weights:,} weights, {self.nodes:,} of {self.all_nodes:,} nodes, {paths} paths"
+
     @property
     def log10_paths(self) -> float:
         """Decimal logarithm of the number of paths."""

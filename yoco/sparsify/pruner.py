@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from yoco.registry import unknown
 from yoco.rng import Rng
-from yoco.sparsify.allocate import Curve
+from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
-from yoco.sparsify.curves import Solving, Unit, curves, put
+from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, curves, put
 from yoco.sparsify.hessian import Moments, layers, matrix, moments, moments_after, parts
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
+from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned, Report
 
 
@@ -27,8 +29,10 @@ class Pruner:
 
     solver: a name of SOLVERS, or module:function. options: of the solver.
     allocation: how zeros are shared out among layers. hull, programme and tolerance look at curves of errors, `weigh`
-    and `cost` say which (see `curves`); global sorts one score over all layers (see `scores`); uniform, uniform_plus
-    and erk are layouts that look at shapes alone; or a mapping: name of the weight to its count or share of zeros.
+    and `cost` say which (see `curves`); global sorts one score over all layers, with the default `weigh` relative to
+    their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or a mapping:
+    name of the weight to its count or share of zeros.
+    tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, all by default.
     pattern, refit, ridge, prune_bias: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
     sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
@@ -39,6 +43,7 @@ class Pruner:
     allocation: str | Mapping[str, int | float] = "hull"
     weigh: str = "relative"
     cost: str = "weights"
+    tolerance: float | None = None
     layers: Sequence[str] | None = None
     pattern: str | None = None
     refit: bool = True
@@ -47,12 +52,25 @@ class Pruner:
     sequential: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        known = {"allocation": (*ALLOCATIONS, "global", *LAYOUTS), "weigh": WEIGHINGS, "cost": COSTS}
+        for kind, words in known.items():
+            word = getattr(self, kind)
+            if isinstance(word, str) and word not in words:
+                raise unknown(kind, word, words)
+        parse(self.pattern)
+        if self.tolerance is not None and not (self.allocation == "tolerance" and 0 <= self.tolerance < float("inf")):
+            got = f"{self.tolerance:g} and allocation {self.allocation}"
+            raise ValueError(f"sparsify: tolerance must be at least 0, with the allocation of this name, got {got}")
+
     def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
         """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
 
         Raises:
             ValueError: a layer or a word that is not known, or a sparsity that is not possible.
         """
+        if sparsity is not None and self.tolerance is not None:
+            raise ValueError(f"sparsify: needs either sparsity or tolerance, got {sparsity:g} and {self.tolerance:g}")
         found = self.moments(network, data)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
@@ -61,7 +79,7 @@ class Pruner:
             made.update(curves(network, units, found, how, weigh=self.weigh, cost=self.cost, data=data))
             return made
 
-        zeros = counts(network, units, self.allocation, sparsity, self.solver, costs)
+        zeros = counts(network, units, self.allocation, sparsity, self.solver, costs, self.weigh, self.tolerance)
         pruned = self._solved(network, data, found, units, zeros, how)
         return replace(pruned, curves={unit.label: curve for unit, curve in made.items()})
 

@@ -10,11 +10,15 @@ from yoco.sparsify.layer import Layer
 from yoco.sparsify.patterns import lowest
 
 
-def by_score(units: Mapping[Unit, Layer], solver: str, zeros: int) -> dict[Unit, int]:
+def by_score(units: Mapping[Unit, Layer], solver: str, zeros: int, weigh: str = "error") -> dict[Unit, int]:
     """Zeros for each unit, `zeros` in sum, from the lowest scores of all layers; ties go to the first layer.
 
     magnitude: w^2. obd and wanda: w_q^2 H_qq / 2. random: chance has no scores, so the same share of each layer.
     All others: w_q^2 / 2 [H^-1]_qq, the rise of the layer's error that L-OBS and OBS predict for one weight.
+    weigh: "relative" takes these errors next to half the mean square of the layer's outputs, since a layer of small
+    outputs, such as the last, would lose everything otherwise; magnitude and random know no errors.
+    Of inputs that are alike each seems to be of no use while the others are there, so that a layer may lose nearly all
+    of its weights; curves see that.
 
     Raises:
         ValueError: a pattern that single scores do not go with.
@@ -22,10 +26,21 @@ def by_score(units: Mapping[Unit, Layer], solver: str, zeros: int) -> dict[Unit,
     for layer in units.values():
         if layer.problem.pattern.step(len(layer.given)) > 1:
             raise ValueError(f"allocation global: is for single weights, got pattern {layer.problem.pattern.name}")
-    scores = [_score(layer, solver).flatten() for layer in units.values()]
+    scales = _energies(units) if weigh == "relative" and solver not in ("magnitude", "random") else {}
+    scores = [_score(layer, solver).flatten() / scales.get(unit.name, 1.0) for unit, layer in units.items()]
     gone = lowest(torch.cat(scores), zeros)
     parts = gone.split([len(score) for score in scores])
     return {unit: int(part.sum()) for unit, part in zip(units, parts, strict=True)}
+
+
+def _energies(units: Mapping[Unit, Layer]) -> dict[str, float]:
+    """Half the mean square of the outputs of each layer, all groups together, by the name of its weight."""
+    found: dict[str, float] = {}
+    for unit, layer in units.items():
+        weight = layer.problem.weight
+        energy = float(((weight @ layer.moments) * weight).sum()) / 2
+        found[unit.name] = found.get(unit.name, 1e-300) + energy
+    return found
 
 
 def _score(layer: Layer, solver: str) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from yoco import artefact, networks
 from yoco.rng import Rng
 from yoco.sparsify.masks import Masks, weights
+from yoco.sparsify.shrink import resized
 
 KIND, VERSION = "sparse", 1
 BITS = ":kept"
@@ -64,7 +65,7 @@ def save(
 
 
 def load(path: str | Path) -> Sparse:
-    """Read what `save` wrote; the weights are the same in every bit.
+    """Read what `save` wrote; the weights that are kept are the same in every bit, the others are 0.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -87,6 +88,8 @@ def load(path: str | Path) -> Sparse:
 def rebuild(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
     """The network of a file that says which it is (`network`, `shape` and `classes` in `about`), in evaluation mode.
 
+    Where the file says `shrunk`, its layers have as many channels as the weights there.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or does not say, or its weights do not fit the network.
@@ -96,6 +99,8 @@ def rebuild(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
     if missing:
         raise ValueError(f"rebuild: {path} must say network, shape and classes, got no {missing[0]}")
     network = networks.build(found.about["network"], tuple(found.about["shape"]), found.about["classes"], Rng(0))
+    if found.about.get("shrunk"):
+        resized(network, found.state)
     try:
         network.load_state_dict(found.state)
     except RuntimeError as error:

@@ -1,15 +1,14 @@
 """Study: from data to a sparse network and everything that is to be known of it."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from math import ceil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,20 +25,20 @@ from yoco.rng import Rng
 from yoco.sparsify import METHODS, SOLVERS, sparsify
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import calibration
-from yoco.sparsify.certificate import Certificate, certify
-from yoco.sparsify.hold import remove
+from yoco.sparsify.certificate import Certificate
+from yoco.sparsify.hold import held, remove
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
 from yoco.sparsify.outcome import Outcome
-from yoco.sparsify.paths import Effective, effective
 from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned
 from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.retrain import gradually, reestimate, retrain
-from yoco.sparsify.sparse import Size, save
+from yoco.sparsify.shrink import shrink
+from yoco.sparsify.sparse import BITS, Size, load, save
+from yoco.sparsify.watch import Watch
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
 
-T = TypeVar("T")
 BATCH, CERTIFIED = 128, 1024
 
 
@@ -51,7 +50,8 @@ class Study:
     sparsity, at_init, images, options: as `yoco.sparsify` takes them; at_init: masks come first, then training.
     calibrate, retrain_on: condensed sets, or other sources, in place of the training half. rounds: see `gradually`.
     retrain: light retraining, in steps that so many epochs on the training half have. bf16: train and judge in
-    bfloat16; pruning, which looks at small differences, stays in float32.
+    bfloat16; pruning, which looks at small differences, stays in float32. shrink: the sparse file gets the network
+    without its dead channels, see `shrink`.
 
     Raises:
         ValueError: numbers or combinations that make no sense.
@@ -73,13 +73,14 @@ class Study:
     seed: int = 0
     device: str = "auto"
     bf16: bool = False
+    shrink: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.retrain < 0 or self.rounds < 1:
             got = f"{self.epochs}, {self.rounds} and {self.retrain:g}"
             raise ValueError(f"sparsify: epochs and rounds must be at least 1 and retrain at least 0, got {got}")
-        if self.at_init is not None and (self.weights is not None or self.rounds > 1):
-            raise ValueError("sparsify: at_init is for a fresh network in one round, got weights or rounds")
+        if self.at_init is not None and (self.weights is not None or self.rounds > 1 or self.retrain):
+            raise ValueError("sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain")
         if self.rounds > 1 and (self.sparsity is None or not self.retrain):
             raise ValueError("sparsify: rounds need a sparsity and retraining between them, got none")
         self._check_words()
@@ -90,10 +91,14 @@ class Study:
             resolve("method", METHODS, self.at_init)
         else:
             resolve("solver", SOLVERS, self.options.get("solver", "exact"))
+            Pruner(**{f.name: self.options[f.name] for f in fields(Pruner) if f.name in self.options})
+        given = {name for name, value in self.options.items() if value is not None}
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
-        elif not fixed and isinstance(self.options.get("allocation", ""), str):
+            if "tolerance" in given:
+                raise ValueError("sparsify: needs either sparsity or tolerance, got both")
+        elif not fixed and isinstance(self.options.get("allocation", ""), str) and "tolerance" not in given:
             raise ValueError("sparsify: needs sparsity, got None")
 
     def run(self, out: Path | None = None) -> Outcome:
@@ -105,21 +110,24 @@ class Study:
             dense = deepcopy(network)
             pruned = watch("pruned", network, self.prune)
             if self.rounds == 1:
-                certificate = certify(dense, network, calibration(network, self.splits.train, self.rng, CERTIFIED))
+                certificate = pruned.certify(dense, calibration(dense, self.splits.train, self.rng, CERTIFIED))
             if self.retrain:
                 watch("retrained", network, self.mend)
         else:
             pruned = watch("pruned", network, self.prune, judged=False)
             dense = deepcopy(network)
             watch("trained", network, self.train)
-        sizes = self.files(out, dense, remove(network), pruned) if out else None
+        shape = self.splits.train.shape
+        measured = measure(network, shape, pruned.masks)
+        small = shrink(network, shape) if self.shrink else network
         found = Outcome(
             pruned=pruned,
-            measure=measure(network, self.splits.train.shape, pruned.masks),
+            measure=measured,
+            shrunk=measure(small, shape).total if self.shrink else None,
             accuracy=watch.accuracies,
             seconds=watch.seconds,
-            size=sizes,
-            effective=_effective(network, self.splits.train.shape, pruned),
+            size=self.files(out, dense, small) if out else None,
+            effective=measured.effective,
             certificate=certificate,
             curves=self.curves(dense, pruned) if out else {},
             settings=self.settings(),
@@ -169,9 +177,10 @@ class Study:
 
         if self.rounds > 1:
             assert self.sparsity is not None
-            return gradually(network, once, self.mend, sparsity=self.sparsity, rounds=self.rounds)
-        pruned = once(network, self.sparsity)
-        pruned.install(network)
+            pruned = gradually(network, once, self.mend, sparsity=self.sparsity, rounds=self.rounds)
+        else:
+            pruned = once(network, self.sparsity)
+            pruned.install(network)
         if self.at_init is None:
             reestimate(network, self.examples(self.calibrate), self.normalise)
         return pruned
@@ -205,21 +214,25 @@ class Study:
         """What zeros in each layer cost; none at initialisation, and where a pattern says how many there are."""
         if self.at_init is not None or pruned.curves or parse(self.options.get("pattern")).group:
             return pruned.curves
-        known = {f.name for f in fields(Pruner)} - {"weigh", "cost", "allocation"}
-        pruner = Pruner(**{name: value for name, value in self.options.items() if name in known})
+        known = {f.name for f in fields(Pruner)}
+        own = {name: value for name, value in self.options.items() if name not in known}
+        left = known - {"weigh", "cost", "allocation", "tolerance"}
+        pruner = Pruner(options=own, **{name: value for name, value in self.options.items() if name in left})
         images = self.images or CERTIFIED
         drawn = calibration(dense, self.calibrate or self.splits.train, self.rng, images, self.normalise)
         return pruner.curves(dense, drawn, self.rng)
 
-    def files(self, out: Path, dense: nn.Module, sparse: nn.Module, pruned: Pruned) -> Size:
+    def files(self, out: Path, dense: nn.Module, sparse: nn.Module) -> Size:
         """Write the dense weights and the sparse ones."""
         out.mkdir(parents=True, exist_ok=True)
         state = {name: value.cpu().contiguous() for name, value in dense.state_dict().items()}
         replace_file(out / "dense.safetensors", lambda path: save_file(state, path))
         train = self.data.train
         about = {"network": self.network, "shape": list(train.shape), "classes": len(train.classes)}
-        about |= {"mean": list(train.mean), "std": list(train.std)}
-        return save(sparse, out / "sparse.safetensors", masks=pruned.masks, about=about)
+        about |= {"mean": list(train.mean), "std": list(train.std), "shrunk": self.shrink}
+        masks = held(sparse)
+        size = save(remove(sparse), out / "sparse.safetensors", masks=masks, about=about)
+        return size._replace(dense=sum(value.numel() * value.element_size() for value in state.values()))
 
     def settings(self) -> dict[str, Any]:
         """What was asked for, in words and numbers."""
@@ -228,26 +241,8 @@ class Study:
         return {"data": self.data.train.name, "checksum": self.data.train.checksum, **plain, **self.options}
 
 
-class Watch:
-    """Accuracies and seconds of the stages."""
-
-    def __init__(self, judge: Callable[[nn.Module], float]) -> None:
-        self.judge = judge
-        self.accuracies: dict[str, float] = {}
-        self.seconds: dict[str, float] = {}
-
-    def __call__(self, stage: str, network: nn.Module, work: Callable[[nn.Module], T], judged: bool = True) -> T:
-        """Do the work, and note how long it took and what the network is worth then."""
-        began = time.monotonic()
-        answer = work(network)
-        self.seconds[stage] = round(time.monotonic() - began, 3)
-        if judged:
-            self.accuracies[stage] = self.judge(network)
-        return answer
-
-
 def load_weights(network: nn.Module, path: Path) -> None:
-    """A state_dict out of a .safetensors file, or of a .pt file of tensors alone, into the network.
+    """A state_dict out of a .safetensors file, or of a .pt file of tensors alone, or a sparse file, into the network.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -258,15 +253,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
     try:
         tensors = path.suffix == ".safetensors"
         state = load_file(path) if tensors else torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
+        sparse = any(name.endswith(BITS) for name in state)
+        network.load_state_dict(load(path).state if sparse else state)
     except Exception as error:
         line = str(error).splitlines()[-1].strip()
         raise ValueError(f"sparsify: {path} must hold weights of this network, got: {line}") from None
-
-
-def _effective(network: nn.Module, shape: tuple[int, int, int], pruned: Pruned) -> Effective | None:
-    """None where paths cannot be followed."""
-    try:
-        return effective(network, shape, pruned.masks)
-    except ValueError:
-        return None

@@ -6,8 +6,12 @@ labels, normalise what happens to images before the network sees them. Keyword o
 
 METHODS: dict[str, str] = {
     "random": "yoco.sparsify.methods.random:random",
+    "uniform": "yoco.sparsify.methods.random:uniform",
+    "uniform_plus": "yoco.sparsify.methods.random:uniform_plus",
+    "erk": "yoco.sparsify.methods.random:erk",
     "magnitude": "yoco.sparsify.methods.magnitude:magnitude",
     "snip": "yoco.sparsify.methods.snip:snip",
+    "iterative_snip": "yoco.sparsify.methods.snip:iterative",
     "grasp": "yoco.sparsify.methods.grasp:grasp",
     "synflow": "yoco.sparsify.methods.synflow:synflow",
     "phew": "yoco.sparsify.methods.phew:phew",

@@ -1,5 +1,7 @@
 """Random masks: each layer keeps as many weights as a layout says, at random."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -33,3 +35,6 @@ def random(
         mask[rng.child(name).choice(weight.numel(), counts[name])] = True
         kept[name] = mask.reshape(weight.shape).to(weight.device)
     return Masks(kept)
+
+
+uniform, uniform_plus, erk = (partial(random, layout=name) for name in ("uniform", "uniform_plus", "erk"))

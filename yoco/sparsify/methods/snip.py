@@ -5,6 +5,8 @@
 Iterative SNIP (de Jorge et al., ICLR 2021) removes them in rounds that each keep the same share, and scores anew.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -50,6 +52,9 @@ def snip(
         scores = _sensitivity(trial, batch, rng)
         masks = top({name: score.masked_fill(~masks[name], -1) for name, score in scores.items()}, keep)
     return masks
+
+
+iterative = partial(snip, iterations=100)
 
 
 def _sensitivity(trial: nn.Module, batch: Batch, rng: Rng) -> dict[str, Tensor]:
