@@ -198,3 +198,10 @@ def test_bfloat16_trains_and_judges_but_does_not_prune(study: Any) -> None:
         getattr(made, stage[0])(network)
     kinds = {name: set(dtypes) for name, dtypes in seen.items()}
     assert kinds == {"train": {torch.bfloat16}, "mend": {torch.bfloat16}, "accuracy": {torch.bfloat16}, "prune": FLOAT}
+
+
+def test_bfloat16_learns_what_float32_does(study: Any, tiny: Splits) -> None:
+    found = [study(bf16=bf16, epochs=60, retrain=5.0).run().accuracy for bf16 in (True, False)]
+    for stage in ("dense", "pruned", "retrained"):
+        assert found[0][stage] == pytest.approx(found[1][stage], abs=5), stage
+    assert found[0]["dense"] > 70

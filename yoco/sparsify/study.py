@@ -1,8 +1,8 @@
 """Study: from data to a sparse network and everything that is to be known of it."""
 
 import json
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -205,10 +205,18 @@ class Study:
         with self.precision(network):
             return accuracy(network, self.splits.test, self.normalise)
 
-    def precision(self, network: nn.Module) -> torch.autocast | nullcontext[None]:
-        """What training and judging are done in."""
-        device = next(network.parameters()).device.type
-        return torch.autocast(device, torch.bfloat16) if self.bf16 else nullcontext()
+    @contextmanager
+    def precision(self, network: nn.Module) -> Iterator[None]:
+        """Let the network compute in bfloat16 if that is asked for, one forward pass at a time.
+
+        Around a whole training, torch.autocast would go on with the weights that it has converted first.
+        """
+        assert isinstance(network, networks.Network)
+        network.autocast = torch.bfloat16 if self.bf16 else None
+        try:
+            yield
+        finally:
+            network.autocast = None
 
     def curves(self, dense: nn.Module, pruned: Pruned) -> Mapping[str, Curve]:
         """What zeros in each layer cost; none at initialisation, and where a pattern says how many there are."""
