@@ -134,7 +134,7 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
         "",
         f"{100 * options.keep:g} % of {options.n:,} samples with {options.dim} features in {options.classes} classes;",
         f"few: of {usual:,}{less}. Seconds, and megabytes of peak memory above",
-        f"those of holding the data; {os.cpu_count()} cores, {torch.get_num_threads()} threads. Plain: the rule as one",
+        f"those of holding the data; {torch.get_num_threads()} of {os.cpu_count()} cores. Plain: the rule as one",
         "would write it first, with whole matrices. Same: the share of the choice that both have in common.",
         "GradMatch was stopped after six minutes of all at once.",
     ]
