@@ -279,7 +279,7 @@ def cut_back(cells: Tensor) -> Tensor:
 
 def test_one_image_per_class_is_idc_to_the_bit(tiny: Splits) -> None:
     how: dict[str, Any] = {"ipc": 1, "network": NETWORK, "progress": False, "episodes": 5, "factor": 2, "inner": 2}
-    how |= {"network_images": 64, "real_batch": 8}
+    how |= {"network_images": 64, "real_batch": 8, "pretrain": 1}
     assert torch.equal(condense(tiny, "mdc", **how).cells, condense(tiny, "idc", **how).cells)
     more = {**how, "ipc": 2}
     assert not torch.equal(condense(tiny, "mdc", **more).cells, condense(tiny, "idc", **more).cells)

@@ -125,6 +125,7 @@ def test_runs_in_float64(tiny: Splits, method: str) -> None:
     assert synthetic.cells.dtype == torch.float64
 
 
+@pytest.mark.parametrize("method", PACED, indirect=True)
 def test_runs_in_bfloat16(run: Any) -> None:
     made, start = run(episodes=1, bf16=True), run(episodes=0)
     assert torch.isfinite(made.cells).all()
