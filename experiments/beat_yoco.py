@@ -14,8 +14,6 @@ from typing import Any
 import grid
 import result
 
-WAYS = ("yoco", "kernel", "kernel-alone")
-
 
 def main() -> None:
     """Judge all ways at all sizes, and compare their means over the sizes."""
@@ -24,6 +22,7 @@ def main() -> None:
         "runs/idc-fashion/at-400.safetensors",
         "runs/table1-fashion",
         "beat_yoco",
+        ways=["yoco", "kernel", "kernel-alone"],
         ipc=[1, 2, 3, 5],
         runs=3,
         seeds=2,
@@ -34,21 +33,22 @@ def main() -> None:
     how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
     shared = grid.Grid(set=options.set, out=options.out, **how)
     cells = [(run, seed, ipc) for seed in range(options.seeds) for run in range(options.runs) for ipc in options.ipc]
-    wanted = [grid.Trial(way, run, ipc, seed) for way in WAYS for run, seed, ipc in cells]
+    wanted = [grid.Trial(way, run, ipc, seed) for way in options.ways for run, seed, ipc in cells]
     shared.judge_all(wanted, tuple(options.part))
     if options.part[1] > 1:
         return
     done = shared.done(wanted)
-    content = {**shared.about(done), "rows": grid.summary(done, ("way", "ipc")), "gain": gains(done)}
+    content = {**shared.about(done), "rows": grid.summary(done, ("way", "ipc"))}
+    content["gain"] = gains(done, options.ways)
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
 
-def gains(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def gains(rows: list[dict[str, Any]], ways: list[str]) -> dict[str, dict[str, float]]:
     """Mean over sizes above YOCO's, and its standard error over the trainings (run and seed), in points."""
     sizes = len({row["ipc"] for row in rows})
-    means = {way: over_sizes([row for row in rows if row["way"] == way], sizes) for way in WAYS}
+    means = {way: over_sizes([row for row in rows if row["way"] == way], sizes) for way in ways}
     found = {}
-    for way in (way for way in WAYS[1:] if min(len(means[way]), len(means["yoco"])) > 1):
+    for way in (way for way in ways[1:] if min(len(means[way]), len(means["yoco"])) > 1):
         gain = statistics.mean(means[way]) - statistics.mean(means["yoco"])
         error = sum(statistics.variance(values) / len(values) for values in (means[way], means["yoco"])) ** 0.5
         found[way] = {"points": round(gain, 3), "standard_error": round(error, 3)}
