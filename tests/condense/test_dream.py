@@ -128,10 +128,11 @@ def test_impossible_settings(setting: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ipc", [1, 10])
-def test_it_is_better_than_its_start(ipc: int) -> None:
+def test_it_is_better_than_its_start() -> None:
+    """Of one image per class: ten of k-means are worth 97 percent, and nothing is left to learn on digits."""
+
     def worth(**changes: Any) -> float:
-        kept = condense("digits", "dream", ipc=ipc, progress=False, **changes)
+        kept = condense("digits", "dream", ipc=1, progress=False, **changes)
         return yoco.evaluate(kept, epochs=300, seeds=3, progress=False).to_dict()["results"][0]["last_mean"]
 
     assert worth() > worth(episodes=0) + 1

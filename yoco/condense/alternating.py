@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 from torch import Tensor
 from torch.optim import SGD, Optimizer
@@ -19,6 +20,16 @@ from yoco.train import Recipe, take_steps
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 """images per class -> (outer, inner), as published; other sizes take the nearest."""
+
+DIGITS: dict[str, Any] = {
+    "episodes": 100,
+    "start": "real",
+    "outer": 20,
+    "inner": 20,
+    "lr_network": 0.1,
+    "real_batch": 64,
+}
+"""Settings of our own for scikit-learn's digits: on networks that know nothing yet, pixels of 8x8 images fly apart."""
 
 
 @dataclass(frozen=True, kw_only=True)

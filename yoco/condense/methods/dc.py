@@ -1,9 +1,9 @@
 """DC: "Dataset Condensation with Gradient Matching", Zhao, Mopuri and Bilen, ICLR 2021; see `alternating`."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-from yoco.condense.alternating import Alternating, loops
+from yoco.condense.alternating import DIGITS, Alternating, loops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +13,10 @@ class DC(Alternating):
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The paper's settings, the same for all data; the digits of scikit-learn have settings of our own."""
+        if data == "digits":
+            return cls(lr_image=1e-3 * per_class, **DIGITS)
         outer, inner = loops(per_class)
-        own: dict[str, Any] = {"episodes": 100, "lr_image": 0.5} if data == "digits" else {"episodes": 1000 * outer}
-        return cls(outer=outer, inner=inner, **own)
+        return cls(episodes=1000 * outer, outer=outer, inner=inner)
 
 
 # Not in the paper:

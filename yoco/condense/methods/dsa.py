@@ -1,9 +1,9 @@
 """DSA: "Dataset Condensation with Differentiable Siamese Augmentation", Zhao and Bilen, ICML 2021."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-from yoco.condense.alternating import Alternating, loops
+from yoco.condense.alternating import DIGITS, Alternating, loops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +18,11 @@ class DSA(Alternating):
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The paper's settings; digits are not mirrored, and those of scikit-learn have settings of our own."""
-        outer, inner = loops(per_class)
         words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
-        own: dict[str, Any] = {"episodes": 100, "lr_image": 0.5} if data == "digits" else {"episodes": 1000 * outer}
-        return cls(outer=outer, inner=inner, augment=words, **own)
+        if data == "digits":
+            return cls(lr_image=1e-3 * per_class, augment=words, **DIGITS)
+        outer, inner = loops(per_class)
+        return cls(episodes=1000 * outer, outer=outer, inner=inner, augment=words)
 
 
 # The algorithm is `yoco.condense.alternating`; not in the paper: what DC's file lists.
