@@ -37,6 +37,7 @@ def main() -> None:
         ways=list(WAYS),
         seeds=1,
         epochs=1,
+        lr=0.1,
     )
     trials = trained.Trials(options)
     cells = [
@@ -48,7 +49,7 @@ def main() -> None:
     ]
     rows = []
     for network, seed, sparsity, way in cells:
-        made = partial(trial, trials, network, seed, sparsity, way, options.epochs)
+        made = partial(trial, trials, network, seed, sparsity, way, options)
         if row := trials.keep(f"{network}-{sparsity}-{way}-{seed}", made):
             rows.append({**row, "network": network, "sparsity": sparsity, "way": way, "seed": seed})
     if options.part[1] > 1:
@@ -57,17 +58,17 @@ def main() -> None:
         **trained.about(trials, options),
         "protocol": "masks, then SGD",
         "epochs": options.epochs,
+        "lr": options.lr,
         "ways": WAYS,
         "rows": trained.means(rows, ("network", "sparsity", "way"), VALUES),
     }
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
 
-def trial(trials: Any, network: str, seed: int, sparsity: float, way: str, epochs: int) -> dict[str, Any]:
+def trial(trials: Any, network: str, seed: int, sparsity: float, way: str, options: Any) -> dict[str, Any]:
     """One network with masks, trained."""
-    study = Study(
-        data=trials.data, network=network, seed=seed, sparsity=sparsity, epochs=epochs, bf16=trials.bf16, **WAYS[way]
-    )
+    training: dict[str, Any] = {"epochs": options.epochs, "lr": options.lr, "bf16": trials.bf16}
+    study = Study(data=trials.data, network=network, seed=seed, sparsity=sparsity, **training, **WAYS[way])
     found = study.run()
     paths = found.effective
     assert paths is not None
