@@ -1,7 +1,9 @@
 """The first and second table of YOCO's paper on scikit-learn's digits, by the full protocols.
 
-    make condense                                           # makes the set: 10 images per class, factor 1
+    yoco condense --data digits --ipc 10 --pretrain 0 --inner 100 --network-images 500 --out runs/digits
     python experiments/table1_digits.py
+
+The set is made with networks that know nothing at first, as published, not with the better settings for digits.
 
 Dynamics of 1,000 epochs, networks of the protocol's 1,000 epochs. What was stopped goes on.
 """

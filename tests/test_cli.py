@@ -17,7 +17,18 @@ from yoco.cli import COMMANDS, run
 from yoco.condensed import CondensedSet, load
 from yoco.prune import ALL_SCORES, RULES, Selection
 
-TOY = ["--data", "digits", "--network", "convnet:width=4,depth=2", "--network-images", "64", "--real-batch", "8"]
+TOY = [
+    "--data",
+    "digits",
+    "--network",
+    "convnet:width=4,depth=2",
+    "--network-images",
+    "64",
+    "--real-batch",
+    "8",
+    "--pretrain",
+    "0",
+]
 
 
 def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:

@@ -321,10 +321,9 @@ def test_settings_are_those_of_idc(data: str) -> None:
     assert settings == asdict(IDC.published(data, 10))
 
 
-def test_digits_have_faster_settings_of_our_own() -> None:
+def test_digits_see_several_choices_of_a_size_in_a_short_run() -> None:
     settings = MDC.published("digits", 10)
     assert settings.episodes // settings.inner // settings.interval >= 5
-    assert settings.network_images < IDC.published("digits", 10).network_images
     assert replace(settings, interval=2).interval == 2
 
 

@@ -108,6 +108,7 @@ class InnerSteps:
         return gradient_distance(network, *pair, self.metric)
 
 
+_TRAINED: dict[str, Any] = {"pretrain": 20, "inner": 20, "network_images": 64}
 _FASHION: dict[str, Any] = {"metric": "l1", "lr_image": 1e-4, "network_images": 500}
 _IMAGENET: dict[str, Any] = {**_FASHION, "lr_image": 3e-3, "reference_side": 224, "factor": 3, "episodes": 50_000}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -116,7 +117,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "svhn": {"network_images": 500},
     "mnist": {**_FASHION, "reference_side": 28, "augment": "color_crop", "cutmix": 0.0},
     "fashion-mnist": _FASHION,
-    "digits": {**_FASHION, "factor": 1, "lr_image": 1e-3, "reference_side": 8, "episodes": 100},
+    "digits": {**_FASHION, **_TRAINED, "factor": 1, "lr_image": 1e-3, "reference_side": 8, "episodes": 100},
     "imagenet-10": {**_IMAGENET, "pretrain": 10},
     "imagenet-100": {**_IMAGENET, "lr_image": 1e-3, "lr_network": 0.1, "weight_decay": 1e-4, "real_batch": 128},
 }

@@ -80,7 +80,7 @@ class DREAM(InnerSteps):
 SETTINGS: dict[str, dict[str, Any]] = {
     **IDC,
     "tiny-imagenet": {"network_images": 1000},
-    "digits": {**IDC["digits"], "real_batch": 32, "inner": 20, "pretrain": 20, "network_images": 64, "episodes": 160},
+    "digits": {**IDC["digits"], "real_batch": 32, "episodes": 160},
 }
 
 

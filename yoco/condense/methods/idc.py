@@ -29,7 +29,7 @@ class IDC(InnerSteps):
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings of the paper and its code; for other data those of the nearest set in channels and size.
 
-        The digits of scikit-learn, 8x8 pixels, have settings of our own: whole images and larger steps.
+        The digits of scikit-learn, 8x8 pixels, have settings of our own: whole images, and networks trained first.
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 

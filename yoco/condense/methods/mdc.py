@@ -38,7 +38,7 @@ class MDC(InnerSteps):
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
-        """IDC's settings; for scikit-learn's digits networks are trained first, and replaced earlier."""
+        """IDC's settings; for scikit-learn's digits the smaller size is chosen anew with every network."""
         return cls(**{**SETTINGS, "digits": DIGITS}.get(data, SETTINGS[nearest(shape)]))
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
@@ -136,8 +136,7 @@ class Sizes:
         self.done, self.totals, self.before = (list(state[name]) for name in ("done", "totals", "before"))
 
 
-_NETWORKS: dict[str, Any] = {"inner": 20, "interval": 1, "pretrain": 20, "network_images": 64}
-DIGITS: dict[str, Any] = {**SETTINGS["digits"], **_NETWORKS, "episodes": 160}
+DIGITS: dict[str, Any] = {**SETTINGS["digits"], "interval": 1, "episodes": 160}
 
 
 # Not in the paper:
