@@ -39,6 +39,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "yoco": {"rule": "yoco", **CODE},
     "kernel": {"rule": "kernel"},
     "kernel-alone": {"rule": "kernel"},
+    "first": {"rule": "first"},
 }
 """name -> options of `select`: the rules of YOCO's tables as YOCO's code has them, its ablation, and the rule of this
 library, which looks at real training images, or, alone, at the set itself."""
@@ -128,7 +129,7 @@ class Grid:
         how = dict(WAYS[trial.way])
         if trial.way == "ccs":
             how["beta"] = yoco_beta("cifar10", 10, trial.ipc) or 0.0
-        if how["rule"] != "random":
+        if how["rule"] not in ("random", "first"):
             how["evidence"] = [self.evidence(trial.run)]
         chosen = select(self.whole, ipc=trial.ipc, seed=10 * trial.run + trial.seed, **how)
         return self.whole.take(chosen.indices)

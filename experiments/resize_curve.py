@@ -5,7 +5,8 @@
     python experiments/resize_curve.py --set runs/digits/condensed.safetensors      # writes the result and the figure
 
 It shares its trials with table1_digits.py. A set that was made at a size of its own (`--direct FOLDER`, with
-ipc-1.safetensors and so on) is drawn as one more curve.
+ipc-1.safetensors and so on) is drawn as one more curve; so is one that MDC made (`--mdc FILE`): its prefixes, and what
+YOCO's rule keeps of it.
 """
 
 from dataclasses import replace
@@ -20,6 +21,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 DIRECT, WHOLE = "made at its size", "whole"
+MDC = {"MDC, its first": "first", "MDC, yoco": "yoco", "MDC, kernel": "kernel"}
+"""way -> what ranks the set that MDC made."""
 
 
 def main() -> None:
@@ -29,13 +32,14 @@ def main() -> None:
         "runs/digits/condensed.safetensors",
         "runs/table1-digits",
         "resize_curve",
-        ways=[way for way in grid.WAYS if way != "easy"],
+        ways=[way for way in grid.WAYS if way not in ("easy", "first")],
         ipc=[1, 2, 3, 5, 7],
         runs=3,
         seeds=1,
         epochs=1000,
         score_epochs=1000,
         direct="",
+        mdc="",
     )
     how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": False}
     shared = grid.Grid(set=options.set, out=options.out, **how)
@@ -45,7 +49,7 @@ def main() -> None:
     shared.judge_all(wanted, tuple(options.part))
     if options.part[1] > 1:
         return
-    done = shared.done(wanted) + direct(shared, options)
+    done = shared.done(wanted) + direct(shared, options) + mdc(shared, options)
     rows = grid.summary(done, ("way", "ipc"))
     written = result.write(options.name, folder=options.results, **shared.about(done), rows=rows)
     draw(rows, written.with_suffix(".png"))
@@ -61,6 +65,22 @@ def direct(shared: grid.Grid, options: Any) -> list[dict[str, Any]]:
             own = replace(shared, set=path)
             found += [own.judge(grid.Trial(DIRECT, 0, ipc, seed)) for seed in range(options.seeds)]
     return found
+
+
+def mdc(shared: grid.Grid, options: Any) -> list[dict[str, Any]]:
+    """The set that MDC made: at every size, and whole."""
+    if not options.mdc:
+        return []
+    own = replace(shared, set=Path(options.mdc), out=shared.out / "mdc")
+    own.out.mkdir(exist_ok=True)
+    sizes = [*options.ipc, own.full]
+    return [
+        {**own.judge(grid.Trial(rule, run, ipc, seed)), "way": way}
+        for way, rule in MDC.items()
+        for seed in range(options.seeds)
+        for ipc in sizes
+        for run in range(options.runs)
+    ]
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -92,8 +92,10 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     for name in ("table1_digits", "table1_fashion"):
         found = run(name, *toy, "--ipc", "1", "--ablation", "1")
         assert {row["way"] for row in found["rows"]} == {*found["rules"], *found["ablation"].values()}
-    found = run("resize_curve", *toy, "--ipc", "1", "--ways", "yoco", "random")
-    assert [(row["way"], row["ipc"]) for row in found["rows"]] == [("yoco", 1), ("random", 1), ("whole", 2)]
+    found = run("resize_curve", *toy, "--ipc", "1", "--ways", "yoco", "random", "--mdc", str(idc / "at-2.safetensors"))
+    sizes = [(row["way"], row["ipc"]) for row in found["rows"]]
+    assert sizes[:3] == [("yoco", 1), ("random", 1), ("whole", 2)]
+    assert sizes[3:] == [(f"MDC, {rule}", ipc) for rule in ("its first", "yoco", "kernel") for ipc in (1, 2)]
     assert (tmp_path / "resize_curve.png").stat().st_size > 10_000
     found = run("cross_architecture", *toy, "--ipc", "1", "--networks", "mlp", "lenet")
     assert len(found["rows"]) == 6

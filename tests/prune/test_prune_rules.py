@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from yoco.prune import Budget, Items, Rule, find
+from yoco.condensed import CondensedSet
+from yoco.prune import Budget, Items, Rule, find, prune
 from yoco.prune.presets import REPO, RULES, one_line_each
 from yoco.prune.quotas import apply
 from yoco.prune.rules import AtRandom, ByScore, need, options_of_rule
@@ -69,6 +70,15 @@ def test_random_is_uniform_over_seeds_and_blind_to_scores() -> None:
     assert counts.max() < 240
     blind = RANDOM(ITEMS._replace(scores=None), Budget(n=3), Rng(1))
     assert torch.equal(blind, RANDOM(ITEMS, Budget(n=3), Rng(1)))
+
+
+def test_an_ordered_set_is_kept_from_its_beginning(tiny_set: CondensedSet) -> None:
+    ordered = tiny_set.take(torch.arange(len(tiny_set)).flip(0), order="mdc")
+    for cells in (1, 2):
+        kept, wanted = prune(ordered, rule="first", cells=cells), ordered.subset(cells=cells)
+        assert torch.equal(kept.cells, wanted.cells)
+        assert torch.equal(kept.labels, wanted.labels)
+    assert balanced(find("first"), 5) == [1, 2, 0, 4, 3]
 
 
 def test_a_random_choice_is_drawn_anew_in_every_class() -> None:

@@ -28,6 +28,7 @@ RULES: dict[str, Row] = {
     "easy": Row("lowest scores first, any score", _BY_SCORE),
     "hard": Row("highest scores first, any score", _BY_SCORE, _HARD),
     "random": Row("uniform choice, the baseline of every table", "yoco.prune.rules:AtRandom"),
+    "first": Row("the set's own order: the prefixes of MDC", "yoco.prune.rules:InOrder", {"quota": "equal"}),
     "window": Row("scores nearest to a quantile, any score", "yoco.prune.sampling:Window"),
     "stratified": Row("equal shares of strata of the score range, any score", "yoco.prune.sampling:Stratified"),
     "beta": Row("sampling by score and a Beta density of the confidence", "yoco.prune.sampling:BetaSampling"),

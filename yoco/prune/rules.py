@@ -114,6 +114,17 @@ class AtRandom(Rule):
         return rng.choice(len(items.labels), budget.total(len(items.labels), items.classes))
 
 
+@dataclass(frozen=True, kw_only=True)
+class InOrder(Rule):
+    """The first samples as they stand: what a set that is ordered already was made for (MDC, ICLR 2024)."""
+
+    nested: ClassVar[bool] = True
+
+    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
+        """The beginning."""
+        return torch.arange(budget.total(len(items.labels), items.classes))
+
+
 def need(items: Items, part: str, rule: str) -> Tensor:
     """A part that the rule cannot do without, on the CPU.
 
