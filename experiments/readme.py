@@ -162,6 +162,20 @@ def condensed_calibration(content: dict[str, Any]) -> list[str]:
     ]
 
 
+def road(content: dict[str, Any]) -> list[str]:
+    """What was tried, and what it gave."""
+    lines = ["| tried | steps | processor minutes | accuracy |", "|---|---|---|---|"]
+    for row in content["rows"]:
+        minutes = f"{row['processor_seconds'] / 60:.1f}"
+        lines.append(f"| {row['try']} | {row['steps']:,} | {minutes} | {plus(row, 'last')} |")
+    return [
+        *lines,
+        "",
+        f"{content['ipc']} images per class with factor 2, hard labels unless said otherwise; accuracy of one network,",
+        f"{content['epochs']} epochs, on {content['held_back']:,} training images that were held back.",
+    ]
+
+
 def npb_table(content: dict[str, Any]) -> list[str]:
     """Accuracy, FLOPs, nodes, paths and seconds by network, sparsity and rule."""
     lines = ["| network | zeros | masks | accuracy | FLOPs | nodes | log10 paths | seconds |", "|---" * 8 + "|"]
@@ -215,6 +229,7 @@ TABLES = {
     "table1_digits": table1,
     "beat_yoco": beat_yoco,
     "resize_curve": resize_curve,
+    "road": road,
     "cross_architecture": cross_architecture,
     "cross_architecture_fashion": cross_architecture,
     "coreset_fashion": coreset_fashion,

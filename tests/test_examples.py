@@ -101,6 +101,8 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     assert len(found["rows"]) == 6
     found = run("beat_yoco", *toy, "--ipc", "1", "2", "--runs", "2")
     assert set(found["gain"]) == {"kernel", "kernel-alone"}
+    road = ["--data", "digits", "--ipc", "1", "--epochs", "2", "--held", "300", "--out", str(tmp_path / "road")]
+    assert [row["steps"] for row in run("road", *road, "--tries", "mixed start")["rows"]] == [0]
     small = ["--data", "digits", "--steps", "4", "--keep", "0.1", "--network", "mlp:width=8", "--seeds", "1"]
     assert len(run("coreset_fashion", *small, "--out", str(tmp_path / "coresets"))["rows"]) == 13
     sparse = ["--data", "digits", "--dense-epochs", "1", "--out", str(tmp_path / "sparse"), "--seeds", "1"]

@@ -1,0 +1,119 @@
+"""The shortest road to accuracy: what was tried on Fashion-MNIST, one change at a time, and what each gave.
+
+    python experiments/road.py                               # hours
+    python experiments/road.py --tries regression            # one try; the log has all that are there
+
+The test images are never looked at: 5,000 training images are held back, and one network that is trained on the set
+by protocol `idc` is judged on them. What was stopped goes on. Processor seconds count everything up to the set.
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import grid
+import result
+import torch
+
+import yoco
+from yoco.condense import Task, settings_of
+from yoco.condense.loop import condense
+from yoco.data import Splits, load
+from yoco.rng import Rng
+from yoco.run import Run
+
+REGRESSION: dict[str, Any] = {
+    "method": "frepo",
+    "factor": 2,
+    "start": "mix",
+    "labels": "hard",
+    "episodes": 300,
+    "lr": 0.004,
+    "real_batch": 768,
+    "lr_network": 0.0005,
+}
+TRIES: dict[str, dict[str, Any]] = {
+    "mixed start": {"method": "idc", "episodes": 0},
+    "k-means start": {"method": "idc", "start": "k-means", "episodes": 0},
+    "k-means start, area": {"method": "idc", "start": "k-means", "shrink": "area", "episodes": 0},
+    "idc, 100 steps": {"method": "idc", "episodes": 100},
+    "regression": REGRESSION,
+    "regression, from k-means": {**REGRESSION, "start": "k-means"},
+    "regression, larger steps": {**REGRESSION, "lr": 0.01},
+    "regression, three times as long": {**REGRESSION, "episodes": 900, "lr": 0.006},
+    "regression, learned labels": {**REGRESSION, "labels": "learned"},
+}
+"""name -> the method and what is changed in its published settings."""
+
+
+def main() -> None:
+    """The tries that are asked for, then the log of all that are there."""
+    options = grid.options(
+        __doc__,
+        "",
+        "runs/road",
+        "road",
+        data="fashion-mnist",
+        tries=list(TRIES),
+        ipc=10,
+        epochs=250,
+        held=5000,
+        threads=1,
+    )
+    torch.set_num_threads(options.threads)
+    splits = halves(options)
+    for name in options.tries:
+        path = options.out / f"{name.replace(' ', '-')}-{options.ipc}.json"
+        if not path.is_file():
+            path.write_text(json.dumps(tried(name, splits, options, path)))
+            print(name, json.loads(path.read_text())["last"], flush=True)
+    files = [options.out / f"{name.replace(' ', '-')}-{options.ipc}.json" for name in TRIES]
+    content = {
+        "data": options.data,
+        "checksum": splits.train.checksum,
+        "held_back": len(splits.test),
+        "ipc": options.ipc,
+        "protocol": "idc",
+        "epochs": options.epochs,
+        "seeds": [0],
+        "computed_in": "bfloat16",
+        "rows": [json.loads(path.read_text()) for path in files if path.is_file()],
+    }
+    print(f"written to {result.write(options.name, folder=options.results, **content)}")
+
+
+def halves(options: Any) -> Splits:
+    """The training images but for those that judge, and those."""
+    whole = load(options.data).train
+    order = Rng(77).choice(len(whole), len(whole))
+    return Splits(whole.take(order[options.held :]), whole.take(order[: options.held]))
+
+
+def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]:
+    """One try: its settings, what it took and what its set is worth."""
+    settings = dict(TRIES[name])
+    method = settings_of(settings.pop("method"), options.data, options.ipc, splits.train.shape, **settings)
+    task = Task(splits.train, options.ipc, "convnet", torch.bfloat16)
+    began = time.process_time()
+    made = condense(task, method, seed=0, run=Run(path.with_suffix(""), {"try": name, **asdict(method)}))  # type: ignore[call-overload]
+    spent = time.process_time() - began
+    made.save(path.with_suffix(".safetensors"))
+    how: Any = {"protocol": "idc", "epochs": options.epochs, "seeds": 1, "bf16": True, "measurements": 1}
+    judged = yoco.evaluate(made, splits, progress=False, **how).results[0].last
+    return {
+        "try": name,
+        "changes": TRIES[name],
+        "steps": made.config["episodes_done"],
+        "seconds": made.config["seconds"],
+        "processor_seconds": round(spent, 1),
+        "threads": options.threads,
+        "last": list(judged),
+        **result.spread("last", [{"last": value} for value in judged]),
+        "commit": result.commit(),
+    }
+
+
+if __name__ == "__main__":
+    main()
