@@ -60,9 +60,9 @@ def head(first: str, sizes: list[Any]) -> list[str]:
     return [f"| {first} | {columns} |", "|---" * (len(sizes) + 1) + "|"]
 
 
-def line(rows: list[dict[str, Any]], name: str, way: str, sizes: list[Any]) -> str:
+def line(rows: list[dict[str, Any]], name: str, way: str, sizes: list[Any], by: str = "way") -> str:
     """One way at all sizes."""
-    found = {row["ipc"]: plus(row, "last") for row in rows if row["way"] == way}
+    found = {row["ipc"]: plus(row, "last") for row in rows if row[by] == way}
     return f"| {name} | {' | '.join(found.get(ipc, '-') for ipc in sizes)} |"
 
 
@@ -210,6 +210,55 @@ def solver_speed(content: dict[str, Any]) -> list[str]:
     ]
 
 
+def methods_digits(content: dict[str, Any]) -> list[str]:
+    """Accuracy of every method by size; seconds and bytes at the largest."""
+    rows, sizes = content["rows"], sorted({row["ipc"] for row in content["rows"]})
+    lines = head("method", sizes)
+    lines = [f"{lines[0]} labels | seconds | bytes |", f"{lines[1]}---|---|---|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        last = max((row for row in rows if row["method"] == method), key=lambda row: row["ipc"])
+        cost = f"{last['labels']} | {last['cpu_seconds_mean']:.1f} | {last['bytes']:,}"
+        lines.append(f"{line(rows, f'`{method}`', method, sizes, 'method')} {cost} |")
+    for row in content["full"]:
+        lines.append(
+            f"| {row['method']}{' | -' * (len(sizes) - 1)} | {plus(row, 'last')} | hard | - | {row['bytes']:,} |"
+        )
+    failed = sorted({f"`{row['method']}` at {row['ipc']} per class ({row['failed']})" for row in content["failed"]})
+    return [
+        *lines,
+        "",
+        f"{spread_of(content)} The seeds are those of the sets, too. Seconds of one thread,",
+        "and bytes of pixels (float32) and labels, both at the largest size. All training images:",
+        f"{content['full_epochs']} epochs.{' Without a set: ' + '; '.join(failed) + '.' if failed else ''}",
+    ]
+
+
+def methods_fashion(content: dict[str, Any]) -> list[str]:
+    """The figure, and the accuracies behind it: the latest that was there within a quarter more than the minutes."""
+    lines = ["![accuracy against minutes](experiments/results/methods_fashion.png)", ""]
+    names = " | ".join(f"{stop:g} min" for stop in content["stops"])
+    lines += [f"| method | per class | {names} | labels | bytes |", "|---" * (len(content["stops"]) + 4) + "|"]
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in sorted(content["rows"], key=lambda row: row["stop"]):
+        groups.setdefault((row["method"], row["ipc"]), []).append(row)
+    for (method, ipc), rows in sorted(groups.items(), key=lambda each: -each[0][1]):
+        there = [[row for row in rows if row["minutes_mean"] <= 1.25 * stop] for stop in content["stops"]]
+        cells = " | ".join(plus(each[-1], "last") if each else "-" for each in there)
+        lines.append(f"| `{method}` | {ipc} | {cells} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
+    changed = "; ".join(
+        f"`{method}` {', '.join(f'{name} {value}' for name, value in made.items())}"
+        for method, made in content["changed"].items()
+    )
+    return [
+        *lines,
+        "",
+        spread_of(content),
+        f"Minutes of {content['threads']} threads in {content['computed_in']}, with all that a method trains; an",
+        "episode is not cut short: - where none had ended. A method that ends before keeps its accuracy.",
+        f"Settings are published ones, but for {changed}.",
+    ]
+
+
 def spread_of(content: dict[str, Any]) -> str:
     """How many networks stand behind a number."""
     counts = sorted({len(row["last"]) for row in content["rows"]})
@@ -238,6 +287,8 @@ TABLES = {
     "condensed_calibration": condensed_calibration,
     "npb_table": npb_table,
     "solver_speed": solver_speed,
+    "methods_digits": methods_digits,
+    "methods_fashion": methods_fashion,
 }
 
 

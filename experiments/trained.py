@@ -1,13 +1,12 @@
 """Trained networks that several experiments prune, and small files in which each trial is kept as it is done."""
 
-import json
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grid
 import result
+from claims import Folder
 from safetensors.torch import save_file
 
 from yoco.data import Splits, load
@@ -17,11 +16,11 @@ EPOCHS = {"lenet-300-100": 10, "lenet-5": 5, "convnet:width=32": 3}
 """Epochs of training; Fashion-MNIST, batches of 128."""
 
 
-class Trials:
+class Trials(Folder):
     """The folder of an experiment: dense networks by name and seed, and one JSON file for each trial."""
 
     def __init__(self, options: Namespace) -> None:
-        self.folder, self.part, self.at = Path(options.out), tuple(options.part), 0
+        super().__init__(Path(options.out), options.part)
         self.data: Splits = load(options.data)
         self.bf16 = bool(options.bf16)
         self.epochs = dict(EPOCHS)
@@ -30,7 +29,7 @@ class Trials:
 
     def study(self, network: str, seed: int, **how: Any) -> Study:
         """A study of a network that is trained once for each seed."""
-        path = self.folder / f"dense-{network.replace(':', '_')}-{seed}.safetensors"
+        path = self.path / f"dense-{network.replace(':', '_')}-{seed}.safetensors"
         if not path.is_file():
             training: Any = {"sparsity": 0.0, "epochs": self.epochs.get(network, 3), "bf16": self.bf16}
             fresh = Study(data=self.data, network=network, seed=seed, **training)
@@ -38,16 +37,6 @@ class Trials:
             fresh.train(made)
             save_file(made.state_dict(), path)
         return Study(data=self.data, network=network, seed=seed, weights=path, bf16=self.bf16, **how)
-
-    def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
-        """What the work gave; done now if this process has to, or if it is `shared` by all parts, else None."""
-        path = self.folder / f"{name.replace(':', '_').replace('/', '_')}.json"
-        mine = shared or self.at % self.part[1] == self.part[0]
-        self.at += not shared
-        if not path.is_file() and mine:
-            path.write_text(json.dumps({**work(), "commit": result.commit()}))
-            print(path.stem, flush=True)
-        return dict(json.loads(path.read_text())) if path.is_file() else None
 
 
 def options(description: str | None, out: str, name: str, condensed: str = "", **defaults: Any) -> Namespace:

@@ -117,3 +117,62 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     assert {row["solver"] for row in run("solver_speed", *speed)["rows"]} >= {"literal", "exact", "lobs"}
     bench = ["--n", "200", "--dim", "8", "--rules", "random", "herding", "--out", str(tmp_path / "bench")]
     assert run("prune_benchmark", *bench)["markdown"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Any:
+    """Runs a comparison of methods at toy size; its result, or None where it wrote none."""
+
+    def bench(name: str, *options: str) -> dict[str, Any] | None:
+        folders = ["--out", str(tmp_path / name), "--results", str(tmp_path)]
+        python(f"experiments/{name}.py", *folders, "--epochs", "2", "--episodes", "2", *options, cwd=ROOT)
+        path = tmp_path / f"{name}.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else None
+
+    return bench
+
+
+def table_of(name: str, content: dict[str, Any]) -> list[str]:
+    """The lines that the README has of a result."""
+    code = f"import json, sys, readme; print('\\n'.join(readme.TABLES[{name!r}](json.load(sys.stdin))))"
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(content),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT / "experiments",
+    )
+    return said.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_methods_on_digits_at_toy_size(bench: Any, tmp_path: Path) -> None:
+    toy = ["--methods", "random", "rded", "--ipc", "1", "2", "--seeds", "1", "--full-epochs", "1"]
+    found = bench("methods_digits", *toy)
+    cells = [(row["method"], row["ipc"], row["images"], row["labels"], len(row["last"])) for row in found["rows"]]
+    assert cells == [
+        (method, ipc, ipc, labels, 1) for ipc in (1, 2) for method, labels in (("random", "hard"), ("rded", "teacher"))
+    ]
+    assert [row["bytes"] for row in found["rows"]] == [10 * n for n in (264, 304, 528, 608)]
+    assert (found["failed"], len(found["full"][0]["last"])) == ([], 1)
+    table = table_of("methods_digits", found)
+    assert [row.count("|") for row in table[:5]] == [7] * 5
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "methods_digits").glob("*.json")}
+    (tmp_path / "methods_digits.json").unlink()
+    assert bench("methods_digits", *toy, "--part", "1", "1")["rows"] == found["rows"]
+    assert kept == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "methods_digits").glob("*.json")}
+
+
+@pytest.mark.slow
+def test_methods_in_the_same_minutes_at_toy_size(bench: Any, tmp_path: Path) -> None:
+    toy = ["--data", "digits", "--methods", "random", "rded", "--one", "random", "--ipc", "2", "--seeds", "1"]
+    found = bench("methods_fashion", *toy, "--stops", "1e-6", "5", "6", "--threads", "1")
+    cells = [(row["method"], row["ipc"], row["stop"], row["steps"][0]) for row in found["rows"]]
+    assert cells == [("random", 2, 1e-6, 0), ("rded", 2, 1e-6, 1), ("rded", 2, 5, 2), ("random", 1, 1e-6, 0)]
+    first, last = (row["minutes"][0] for row in found["rows"] if row["method"] == "rded")
+    assert 0 < first < last
+    assert (tmp_path / "methods_fashion.png").stat().st_size > 10_000
+    table = table_of("methods_fashion", found)
+    assert [row.split("|")[3].strip() for row in table[4:7]] == ["-"] * 3
+    assert table[5].split("|")[4] == table[5].split("|")[5]

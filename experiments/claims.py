@@ -1,0 +1,67 @@
+"""Trials that processes share: a small file for each that is done, and a lock on it for whoever is at work.
+
+A lock ends with its process, however that ends, so that a killed trial is anybody's again. Processes need not be told
+of each other: each takes the next trial that nobody has.
+"""
+
+import fcntl
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import result
+
+from yoco.artefact import replace_file
+
+
+class Folder:
+    """The folder of an experiment. part: (i, n), to do every n-th trial only; `1 1` does none, and reads what is there.
+
+    missing: how many of the trials that were asked for are not there.
+    """
+
+    def __init__(self, path: Path, part: tuple[int, ...] = (0, 1)) -> None:
+        self.path, self.part, self.at, self.missing = path, tuple(part), 0, 0
+
+    def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
+        """What the work gave: read, or done now if it is this process's and nobody is at it; else None.
+
+        shared: all parts need it, so that it is done by the first that comes, and waited for by others.
+        """
+        path = self.file(name, "json")
+        mine = shared or self.at % self.part[1] == self.part[0]
+        self.at += not shared
+        if mine and not path.is_file():
+            with self.file(name, "claim").open("w") as handle:
+                if claimed(handle, wait=shared) and not path.is_file():
+                    write(path, {**work(), "commit": result.commit()})
+        found = path.is_file()
+        self.missing += not found
+        return dict(json.loads(path.read_text())) if found else None
+
+    def file(self, name: str, ending: str) -> Path:
+        """Where something of a trial is kept."""
+        return self.path / f"{name.replace(':', '_').replace('/', '_')}.{ending}"
+
+    def complete(self) -> bool:
+        """Whether to write the result: all trials are there, or this process was to do none of them."""
+        if self.missing:
+            print(f"{self.missing} trials are missing: other processes are at them, or they are to be done", flush=True)
+        return self.missing == 0 or self.part[0] >= self.part[1]
+
+
+def claimed(handle: IO[str], wait: bool) -> bool:
+    """Whether the lock on this file is ours, until the file is closed; when another has it, wait or answer False."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """The file of a trial, whole or not at all."""
+    text = json.dumps(content)
+    replace_file(path, lambda temporary: temporary.write_text(text))
+    print(path.stem, flush=True)

@@ -1,0 +1,151 @@
+"""Every method on Fashion-MNIST in the same time: accuracy against minutes.
+
+    python experiments/methods_fashion.py            # one process at a time: minutes are counted with all threads
+    python experiments/methods_fashion.py --threads 1 &    # or two, with half of the threads each
+    python experiments/methods_fashion.py --threads 1
+
+A method runs once and is stopped on the way: everything that it trains, and its start, counts. An episode is not cut
+short, so that a stop comes late where episodes are long. `--one` names methods that also make one image per class.
+Minutes are those of the clock; where the processor's are far fewer than threads times as many, others were at work.
+What was stopped goes on, but for a run within its minutes, which is made anew; `--part 1 1` writes what is there.
+"""
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import grid
+import minutes_curve
+import result
+import sets
+import torch
+import trained
+from claims import Folder
+
+import yoco
+from yoco.condense import METHODS
+from yoco.data import load
+
+FITTED: dict[str, dict[str, Any]] = {
+    "mtt": {"count": 1, "expert_epochs": 3, "max_start": 2},
+    "rded": {"episodes": 3},
+}
+"""Settings in place of published ones that would spend hours on experts or a teacher: about half of ten minutes."""
+VALUES = ("minutes", "cpu_minutes", "steps", "last", "best")
+BY = ("method", "ipc", "stop", "images", "bytes", "labels")
+
+
+def main() -> None:
+    """Every seed and method: a run with its stops, and networks that judge each; then the result and its figure."""
+    options = read_options()
+    torch.set_num_threads(options.threads)
+    sets.warm_up()
+    bench = Bench(Folder(options.out, options.part), load(options.data), options)
+    sizes = [(options.ipc, method) for method in options.methods]
+    sizes += [(1, method) for method in options.one if method in options.methods and options.ipc != 1]
+    rows = [row for seed in range(options.seeds) for ipc, method in sizes for row in bench.rows(method, ipc, seed)]
+    if bench.folder.complete():
+        content = {**bench.about(), "rows": trained.means(sets.by_network(rows), BY, VALUES)}
+        minutes_curve.draw(content, options.results / f"{options.name}.png")
+        print(f"written to {result.write(options.name, folder=options.results, **content)}")
+
+
+class Bench(sets.Bench):
+    """How a run is stopped on its way, and its sets are judged."""
+
+    @property
+    def judging(self) -> dict[str, Any]:
+        """How long networks are trained on a set."""
+        return {"epochs": self.options.epochs} if self.options.epochs else {"same_compute": True}
+
+    def changes(self, method: str, ipc: int) -> dict[str, Any]:
+        """What is not as published."""
+        return {**FITTED.get(method, {}), **self.fewer(method, ipc)}
+
+    def rows(self, method: str, ipc: int, seed: int) -> Iterator[dict[str, Any]]:
+        """The stops of one run that are there, each with its accuracies."""
+        settings, options = sets.settings(method, self.data, ipc, **self.changes(method, ipc)), self.options
+        how = {"stops": options.stops, "threads": options.threads, "bf16": options.bf16}
+        name = f"{method}-{ipc}-{seed}-{sets.key(settings=settings, **how)}"
+        run = self.folder.keep(name, partial(self.run, name, method, ipc, seed))
+        judged = sets.key(networks=options.networks_per_set, **self.judging)
+        for stop in run["stops"] if run else ():
+            at = f"{name}-at-{stop['stop']:g}"
+            if found := self.folder.keep(f"{at}-{judged}", partial(self.judge, at, seed)):
+                yield {**stop, "method": method, "ipc": ipc, "seed": seed, **found}
+
+    def run(self, name: str, method: str, ipc: int, seed: int) -> dict[str, Any]:
+        """The sets at the stops, each in a file; a stop at which nothing is new is left out."""
+        stops: list[dict[str, Any]] = []
+        with TemporaryDirectory(dir=self.folder.path) as place:
+            began = time.process_time()
+            for stop, made, seconds in self.sets_of(method, ipc, seed, Path(place)):
+                cpu, steps = time.process_time() - began, made.config["episodes_done"]
+                made.save(self.folder.file(f"{name}-at-{stop:g}", "safetensors"))
+                done = {"stop": stop, "minutes": round(seconds / 60, 3), "cpu_minutes": round(cpu / 60, 3)}
+                stops.append({**done, "steps": steps, **sets.held(made)})
+        return {"stops": stops}
+
+    def sets_of(
+        self, method: str, ipc: int, seed: int, place: Path
+    ) -> Iterator[tuple[float, yoco.CondensedSet, float]]:
+        """Stop, set, and all seconds spent on it: the clock of a run begins after its start, which is added here."""
+        changes = self.changes(method, ipc)
+        if "experts" in sets.settings(method, self.data, ipc):
+            changes["experts"] = str(place / "experts")
+        how = {"ipc": ipc, "seed": seed, "bf16": bool(self.options.bf16), "progress": False, **changes}
+        start = seconds = 0.0
+        for stop in sorted(self.options.stops):
+            if 60 * stop <= seconds:
+                continue
+            began = time.perf_counter()
+            made = yoco.condense(self.data, method, out=place / "run", minutes=stop - start / 60, **how)
+            start = start or time.perf_counter() - began - made.config["seconds"]
+            seconds = start + made.config["seconds"]
+            yield stop, made, seconds
+            if made.config["episodes_done"] >= made.config["episodes"]:
+                return
+
+    def judge(self, at: str, seed: int) -> dict[str, Any]:
+        """Networks trained on the set of a stop."""
+        made = yoco.load(self.folder.file(at, "safetensors"))
+        return sets.worth(made, self.data, self.judges(seed), bf16=bool(self.options.bf16), **self.judging)
+
+    def about(self) -> dict[str, Any]:
+        """What the result says of the data, the settings and the networks that judge."""
+        options = self.options
+        return {
+            **self.common("ipc", "one", "stops", "threads"),
+            "epochs": options.epochs or "1,000 / factor²",
+            "computed_in": "bfloat16" if options.bf16 else "float32",
+            "changed": {method: made for method in options.methods if (made := self.changes(method, options.ipc))},
+        }
+
+
+def read_options() -> Namespace:
+    """The command line."""
+    return grid.options(
+        __doc__,
+        "",
+        "runs/methods-fashion",
+        "methods_fashion",
+        data="fashion-mnist",
+        methods=list(METHODS),
+        one=["random", "idc", "dm", "frepo"],
+        ipc=10,
+        stops=[2.0, 5.0, 10.0],
+        threads=2,
+        bf16=1,
+        seeds=2,
+        networks_per_set=1,
+        epochs=0,
+        episodes=0,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Trials that processes share: one does each, a killed one's is free again, and parts are kept."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+WORKER = """
+import sys, time
+from pathlib import Path
+from claims import Folder
+
+def work():
+    print("working", flush=True)
+    time.sleep(60)
+
+Folder(Path(sys.argv[1])).keep("slow", work)
+"""
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    import claims
+
+    return claims
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is at work on the trial `slow`."""
+    arguments = [sys.executable, "-c", WORKER, str(tmp_path)]
+    with subprocess.Popen(arguments, cwd=EXPERIMENTS, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        yield process
+        process.kill()
+
+
+def test_a_trial_is_done_once_and_says_its_commit(claims: Any, tmp_path: Path) -> None:
+    folder, calls = claims.Folder(tmp_path), []
+    for _ in range(2):
+        found = folder.keep("a/b:c", lambda: calls.append(1) or {"value": 3})
+        assert found["value"] == 3
+        assert found["commit"]
+    assert calls == [1]
+    assert json.loads((tmp_path / "a_b_c.json").read_text())["value"] == 3
+    assert folder.complete()
+
+
+def test_a_trial_of_another_process_is_left_to_it_or_waited_for(
+    claims: Any, tmp_path: Path, worker: subprocess.Popen[str]
+) -> None:
+    folder = claims.Folder(tmp_path)
+    assert folder.keep("slow", lambda: {"value": 1}) is None
+    assert folder.keep("other", lambda: {"value": 2})["value"] == 2
+    assert (folder.missing, folder.complete()) == (1, False)
+    threading.Timer(0.2, worker.kill).start()
+    assert claims.Folder(tmp_path).keep("slow", lambda: {"value": 1}, shared=True)["value"] == 1
+
+
+def test_a_killed_trial_is_free_again(claims: Any, tmp_path: Path, worker: subprocess.Popen[str]) -> None:
+    worker.kill()
+    worker.wait()
+    assert claims.Folder(tmp_path).keep("slow", lambda: {"value": 1})["value"] == 1
+
+
+def test_work_that_fails_leaves_a_trial_to_be_done(claims: Any, tmp_path: Path) -> None:
+    folder = claims.Folder(tmp_path)
+    with pytest.raises(ZeroDivisionError):
+        folder.keep("a", lambda: {"value": 1 / 0})
+    assert folder.keep("a", lambda: {"value": 1})["value"] == 1
+
+
+def test_parts_do_every_nth_trial_and_nobody_does_none(claims: Any, tmp_path: Path) -> None:
+    folder = claims.Folder(tmp_path, (1, 2))
+    found = [folder.keep(str(n), lambda n=n: {"n": n}) for n in range(4)]
+    assert [row and row["n"] for row in found] == [None, 1, None, 3]
+    assert folder.keep("of all", lambda: {"n": 9}, shared=True)["n"] == 9
+    assert not folder.complete()
+    nobody = claims.Folder(tmp_path, (1, 1))
+    assert [bool(nobody.keep(str(n), lambda: {"n": 0})) for n in range(4)] == [False, True, False, True]
+    assert nobody.complete()
