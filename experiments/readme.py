@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import readme_sparse
 import result
 
 README = Path(__file__).parents[1] / "README.md"
@@ -19,7 +20,7 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
     """Accuracy at each stop, and what a step takes."""
     lines = ["| inner steps | minutes | last accuracy | best of the measured epochs |", "|---|---|---|---|"]
     lines += [
-        f"| {row['steps']} | {row['minutes']:g} | {plus(row, 'last')} | {plus(row, 'best')} |"
+        f"| {row['steps']} | {row['minutes']:g} | {result.plus(row, 'last')} | {result.plus(row, 'best')} |"
         for row in content["rows"]
     ]
     pace, first, made_in = content["inner_step"], content["rows"][0], content.get("condensed_in", "float32")
@@ -50,7 +51,7 @@ def table1(content: dict[str, Any]) -> list[str]:
         "Directions and balance are the paper's: all but `yoco` choose over the whole set, the hardest first but for",
         "`random`, `ssp` and `ccs`. The paper's order, yoco above ccs above random, holds at "
         + (f"{' and '.join(held)} per class." if held else "no size."),
-        *([f"The whole set: {plus(content['whole'], 'last')}."] if "whole" in content else []),
+        *([f"The whole set: {result.plus(content['whole'], 'last')}."] if "whole" in content else []),
     ]
 
 
@@ -62,7 +63,7 @@ def head(first: str, sizes: list[Any]) -> list[str]:
 
 def line(rows: list[dict[str, Any]], name: str, way: str, sizes: list[Any], by: str = "way") -> str:
     """One way at all sizes."""
-    found = {row["ipc"]: plus(row, "last") for row in rows if row[by] == way}
+    found = {row["ipc"]: result.plus(row, "last") for row in rows if row[by] == way}
     return f"| {name} | {' | '.join(found.get(ipc, '-') for ipc in sizes)} |"
 
 
@@ -109,7 +110,7 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
     shares = sorted({row["keep"] for row in content["rows"]})
     lines = [f"| rule | {' | '.join(f'{100 * keep:g} %' for keep in shares)} |", "|---" * (len(shares) + 1) + "|"]
     for way in dict.fromkeys(row["way"] for row in content["rows"]):
-        found = {row["keep"]: plus(row, "last") for row in content["rows"] if row["way"] == way}
+        found = {row["keep"]: result.plus(row, "last") for row in content["rows"] if row["way"] == way}
         lines.append(f"| {way} | {' | '.join(found[keep] for keep in shares)} |")
     return [
         *lines,
@@ -125,88 +126,17 @@ def prune_benchmark(content: dict[str, Any]) -> list[str]:
     return [str(text) for text in content["markdown"]]
 
 
-def lobs_table(content: dict[str, Any]) -> list[str]:
-    """Test errors by network, share and solver."""
-    lines = ["| network | kept | solver | dense | pruned | retrained |", "|---" * 6 + "|"]
-    for row in content["rows"]:
-        cells = " | ".join(plus(row, value) for value in ("dense", "pruned", "retrained"))
-        lines.append(f"| {row['network']} | {100 * row['kept']:g} % | {row['way']} | {cells} |")
-    epochs = ", ".join(f"{network} {count}" for network, count in content["epochs"].items())
-    return [
-        *lines,
-        "",
-        f"Test error in per cent, mean and standard deviation of {len(content['seeds'])} networks (epochs of training:",
-        f"{epochs}); second moments of {content['images']:,} images; {content['steps']} steps of retraining. All",
-        f"solvers leave the same number of zeros in each layer. Trained in {content['computed_in']}.",
-    ]
-
-
-def condensed_calibration(content: dict[str, Any]) -> list[str]:
-    """The figure, and the accuracies behind it."""
-    shares = sorted({row["sparsity"] for row in content["rows"]})
-    lines = ["![accuracy against sparsity](experiments/results/condensed_calibration.png)", ""]
-    lines += [
-        f"| network | images | {' | '.join(f'{100 * s:g} % zeros' for s in shares)} |",
-        "|---" * (len(shares) + 2) + "|",
-    ]
-    for network in dict.fromkeys(row["network"] for row in content["rows"]):
-        for source, images in content["sources"].items():
-            rows = [row for row in content["rows"] if (row["network"], row["source"]) == (network, source)]
-            found = {row["sparsity"]: f"{row['pruned_mean']:.1f} → {row['retrained_mean']:.1f}" for row in rows}
-            lines.append(f"| {network} | {source} ({images:,}) | {' | '.join(found.get(s, '-') for s in shares)} |")
-    return [
-        *lines,
-        "",
-        f"Test accuracy in per cent after pruning by `exact` and after {content['steps']} steps of retraining, both on",
-        f"these images alone; means of {len(content['seeds'])} networks, trained in {content['computed_in']}.",
-    ]
-
-
 def road(content: dict[str, Any]) -> list[str]:
     """What was tried, and what it gave."""
     lines = ["| tried | steps | processor minutes | accuracy |", "|---|---|---|---|"]
     for row in content["rows"]:
         minutes = f"{row['processor_seconds'] / 60:.1f}"
-        lines.append(f"| {row['try']} | {row['steps']:,} | {minutes} | {plus(row, 'last')} |")
+        lines.append(f"| {row['try']} | {row['steps']:,} | {minutes} | {result.plus(row, 'last')} |")
     return [
         *lines,
         "",
         f"{content['ipc']} images per class with factor 2, hard labels unless said otherwise; accuracy of one network,",
         f"{content['epochs']} epochs, on {content['held_back']:,} training images that were held back.",
-    ]
-
-
-def npb_table(content: dict[str, Any]) -> list[str]:
-    """Accuracy, FLOPs, nodes, paths and seconds by network, sparsity and rule."""
-    lines = ["| network | zeros | masks | accuracy | FLOPs | nodes | log10 paths | seconds |", "|---" * 8 + "|"]
-    for row in content["rows"]:
-        lines.append(
-            f"| {row['network']} | {100 * row['sparsity']:g} % | {row['way']} | {plus(row, 'accuracy')} |"
-            f" {row['flops_mean'] / 1e6:.2f} M | {row['nodes_mean']:.0f} | {row['log10_paths_mean']:.1f} |"
-            f" {row['seconds_mean']:.1f} |"
-        )
-    return [
-        *lines,
-        "",
-        f"Test accuracy in per cent of {len(content['seeds'])} networks after {content['epochs']} epochs of training",
-        f"with the masks (the papers: 100 and more), in {content['computed_in']}; seconds to find the masks.",
-    ]
-
-
-def solver_speed(content: dict[str, Any]) -> list[str]:
-    """Seconds, megabytes and error of every solver on every layer."""
-    lines = ["| inputs x outputs | solver | seconds | MB | error |", "|---" * 5 + "|"]
-    for row in content["rows"]:
-        size = f"{row['d']:,} x {row['m']}"
-        lines.append(
-            f"| {size} | {row['solver']} | {row['seconds']:.2f} | {row['megabytes']:.0f} | {row['error']:.4f} |"
-        )
-    return [
-        *lines,
-        "",
-        f"{100 * content['sparsity']:g} % zeros, from {content['samples']:,} inputs on; megabytes of peak memory above",
-        f"those of the inputs; {content['threads']} threads. Error of the outputs next to their square. Literal: the",
-        "procedure that L-OBS released, sample by sample and weight by weight.",
     ]
 
 
@@ -221,7 +151,7 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
         lines.append(f"{line(rows, f'`{method}`', method, sizes, 'method')} {cost} |")
     for row in content["full"]:
         lines.append(
-            f"| {row['method']}{' | -' * (len(sizes) - 1)} | {plus(row, 'last')} | hard | - | {row['bytes']:,} |"
+            f"| {row['method']}{' | -' * (len(sizes) - 1)} | {result.plus(row, 'last')} | hard | - | {row['bytes']:,} |"
         )
     failed = sorted({f"`{row['method']}` at {row['ipc']} per class ({row['failed']})" for row in content["failed"]})
     return [
@@ -243,7 +173,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         groups.setdefault((row["method"], row["ipc"]), []).append(row)
     for (method, ipc), rows in sorted(groups.items(), key=lambda each: -each[0][1]):
         there = [[row for row in rows if row["minutes_mean"] <= 1.25 * stop] for stop in content["stops"]]
-        cells = " | ".join(plus(each[-1], "last") if each else "-" for each in there)
+        cells = " | ".join(result.plus(each[-1], "last") if each else "-" for each in there)
         lines.append(f"| `{method}` | {ipc} | {cells} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
     changed = "; ".join(
         f"`{method}` {', '.join(f'{name} {value}' for name, value in made.items())}"
@@ -266,12 +196,6 @@ def spread_of(content: dict[str, Any]) -> str:
     return f"Last accuracy in per cent, mean and standard deviation of {many} networks, {content['epochs']} epochs."
 
 
-def plus(row: dict[str, Any], kind: str) -> str:
-    """Mean and, of several, deviation."""
-    single = len(row[kind]) == 1
-    return f"{row[f'{kind}_mean']:.2f}" + ("" if single else f" ± {row[f'{kind}_std']:.2f}")
-
-
 TABLES = {
     "idc_fashion": idc_fashion,
     "table1_fashion": table1,
@@ -283,10 +207,10 @@ TABLES = {
     "cross_architecture_fashion": cross_architecture,
     "coreset_fashion": coreset_fashion,
     "prune_benchmark": prune_benchmark,
-    "lobs_table": lobs_table,
-    "condensed_calibration": condensed_calibration,
-    "npb_table": npb_table,
-    "solver_speed": solver_speed,
+    "lobs_table": readme_sparse.lobs_table,
+    "condensed_calibration": readme_sparse.condensed_calibration,
+    "npb_table": readme_sparse.npb_table,
+    "solver_speed": readme_sparse.solver_speed,
     "methods_digits": methods_digits,
     "methods_fashion": methods_fashion,
 }

@@ -39,6 +39,12 @@ def spread(kind: str, rows: list[dict[str, Any]]) -> dict[str, float]:
     return {f"{kind}_mean": round(statistics.mean(values), 3), f"{kind}_std": round(deviation, 3)}
 
 
+def plus(row: dict[str, Any], kind: str) -> str:
+    """Mean and, of several, deviation."""
+    single = len(row[kind]) == 1
+    return f"{row[f'{kind}_mean']:.2f}" + ("" if single else f" ± {row[f'{kind}_std']:.2f}")
+
+
 def digest(numbers: torch.Tensor) -> str:
     """A checksum of a tensor."""
     return hashlib.blake2b(numbers.contiguous().numpy().tobytes(), digest_size=8).hexdigest()

@@ -1,0 +1,78 @@
+"""The README's tables of sparse networks."""
+
+from typing import Any
+
+import result
+
+
+def lobs_table(content: dict[str, Any]) -> list[str]:
+    """Test errors by network, share and solver."""
+    lines = ["| network | kept | solver | dense | pruned | retrained |", "|---" * 6 + "|"]
+    for row in content["rows"]:
+        cells = " | ".join(result.plus(row, value) for value in ("dense", "pruned", "retrained"))
+        lines.append(f"| {row['network']} | {100 * row['kept']:g} % | {row['way']} | {cells} |")
+    epochs = ", ".join(f"{network} {count}" for network, count in content["epochs"].items())
+    return [
+        *lines,
+        "",
+        f"Test error in per cent, mean and standard deviation of {len(content['seeds'])} networks (epochs of training:",
+        f"{epochs}); second moments of {content['images']:,} images; {content['steps']} steps of retraining. All",
+        f"solvers leave the same number of zeros in each layer. Trained in {content['computed_in']}.",
+    ]
+
+
+def condensed_calibration(content: dict[str, Any]) -> list[str]:
+    """The figure, and the accuracies behind it."""
+    shares = sorted({row["sparsity"] for row in content["rows"]})
+    lines = ["![accuracy against sparsity](experiments/results/condensed_calibration.png)", ""]
+    lines += [
+        f"| network | images | {' | '.join(f'{100 * s:g} % zeros' for s in shares)} |",
+        "|---" * (len(shares) + 2) + "|",
+    ]
+    for network in dict.fromkeys(row["network"] for row in content["rows"]):
+        for source, images in content["sources"].items():
+            rows = [row for row in content["rows"] if (row["network"], row["source"]) == (network, source)]
+            found = {row["sparsity"]: f"{row['pruned_mean']:.1f} → {row['retrained_mean']:.1f}" for row in rows}
+            lines.append(f"| {network} | {source} ({images:,}) | {' | '.join(found.get(s, '-') for s in shares)} |")
+    return [
+        *lines,
+        "",
+        f"Test accuracy in per cent after pruning by `exact` and after {content['steps']} steps of retraining, both on",
+        f"these images alone; means of {len(content['seeds'])} networks, trained in {content['computed_in']}.",
+    ]
+
+
+def npb_table(content: dict[str, Any]) -> list[str]:
+    """Accuracy, FLOPs, nodes, paths and seconds by network, sparsity and rule."""
+    lines = ["| network | zeros | masks | accuracy | FLOPs | nodes | log10 paths | seconds |", "|---" * 8 + "|"]
+    for row in content["rows"]:
+        lines.append(
+            f"| {row['network']} | {100 * row['sparsity']:g} % | {row['way']} | {result.plus(row, 'accuracy')} |"
+            f" {row['flops_mean'] / 1e6:.2f} M | {row['nodes_mean']:.0f} | {row['log10_paths_mean']:.1f} |"
+            f" {row['seconds_mean']:.2f} |"
+        )
+    return [
+        *lines,
+        "",
+        f"Test accuracy in per cent after training with the masks for so many epochs: {content['epochs']}",
+        f"(the papers: 100 and more), in {content['computed_in']}.",
+        f"Networks of each kind: {len(content['seeds'])}; with one, a few points are chance, most of all of a ResNet",
+        "that is trained so briefly. Seconds to find the masks.",
+    ]
+
+
+def solver_speed(content: dict[str, Any]) -> list[str]:
+    """Seconds, megabytes and error of every solver on every layer."""
+    lines = ["| inputs x outputs | solver | seconds | MB | error |", "|---" * 5 + "|"]
+    for row in content["rows"]:
+        size = f"{row['d']:,} x {row['m']}"
+        lines.append(
+            f"| {size} | {row['solver']} | {row['seconds']:.2f} | {row['megabytes']:.0f} | {row['error']:.4f} |"
+        )
+    return [
+        *lines,
+        "",
+        f"{100 * content['sparsity']:g} % zeros, from {content['samples']:,} inputs on; megabytes of peak memory above",
+        f"those of the inputs; {content['threads']} threads. Error of the outputs next to their square. Literal: the",
+        "procedure that L-OBS released, sample by sample and weight by weight.",
+    ]
