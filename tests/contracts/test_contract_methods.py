@@ -33,6 +33,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "accdd": {"episodes": 4, "inner": 2, "early": 2, "early_epochs": 1, "network_images": 64, "real_batch": 8},
     "dream": {"episodes": 4, "inner": 3, "interval": 2, "network_images": 64, "real_batch": 8},
     "datadam": {"episodes": 4, "real_batch": 8},
+    "cafe": {"episodes": 4, "real_batch": 8, "window": 2, "still": 1.0, "inner": 3, "query": 16},
 }
 CHOOSING = ("rded", "best-crops", "k-means", "herding", "random")
 """Methods that take real images as they are: they descend no loss."""

@@ -46,6 +46,7 @@ METHODS = {
     "accdd": "yoco.condense.methods.acc_dd:AccDD",
     "dream": "yoco.condense.methods.dream:DREAM",
     "datadam": "yoco.condense.methods.datadam:DataDAM",
+    "cafe": "yoco.condense.methods.cafe:CAFE",
     "rded": "yoco.condense.methods.rded:RDED",
     "best-crops": "yoco.condense.methods.best_crops:BestCrops",
     "k-means": "yoco.condense.methods.k_means:KMeans",
