@@ -47,6 +47,7 @@ METHODS = {
     "dream": "yoco.condense.methods.dream:DREAM",
     "datadam": "yoco.condense.methods.datadam:DataDAM",
     "cafe": "yoco.condense.methods.cafe:CAFE",
+    "sre2l": "yoco.condense.methods.sre2l:SRe2L",
     "rded": "yoco.condense.methods.rded:RDED",
     "best-crops": "yoco.condense.methods.best_crops:BestCrops",
     "k-means": "yoco.condense.methods.k_means:KMeans",
