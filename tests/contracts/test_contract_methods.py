@@ -23,6 +23,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dsa": {"episodes": 4, "outer": 2, "inner": 2, "real_batch": 8},
     "dm": {"episodes": 4, "real_batch": 8},
     "mtt": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2},
+    "datm": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2, "threshold": 9.0},
     "frepo": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20},
     "rded": {"episodes": 4, "pool": 8, "crops": 2},
     "best-crops": {"episodes": 4, "pool": 8, "crops": 2},
@@ -163,7 +164,7 @@ def test_a_finished_run_is_only_read(run: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", sorted({*METHODS} - {"random", "rded", "sre2l"}), indirect=True)
 def test_beats_a_random_real_subset(method: str) -> None:
-    """RDED does not: whole digits are worth as much as the crops that a teacher finds easiest; nor do SRe2L's images."""
+    """RDED does not: whole digits are worth as much as the crops that a teacher finds easiest; nor does SRe2L."""
     made = condense("digits", method, ipc=1, episodes=60, progress=False)
     result = yoco.evaluate(made, "digits", epochs=300, seeds=3, baselines=("random",), progress=False).to_dict()
     last = {row["name"]: row["last_mean"] for row in result["results"]}

@@ -41,6 +41,7 @@ METHODS = {
     "dsa": "yoco.condense.methods.dsa:DSA",
     "dm": "yoco.condense.methods.dm:DM",
     "mtt": "yoco.condense.methods.mtt:MTT",
+    "datm": "yoco.condense.methods.datm:DATM",
     "frepo": "yoco.condense.methods.frepo:FRePo",
     "idm": "yoco.condense.methods.idm:IDM",
     "accdd": "yoco.condense.methods.acc_dd:AccDD",
