@@ -2,83 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
-from torch.optim import SGD, Optimizer
 
-from augment import Policy
-from yoco.condense.experts import Experts, unflat
+from yoco.condense.experts import Experts
 from yoco.condense.method import Task
-from yoco.condense.siamese import stepped_normalised
 from yoco.condense.synthetic import Synthetic, start
-from yoco.data.source import Batch
-from yoco.networks.base import Network
+from yoco.condense.trajectories import Trajectories
 from yoco.rng import Rng
-from yoco.train import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class MTT:
+class MTT(Trajectories):
     """A student that is trained on the synthetic set for some steps shall come where an expert came on the real data.
 
     One episode is one iteration: a segment of one expert's trajectory, and one step in the pixels and the step size.
     """
-
-    episodes: int = 5000
-    """iterations"""
-    experts: str = ""
-    """folder of recorded experts (see `yoco experts`); without one they are recorded when they are first needed"""
-    count: int = 100
-    """experts"""
-    expert_epochs: int = 50
-    """epochs of an expert"""
-    expert_batch: int = 256
-    """real images in a step of an expert"""
-    lr_expert: float = 0.01
-    """step size of the experts: SGD without momentum and decay"""
-    max_start: int = 20
-    """segments begin after an epoch below this one"""
-    expert_steps: int = 2
-    """epochs of the expert in a segment"""
-    student_steps: int = 30
-    """steps of the student in a segment"""
-    student_batch: int = 0
-    """synthetic images in a step of the student; 0 for all"""
-    lr_image: float = 100.0
-    """step size of the pixels, in the units of normalised ones as published"""
-    momentum_image: float = 0.5
-    """momentum of pixels and step size"""
-    lr_lr: float = 1e-5
-    """step size of the student's step size"""
-    lr_start: float = 1e-3
-    """the student's step size at the beginning; it is learned"""
-    constant_memory: bool = False
-    """gradients of one student step at a time (TESLA, Cui et al., ICML 2023), not through all of them at once"""
-    factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4"""
-    start: str = "real"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
-    augment: str = "color_crop_cutout_flip_scale_rotate"
-    """augmentations of student and experts"""
-
-    def __post_init__(self) -> None:
-        for name in ("count", "expert_epochs", "expert_batch", "max_start", "expert_steps", "student_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"mtt: {name} must be at least 1, got {getattr(self, name)}")
-        if self.max_start - 1 + self.expert_steps > self.expert_epochs:
-            needed = self.max_start - 1 + self.expert_steps
-            raise ValueError(
-                f"mtt: expert_epochs must be at least {needed} for these segments, got {self.expert_epochs}"
-            )
-        if self.student_batch < 0 or not self.lr_start > 0:
-            got = f"{self.student_batch} and {self.lr_start:g}"
-            raise ValueError(f"mtt: student_batch must be at least 0 and lr_start above 0, got {got}")
-        Policy(self.augment)
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
@@ -100,91 +41,11 @@ class MTT:
         beside = {"lr": torch.tensor(self.lr_start, device=plain.cells.device)}
         return Synthetic(plain.cells.detach(), plain.classes, plain.factor, plain.size, beside)
 
-    def optimizer(self, synthetic: Synthetic) -> Optimizer:
-        """SGD over the pixels, and over the step size at one of its own."""
-        groups = [
-            {"params": [synthetic.cells], "lr": self.lr_image},
-            {"params": [synthetic.beside["lr"]], "lr": self.lr_lr},
-        ]
-        return SGD(groups, lr=self.lr_image, momentum=self.momentum_image)
-
-    def memory(self, task: Task, rng: Rng) -> Experts:
-        """The experts."""
-        folder = Path(self.experts) if self.experts else None
-        return Experts(task, self.recipe(), rng.child("experts"), folder)
-
-    def recipe(self) -> Recipe:
-        """How experts are trained."""
-        plain: Any = {"momentum": 0.0, "weight_decay": 0.0, "drops": ()}
-        policy = Policy(self.augment, "dsa")
-        return Recipe(epochs=self.expert_epochs, batch=self.expert_batch, lr=self.lr_expert, augment=policy, **plain)
-
     def episode(self, task: Task, synthetic: Synthetic, memory: Experts, rng: Rng) -> Iterator[Tensor]:
         """Lines 4 to 14 of the algorithm."""
-        number = int(rng.child("expert").choice(self.count, 1))
         begin = int(rng.child("epoch").choice(self.max_start, 1))
-        path, network = memory.trajectory(number), task.network(rng.child("network")).train()
-        first, goal = path[begin].to(synthetic.cells), path[begin + self.expert_steps].to(synthetic.cells)
-        travel = self.constant if self.constant_memory else self.unrolled
-        yield travel(task, synthetic, network, first, goal, rng.child("student"))
-        with torch.no_grad():
-            synthetic.clamp()
-            synthetic.beside["lr"].clamp_(min=self.lr_start * 1e-3)
-
-    def unrolled(
-        self, task: Task, synthetic: Synthetic, network: Network, first: Tensor, goal: Tensor, rng: Rng
-    ) -> Tensor:
-        """The distance to the goal after all steps, next to that before, through the graph of all of them."""
-        student = first.clone().requires_grad_()
-        for batch in self.batches(task, synthetic, rng):
-            loss = student_loss(network, student, batch)
-            (gradient,) = torch.autograd.grad(loss, student, create_graph=True)
-            student = student - synthetic.beside["lr"] * gradient
-        return (student - goal).square().sum() / (first - goal).square().sum()
-
-    def constant(
-        self, task: Task, synthetic: Synthetic, network: Network, first: Tensor, goal: Tensor, rng: Rng
-    ) -> Tensor:
-        """The same value; its gradient in the pixels takes each step's weights as given, one step's graph at a time.
-
-        With G the sum of the steps' gradients g_i, the distance is |first - lr G - goal|^2, so that g_i enters with
-        2 lr^2 G - 2 lr (first - goal).
-        """
-        lr = synthetic.beside["lr"].detach()
-        students, total = [first.clone()], torch.zeros_like(first)
-        for batch in self.batches(task, synthetic, rng):
-            student = students[-1].requires_grad_()
-            (gradient,) = torch.autograd.grad(student_loss(network, student, batch), student)
-            total += gradient
-            students.append((student - lr * gradient).detach())
-        pull, pixels = 2 * lr**2 * total - 2 * lr * (first - goal), torch.zeros_like(synthetic.cells)
-        for student, batch in zip(students, self.batches(task, synthetic, rng), strict=False):
-            weights = student.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(student_loss(network, weights, batch), weights, create_graph=True)
-            pixels += torch.autograd.grad(gradient @ pull, synthetic.cells)[0]
-        scale = (first - goal).square().sum()
-        value = (first - synthetic.beside["lr"] * total - goal).square().sum() / scale
-        carried = (synthetic.cells * pixels).sum() / scale
-        return value + carried - carried.detach()
-
-    def batches(self, task: Task, synthetic: Synthetic, rng: Rng) -> Iterator[Batch]:
-        """What the student sees in each step: normalised, augmented; all images are seen before one is seen again."""
-        n, policy = len(synthetic.cells), Policy(self.augment, "dsa")
-        batch, waiting = self.student_batch or n, torch.empty(0, dtype=torch.long)
-        for step in range(self.student_steps):
-            if len(waiting) < min(batch, n):
-                waiting = torch.cat([waiting, rng.child("order", step).choice(n, n)])
-            chosen, waiting = waiting[:batch], waiting[batch:]
-            seen = stepped_normalised(task, synthetic.everything(chosen))
-            images = task.normalise(seen.images)
-            draw = policy.draw(len(images), synthetic.size, rng.child("augment", step).generator())
-            yield Batch(policy(images, draw), seen.labels)
-
-
-def student_loss(network: Network, weights: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of a network with these weights, one row [weights]."""
-    logits = functional_call(network, unflat(network, weights), (batch.images,))
-    return cross_entropy(logits, batch.labels)
+        yield self.segment(task, synthetic, memory, begin, rng)
+        self.clamp(synthetic)
 
 
 COLUMNS = ("student_steps", "expert_steps", "max_start", "lr_image", "lr_lr", "lr_start", "student_batch")
@@ -209,7 +70,7 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
 DIGITS: dict[str, Any] = {"episodes": 200, "count": 5, "expert_epochs": 15}
 
 
-# Not in the paper:
+# Experts and student are those of `yoco.condense.trajectories`; not in the paper:
 # - the pixels are cut to [0, 1] after every iteration; published step sizes are for normalised pixels, and act so here;
 # - whitened pixels (ZCA), which the paper's table has for some sets, are not there;
 # - the learned step size never falls below a thousandth of where it began: in the authors' code it can turn negative;
