@@ -204,7 +204,8 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
         10: (10, 2, 0, 5, 10, 1.0, 2.0, 1e-7, 1e-2, 0, 0.9),
     },
 }
-DIGITS: dict[str, Any] = {"episodes": 200, "count": 5, "expert_epochs": 15, "grow_over": 100}
+_EXPERTS: dict[str, Any] = {"count": 5, "expert_epochs": 15, "expert_batch": 32, "lr_expert": 0.3}
+DIGITS: dict[str, Any] = {"episodes": 200, "grow_over": 100, **_EXPERTS}
 
 
 # Experts and student are those of `yoco.condense.trajectories`; not in the paper:
