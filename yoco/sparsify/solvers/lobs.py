@@ -36,13 +36,21 @@ def lobs(
     scores = 0.5 * weight.square() / inverse.diagonal()
     choose = problem.kept if literal is None else problem.kept_by
     mask = choose(scores[:, :columns], zeros)
-    order = scores.masked_fill(mask, torch.inf).argsort(dim=1, stable=True)
-    counts = (~mask).sum(1)
-    for step in range(int(counts.max())):
-        rows = torch.nonzero(counts > step).flatten()
-        q = order[rows, step]
-        weight[rows] += (-weight[rows, q] / inverse[q, q])[:, None] * inverse.T[q]
+    weight = _swept(weight, inverse, mask, scores)
     return (problem.restored(weight) if literal is None else weight) * mask, mask
+
+
+def _swept(weight: Tensor, inverse: Tensor, mask: Tensor, scores: Tensor) -> Tensor:
+    """The weights after the updates of all removals, each row in the order of its scores, rows side by side."""
+    counts, rows = (~mask).sum(1).sort(descending=True, stable=True)
+    order = scores[rows].masked_fill(mask[rows], torch.inf).argsort(dim=1, stable=True)
+    moved, columns, diagonal = weight[rows], inverse.T.contiguous(), inverse.diagonal()
+    for step in range(int(counts.max())):
+        n = int((counts > step).sum())
+        q = order[:n, step]
+        shares = -moved[:n].gather(1, q[:, None]) / diagonal[q, None]
+        moved[:n] += columns.index_select(0, q).mul_(shares)
+    return torch.empty_like(weight).index_copy_(0, rows, moved)
 
 
 def recursive_inverse(inputs: Tensor, start: float = 1e6) -> Tensor:
