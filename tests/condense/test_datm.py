@@ -150,7 +150,17 @@ def test_the_window_grows() -> None:
 def test_segments_begin_inside_the_window(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     begins: list[int] = []
     monkeypatch.setattr(DATM, "segment", lambda *given: begins.append(given[4]) or torch.tensor(99.0))
-    method = DATM(**{**TOY, "expert_epochs": 12, "min_start": 3, "grow_from": 5, "max_start": 8, "grow_over": 40})
+    method = DATM(
+        **{
+            **TOY,
+            "expert_epochs": 12,
+            "min_start": 3,
+            "grow_from": 5,
+            "max_start": 8,
+            "grow_over": 40,
+            "threshold": 1.0,
+        }
+    )
     stepped(method, task, 120)
     assert set(begins[:10]) == {3, 4}
     assert set(begins[40:]) == {3, 4, 5, 6, 7}

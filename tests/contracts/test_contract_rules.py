@@ -11,7 +11,7 @@ from yoco.prune.determinant import LogDet
 from yoco.prune.geometry import Medoids, Moderate
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.quotas import KINDS, NESTED, apply, quotas
-from yoco.prune.rules import NEEDS, AtRandom, ByScore
+from yoco.prune.rules import NEEDS, AtRandom, ByScore, InOrder
 from yoco.prune.sampling import BetaSampling, Stratified
 from yoco.prune.submodular import FacilityLocation
 from yoco.registry import resolve
@@ -118,7 +118,7 @@ def test_rules_by_score_keep_the_same_end_of_every_class_under_any_quota(rule: R
 
 
 def test_rules_that_draw_nothing_do_not_see_the_order_of_the_samples(rule: Rule) -> None:
-    if isinstance(rule, AtRandom | Stratified | BetaSampling | Medoids):
+    if isinstance(rule, AtRandom | InOrder | Stratified | BetaSampling | Medoids):
         return
     if isinstance(rule, LogDet | FacilityLocation | CRAIG | Moderate):
         return  # real ties: all begin equal, pairs that stand for each other, and the two beside an even median
