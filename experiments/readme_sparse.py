@@ -74,6 +74,6 @@ def solver_speed(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"{100 * content['sparsity']:g} % zeros, from {content['samples']:,} inputs on; megabytes of peak memory above",
-        f"those of the inputs; {content['threads']} threads. Error of the outputs next to their square. Literal: the",
+        f"those of the inputs; threads: {content['threads']}. Error of the outputs next to their square. Literal: the",
         "procedure that L-OBS released, sample by sample and weight by weight.",
     ]
