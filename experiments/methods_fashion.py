@@ -86,7 +86,7 @@ class Bench(sets.Bench):
             for stop, made, seconds in self.sets_of(method, ipc, seed, Path(place)):
                 cpu, steps = time.process_time() - began, made.config["episodes_done"]
                 made.save(self.folder.file(f"{name}-at-{stop:g}", "safetensors"))
-                done = {"stop": stop, "minutes": round(seconds / 60, 3), "cpu_minutes": round(cpu / 60, 3)}
+                done = {"stop": stop, "minutes": seconds / 60, "cpu_minutes": cpu / 60}
                 stops.append({**done, "steps": steps, **sets.held(made)})
         return {"stops": stops}
 
