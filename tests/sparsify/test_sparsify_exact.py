@@ -101,12 +101,33 @@ def test_predicted_errors_are_measured_errors() -> None:
     for text, levels in ((None, [0, 1, 57, 120, 199, 239]), ("row", [6, 120, 234]), ("block:4", [4, 100, 236])):
         predicted = curve(weight, hessian, levels=levels, pattern=text, ridge=0.0)
         for zeros, error in zip(levels, predicted.tolist(), strict=True):
-            measured = solve(weight, hessian, zeros=zeros, pattern=text, ridge=0.0)
+            measured = solve(weight, hessian, zeros=zeros, pattern=text, ridge=0.0, second=False)
             assert measured.ridge == 0
             assert measured.error == pytest.approx(error, rel=1e-10, abs=1e-300)
     assert predicted.dtype == torch.float64
     layer = Layer(weight, hessian, pattern="2:4", ridge=0.0)
-    assert layer.solve().error == pytest.approx(float(layer.curve([120])[0]), rel=1e-10)
+    assert layer.solve(second=False).error == pytest.approx(float(layer.curve([120])[0]), rel=1e-10)
+
+
+@pytest.mark.parametrize("text", ["2:4", "row", None])
+def test_the_second_choice_is_the_better_one_of_each_row(text: str | None) -> None:
+    weight, hessian = correlated(12, 48, 1)
+    hessian[5], hessian[:, 5] = 0, 0
+    layer, zeros = Layer(weight, hessian, pattern=text, ridge=0.0), 12 * 48 // 2
+    found, theirs, wanted = layer.solve(zeros), layer.solve(zeros, "admm"), 0.0
+    for row, gone in zip(weight, ~theirs.mask, strict=True):
+        alone = Layer(row[None], hessian, pattern=text, ridge=0.0)
+        live = [q for q in torch.nonzero(gone).flatten().tolist() if q != 5]
+        full = hessian + torch.diag((hessian.diagonal() == 0).double())
+        wanted += min(alone.solve(int(gone.sum()), second=False).error, least(row, full, tuple(live)))
+    assert found.error == pytest.approx(wanted, rel=1e-9)
+    assert found.error <= theirs.error
+    assert found.error < layer.solve(zeros, second=False).error
+
+
+def test_the_second_choice_is_left_alone_where_it_is_worse() -> None:
+    weight, hessian = torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+    assert torch.equal(solve(weight, hessian, zeros=2).mask, solve(weight, hessian, zeros=2, second=False).mask)
 
 
 def test_errors_rise_with_the_number_of_zeros_up_to_all_of_the_energy() -> None:
@@ -171,11 +192,11 @@ def misled() -> tuple[Tensor, Tensor]:
 
 def test_greedy_can_be_far_from_the_best_and_one_swap_mends_it() -> None:
     weight, hessian = misled()
-    greedy = solve(weight, hessian, zeros=2, ridge=0.0)
+    greedy = solve(weight, hessian, zeros=2, ridge=0.0, second=False)
     best = min(least(weight[0], hessian, gone) for gone in combinations(range(3), 2))
     assert greedy.mask.tolist() == [[False, True, False]]
     assert greedy.error > 50 * best
-    mended = solve(weight, hessian, zeros=2, ridge=0.0, swaps=1)
+    mended = solve(weight, hessian, zeros=2, ridge=0.0, second=False, swaps=1)
     assert mended.mask.tolist() == [[False, False, True]]
     assert mended.error == pytest.approx(best)
 

@@ -181,20 +181,20 @@ def test_a_curve_holds_its_ridge_and_is_never_below_the_measured_error() -> None
     weight, hessian = correlated(4, 12)
     for ridge in (1e-6, 1e-2):
         found = curve(weight, hessian, levels=[6, 24, 42], ridge=ridge).tolist()
-        measured = [solve(weight, hessian, zeros=z, ridge=ridge).error for z in (6, 24, 42)]
+        measured = [solve(weight, hessian, zeros=z, ridge=ridge, second=False).error for z in (6, 24, 42)]
         assert all(one >= two for one, two in zip(found, measured, strict=True))
         assert found == pytest.approx(measured, rel=10 * ridge)
 
 
-@pytest.mark.parametrize("text", [None, "row"])
-def test_on_random_layers_exact_is_never_worse_than_any_but_admm_which_is_close(text: str | None) -> None:
+@pytest.mark.parametrize("text", [None, "row", "block:4", "2:4"])
+def test_on_random_layers_exact_is_never_worse_than_any(text: str | None) -> None:
     for seed in range(4):
         layer = Layer(*correlated(12, 48, seed), pattern=text)
-        for share in (0.25, 0.5, 0.75):
+        for share in (0.25, 0.5, 0.75) if text != "2:4" else (0.5,):
             best = layer.solve(share).error
-            errors = {solver: layer.solve(share, solver, rng=Rng(0)).error / best for solver in SOLVERS}
-            assert all(ratio >= 1 for solver, ratio in errors.items() if solver != "admm"), errors
-            assert 0.93 < errors["admm"] < 1.1
+            others = [solver for solver in SOLVERS if solver != "lobs" or text != "block:4"]
+            errors = {solver: layer.solve(share, solver, rng=Rng(0)).error / best for solver in others}
+            assert min(errors.values()) > 1 - 1e-6, errors
 
 
 def trained() -> list[tuple[Tensor, Tensor]]:
@@ -229,12 +229,13 @@ def test_on_trained_layers_exact_is_better_than_all_others() -> None:
             assert layer.solve(share, "lobs", refit=False).error > errors["lobs"] * best
 
 
-def test_under_n_of_m_greedy_can_lose_and_swaps_make_up_for_most_of_it() -> None:
-    weight, hessian = correlated(12, 48)
-    layer = Layer(weight, hessian, pattern="2:4")
-    greedy, swapped, admm = layer.solve().error, layer.solve(swaps=20).error, layer.solve(solver="admm").error
+def test_under_n_of_m_greedy_can_lose_and_a_second_choice_or_swaps_make_up_for_it() -> None:
+    layer = Layer(*correlated(12, 48), pattern="2:4")
+    greedy, swapped = layer.solve(second=False).error, layer.solve(second=False, swaps=20).error
+    admm, best = layer.solve(solver="admm").error, layer.solve().error
     assert admm < 0.9 * greedy
     assert swapped < 0.2 * greedy + 0.8 * admm
+    assert layer.solve(swaps=20).error <= best <= admm
 
 
 def everything(problem: Problem, zeros: int, *, rng: Rng | None = None, first: int = 0) -> tuple[Tensor, Tensor]:
@@ -328,7 +329,7 @@ def test_bad_hessians_are_one_line(change: Callable[[Tensor], Tensor], line: str
             {"prune_bias": True, "bias": True, "pattern": "block:2"},
             "solve: prune_bias needs a bias, and a pattern without neighbours, got bias=True and pattern block:2",
         ),
-        ({"swap": 1}, "solver exact: has options memory, swaps, got 'swap'"),
+        ({"swap": 1}, "solver exact: has options memory, second, swaps, got 'swap'"),
         ({"solver": "magnitude", "span": 1}, "solver magnitude: has options none, got 'span'"),
     ],
 )

@@ -354,7 +354,7 @@ def test_float32_networks_get_float32_weights(tiny: Splits) -> None:
             {"solver": "exakt"},
             "solver: unknown name 'exakt'; did you mean 'exact'? known: " + ", ".join(sorted(SOLVERS)),
         ),
-        ({"options": {"swap": 3}}, "solver exact: has options memory, swaps, got 'swap'"),
+        ({"options": {"swap": 3}}, "solver exact: has options memory, second, swaps, got 'swap'"),
         ({"pattern": "3:4:5"}, "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '3:4:5'"),
         ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9"),
         ({"ridge": -1.0}, "solve: ridge must be in 0..1, got -1"),

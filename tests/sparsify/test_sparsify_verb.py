@@ -183,7 +183,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ),
     ({"weigh": "size"}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
     ({"cost": "weight"}, "cost: unknown name 'weight'; did you mean 'weights'? known: flops, weights"),
-    ({"swap": 1}, "solver exact: has options memory, swaps, got 'swap'"),
+    ({"swap": 1}, "solver exact: has options memory, second, swaps, got 'swap'"),
     ({"solver": "obd", "swaps": 1, "allocation": "uniform"}, "solver obd: has options none, got 'swaps'"),
     (
         {"at_init": "synflow", "iteration": 3},

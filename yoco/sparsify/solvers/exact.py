@@ -9,7 +9,8 @@ the factor are found from A as it was before the panel, and A itself changes onc
 columns that left. The losses say how many weights each row gives up; then each row is fitted once to what it keeps.
 A block of weights leaves alike: its loss is w_B' (A_BB)^-1 w_B / 2, and its step has the rank of the block.
 
-Not in the paper: the panels, and how the zeros are split over rows (see `split`); the paper sorts losses as they come.
+Not in the paper: the panels; how the zeros are split over rows (see `split`), where the paper sorts losses as they
+come; and the second choice: what left never comes back, so the zeros of ADMM, which moves all at once, are tried too.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from yoco.rng import Rng
 from yoco.sparsify.patterns import Pattern
+from yoco.sparsify.solvers.admm import admm
 from yoco.sparsify.solvers.problem import MEMORY, Problem
 from yoco.sparsify.solvers.refit import diagonal_blocks, refit
 from yoco.sparsify.solvers.split import Split
@@ -33,28 +35,45 @@ SHRINK = 0.6
 
 
 def exact(
-    problem: Problem, zeros: int, *, rng: Rng | None = None, swaps: int = 0, memory: int = MEMORY
+    problem: Problem, zeros: int, *, rng: Rng | None = None, second: bool = True, swaps: int = 0, memory: int = MEMORY
 ) -> tuple[Tensor, Tensor]:
     """Remove one unit after the other in each row, at the least loss each time; no chance.
 
+    second: take ADMM's count of zeros in each row, and there the better of both choices, if that is better in all; it
+    makes the error smaller than `errors`.
     swaps: at most so many exchanges in each row afterwards, see `swapped`; they make the error smaller than `errors`.
     memory: bytes for the rows in flight, of which there is at least one; a row takes 8 bytes times inputs squared.
     """
     if swaps < 0:
         raise ValueError(f"exact: swaps must be at least 0, got {swaps}")
     found = trace(problem, zeros, memory)
-    taken = torch.arange(found.order.shape[1], device=found.order.device) < found.counts(problem, zeros)[:, None]
-    gone = torch.zeros(len(found.order), len(problem.dead_units), dtype=torch.bool, device=taken.device)
-    mask = problem.whole(problem.pattern.spread(~gone.scatter(1, found.order, taken)))
+    mask = found.mask(problem, found.counts(problem, zeros))
+    if second:
+        mask = _better(problem, zeros, found, mask)
     if swaps:
         mask = swapped(problem, mask, swaps)
     return refit(problem, mask), mask
 
 
-def errors(problem: Problem, zeros: Sequence[int], *, swaps: int = 0, memory: int = MEMORY) -> list[float]:
-    """0.5 tr(D H D'), ridge in it, at each of these numbers of zeros: the losses of one trace; swaps do not count."""
+def _better(problem: Problem, zeros: int, found: "Trace", mask: Tensor) -> Tensor:
+    """This mask [m, d], or the rows of ADMM's and, where it chose worse, of the trace with as many zeros."""
+    other = admm(problem, zeros)[1]
+    counts = (~other).sum(1) // problem.pattern.block
+    change = (refit(problem, other) - problem.weight).masked_fill(problem.dead, 0)
+    theirs, ours = ((change @ problem.hessian) * change).sum(1) / 2, found.cost(counts)
+    mixed = torch.where((theirs < ours)[:, None], other, found.mask(problem, counts))
+    now = found.cost(found.counts(problem, zeros)).sum()
+    return mixed if bool(torch.minimum(theirs, ours).sum() < now) else mask
+
+
+def errors(
+    problem: Problem, zeros: Sequence[int], *, second: bool = True, swaps: int = 0, memory: int = MEMORY
+) -> list[float]:
+    """0.5 tr(D H D'), ridge in it, at each of these numbers of zeros: the losses of one trace, before any second choice
+    or swap.
+    """
     found = trace(problem, max(zeros, default=0), memory)
-    return [problem.scale * found.cost(found.counts(problem, count)) for count in zeros]
+    return [problem.scale * float(found.cost(found.counts(problem, count)).sum()) for count in zeros]
 
 
 @dataclass(frozen=True)
@@ -75,10 +94,17 @@ class Trace:
             return torch.full((rows,), units // rows, device=self.order.device)
         return self._split.counts(units).to(self.order.device)
 
-    def cost(self, counts: Tensor) -> float:
-        """The sum of the losses of so many steps of each row."""
-        steps = torch.arange(self.losses.shape[1], device=counts.device)
-        return float(self.losses[steps < counts[:, None]].sum())
+    def cost(self, counts: Tensor) -> Tensor:
+        """The sum of the losses of so many steps of each row: float64 [m]."""
+        return self.losses.masked_fill(~self._taken(counts), 0).sum(1)
+
+    def mask(self, problem: Problem, counts: Tensor) -> Tensor:
+        """What is kept after so many steps of each row: bool [m, d]."""
+        gone = torch.zeros(len(self.order), len(problem.dead_units), dtype=torch.bool, device=counts.device)
+        return problem.whole(problem.pattern.spread(~gone.scatter(1, self.order, self._taken(counts))))
+
+    def _taken(self, counts: Tensor) -> Tensor:
+        return torch.arange(self.order.shape[1], device=counts.device) < counts[:, None]
 
 
 def trace(problem: Problem, zeros: int, memory: int = MEMORY) -> Trace:

@@ -16,6 +16,9 @@ from torch import Tensor
 from yoco.rng import Rng
 from yoco.sparsify.solvers.problem import Problem
 
+CACHE = 2**15
+"""Weights that are moved side by side: they stay in the cache, and torch does not split them among threads."""
+
 
 def lobs(
     problem: Problem, zeros: int, *, rng: Rng | None = None, inverse: Tensor | None = None
@@ -41,16 +44,24 @@ def lobs(
 
 
 def _swept(weight: Tensor, inverse: Tensor, mask: Tensor, scores: Tensor) -> Tensor:
-    """The weights after the updates of all removals, each row in the order of its scores, rows side by side."""
+    """The weights after the updates of all removals, each row in the order of its scores, some rows side by side."""
     counts, rows = (~mask).sum(1).sort(descending=True, stable=True)
     order = scores[rows].masked_fill(mask[rows], torch.inf).argsort(dim=1, stable=True)
-    moved, columns, diagonal = weight[rows], inverse.T.contiguous(), inverse.diagonal()
-    for step in range(int(counts.max())):
-        n = int((counts > step).sum())
-        q = order[:n, step]
-        shares = -moved[:n].gather(1, q[:, None]) / diagonal[q, None]
-        moved[:n] += columns.index_select(0, q).mul_(shares)
+    moved, columns, now = weight[rows], inverse.T.contiguous(), max(1, CACHE // weight.shape[1])
+    for part, part_order, part_counts in zip(moved.split(now), order.split(now), counts.split(now), strict=True):
+        _sweep(part, columns, part_order[:, : int(part_counts[0])].T.contiguous(), part_counts)
     return torch.empty_like(weight).index_copy_(0, rows, moved)
+
+
+def _sweep(weight: Tensor, columns: Tensor, order: Tensor, counts: Tensor) -> None:
+    """Move the weights [b, d] in place: row r by its first counts[r] removals of order [steps, b]."""
+    ended = torch.arange(len(order), device=order.device)[:, None] >= counts
+    divisors = (-columns.diagonal()[order]).masked_fill(ended, torch.inf)
+    places = order + torch.arange(len(weight), device=order.device) * weight.shape[1]
+    step = torch.empty_like(weight)
+    for q, place, divisor in zip(order, places[:, :, None], divisors[:, :, None], strict=True):
+        torch.index_select(columns, 0, q, out=step)
+        weight += step.mul_(weight.take(place).div_(divisor))
 
 
 def recursive_inverse(inputs: Tensor, start: float = 1e6) -> Tensor:
