@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from yoco.condensed import CondensedSet
+from yoco.data import Whitening
 from yoco.data.source import Source, Splits
 from yoco.evaluate import evaluate
 
@@ -53,11 +54,20 @@ def other(tiny: Splits, **changes: Any) -> Splits:
 def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: CondensedSet) -> None:
     wide = Splits(*(replace(half, images=half.images.expand(-1, 3, -1, -1), mean=(), std=()) for half in tiny))
     zca = replace(tiny_set, space="zca")
+    others = replace(zca, config={"whitening": {"eps": 0.1, "checksum": "0123456789"}})
+    white = Splits(*(Whitening.fit(tiny.train)(half) for half in tiny))
+    own = tiny.train.checksum[:8]
     cases: list[tuple[CondensedSet | Source, Splits | None, str]] = [
         (tiny_set, None, "the set must have the 10 classes of digits, got 3"),
         (tiny_set, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
         (tiny.train, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
-        (zca, tiny, "pixels must be plain, got a set in ZCA space, for which there are no test images"),
+        (zca, tiny, "a set in ZCA space must say how it was whitened, got one that does not"),
+        (
+            others,
+            tiny,
+            f"the set was whitened by a fit on training images with checksum 01234567, got {own} of digits;"
+            " give the same data, in the same size",
+        ),
         (replace(tiny_set, source={}), None, "the set does not say what it was made from, got no data; name it"),
         (
             tiny_set,
@@ -69,3 +79,7 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
         with pytest.raises(ValueError) as caught:
             evaluate(examples, data, epochs=1, **QUICK)
         assert str(caught.value) == f"evaluate: {message}"
+    plain: list[tuple[CondensedSet | Source, Splits]] = [(white.train, tiny), (tiny_set, white)]
+    for examples, whitened in plain:
+        with pytest.raises(ValueError, match=r"^data digits: images must be plain here, got whitened ones; ask for"):
+            evaluate(examples, whitened, epochs=1, **QUICK)

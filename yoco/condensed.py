@@ -82,7 +82,8 @@ class CondensedSet:
     cells: float32 in [0, 1] or uint8 [n, C, h, w], the cells of a class in the order in which they would be kept;
     labels: long [n]; size: (H, W) of a training image; soft_labels: float [n, classes];
     scores: float [n], larger = harder.
-    space: "unit" pixels in [0, 1]; "unbounded" the same scale but values may leave it; "zca" whitened pixels.
+    space: "unit" pixels in [0, 1]; "unbounded" the same scale but values may leave it; "zca" whitened pixels, see
+    `whitening`.
     order: what the order of the cells in a class means: "condensed" as they were made, or the rule that ranked them.
     """
 
@@ -130,6 +131,12 @@ class CondensedSet:
         """The bytes of each part of the honest budget; cells are only enlarged, so that no decoder is stored."""
         parts = {"pixels": self.cells, "labels": self.labels, "soft labels": self.soft_labels, "decoder": None}
         return {name: 0 if part is None else part.numel() * part.element_size() for name, part in parts.items()}
+
+    @property
+    def whitening(self) -> Mapping[str, Any]:
+        """Of a set in ZCA space: `eps` of the fit and the `checksum` of its images, as far as they are known."""
+        found: Mapping[str, Any] = self.config.get("whitening", {})
+        return found
 
     @property
     def nbytes(self) -> int:

@@ -93,8 +93,9 @@ def test_mtt_is_whitened_unless_said_otherwise(name: str, tmp_path: Path) -> Non
     white = convert(tmp_path / name, tmp_path / "set.npz")
     assert torch.equal(white.cells, images)
     assert (white.space, white.mean, white.std) == ("zca", (0.0,) * 3, (1.0,) * 3)
+    assert white.whitening == {"eps": 0.1}
     plain = convert(tmp_path / name, tmp_path / "set.npz", space="normalised", data="cifar10")
-    assert (plain.space, plain.mean, plain.std) == ("unit", *CIFAR)
+    assert (plain.space, plain.mean, plain.std, plain.whitening) == ("unit", *CIFAR, {})
     np.testing.assert_allclose(plain.cells.numpy(), pixels(10, 3, 4, 4).numpy(), atol=1e-6)
 
 
@@ -150,6 +151,7 @@ def test_kip_labels_are_the_largest_and_stay_as_soft_ones(learned: bool, tmp_pat
     np.savez(tmp_path / "kip.npz", images=images, labels=labels)
     made = convert(tmp_path / "kip.npz", tmp_path / "set.safetensors")
     assert (made.space, made.method, made.size, made.classes) == ("zca", "kip", (6, 7), ("0", "1", "2", "3"))
+    assert made.whitening == {}
     assert made.labels.tolist() == [1, 0, 3, 2, 2]
     np.testing.assert_array_equal(made.cells.numpy(), images.transpose(0, 3, 1, 2).astype(np.float32))
     assert made.soft_labels is not None

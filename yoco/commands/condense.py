@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from yoco.cli import parse
-from yoco.commands.options import DataOptions, Device, named, peek
+from yoco.commands.options import DataOptions, Device, Space, named, peek
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class CondenseOptions(DataOptions):
     """minutes: stop then and keep what is there"""
     network: str = "convnet"
     """the network that is matched on"""
+    space: Space = "unit"
+    """of the learned pixels: unit ([0, 1]) or zca (whitened, as mtt and datm have some or all of their sets)"""
     device: Device = "auto"
     """where to compute"""
     bf16: bool = False

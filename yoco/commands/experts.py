@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yoco.cli import parse
-from yoco.commands.options import DataOptions, Device
+from yoco.commands.options import DataOptions, Device, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,8 @@ class ExpertsOptions(DataOptions):
     """epochs of each, in place of the published ones"""
     network: str = "convnet"
     """the network"""
+    space: Space = "unit"
+    """of the pixels: unit ([0, 1]) or zca (whitened); that of the set that they are for"""
     seed: int = 0
     """everything random follows from it"""
     device: Device = "auto"
@@ -39,6 +41,7 @@ def experts(argv: list[str]) -> None:
     from yoco.condense import Task, settings_of
     from yoco.condense.experts import record
     from yoco.data import load
+    from yoco.data.whitened import in_space
     from yoco.device import pick
 
     real = load(options.data, size=options.size, grey=options.grey, download=options.download).train
@@ -48,7 +51,7 @@ def experts(argv: list[str]) -> None:
         if options.epochs < 1:
             raise ValueError(f"experts: epochs must be at least 1, got {options.epochs}")
         recipe = replace(recipe, epochs=options.epochs)
-    task = Task(real.to(pick(options.device)), 1, options.network)
+    task = Task(in_space(options.space, real).to(pick(options.device)), 1, options.network)
     with tqdm(total=options.count, desc="experts", unit="expert", disable=None) as bar:
         record(task, recipe, options.out, options.count, seed=options.seed, tell=lambda *_: bar.update())
     print(f"written to {options.out}: {options.count} experts of {recipe.epochs} epochs")

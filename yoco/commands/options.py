@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Space = Literal["unit", "zca"]
 Place = Annotated[Path, tyro.conf.Positional]
 
 

@@ -15,6 +15,8 @@ from yoco.condense.method import Method, Task
 from yoco.condense.progress import Bar
 from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet, load
+from yoco.data.source import Source
+from yoco.data.whitened import SPACES, in_space
 from yoco.device import pick
 from yoco.registry import resolve, unknown
 from yoco.run import Run
@@ -94,6 +96,7 @@ def condense(
     download: bool = False,
     seed: int = 0,
     network: str = "convnet",
+    space: str = "unit",
     minutes: float | None = None,
     out: str | Path | None = None,
     device: str = "auto",
@@ -108,11 +111,13 @@ def condense(
     """Condense a data set to `ipc` images per class.
 
     data, size, grey, download: as `yoco.data.load` takes them; method: a name or "module:Class"; settings: the
-    method's own, over its published ones. minutes: a time budget. out: a folder for checkpoints, metrics and the
-    result; the same call goes on where a killed one stopped, and a finished one is only read. sink: tensorboard or
-    wandb, or "module:function", for the metrics of a run with a folder. labels: hard, learned where the method learns
-    them, or teacher: those that a network gives which learned the real data for `teacher_epochs`, unless the method has
-    a teacher of its own; by default those of the method. What a teacher takes does not count in minutes.
+    method's own, over its published ones. space: of the pixels that are learned: "unit" ([0, 1]), or "zca" (whitened,
+    never cut, as MTT and DATM have some or all of their sets); step sizes act on them as they are.
+    minutes: a time budget. out: a folder for checkpoints, metrics and the result; the same call goes on where a killed
+    one stopped, and a finished one is only read. sink: tensorboard or wandb, or "module:function", for the metrics of a
+    run with a folder. labels: hard, learned where the method learns them, or teacher: those that a network gives which
+    learned the real data for `teacher_epochs`, unless the method has a teacher of its own; by default those of the
+    method. What a teacher takes does not count in minutes.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
@@ -125,14 +130,16 @@ def condense(
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
-    task = Task(real.to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None)
+    _check_space(space, chosen, real)
     name = str(data) if isinstance(data, str | Path) else real.name
     made = {"data": name, "size": size, "grey": grey, "checksum": real.checksum, "method": method, "ipc": ipc}
     how = {"seed": seed, "network": network, "bf16": bf16, "minutes": minutes, "device": device}
-    taught = {"labels": "teacher", "teacher_epochs": teacher_epochs} if asked.afterwards else {}
-    run = Run(out, {**made, **how, **asdict(chosen), **taught}) if out is not None else None  # type: ignore[call-overload]
+    more: dict[str, Any] = {"labels": "teacher", "teacher_epochs": teacher_epochs} if asked.afterwards else {}
+    more |= {} if space == "unit" else {"space": space}
+    run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
         return load(run.result)
+    task = Task(in_space(space, real).to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None)
     shown = [Bar(minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
@@ -156,6 +163,7 @@ def estimate(
     download: bool = False,
     seed: int = 0,
     network: str = "convnet",
+    space: str = "unit",
     minutes: float | None = None,
     device: str = "auto",
     bf16: bool = False,
@@ -171,13 +179,23 @@ def estimate(
     _check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     chosen = settings_of(method, real.name, ipc, real.shape, **settings)
-    task = Task(real.to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None, dry=True)
+    _check_space(space, chosen, real)
+    task = Task(in_space(space, real).to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None, dry=True)
     return measure(task, chosen, seed=seed, minutes=minutes)
 
 
 def _check_minutes(minutes: float | None) -> None:
     if minutes is not None and minutes <= 0:
         raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
+
+
+def _check_space(space: str, method: Method, real: Source) -> None:
+    if space not in SPACES:
+        raise ValueError(f"condense: space must be {' or '.join(SPACES)}, got {space!r}")
+    _, height, width = real.shape
+    if space == "zca" and (height % method.factor or width % method.factor):
+        rule = f"factor must divide {height}x{width} where pixels are whitened, as nothing is grey there"
+        raise ValueError(f"condense: {rule}, got {method.factor}")
 
 
 make_callable(__name__)

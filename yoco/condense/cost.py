@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from yoco.condense.loop import Journey, descend, describe
+from yoco.condense.loop import begin, descend, describe
 from yoco.condense.method import Method, Task
 from yoco.condensed import CondensedSet
 from yoco.rng import Rng
@@ -72,9 +72,7 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)
     ends = [time.monotonic()]
-    synthetic = method.synthetic(task, rng.child("start"))
-    memory = method.memory(task, rng.child("memory"))
-    journey = Journey(synthetic, method.optimizer(synthetic), memory)
+    journey = begin(task, method, rng)
     for _ in range(STEPS):
         descend(task, method, journey, rng.child("episode", 0))
         _wait(device)

@@ -34,7 +34,7 @@ class Experts:
         """The weights of one expert before any training, and after each epoch.
 
         Raises:
-            ValueError: the file of this expert is damaged, or of other data, networks or epochs.
+            ValueError: the file of this expert is damaged, or of other data, another space, network or epochs.
         """
         if number not in self.known:
             self.known[number] = self._read(number) if self._path(number) else self._recorded(number)
@@ -54,16 +54,18 @@ class Experts:
 
     def _about(self) -> dict[str, Any]:
         real = self.task.real
-        made = {"data": real.checksum, "network": self.task.network_name, "epochs": self.recipe.epochs}
+        made: dict[str, Any] = {"data": real.checksum, "space": real.space}
+        made |= {"network": self.task.network_name, "epochs": self.recipe.epochs}
         return {**made, "lr": self.recipe.lr, "batch": self.recipe.batch, "momentum": self.recipe.momentum}
 
     def _read(self, number: int) -> Tensor:
         path = self._path(number)
         assert path is not None
         tensors, header = artefact.read(path, KIND, VERSION)
+        found = {"space": "unit", **header}  # files of before there was another one do not say it
         for name, value in self._about().items():
-            if header.get(name) != value:
-                raise ValueError(f"experts: {path} must be of {name} {value}, got {header.get(name)}")
+            if found.get(name) != value:
+                raise ValueError(f"experts: {path} must be of {name} {value}, got {found.get(name)}")
         return tensors["weights"]
 
     def _recorded(self, number: int) -> Tensor:

@@ -12,6 +12,8 @@ from yoco import data as data_sets
 from yoco.condense.method import Task
 from yoco.condense.teacher import taught
 from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.data.whitened import refit
 from yoco.device import pick
 from yoco.train import Normalise
 
@@ -68,13 +70,13 @@ def relabel(
     """The same set with soft labels: softmax of a teacher's logits over `temperature`, for each decoded cell.
 
     teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data, as `yoco.data.load`
-    takes them, whose training half teaches a network for some `epochs`. classes: the names behind a module's outputs,
-    in order; by default those of the set. Labels stand in the order of the set's classes, whichever the teacher's is.
-    out: a folder for the teacher's state, from which a killed training goes on.
+    takes them, whose training half, whitened as the set was if it was, teaches a network for some `epochs`. classes:
+    the names behind a module's outputs, in order; by default those of the set. Labels stand in the order of the set's
+    classes, whichever the teacher's is. out: a folder for the teacher's state, from which a killed training goes on.
 
     Raises:
-        ValueError: the teacher's classes or images are not those of the set, or a module says less of the set's labels
-            right than guessing would.
+        ValueError: the teacher's classes or images are not those of the set, or it was whitened by others, or a module
+            says less of the set's labels right than guessing would.
     """
     if not temperature > 0:
         raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
@@ -83,7 +85,7 @@ def relabel(
         logits = _logits(condensed, teacher, names)
         _check_knows(condensed, logits)
         return _labelled(condensed, logits, temperature, {"teacher": type(teacher).__name__})
-    real = data_sets.load(teacher).train.to(pick(device))
+    real = _alike(condensed, data_sets.load(teacher).train).to(pick(device))
     task = Task(real, 1, network, torch.bfloat16 if bf16 else None)
     return relabel_from(condensed, task, epochs, seed, temperature, None if out is None else Path(out), progress)
 
@@ -102,15 +104,25 @@ def relabel_from(
     Raises:
         ValueError: the classes or the images are not those of the set.
     """
-    real, shape = task.real, (condensed.cells.shape[1], *condensed.size)
-    if real.shape != shape or condensed.space == "zca":
-        got = f"{list(real.shape)} for {list(shape)} in the pixel space {condensed.space!r}"
-        raise ValueError(f"relabel: data must have the images of the set, not whitened, got {got}")
+    real = task.real
+    _check_images(condensed, real)
     order = _order(condensed.classes, real.classes)
     teacher = taught(task, epochs, seed, folder, progress)
     logits = teacher.logits(condensed.decode().to(real.device)).cpu()[:, order]
     about = {"teacher": task.network_name, "epochs": epochs, "seed": seed, "data": real.checksum}
     return _labelled(condensed, logits, temperature, about)
+
+
+def _alike(condensed: CondensedSet, real: Source) -> Source:
+    """Real images as the set has them: plain, or whitened by the same fit."""
+    _check_images(condensed, real)
+    return refit(condensed.whitening, real, "relabel")(real) if condensed.space == "zca" else real
+
+
+def _check_images(condensed: CondensedSet, real: Source) -> None:
+    shape = (condensed.cells.shape[1], *condensed.size)
+    if real.shape != shape:
+        raise ValueError(f"relabel: data must have images {list(shape)} as the set, got {list(real.shape)}")
 
 
 def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about: Mapping[str, Any]) -> CondensedSet:

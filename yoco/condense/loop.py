@@ -15,6 +15,7 @@ import yoco
 from yoco.condense.method import Method, Stateful, Task
 from yoco.condense.synthetic import Synthetic
 from yoco.condensed import CondensedSet
+from yoco.data.whitened import Whitened
 from yoco.rng import Rng
 from yoco.run import Run
 
@@ -103,9 +104,7 @@ def condense(
         Interrupted: Ctrl-C or SIGTERM; the state was saved.
     """
     rng = Rng(seed)
-    synthetic = method.synthetic(task, rng.child("start"))
-    memory = method.memory(task, rng.child("memory"))
-    journey = Journey(synthetic, method.optimizer(synthetic), memory)
+    journey = begin(task, method, rng)
     with run.working() if run else nullcontext(), interruptible() as interrupted:
         journey.restore(run.restore() if run else None)
         while journey.episode < method.episodes and not _late(journey, minutes):
@@ -119,6 +118,14 @@ def condense(
         if journey.episode < method.episodes:
             journey.save(run)
     return describe(task, method, seed, journey)
+
+
+def begin(task: Task, method: Method, rng: Rng) -> Journey:
+    """A run before its first episode; its pixels are in the space of the real ones."""
+    synthetic = method.synthetic(task, rng.child("start"))
+    synthetic.space = task.real.space
+    memory = method.memory(task, rng.child("memory"))
+    return Journey(synthetic, method.optimizer(synthetic), memory)
 
 
 def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
@@ -147,9 +154,10 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     made = {"network": task.network_name, "autocast": str(task.autocast) if task.autocast else None}
     spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 1)}
     numbers = {name: float(value.detach()) for name, value in synthetic.beside.items() if value.numel() == 1}
-    soft = synthetic.soft_labels()
+    soft, cells = synthetic.soft_labels(), synthetic.cells.detach()
+    white = {"whitening": dict(real.whitening)} if isinstance(real, Whitened) else {}
     return CondensedSet(
-        cells=synthetic.cells.detach().clamp(0, 1).float().cpu(),
+        cells=(cells if white else cells.clamp(0, 1)).float().cpu(),
         labels=synthetic.labels.cpu(),
         factor=synthetic.factor,
         size=synthetic.size,
@@ -158,10 +166,18 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
         std=real.std,
         method=getattr(method, "name", type(method).__name__.lower()),
         order=synthetic.order,
+        space=real.space,
         seed=seed,
         source={"name": real.name, "checksum": real.checksum, "images": len(real)},
         soft_labels=None if soft is None else soft.detach().float().cpu(),
-        config={**settings, "ipc": task.per_class, **made, **spent, **({"learned": numbers} if numbers else {})},
+        config={
+            **settings,
+            "ipc": task.per_class,
+            **made,
+            **spent,
+            **({"learned": numbers} if numbers else {}),
+            **white,
+        },
         versions={"yoco": yoco.__version__, "torch": torch.__version__},
     )
 

@@ -21,12 +21,13 @@ class Synthetic:
     cells: float [classes * per_class * factor^2, C, h, w], a leaf that requires gradients.
     beside: other leaves that a method learns, by name. `labels` are soft labels float [n, classes], which are saved
     with the set; a single number, such as a step size, goes into its record.
-    held: the first cells of each class, that many, take no gradients. order: as in the saved set.
-    Pixels that stick out of the canvas (`visible`) never change.
+    held: the first cells of each class, that many, take no gradients. order: as in the saved set. space: of the pixels,
+    "unit" or "zca"; the loop sets it. Pixels that stick out of the canvas (`visible`) never change.
     """
 
     held: int = 0
     order: str = "condensed"
+    space: str = "unit"
 
     def __init__(
         self,
@@ -107,8 +108,9 @@ class Synthetic:
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Put every pixel into [0, 1]."""
-        self.cells.clamp_(0, 1)
+        """Put every pixel into [0, 1]; whitened ones have no bounds."""
+        if self.space == "unit":
+            self.cells.clamp_(0, 1)
 
 
 def start(
@@ -124,7 +126,8 @@ def start(
 ) -> Synthetic:
     """A synthetic set of `per_class` images per class: noise, real images, or a mix of shrunk real images.
 
-    kind: "noise" draws pixels from N(0.5, 0.25^2), cut to [0, 1]; "real" fills each canvas with one real image;
+    kind: "noise" draws pixels from N(0.5, 0.25^2), cut to [0, 1], or, where images are whitened, from N(0, 1);
+    "real" fills each canvas with one real image;
     "mix" fills each cell with one real image, shrunk (IDC); "k-means" does so with those whose pixels are next to the
     centres of as many clusters of the class, large clusters first. first: take the first images of a class, as the
     papers' code does, instead of a random choice. chosen: for each class the indices of its images, in order, instead
@@ -143,7 +146,10 @@ def start(
         if kind == "k-means":
             order = medoids(source.batch(members).images.flatten(1), wanted, rng.child(label))
         images = source.batch(enough(members[order] if chosen is None else chosen[label], wanted)).images
-        parts.append(_class_cells(kind, images, per_class, factor, rng.child("noise", label), shrink))
+        if kind == "noise":
+            images = _noise(images, source.space, rng.child("noise", label))
+        whole = kind in ("noise", "real")
+        parts.append(cut(images, factor) if whole else shrunk(images, per_class, factor, shrink))
     return Synthetic(torch.cat(parts), len(source.classes), factor, (source.shape[1], source.shape[2]))
 
 
@@ -157,13 +163,9 @@ def check_factor(factor: int) -> None:
         raise ValueError(f"condense: factor must be 1, 2, 3 or 4, got {factor}")
 
 
-def _class_cells(kind: str, images: Tensor, per_class: int, factor: int, rng: Rng, shrink: str) -> Tensor:
-    if kind in ("mix", "k-means"):
-        return shrunk(images, per_class, factor, shrink)
-    if kind == "noise":
-        normal = torch.randn(images.shape, generator=rng.generator())
-        images = (0.5 + 0.25 * normal).clamp(0, 1).to(images.device)
-    return cut(images, factor)
+def _noise(like: Tensor, space: str, rng: Rng) -> Tensor:
+    normal = torch.randn(like.shape, generator=rng.generator()).to(like.device)
+    return normal if space == "zca" else (0.5 + 0.25 * normal).clamp(0, 1)
 
 
 def shrunk(images: Tensor, per_class: int, factor: int, mode: str, size: tuple[int, int] | None = None) -> Tensor:

@@ -79,6 +79,7 @@ def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progr
     """
     teacher = Teacher(task, usual(task, epochs), Rng(seed).child("teacher"))
     about = {"data": task.real.checksum, "network": task.network_name, "epochs": epochs, "seed": seed}
+    about |= {} if task.real.space == "unit" else {"space": task.real.space}
     run = None if folder is None else Run(folder, {**about, "autocast": str(task.autocast)})
     with run.working() if run else nullcontext():
         before = run.restore() if run else None

@@ -47,7 +47,7 @@ class Trajectories:
     student_batch: int = 0
     """synthetic images in a step of the student; 0 for all"""
     lr_image: float = 100.0
-    """step size of the pixels, in the units of normalised ones as published"""
+    """step size of the pixels, in the units of normalised ones, or of whitened ones, as published"""
     momentum_image: float = 0.5
     """momentum of pixels and step size"""
     lr_lr: float = 1e-5
@@ -107,7 +107,7 @@ class Trajectories:
 
     @torch.no_grad()
     def clamp(self, synthetic: Synthetic) -> None:
-        """Put pixels into [0, 1], and keep the step size above 0."""
+        """Put pixels into [0, 1] unless they are whitened, and keep the step size above 0."""
         synthetic.clamp()
         synthetic.beside["lr"].clamp_(min=self.lr_start * 1e-3)
 

@@ -4,10 +4,13 @@ from yoco.condensed import CondensedSet
 from yoco.convert import checkpoint
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import plain_or_white
+from yoco.data.whitened import EPS
 
 
 def read(origin: Origin) -> CondensedSet:
     """The images with the labels that lie beside them; normalised ones are made plain.
+
+    Whitened ones were whitened by MTT's fit on the training half of the data, which is not said by the file itself.
 
     Raises:
         FileNotFoundError: there is no such file, or none with the labels beside it.
@@ -19,4 +22,5 @@ def read(origin: Origin) -> CondensedSet:
     beside = origin.path.with_name(name.replace("images", "labels", 1))
     images, labels = origin.check_pair(checkpoint.read(origin.path), checkpoint.read(beside))
     plain, space, undone = plain_or_white(images, origin)
-    return origin.condensed(plain, labels, space=space, constants=undone)
+    fit = {"whitening": {"eps": EPS}} if space == "zca" else {}
+    return origin.condensed(plain, labels, space=space, constants=undone, config=fit)

@@ -14,9 +14,21 @@ from yoco.data.dataset import from_dataset, read
 from yoco.data.pixels import adapt
 from yoco.data.source import Batch, Source, Splits
 from yoco.data.splits import hold_out, pair
+from yoco.data.whitened import Whitening, plain
 from yoco.registry import resolve, unknown
 
-__all__ = ["SOURCES", "Batch", "Source", "Splits", "from_arrays", "from_dataset", "hold_out", "load", "pair"]
+__all__ = [
+    "SOURCES",
+    "Batch",
+    "Source",
+    "Splits",
+    "Whitening",
+    "from_arrays",
+    "from_dataset",
+    "hold_out",
+    "load",
+    "pair",
+]
 
 SOURCES: dict[str, str] = {
     "digits": "yoco.data.digits:digits",
@@ -91,7 +103,7 @@ def _is_arrays(data: Any) -> bool:
 def _part(data: Any, size: int | None, name: str, like: Source | None = None) -> Source:
     """One part as a source; labels without class names of their own go by the names of the classes in `like`."""
     if isinstance(data, Source):
-        return data
+        return plain(data)
     if _is_arrays(data):
         (images, labels), classes = data, None
     elif hasattr(data, "__len__") and hasattr(data, "__getitem__"):

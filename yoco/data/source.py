@@ -1,16 +1,17 @@
 """Source: labelled images in memory, the one form in which all data enters the library."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """images: float [n, C, H, W] in [0, 1]; labels: long [n]."""
+    """images: float [n, C, H, W] in [0, 1], or whitened; labels: long [n]."""
 
     images: Tensor
     labels: Tensor
@@ -22,8 +23,10 @@ class Source:
 
     images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names.
     mean, std: per channel, of images in [0, 1]; what networks are fed is (image - mean) / std.
+    space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`).
     """
 
+    space: ClassVar[str] = "unit"
     name: str
     images: Tensor
     labels: Tensor
@@ -91,14 +94,18 @@ class Source:
         indices = indices.to(self.device)
         return Batch(self.images[indices].to(torch.get_default_dtype()) / 255, self.labels[indices])
 
-    def to(self, device: torch.device | str) -> "Source":
+    def to(self, device: torch.device | str) -> Self:
         """The same source on another device."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        return replace(self, **self._parts(lambda part: part.to(device)))
 
-    def take(self, indices: Tensor, name: str | None = None) -> "Source":
+    def take(self, indices: Tensor, name: str | None = None) -> Self:
         """These images as a source of their own; mean and std stay those of the whole."""
         at = indices.to(self.device)
-        return replace(self, name=name or self.name, images=self.images[at], labels=self.labels[at])
+        return replace(self, name=name or self.name, **self._parts(lambda part: part[at]))
+
+    def _parts(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Everything that there is for each image, changed in the same way."""
+        return {"images": change(self.images), "labels": change(self.labels)}
 
 
 class Splits(NamedTuple):

@@ -14,6 +14,7 @@ from yoco import data as data_sets
 from yoco import networks as architectures
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source, Splits
+from yoco.data.whitened import plain, refit
 from yoco.device import pick
 from yoco.evaluate.result import Result, Row
 from yoco.evaluate.trials import Curve, Plan, Trial, run
@@ -57,23 +58,27 @@ def evaluate(
     baselines: "random": for each seed another random real subset with as many images of each class as the set has room
     for (cells / factor^2, rounded up), trained for as many image passes; "full": all training images, for `full_epochs`
     epochs or as many image passes, and 10 epochs at least. Both are normalised as the set is.
+    For a set in ZCA space they and the test images are whitened by a fit on the training half of `data`, as it was.
     Accuracy is measured `measurements` times, evenly and at the end: `last` is the end, `best` the highest.
     The standard deviation is that of a sample (over n - 1), and 0.0 for one seed. curve: keep all measurements.
 
     Raises:
-        ValueError: an unknown name, a number below its least, or a set that does not fit the data.
+        ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
+            other images, or says nothing about that.
     """
     names = (networks,) if isinstance(networks, str) else tuple(networks)
     numbers, where = _seeds(seeds), pick(device)
     _check(epochs, same_compute, jobs, full_epochs, measurements, names, baselines)
     splits = _splits(examples, data)
     _check_fit(examples, splits.test, names)
+    splits = _alike(examples, splits)
     rows = _rows(examples, splits, _Wish(protocol, epochs, same_compute, tuple(baselines), full_epochs))
+    like = examples if splits.test.space == "unit" else splits.train
     plan = Plan(
         examples=examples.to("cpu") if isinstance(examples, Source) else examples,
         splits=Splits(splits.train.to("cpu"), splits.test.to("cpu")),
         budget=_budget(examples),
-        normalise=Normalise(examples.mean, examples.std),
+        normalise=Normalise(like.mean, like.std),
         device=where,
         autocast=torch.bfloat16 if bf16 else None,
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
@@ -143,8 +148,10 @@ def _least(epochs: int | None, jobs: int, full_epochs: int | None, measurements:
 
 
 def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -> Splits:
+    if isinstance(examples, Source):
+        plain(examples)
     if isinstance(data, Splits):
-        return data
+        return Splits(plain(data.train), plain(data.test))
     if data is None:
         data = examples.name if isinstance(examples, Source) else examples.source.get("name")
     if not data:
@@ -153,8 +160,6 @@ def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -
 
 
 def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, ...]) -> None:
-    if isinstance(examples, CondensedSet) and examples.space == "zca":
-        raise ValueError("evaluate: pixels must be plain, got a set in ZCA space, for which there are no test images")
     if len(examples.classes) != len(test.classes):
         raise ValueError(
             f"evaluate: the set must have the {len(test.classes)} classes of {test.name}, got {len(examples.classes)}"
@@ -171,6 +176,14 @@ def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, 
         )
     for name in names:
         architectures.build(name, test.shape, len(test.classes), Rng(0))
+
+
+def _alike(examples: CondensedSet | Source, splits: Splits) -> Splits:
+    """The data as networks are to see them that learn the set: plain, or whitened as the set was."""
+    if isinstance(examples, Source) or examples.space != "zca":
+        return splits
+    whiten = refit(examples.whitening, splits.train, "evaluate")
+    return Splits(whiten(splits.train), whiten(splits.test))
 
 
 def _counts(examples: CondensedSet | Source) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.arrays import from_arrays
 from yoco.data.source import Source
+from yoco.data.whitened import plain, refit
 from yoco.prune.budget import Budget
 from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.items import Given, items_for, score_of
@@ -148,7 +149,7 @@ def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
 def _whole(data: Source) -> CondensedSet:
     """A data set in the form of a condensed one."""
     return CondensedSet(
-        cells=data.images.cpu(),
+        cells=plain(data).images.cpu(),
         labels=data.labels.cpu(),
         factor=1,
         size=(data.shape[1], data.shape[2]),
@@ -188,10 +189,10 @@ def _changed(name: str, mode: Mode, rule: Rule) -> dict[str, Any]:
 
 
 def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) -> Source:
-    """Images that stand for the data behind a set: `REFERENCES` of them, as many of each class.
+    """Images that stand for the data behind a set: `REFERENCES` of them, as many of each class; whitened as the set.
 
     Raises:
-        ValueError: it is no Source, or its classes are not those of the set.
+        ValueError: it is no Source, or its classes are not those of the set, or the set was whitened by other images.
     """
     if not isinstance(reference, Source):
         raise ValueError(f"reference: must be a Source, see yoco.data.from_arrays, got {type(reference).__name__}")
@@ -204,7 +205,16 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
         mine[rng.child("reference", c).choice(len(mine), min(most, len(mine)))]
         for c, mine in enumerate(reference.by_class)
     ]
-    return reference.take(torch.cat(members))
+    return _alike(data, reference).take(torch.cat(members))
+
+
+def _alike(data: CondensedSet | Source, reference: Source) -> Source:
+    """References in the space of the set, plain or whitened."""
+    if isinstance(data, Source):
+        plain(data)
+    elif data.space == "zca":
+        return refit(data.whitening, plain(reference), "reference")(reference)
+    return plain(reference)
 
 
 def _outcome(

@@ -54,7 +54,7 @@ class Study:
     without its dead channels, see `shrink`.
 
     Raises:
-        ValueError: numbers or combinations that make no sense.
+        ValueError: numbers or combinations that make no sense, or a set in ZCA space.
     """
 
     data: Splits
@@ -83,6 +83,9 @@ class Study:
             raise ValueError("sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain")
         if self.rounds > 1 and (self.sparsity is None or not self.retrain):
             raise ValueError("sparsify: rounds need a sparsity and retraining between them, got none")
+        for given in (self.calibrate, self.retrain_on):
+            if given is not None and given.space == "zca":
+                raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
         self._check_words()
 
     def _check_words(self) -> None:

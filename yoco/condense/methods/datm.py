@@ -69,7 +69,8 @@ class DATM(Trajectories):
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of their sizes; other data: CIFAR-10's.
 
-        Digits of any kind are not mirrored, and those of scikit-learn have settings of our own.
+        The authors' are for whitened pixels, all of them: ask for the space zca. Digits of any kind are not mirrored,
+        and those of scikit-learn have settings of our own.
         """
         own = data if data in TABLE else "cifar10"
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
@@ -158,8 +159,9 @@ class Labelled(Synthetic):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Put every pixel into [0, 1]."""
-        self.beside["pixels"].clamp_(0, 1)
+        """Put every pixel into [0, 1]; whitened ones have no bounds."""
+        if self.space == "unit":
+            self.beside["pixels"].clamp_(0, 1)
 
 
 class Paced(Experts):
@@ -209,11 +211,12 @@ DIGITS: dict[str, Any] = {"episodes": 200, "grow_over": 100, **_EXPERTS}
 
 
 # Experts and student are those of `yoco.condense.trajectories`; not in the paper:
-# - experts are MTT's, trained for longer: they are not made flat (FTD), nor are pixels whitened (ZCA);
+# - experts are MTT's, trained for longer: they are not made flat (FTD);
 # - of the authors' settings the windows, the iterations, the steps and batches for CIFAR-10 up to 50 and the ranges of
 #   threshold, decay and step sizes are theirs; what lies in a range is chosen here, and the rest is MTT's and FTD's;
 # - the start and the labels are those of the last epoch of the first expert; labels are learned as logits;
 # - the running mean is that of the pixels, not of the labels; it begins at the start, and skipped iterations leave it;
 # - a window grows in equal steps, epoch by epoch;
-# - pixels are cut to [0, 1] after every iteration; published step sizes are for normalised pixels, and act so here;
+# - the space is the caller's: the authors' settings whiten the pixels of all three data sets (ZCA), at all sizes;
+# - whitened pixels are not cut; others are, to [0, 1] after every iteration, and are stepped as if normalised;
 # - the learned step size never falls below a thousandth of where it began.

@@ -25,8 +25,9 @@ class MTT(Trajectories):
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings of the paper's table for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of 1, 10 and 50.
 
-        Other data take CIFAR-10's; digits of any kind are not mirrored, and those of scikit-learn have settings of our
-        own.
+        Those for CIFAR-10 at 1 and 10 and for CIFAR-100 at 1 and 50 are for whitened pixels: ask for the space zca; the
+        others are for normalised ones. Other data take CIFAR-10's; digits of any kind are not mirrored, and those of
+        scikit-learn have settings of our own.
         """
         own = data if data in TABLE else "cifar10"
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
@@ -71,7 +72,7 @@ DIGITS: dict[str, Any] = {"episodes": 200, "count": 5, "expert_epochs": 15}
 
 
 # Experts and student are those of `yoco.condense.trajectories`; not in the paper:
-# - the pixels are cut to [0, 1] after every iteration; published step sizes are for normalised pixels, and act so here;
-# - whitened pixels (ZCA), which the paper's table has for some sets, are not there;
+# - the space is the caller's: the paper's table whitens pixels (ZCA) of CIFAR-10 at 1 and 10, of CIFAR-100 at 1 and 50;
+# - whitened pixels are not cut; others are, to [0, 1] after every iteration, and are stepped as if normalised;
 # - the learned step size never falls below a thousandth of where it began: in the authors' code it can turn negative;
 # - the step sizes for CIFAR-10 at 10 per class are those of the authors' correction.
