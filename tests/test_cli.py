@@ -330,3 +330,29 @@ def test_experts_are_recorded_and_matched(tmp_path: Path, capsys: pytest.Capture
     assert run([*matching, "--out", str(tmp_path / "set")]) == 0
     assert sorted(before) == sorted(path.name for path in (tmp_path / "experts").iterdir())
     assert fails(capsys, *recording, "--epochs", "0") == "yoco: experts: epochs must be at least 1, got 0\n"
+
+
+def test_whitened_pixels_from_experts_to_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, white = ["--data", "digits", "--network", "convnet:width=4,depth=2"], ["--space", "zca"]
+    folder, out = str(tmp_path / "experts"), str(tmp_path / "set")
+    assert run(["experts", *network, *white, "--count", "2", "--epochs", "3", "--out", folder]) == 0
+    few = ["--episodes", "2", "--count", "2", "--expert-epochs", "3", "--max-start", "2", "--student-steps", "2"]
+    matching = ["condense", *network, "--method", "mtt", "--ipc", "2", *few, "--experts", folder, "--out", out]
+    assert run([*matching, *white, "--dry-run"]) == 0
+    assert not Path(out).exists()
+    assert run([*matching, *white]) == 0
+    assert (tmp_path / "set/images.png").is_file()
+    made = load(f"{out}/condensed.safetensors")
+    assert (made.space, made.whitening["eps"]) == ("zca", 0.1)
+    again = ["condense", "--config", f"{out}/config.yaml", "--out", str(tmp_path / "again")]
+    assert run(again) == 0
+    assert torch.equal(load(tmp_path / "again/condensed.safetensors").cells, made.cells)
+    small = str(tmp_path / "small.safetensors")
+    assert run(["prune", f"{out}/condensed.safetensors", "--rule", "random", "--ipc", "1", "--out", small]) == 0
+    assert run(["evaluate", small, "--epochs", "1", "--seeds", "1", *network[2:]]) == 0
+    assert run(["report", out]) == 0
+    assert "whitened (ZCA)" in (tmp_path / "set/report.md").read_text()
+    capsys.readouterr()
+    matching[-1] = str(tmp_path / "plain")
+    assert fails(capsys, *matching).endswith("must be of space unit, got zca\n")
+    assert "invalid choice 'rgb' for argument '--space'" in fails(capsys, *matching, "--space", "rgb")

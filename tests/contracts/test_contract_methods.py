@@ -82,6 +82,16 @@ def test_losses_are_finite_and_cells_in_range(run: Any, method: str) -> None:
     assert made.cells.max() <= 1
 
 
+def test_whitened_pixels_are_learned_and_never_cut(run: Any, tiny: Splits, tmp_path: Path) -> None:
+    run(space="zca", factor=2, out=tmp_path)
+    made = yoco.load(tmp_path / "condensed.safetensors")
+    assert (made.space, made.mean, made.std) == ("zca", (0.0,), (1.0,))
+    assert made.whitening == {"eps": 0.1, "checksum": tiny.train.checksum}
+    assert made.cells.amin((1, 2, 3)).lt(-0.01).all()
+    how: dict[str, Any] = {"epochs": 1, "seeds": 1, "networks": NETWORK, "progress": False}
+    assert yoco.evaluate(made, tiny, **how).same_data
+
+
 def test_seed_decides_every_bit(run: Any) -> None:
     first, again, other = run(), run(), run(seed=1)
     assert torch.equal(first.cells, again.cells)
