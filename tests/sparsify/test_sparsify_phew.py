@@ -55,7 +55,8 @@ def test_positions_of_a_kernel_come_with_the_odds_of_their_weights() -> None:
 
 
 def test_walks_stay_in_their_group() -> None:
-    network = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 2, 1, groups=2))
+    with Rng(0).as_global():
+        network = nn.Sequential(nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 2, 1, groups=2))
     walks, generator = _Walks(network, (4, 2, 2)), Rng(0).generator()
     crossed = torch.cat([walks.crossed(k * FEWEST // 2, FEWEST, generator) for k in range(8)])
     pairs = crossed.reshape(-1, 2).sort(1).values
