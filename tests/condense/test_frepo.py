@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import yoco
-from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
-from yoco.condense.methods.frepo import FRePo, Pool, centred, features, margin, regression
+from yoco.condense.methods.frepo import FRePo, Pool
+from yoco.condense.regression import centred, features, margin, regression
 from yoco.data import Splits
 from yoco.rng import Rng
 
@@ -97,15 +97,15 @@ def test_the_network_that_gave_the_features_is_trained_after_the_step(task: Task
 
 
 def test_networks_are_replaced_at_the_end_of_their_lives(task: Task) -> None:
-    pool, synthetic = Pool(task, 4, 8, 1e-3, Rng(0)), FRePo().synthetic(task, Rng(0))
+    method = FRePo(pool=4, life=8, augment="", network_batch=6)
+    pool, synthetic = Pool(task, method, Rng(0)), method.synthetic(task, Rng(0))
     assert pool.ages == [0, 2, 4, 6]
-    policy = Policy("")
     old = pool.networks[3]
     for step in range(2):
-        pool.learn(3, synthetic, policy, 6, Rng(step))
+        pool.learn(3, synthetic, Rng(step))
     assert pool.ages[3] == 8
     assert pool.networks[3] is old
-    pool.learn(3, synthetic, policy, 6, Rng(9))
+    pool.learn(3, synthetic, Rng(9))
     assert pool.networks[3] is not old
     assert pool.ages[3] == 1
 

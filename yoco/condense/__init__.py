@@ -45,6 +45,7 @@ METHODS = {
     "mtt": "yoco.condense.methods.mtt:MTT",
     "datm": "yoco.condense.methods.datm:DATM",
     "frepo": "yoco.condense.methods.frepo:FRePo",
+    "readout": "yoco.condense.methods.readout:Readout",
     "idm": "yoco.condense.methods.idm:IDM",
     "accdd": "yoco.condense.methods.acc_dd:AccDD",
     "dream": "yoco.condense.methods.dream:DREAM",

@@ -1,0 +1,146 @@
+"""Ridge regression from the features of a synthetic set, which shall predict the labels of real images (FRePo)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss, one_hot
+from torch.optim import Optimizer
+
+from augment import Policy
+from yoco.condense.lamb import Lamb
+from yoco.condense.method import Stateful, Task
+from yoco.condense.synthetic import Synthetic, start
+from yoco.networks.base import Network
+from yoco.rng import Rng
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """What FRePo and Readout have in common: all but how their networks are trained.
+
+    One episode is one step: one network of a pool gives the features, then it is trained a little on the synthetic set.
+    """
+
+    label_kinds: ClassVar[tuple[str, ...]] = ("learned", "hard")
+    episodes: int = 500_000
+    """steps"""
+    pool: int = 10
+    """networks"""
+    life: int = 100
+    """steps on the synthetic set after which a network is replaced"""
+    factor: int = 1
+    """factor^2 cells share the room of one image: 1 to 4"""
+    start: str = "real"
+    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    labels: str = "learned"
+    """learned or hard"""
+    lr: float = 3e-4
+    """step size of LAMB for pixels and labels; it falls to a tenth along a cosine"""
+    real_batch: int = 1024
+    """real images in one step"""
+    ridge: float = 1e-6
+    """added to the diagonal of the kernel, in units of its mean"""
+    flip: bool = True
+    """the synthetic set is doubled by its mirror images"""
+    lr_network: float = 3e-4
+    """step size of Adam for the networks"""
+    network_batch: int = 500
+    """synthetic images in a step of a network, at most"""
+    augment: str = "color_crop_cutout_flip_scale_rotate"
+    """augmentations of the networks' training"""
+
+    def __post_init__(self) -> None:
+        where = type(self).__name__.lower()
+        for name in ("pool", "life", "real_batch", "network_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{where}: {name} must be at least 1, got {getattr(self, name)}")
+        if self.labels not in self.label_kinds:
+            raise ValueError(f"{where}: labels must be learned or hard, got {self.labels!r}")
+        if not self.ridge > 0:
+            raise ValueError(f"{where}: ridge must be above 0, got {self.ridge:g}")
+        Policy(self.augment)
+
+    def synthetic(self, task: Task, rng: Rng) -> "Regressed":
+        """Real images, and labels as `centred` has them."""
+        plain = start(self.start, task.real, task.per_class, self.factor, rng)
+        targets = {"targets": centred(plain.labels, plain.classes)} if self.labels == "learned" else {}
+        return Regressed(plain.cells.detach(), plain.classes, plain.factor, plain.size, targets)
+
+    def optimizer(self, synthetic: Synthetic) -> Optimizer:
+        """LAMB over pixels and labels."""
+        return Lamb(synthetic.parameters(), self.lr, steps=self.episodes, final=0.1)
+
+    def memory(self, task: Task, rng: Rng) -> "Networks":
+        """The networks."""
+        raise NotImplementedError
+
+    def episode(self, task: Task, synthetic: "Regressed", memory: "Networks", rng: Rng) -> Iterator[Tensor]:
+        """Lines 3 to 8 of the algorithm."""
+        k = int(rng.child("network").choice(self.pool, 1))
+        network = memory.networks[k]
+        real = task.real.batch(rng.child("real").choice(len(task.real), self.real_batch))
+        images, targets = synthetic.everything().images, synthetic.targets()
+        if self.flip:
+            images, targets = torch.cat([images, images.flip(3)]), targets.repeat(2, 1)
+        with torch.no_grad():
+            seen = features(network, task.normalise(real.images))
+        wanted = centred(real.labels, synthetic.classes)
+        found = regression(features(network, task.normalise(images)), targets, seen, self.ridge)
+        yield mse_loss(found, wanted.to(found)).to(targets) + margin(targets)
+        synthetic.clamp()
+        memory.learn(k, synthetic, rng.child("train"))
+
+
+class Regressed(Synthetic):
+    """A synthetic set whose labels are regression targets, `centred` at the start; they may be learned."""
+
+    def targets(self) -> Tensor:
+        """float [n, classes]."""
+        return self.beside.get("targets", centred(self.labels, self.classes))
+
+    def soft_labels(self) -> Tensor | None:
+        """The learned targets as shares: 1 / classes added, cut at 0, divided by their sum."""
+        if "targets" not in self.beside:
+            return None
+        shares = (self.beside["targets"] + 1 / self.classes).clamp(min=0)
+        return (shares + 1e-8) / (shares + 1e-8).sum(1, keepdim=True)
+
+
+class Networks(Stateful, Protocol):
+    """Networks that learn from the synthetic set, by their numbers."""
+
+    @property
+    def networks(self) -> list[Network]:
+        """Those of now."""
+
+    def learn(self, k: int, synthetic: Regressed, rng: Rng) -> None:
+        """Train one of them a little."""
+
+
+def centred(labels: Tensor, classes: int) -> Tensor:
+    """1 - 1 / classes for the class, -1 / classes for the others: float [n, classes]."""
+    return one_hot(labels, classes).to(torch.get_default_dtype()) - 1 / classes
+
+
+def features(network: Network, images: Tensor) -> Tensor:
+    """The output of the last stage, flattened: [n, D]."""
+    return network.features(images)[-1].flatten(1)
+
+
+def regression(support: Tensor, targets: Tensor, query: Tensor, ridge: float) -> Tensor:
+    """Kernel ridge regression with the dot product of features, in float64: predictions [q, classes]."""
+    support, query = support.double(), query.double()
+    kernel = support @ support.T
+    damped = kernel + ridge * kernel.diagonal().mean() * torch.eye(
+        len(kernel), device=kernel.device, dtype=kernel.dtype
+    )
+    return query @ support.T @ torch.linalg.solve(damped, targets.double())
+
+
+def margin(targets: Tensor) -> Tensor:
+    """Minus the mean lead of the largest target over the next, of which no more than 1 / classes counts."""
+    first, second = targets.topk(2, dim=1).values.unbind(1)
+    return -(first - second).clamp(max=1 / targets.shape[1]).mean()
