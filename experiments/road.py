@@ -34,6 +34,7 @@ REGRESSION: dict[str, Any] = {
     "real_batch": 768,
     "lr_network": 0.0005,
 }
+READOUT: dict[str, Any] = {"method": "readout", "episodes": 400}
 TRIES: dict[str, dict[str, Any]] = {
     "mixed start": {"method": "idc", "episodes": 0},
     "k-means start": {"method": "idc", "start": "k-means", "episodes": 0},
@@ -44,6 +45,12 @@ TRIES: dict[str, dict[str, Any]] = {
     "regression, larger steps": {**REGRESSION, "lr": 0.01},
     "regression, three times as long": {**REGRESSION, "episodes": 900, "lr": 0.006},
     "regression, learned labels": {**REGRESSION, "labels": "learned"},
+    "readout": READOUT,
+    "readout, learned labels": {**READOUT, "labels": "learned"},
+    "readout, from k-means": {**READOUT, "start": "k-means"},
+    "readout, larger steps": {**READOUT, "lr": 0.01},
+    "readout, older networks": {**READOUT, "life": 800},
+    "readout, half an hour": {**READOUT, "episodes": 3000},
 }
 """name -> the method and what is changed in its published settings."""
 
