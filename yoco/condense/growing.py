@@ -37,7 +37,7 @@ class Growing(Synthetic):
         return cls(plain.cells.detach(), plain.classes, plain.factor, plain.size, values(plain))
 
     def copy(self, count: int) -> Synthetic:
-        """The first cells of each class as a set of their own, and what is beside them."""
+        """The first cells of each class as a set of their own, to be looked at, and what is beside them."""
         return Synthetic(self.firsts(count).flatten(0, 1), self.classes, self.factor, self.size, values(self))
 
 

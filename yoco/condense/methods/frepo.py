@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,7 +14,7 @@ from torch.optim import Adam, Optimizer
 from augment import Policy
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
-from yoco.condense.synthetic import Synthetic, start
+from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.networks.base import Network
 from yoco.rng import Rng
 
@@ -48,7 +50,7 @@ class FRePo:
     lr_network: float = 3e-4
     """step size of Adam for the networks"""
     network_batch: int = 500
-    """synthetic images in a step of a network, at most"""
+    """synthetic images in a step of a network, at most, and so many of them share a graph when pixels are stepped"""
     augment: str = "color_crop_cutout_flip_scale_rotate"
     """augmentations of the networks' training"""
 
@@ -93,16 +95,28 @@ class FRePo:
         k = int(rng.child("network").choice(self.pool, 1))
         network = memory.networks[k]
         real = task.real.batch(rng.child("real").choice(len(task.real), self.real_batch))
-        images, targets = synthetic.everything().images, synthetic.targets()
-        if self.flip:
-            images, targets = torch.cat([images, images.flip(3)]), targets.repeat(2, 1)
         with torch.no_grad():
             seen = features(network, task.normalise(real.images))
-        wanted = centred(real.labels, synthetic.classes)
-        found = regression(features(network, task.normalise(images)), targets, seen, self.ridge)
-        yield mse_loss(found, wanted.to(found)).to(targets) + margin(targets)
+        wanted, chosen = centred(real.labels, synthetic.classes), self.batches(len(synthetic.cells))
+        mirrored = torch.cat([indices.repeat(1 + self.flip) for indices in chosen])
+
+        def support(indices: Tensor) -> Tensor:
+            images = synthetic.everything(indices).images
+            return features(network, task.normalise(torch.cat([images, images.flip(3)]) if self.flip else images))
+
+        def error(parts: list[Tensor]) -> Tensor:
+            targets = synthetic.targets()[mirrored]
+            found = regression(torch.cat(parts), targets, seen, self.ridge)
+            return mse_loss(found, wanted.to(found)).to(targets) + margin(targets)
+
+        yield synthetic.together(in_parts([partial(support, indices) for indices in chosen], error))
         synthetic.clamp()
         memory.learn(k, synthetic, Policy(self.augment, "dsa"), self.network_batch, rng.child("train"))
+
+    def batches(self, count: int) -> list[Tensor]:
+        """The synthetic images that share a graph: no more than `network_batch`, of all classes."""
+        many = ceil(count / self.network_batch)
+        return [torch.arange(k, count, many) for k in range(many)]
 
 
 class Regressed(Synthetic):
@@ -189,4 +203,6 @@ def margin(targets: Tensor) -> Tensor:
 # Not in the paper:
 # - networks are those of the task, with instance norm, not the paper's wider ones with batch norm;
 # - their ages are spread from the beginning, so that they are not all replaced at once;
+# - the features of more synthetic images than `network_batch` are made in parts, which changes nothing but memory; with
+#   batch norm each part has its own statistics;
 # - pixels are cut to [0, 1] after every step; labels are saved as shares, so that cross-entropy can be trained on them.
