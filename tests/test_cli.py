@@ -1,34 +1,16 @@
-"""The command line: help, one-line errors with their exit status, and a run that is killed and goes on."""
+"""The command line: help, one-line errors with their exit status, and what prune and score write."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
-import yaml
 
-import yoco
 from yoco.cli import COMMANDS, run
 from yoco.condensed import CondensedSet, load
 from yoco.prune import ALL_SCORES, RULES, Selection
-
-TOY = [
-    "--data",
-    "digits",
-    "--network",
-    "convnet:width=4,depth=2",
-    "--network-images",
-    "64",
-    "--real-batch",
-    "8",
-    "--pretrain",
-    "0",
-]
 
 
 def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -100,23 +82,6 @@ def test_mistakes_end_in_one_line(
     monkeypatch.chdir(tmp_path)
     assert line in fails(capsys, *argv)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("method", ["random", "frepo", "rded"])
-def test_a_teacher_labels_what_any_method_makes(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = ["--method", method, "--ipc", "1", "--network", "convnet:width=4,depth=2", "--labels", "teacher"]
-    words += {"random": ["--teacher-epochs", "1"], "frepo": ["--teacher-epochs", "1", "--episodes", "1"]}.get(
-        method, ["--episodes", "1"]
-    )
-    assert run(["condense", *words, "--out", "r"]) == 0
-    made = load("r/condensed.safetensors")
-    assert made.soft_labels is not None
-    assert Path("r/teacher").is_dir() == (method != "rded")
-    assert run(["condense", "--config", "r/config.yaml", "--out", "again"]) == 0
-    assert torch.equal(load("again/condensed.safetensors").soft_labels, made.soft_labels)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -221,138 +186,3 @@ def test_a_failed_command_writes_over_nothing(saved: Path, capsys: pytest.Captur
 def test_a_damaged_set_is_named(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved.write_bytes(saved.read_bytes()[:-7])
     assert "damaged" in fails(capsys, "prune", str(saved), "--out", "x.npz", "--rule", "random", "--ipc", "1")
-
-
-def test_condense_writes_its_folder_and_the_config_reruns_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second = tmp_path / "a", tmp_path / "b"
-    assert run(["condense", *TOY, "--ipc", "1", "--episodes", "2", "--lr-image", "0.005", "--out", str(first)]) == 0
-    names = {path.name for path in first.iterdir()}
-    assert names == {"condensed.safetensors", "config.yaml", "metrics.jsonl", "images.png"}
-    said = capsys.readouterr().out
-    assert "1 images per class" in said
-    assert load(first / "condensed.safetensors").storage in said
-    assert yaml.safe_load((first / "config.yaml").read_text())["lr_image"] == 0.005
-    assert run(["condense", "--config", str(first / "config.yaml"), "--out", str(second)]) == 0
-    one, two = (yoco.load(folder / "condensed.safetensors") for folder in (first, second))
-    assert torch.equal(one.cells, two.cells)
-
-
-def test_the_command_line_wins_over_the_config(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text("data: digits\nipc: 3\nepisodes: 0\nfactor: 1\n")
-    assert run(["condense", "--config", str(path), "--ipc", "2", "--out", str(tmp_path / "run")]) == 0
-    assert set(yoco.load(tmp_path / "run" / "condensed.safetensors").counts) == {2}
-
-
-def test_a_typo_in_the_config_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text("epizodes: 3\n")
-    assert "did you mean --episodes?" in fails(capsys, "condense", "--config", str(path))
-
-
-def test_another_command_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["condense", *TOY, "--episodes", "0", "--out", str(tmp_path / "run")]
-    assert run([*argv, "--ipc", "1"]) == 0
-    before = (tmp_path / "run" / "condensed.safetensors").read_bytes()
-    capsys.readouterr()
-    assert "holds a run with ipc=1, got 2; choose another folder" in fails(capsys, *argv, "--ipc", "2")
-    assert (tmp_path / "run" / "condensed.safetensors").read_bytes() == before
-
-
-def test_a_file_where_the_folder_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "run").write_text("here")
-    fails(capsys, "condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
-    assert (tmp_path / "run").read_text() == "here"
-
-
-def test_a_full_disk_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device", str(self))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    said = fails(capsys, "condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
-    assert "No space left on device" in said
-
-
-def interrupted(folder: Path, number: int) -> tuple[int, str]:
-    """Exit status and stderr of a run in a process of its own that gets this signal once it has a checkpoint."""
-    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40", "--out", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"import yoco.condense.loop as l; l.CHECKPOINT_SECONDS = 0\nfrom yoco.cli import main\nmain({argv})",
-        ],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-    deadline = time.monotonic() + 60
-    while not (folder / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
-    return process.returncode, said
-
-
-def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> None:
-    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40"]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    assert run([*argv, "--out", str(tmp_path / "whole")]) == 0
-    for name, number, status in (("killed", signal.SIGKILL, -signal.SIGKILL), ("asked", signal.SIGINT, 130)):
-        found, said = interrupted(tmp_path / name, number)
-        assert found == status
-        assert status != 130 or "the same command goes on" in said.splitlines()[-1]
-        assert not (tmp_path / name / "condensed.safetensors").exists()
-        assert run([*argv, "--out", str(tmp_path / name)]) == 0
-        one, two = (yoco.load(tmp_path / folder / "condensed.safetensors") for folder in ("whole", name))
-        assert torch.equal(one.cells, two.cells)
-    torch.set_num_threads(threads)
-
-
-def test_experts_are_recorded_and_matched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = ["--data", "digits", "--network", "convnet:width=4,depth=2"]
-    recording = ["experts", *network, "--count", "2", "--epochs", "3", "--out", str(tmp_path / "experts")]
-    assert run(recording) == 0
-    assert "2 experts of 3 epochs" in capsys.readouterr().out
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "experts").iterdir()}
-    assert run(recording) == 0
-    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "experts").iterdir()} == before
-    few = ["--episodes", "2", "--count", "2", "--expert-epochs", "3", "--max-start", "2", "--student-steps", "2"]
-    matching = ["condense", *network, "--method", "mtt", "--ipc", "1", *few, "--experts", str(tmp_path / "experts")]
-    assert run([*matching, "--out", str(tmp_path / "set")]) == 0
-    assert sorted(before) == sorted(path.name for path in (tmp_path / "experts").iterdir())
-    assert fails(capsys, *recording, "--epochs", "0") == "yoco: experts: epochs must be at least 1, got 0\n"
-
-
-def test_whitened_pixels_from_experts_to_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network, white = ["--data", "digits", "--network", "convnet:width=4,depth=2"], ["--space", "zca"]
-    folder, out = str(tmp_path / "experts"), str(tmp_path / "set")
-    assert run(["experts", *network, *white, "--count", "2", "--epochs", "3", "--out", folder]) == 0
-    few = ["--episodes", "2", "--count", "2", "--expert-epochs", "3", "--max-start", "2", "--student-steps", "2"]
-    matching = ["condense", *network, "--method", "mtt", "--ipc", "2", *few, "--experts", folder, "--out", out]
-    assert run([*matching, *white, "--dry-run"]) == 0
-    assert not Path(out).exists()
-    assert run([*matching, *white]) == 0
-    assert (tmp_path / "set/images.png").is_file()
-    made = load(f"{out}/condensed.safetensors")
-    assert (made.space, made.whitening["eps"]) == ("zca", 0.1)
-    again = ["condense", "--config", f"{out}/config.yaml", "--out", str(tmp_path / "again")]
-    assert run(again) == 0
-    assert torch.equal(load(tmp_path / "again/condensed.safetensors").cells, made.cells)
-    small = str(tmp_path / "small.safetensors")
-    assert run(["prune", f"{out}/condensed.safetensors", "--rule", "random", "--ipc", "1", "--out", small]) == 0
-    assert run(["evaluate", small, "--epochs", "1", "--seeds", "1", *network[2:]]) == 0
-    assert run(["report", out]) == 0
-    assert "whitened (ZCA)" in (tmp_path / "set/report.md").read_text()
-    capsys.readouterr()
-    matching[-1] = str(tmp_path / "plain")
-    assert fails(capsys, *matching).endswith("must be of space unit, got zca\n")
-    assert "invalid choice 'rgb' for argument '--space'" in fails(capsys, *matching, "--space", "rgb")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from yoco.registry import resolve, unknown
+from yoco.registry import join_options, resolve, split_options, typed_options, unknown
 from yoco.rng import Rng
 
 TABLE = {"rng": "yoco.rng:Rng", "gone": "yoco.nowhere:Thing"}
@@ -46,3 +46,15 @@ def test_a_wrong_table_is_our_own_mistake_and_not_the_users() -> None:
 
 def test_unknown_of_an_empty_table_says_so() -> None:
     assert str(unknown("thing", "a", {})) == "thing: unknown name 'a'; known: "
+
+
+def test_options_after_a_name_come_back_with_their_types() -> None:
+    def thing(width: int = 1, share: float = 0.5, word: str = "x", on: bool = False) -> None: ...
+
+    options = {"width": 3, "share": 1e-07, "word": "a_b", "on": True}
+    for base in ("rng", "yoco.rng:Rng"):
+        name = join_options(base, options)
+        assert name == f"{base}:width=3,share=1e-07,word=a_b,on=true"
+        found, texts = split_options("thing", name)
+        assert (found, typed_options("thing", thing, texts)) == (base, options)
+        assert split_options("thing", join_options(base, {})) == (base, {})

@@ -2,8 +2,9 @@
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args, get_type_hints
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
@@ -34,3 +35,57 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
         if target != name:
             raise
         raise ValueError(f"{kind}: {name!r} cannot be imported ({error})") from error
+
+
+def split_options(kind: str, name: str) -> tuple[str, dict[str, str]]:
+    """`a:b:x=1,y=2` -> ("a:b", {"x": "1", "y": "2"}); options are what follows the last colon, if it has a `=`.
+
+    Raises:
+        ValueError: they do not read so.
+    """
+    base, _, text = name.rpartition(":")
+    if not base or "=" not in text:
+        return name, {}
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(key and equals and value for key, equals, value in pairs):
+        raise ValueError(f"{kind} {base}: options must read key=value,key=value, got {text!r}")
+    return base, {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def typed_options(where: str, factory: Callable[..., Any], options: Mapping[str, str]) -> dict[str, Any]:
+    """Options with the types that the function, or the constructor of the class, declares.
+
+    Raises:
+        ValueError: there is no such option, or it has not this type.
+    """
+    parameters = inspect.signature(factory).parameters.values()
+    known = {p.name: type(p.default) for p in parameters if p.default is not p.empty}
+    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    typed: dict[str, Any] = {}
+    for key, text in options.items():
+        if key not in known:
+            raise unknown(f"{where} option", key, known)
+        hint = hints.get(key, known[key])
+        typed[key] = _value(f"{where}: {key}", text, get_args(hint) or (hint,))
+    return typed
+
+
+def join_options(base: str, options: Mapping[str, Any]) -> str:
+    """The name that `split_options` takes apart, and `typed_options` reads: `base:x=1,y=true`."""
+    words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
+    text = ",".join(f"{key}={word}" for key, word in words.items())
+    return f"{base}:{text}" if text else base
+
+
+def _value(where: str, text: str, kinds: tuple[Any, ...]) -> Any:
+    if bool in kinds:
+        if text not in ("true", "false"):
+            raise ValueError(f"{where} must be true or false, got {text!r}")
+        return text == "true"
+    for kind, rule in ((int, "a whole number"), (float, "a number")):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError as error:
+                raise ValueError(f"{where} must be {rule}, got {text!r}") from error
+    return text

@@ -82,6 +82,24 @@ def test_one_step_is_the_algorithm(task: Task, flip: bool) -> None:
     assert all(bool(leaf.grad.abs().sum() > 0) for leaf in synthetic.parameters() if leaf.grad is not None)
 
 
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_step_in_parts_is_the_same_step(task: Task, flip: bool) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = {}
+        for batch in (6, 4, 1):
+            method, rng = FRePo(**{**TOY, "flip": flip, "graph_batch": batch, "ridge": 1e-2}), Rng(0)
+            synthetic, memory = method.synthetic(task, rng), method.memory(task, rng)
+            synthetic.take_gradient(loss := next(method.episode(task, synthetic, memory, rng)))
+            found[batch] = [loss.detach(), *(leaf.grad for leaf in synthetic.parameters())]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for batch in (4, 1):
+        torch.testing.assert_close(found[batch], found[6], rtol=1e-8, atol=1e-12)
+    assert [indices.tolist() for indices in method.batches(3)] == [[0], [1], [2]]
+    assert [indices.tolist() for indices in FRePo(graph_batch=4).batches(6)] == [[0, 2, 4], [1, 3, 5]]
+
+
 def test_the_network_that_gave_the_features_is_trained_after_the_step(task: Task) -> None:
     method, rng = FRePo(**TOY), Rng(0)
     synthetic, memory = method.synthetic(task, rng), method.memory(task, rng)

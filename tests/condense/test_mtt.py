@@ -218,6 +218,7 @@ def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path:
     [
         ({"count": 0}, "mtt: count must be at least 1, got 0"),
         ({"expert_epochs": 20}, "mtt: expert_epochs must be at least 21 for these segments, got 20"),
+        ({"min_start": 20}, "mtt: min_start must be at least 0 and below max_start, got 20 and 20"),
         ({"lr_start": 0.0}, "mtt: student_batch must be at least 0 and lr_start above 0, got 0 and 0"),
     ],
 )

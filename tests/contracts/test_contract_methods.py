@@ -19,6 +19,7 @@ from yoco.rng import Rng
 SMALL: dict[str, dict[str, Any]] = {
     "idc": {"episodes": 4, "inner": 2, "network_images": 64, "real_batch": 8},
     "mdc": {"episodes": 4, "inner": 1, "interval": 1, "network_images": 64, "real_batch": 8},
+    "pdd": {"episodes": 4, "base": "idc:inner=2,network_images=64,real_batch=8", "taught": 2},
     "dc": {"episodes": 4, "outer": 2, "inner": 2, "real_batch": 8},
     "dsa": {"episodes": 4, "outer": 2, "inner": 2, "real_batch": 8},
     "dm": {"episodes": 4, "real_batch": 8},

@@ -7,34 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import yoco
 from yoco.condensed import CondensedSet, load
 from yoco.data import Splits
 from yoco.prune import (
     RULES,
-    Budget,
-    Items,
-    Rule,
     Scores,
     Selection,
-    choosing,
     find,
-    items,
     prune,
     rank,
     report,
-    score,
     select,
-    training,
 )
 from yoco.prune.choosing import as_set
 from yoco.prune.rules import ByScore
 from yoco.rng import Rng
-from yoco.train import Recipe
-
-QUICK: dict[str, Any] = {"network": "mlp:width=4", "device": "cpu", "progress": False}
 
 
 @pytest.fixture
@@ -130,31 +119,6 @@ def test_random_rules_never_train(tiny: Splits, mixed: CondensedSet) -> None:
     assert prune(mixed, rule="random", quota="equal", n=12).counts == (4, 4, 4)
 
 
-def test_a_set_without_scores_is_trained_on_once(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[dict[str, Any]] = []
-
-    def spy(data: CondensedSet, **options: Any) -> Scores:
-        calls.append(options)
-        return replace(scored(data), name=options["score"])
-
-    monkeypatch.setattr(items, "score", spy)
-    monkeypatch.setattr("yoco.prune.asked.gather", lambda *words, **options: [])
-    small = prune(tiny_set, ipc=2, seed=3, passes="clean", epochs=None)
-    assert calls == [{"seed": 3, "passes": "clean", "score": "lbpe", "evidence": [], "features": None}]
-    prune(small, ipc=1, passes="clean", top=10)
-    prune(small, rule="hard", cells=2)
-    assert len(calls) == 1
-    prune(small, rule="hard", cells=2, score="el2n")
-    assert [call["score"] for call in calls] == ["lbpe", "el2n"]
-
-
-def test_a_real_training_from_end_to_end(tiny_set: CondensedSet) -> None:
-    training = {"epochs": 2, "top": 1, "network": "mlp:width=4", "device": "cpu", "progress": False}
-    small = yoco.prune(tiny_set, ipc=1, **training)
-    assert small.counts == (4, 4, 4)
-    assert small.history[-1]["scores"]["recipe"]["epochs"] == 1000
-
-
 def test_sources_are_pruned_to_sources(tiny: Splits) -> None:
     scores = Scores.of(tiny.train, torch.arange(float(len(tiny.train))), "lbpe")
     small = prune(tiny.train, ipc=2, scores=scores)
@@ -202,34 +166,6 @@ def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -
     assert "nothing is kept" not in report(small)
     with pytest.raises(ValueError, match=r"^report: the set must have been pruned or ranked, got one that was not$"):
         report(mixed)
-
-
-class Greedy(Rule):
-    """Not nested; from outside of the package."""
-
-    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
-        return torch.arange(budget.total(len(items.labels), items.classes)).flip(0)
-
-
-class Doubles(Greedy):
-    """Breaks the promise to choose distinct samples."""
-
-    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
-        return torch.zeros(budget.total(len(items.labels), items.classes), dtype=torch.long)
-
-
-def test_anybodys_rule_can_be_named_and_is_checked(tiny_set: CondensedSet) -> None:
-    assert prune(tiny_set, rule=f"{__name__}:Greedy", n=3).counts == (3, 0, 0)
-    with pytest.raises(
-        ValueError, match=r"must answer 3 distinct indices in 0..35, got 1 distinct ones in int64 \[3\]$"
-    ):
-        prune(tiny_set, rule=f"{__name__}:Doubles", n=3)
-    with pytest.raises(ValueError, match=r"^rank: rule must be nested, got '\w+:Greedy'; prune to one size with it$"):
-        rank(tiny_set, f"{__name__}:Greedy")
-    with pytest.raises(
-        ValueError, match=r"^rank: rule must be nested, got the quota 'floor'; prune to one size with it$"
-    ):
-        rank(tiny_set, quota="floor")
 
 
 @pytest.mark.usefixtures("untrained")
@@ -335,34 +271,6 @@ def test_quotas_of_every_kind(mixed: CondensedSet) -> None:
         assert str(caught.value).startswith(message)
 
 
-def test_features_and_scores_are_learned_by_one_training(
-    tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs: list[dict[str, Any]] = []
-    real = training.observe
-
-    def spy(data: CondensedSet, **how: Any) -> Any:
-        runs.append(how)
-        return real(data, **how)
-
-    monkeypatch.setattr(training, "observe", spy)
-    how = {"network": "mlp:width=4", "epochs": 12, "device": "cpu", "progress": False, "ipc": 1}
-    for rule in ("d2", "herding", "craig", "beta", "entropy"):
-        assert len(prune(tiny_set, rule=rule, **how)) == 12
-    assert [(run["dynamics"], run["snapshot"]) for run in runs] == [
-        (True, True),
-        (False, True),
-        (False, True),
-        (True, False),
-        (False, True),
-    ]
-    assert {(run["epochs"], run["recipe"].epochs) for run in runs} == {(12, 12), (12, 1000)}
-    runs.clear()
-    for rule in ("herding", "k-center", "medoids", "moderate", "ssp"):
-        assert len(prune(tiny_set, rule=rule, features="pixels", **how)) == 12
-    assert runs == []
-
-
 def test_none_leaves_the_settings_of_a_preset_alone(tiny_set: CondensedSet) -> None:
     how = {"network": "mlp:width=4", "device": "cpu", "progress": False, "n": 6}
     made = select(tiny_set, rule="ccs", mode="repo", how=None, passes=None, epochs=None, **how).entry["scores"]
@@ -379,163 +287,3 @@ def test_weights_are_kept_and_said(tiny_set: CondensedSet, tmp_path: Path) -> No
     assert "the samples have weights, which training must use: they are in the selection" in chosen.report()
     chosen.save(tmp_path / "kept.npz")
     assert torch.equal(Selection.load(tmp_path / "kept.npz").weights, chosen.weights)
-
-
-def test_the_kernel_rule_looks_at_real_images_through_several_networks(
-    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Any] = []
-    real = items.pooled
-
-    def spy(views: Any) -> Any:
-        seen.append((views, real(views)))
-        return seen[-1][1]
-
-    monkeypatch.setattr(items, "pooled", spy)
-    how = {"network": "mlp:width=4", "epochs": 2, "runs": 2, "device": "cpu", "progress": False, "ipc": 2}
-    with_real = select(tiny_set, rule="kernel", reference=tiny.train, **how)
-    alone = select(tiny_set, rule="kernel", **how)
-    assert with_real.entry["kept"] == alone.entry["kept"] == [8, 8, 8]
-    assert with_real.indices.tolist() != alone.indices.tolist()
-    views, (features, reference) = seen[0]
-    assert features.shape == (36, 8)
-    assert features.norm(dim=1).tolist() == pytest.approx([2**0.5] * 36, rel=1e-5)
-    assert torch.equal(reference[1], tiny.train.labels)
-    shift = views[1].features.double().mean(0)
-    expected = torch.nn.functional.normalize(views[1].reference[0].double() - shift)
-    assert torch.allclose(reference[0][:, 4:], expected.float())
-    assert seen[1][1][1] is None
-
-
-def test_references_are_drawn_evenly_and_refused_where_nobody_reads_them(
-    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(choosing, "REFERENCES", 10)
-    drawn = choosing.draw_references(tiny_set, tiny.train, Rng(0))
-    assert torch.bincount(drawn.labels).tolist() == [4, 4, 4]
-    assert not torch.equal(drawn.images, choosing.draw_references(tiny_set, tiny.train, Rng(1)).images)
-    with pytest.raises(ValueError, match=r"^rule yoco: reads no references, got Source\('digits', "):
-        select(tiny_set, ipc=1, reference=tiny.train)
-    with pytest.raises(ValueError, match=r"^reference: must have the classes 0, 1, 2, got 0, 1$"):
-        select(
-            tiny_set,
-            ipc=1,
-            rule="kernel",
-            reference=replace(tiny.train, classes=("0", "1"), labels=tiny.train.labels % 2),
-        )
-
-
-def test_a_data_set_becomes_a_set_of_whole_images(tiny: Splits, tmp_path: Path) -> None:
-    chosen = select(tiny.train, rule="random", ipc=2, quota="equal")
-    small = as_set(tiny.train, chosen)
-    small.save(tmp_path / "s.safetensors")
-    again = load(tmp_path / "s.safetensors")
-    assert (again.factor, again.counts, again.method, again.order) == (1, (2, 2, 2), "real", "random")
-    order = chosen.indices[torch.argsort(tiny.train.labels[chosen.indices], stable=True)]
-    assert torch.equal(again.decode(), tiny.train.batch(order).images)
-
-
-@pytest.mark.parametrize("kind", ["float", "uint8", "numpy"])
-def test_anybodys_arrays_in_one_call(kind: str) -> None:
-    """Classes of 30, 9 and 1 samples, whose labels do not start at 0."""
-    labels = torch.tensor([7] * 30 + [3] * 9 + [11])
-    images = torch.rand(40, 8, 8, generator=Rng(0).generator())
-    given: Any = {"float": images, "uint8": (255 * images).byte(), "numpy": images.numpy()}[kind]
-    wanted: Any = labels.numpy() if kind == "numpy" else labels
-    how = {"network": "mlp:width=4", "epochs": 12, "device": "cpu", "progress": False}
-    for rule in RULES:
-        kept = yoco.prune(given, wanted, n=9, rule=rule, quota="equal", **how)
-        assert kept.entry["had"] == [9, 30, 1]
-        assert kept.entry["kept"] == [4, 4, 1]
-        assert kept.entry["short"] == ["11"]
-        assert given[kept.indices].shape == (9, 8, 8)
-        assert sorted(wanted[kept.indices].tolist()).count(3) == 4
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes"),
-    [
-        (["b", "a", "c"], ("a", "b", "c")),
-        ([-5, 9, -1], ("-5", "-1", "9")),
-        (np.array([200, 3, 100], np.uint8), ("3", "100", "200")),
-        (np.array(["x", "y", "z"], dtype=object), ("x", "y", "z")),
-    ],
-)
-@pytest.mark.parametrize("shape", [(24, 5, 7), (24, 5, 7, 3), (24, 3, 5, 7), (24, 5, 7, 1)])
-def test_labels_and_images_of_any_kind(labels: Any, classes: tuple[str, ...], shape: tuple[int, ...]) -> None:
-    images, wanted = np.random.default_rng(0).random(shape), np.repeat(np.asarray(labels), (16, 7, 1))
-    kept = yoco.prune(images, wanted, ipc=2, rule="k-center", features="pixels", quota="equal")
-    assert kept.classes == classes
-    assert sorted(kept.entry["kept"]) == [1, 2, 3]
-    assert {str(label) for label in wanted[kept.indices]} == set(classes)
-    again = yoco.prune(torch.tensor(images).float(), list(wanted), ipc=2, rule="k-center", features="pixels", **QUOTA)
-    assert torch.equal(kept.indices, again.indices)
-
-
-@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
-def test_anybodys_scores_are_ranked_by(kind: Any) -> None:
-    images, labels = np.zeros((6, 4, 4), np.uint8), [5, 5, 5, 8, 8, 8]
-    scores = kind([0.3, 0.1, 0.2, 9.0, 7.0, 8.0])
-    easy, hard = (yoco.prune(images, labels, n=4, rule=rule, scores=scores) for rule in ("easy", "hard"))
-    assert (easy.indices.tolist(), hard.indices.tolist()) == ([1, 2, 0, 4], [3, 5, 4, 0])
-    equal = yoco.prune(images, labels, ipc=1, rule="hard", scores=scores, quota="equal")
-    assert equal.indices.tolist() == [0, 3]
-    assert equal.entry["scores"] == {"score": "given"}
-    with pytest.raises(ValueError, match=r"^rule yoco: ranks by lbpe, got scores of given$"):
-        yoco.prune(images, labels, ipc=1, scores=scores)
-    with pytest.raises(ValueError, match=r"^scores: values must be \[6\], got \[5\]$"):
-        yoco.prune(images, labels, ipc=1, rule="easy", scores=scores[:5])
-
-
-def test_scores_at_hand_must_be_those_that_are_named(tiny_set: CondensedSet) -> None:
-    scores = Scores.of(tiny_set, torch.arange(36.0), "aum")
-    with pytest.raises(ValueError, match=r"^rule easy: asked for the score el2n, got scores of aum$"):
-        prune(tiny_set, ipc=1, rule="easy", score="el2n", scores=scores)
-
-
-def test_anybodys_scores_go_with_features_that_are_learned(tiny_set: CondensedSet) -> None:
-    kept = select(tiny_set, ipc=1, rule="d2", scores=np.arange(36.0), **QUICK)
-    assert kept.scores is not None
-    assert torch.equal(kept.scores, kept.indices.float())
-    with pytest.raises(ValueError, match=r"^option of given: unknown name 'network'"):
-        select(tiny_set, ipc=1, rule="easy", scores=np.arange(36.0), **QUICK)
-
-
-@pytest.mark.parametrize("given", [False, True])
-@pytest.mark.parametrize("drop", ["margin", "el2n", "entropy"])
-def test_one_training_gives_the_score_that_ranks_and_the_one_that_drops(
-    given: bool, drop: str, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainings: list[int] = []
-    real = training.observe
-
-    def counting(*words: Any, **options: Any) -> Any:
-        trainings.append(options["epochs"])
-        return real(*words, **options)
-
-    monkeypatch.setattr("yoco.prune.training.observe", counting)
-    how: dict[str, Any] = {**QUICK, "recipe": Recipe(epochs=12), "score": "aum"}
-    if given:
-        how |= {"scores": Scores.of(tiny_set, torch.arange(36.0), "aum")}
-    kept = select(tiny_set, n=18, rule="ccs", beta=0.5, drop=drop, **how)
-    assert trainings == [12]
-    doubts = score(tiny_set, score=drop, recipe=Recipe(epochs=12), **QUICK).values
-    assert set(kept.indices.tolist()) == set(torch.argsort(doubts, stable=True)[:18].tolist())
-    assert kept.entry["options"] == {"beta": 0.5, "drop": drop}
-    assert "(beta=0.5, drop=" in kept.report()
-
-
-def test_a_score_that_drops_and_ranks_is_made_once(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yoco.prune.training.observe", None)
-    scores = Scores.of(tiny_set, torch.arange(36.0), "margin")
-    kept = select(tiny_set, n=18, rule="ccs", beta=0.5, drop="margin", scores=scores)
-    assert sorted(kept.indices.tolist()) == list(range(18))
-
-
-def test_arrays_and_sets_are_told_apart(tiny: Splits, tiny_set: CondensedSet) -> None:
-    with pytest.raises(
-        ValueError, match=r"^prune: labels go with arrays of images, got a CondensedSet that has its own$"
-    ):
-        prune(tiny_set, tiny_set.labels, ipc=1)
-    with pytest.raises(ValueError, match=r"^prune: needs a condensed set, a Source, or images and labels, got Tensor$"):
-        prune(tiny_set.cells, ipc=1)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from yoco.networks import build
 from yoco.networks.densenet import DenseLayer
@@ -232,48 +231,6 @@ def test_resnet20_has_the_701_nodes_of_the_authors() -> None:
     assert found.weights == found.total == 270_896
 
 
-@pytest.mark.parametrize("depth", [3, 400])
-def test_very_deep_networks_do_not_overflow(depth: int) -> None:
-    layers = [nn.Linear(30, 30, bias=False) for _ in range(depth)]
-    network = sequence(nn.Flatten(), *layers)
-    found = effective(network, (30, 1, 1), sparse(network, 0, 1.0))
-    assert found.log_paths == pytest.approx((depth + 1) * math.log(30), rel=1e-13)
-    assert found.weights == depth * 900
-
-
-class Forked(nn.Module):
-    """A deep branch and a short one, side by side, into one layer."""
-
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        self.deep = sequence(*(nn.Linear(20, 20) for _ in range(depth)))
-        self.head = nn.Linear(40, 2)
-
-    def forward(self, images: Tensor) -> Tensor:
-        features = images.flatten(1)
-        return self.head(torch.cat([features, self.deep(features)], 1))
-
-
-def test_a_single_path_beside_countless_dead_ends_is_found() -> None:
-    network = Forked(300)
-    head = torch.zeros(2, 40).bool()
-    head[0, 3] = True
-    found = effective(network, (20, 1, 1), Masks({**sparse(network, 0, 1.0), "head.weight": head}))
-    assert found.log_paths == 0
-    assert (found.weights, found.nodes) == (1, 2)
-
-
-def test_a_single_path_beside_countless_others_is_effective() -> None:
-    network = Forked(300)
-    head = torch.ones(2, 40).bool()
-    head[:, 3] = False
-    head[0, 3] = True
-    found = effective(network, (20, 1, 1), Masks({**sparse(network, 0, 1.0), "head.weight": head}))
-    assert found.log_paths == pytest.approx(301 * math.log(20) + math.log(2), rel=1e-13)
-    assert found.masks["head.weight"].equal(head)
-    assert found.weights == found.kept
-
-
 def test_by_default_what_is_not_zero_counts() -> None:
     network, _ = residual()
     masks = sparse(network, 3, 0.5)
@@ -284,103 +241,6 @@ def test_by_default_what_is_not_zero_counts() -> None:
     first = Masks({"4.weight": torch.ones(2, 3).bool()})
     changed = Masks({**masks, **first})
     assert effective(network, SHAPE, first).log_paths == effective(network, SHAPE, changed).log_paths
-
-
-def test_biases_names_and_training_mode_do_not_count() -> None:
-    named = nn.Sequential()
-    named.add_module("shortcut", nn.Conv2d(2, 2, 1))
-    named.add_module("bn", nn.Conv2d(2, 2, 1))
-    named.add_module("norm", nn.BatchNorm2d(2))
-    named.add_module("drop", nn.Dropout())
-    with torch.no_grad():
-        named.bn.bias.fill_(7)
-        named.norm.running_mean.fill_(9)
-    found = effective(named.train(), SHAPE)
-    assert found.log_paths == pytest.approx(math.log(2 * 16 * 2 * 2))
-    assert found.nodes == 2 + 2 + 2
-    assert named.training
-
-
-class Unused(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.idle = nn.Linear(2, 2), nn.Linear(2, 2)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.used(images.flatten(1))
-
-
-def test_a_layer_that_does_not_run_has_no_effective_weights() -> None:
-    found = effective(Unused(), (2, 1, 1))
-    assert (found.weights, found.kept, found.total) == (4, 8, 8)
-    assert not found.masks["idle.weight"].any()
-
-
-class Custom(nn.Module):
-    """A forward of our own around one convolution."""
-
-    def __init__(self, forward: Callable[[nn.Module, Tensor], Any]) -> None:
-        super().__init__()
-        self.conv, self.rule = nn.Conv2d(2, 2, 1), forward
-
-    def forward(self, maps: Tensor) -> Any:
-        return self.rule(self.conv, maps)
-
-
-@pytest.mark.parametrize(
-    ("rule", "paths", "nodes"),
-    [
-        (lambda conv, x: conv(x)[:, :, ::2, ::2], 4 * 2 * 2, 4),
-        (lambda conv, x: conv(x)[..., 1:, :], 12 * 2 * 2, 4),
-        (lambda conv, x: conv(x)[:, :1], 16 * 2, 3),
-        (lambda conv, x: conv(F.pad(x, (1, 1, 1, 1))), 16 * 2 * 2, 4),
-        (lambda conv, x: F.pad(conv(x)[:, :, ::2, ::2], (0, 0, 0, 0, 1, 2)) * 3, 4 * 2 * 2, 4),
-        (lambda conv, x: 2 + conv(x) + 0.5, 16 * 2 * 2, 4),
-        (lambda conv, x: conv(conv(x)), 16 * 2 * 2 * 2, 6),
-        (lambda conv, x: conv(x).mean((2, 3), keepdim=True).squeeze(3).squeeze(2), 16 * 2 * 2, 4),
-        (lambda conv, x: x + conv(x), 16 * 2 + 16 * 2 * 2, 4),
-        (lambda conv, x: F.avg_pool2d(conv(x), 3, 2, ceil_mode=True), 2 * 2 * 25, 4),
-    ],
-)
-def test_what_a_forward_may_do(rule: Any, paths: int, nodes: int) -> None:
-    found = effective(Custom(rule), SHAPE)
-    assert found.log_paths == pytest.approx(math.log(paths), abs=1e-12)
-    assert found.nodes == nodes
-
-
-def reused(conv: nn.Module, maps: Tensor) -> Tensor:
-    changed = conv(maps)
-    changed.add_(maps)
-    return changed
-
-
-@pytest.mark.parametrize(
-    ("rule", "complaint"),
-    [
-        (lambda conv, x: conv(x) * conv(x), "cannot follow a product of two maps"),
-        (
-            lambda conv, x: conv(x).softmax(1),
-            "cannot follow softmax; it is no layer, norm, activation, pool, sum or cat",
-        ),
-        (lambda conv, x: conv(x).transpose(1, 2), "cannot follow transpose"),
-        (lambda conv, x: torch.cat([conv(x), x], 2), "can follow cat of maps along dimension 1 only"),
-        (lambda conv, x: conv(x).mean(1), "can follow means over positions only"),
-        (lambda conv, x: conv(x)[:, 0], "can follow slices of channels and positions only"),
-        (lambda conv, x: conv(x) + x[:, :1], r"cannot add maps of \[1, 2, 4, 4\] and \[1, 1, 4, 4\]"),
-        (lambda conv, x: conv(x).view(1, 4, 8), r"cannot follow view of \[1, 2, 4, 4\] to \[1, 4, 8\]"),
-        (lambda conv, x: F.linear(x, conv.weight[:, 0, 0]), "a linear layer must see .* got 4 dimensions"),
-        (lambda conv, x: F.conv2d(x, conv.weight * 2), "a layer whose weight is no parameter of the network"),
-        (
-            lambda conv, x: F.max_pool2d(conv(x), 2, dilation=2),
-            "cannot follow max_pool2d with a dilation or with indices",
-        ),
-        (lambda conv, x: (conv(x), x), "the network must answer with one tensor, got tuple"),
-        (reused, "cannot follow a tensor that was added to in place and is used again"),
-    ],
-)
-def test_what_cannot_be_followed_is_said_in_one_line(rule: Any, complaint: str) -> None:
-    with pytest.raises(ValueError, match=rf"^paths: .*{complaint}[^\n]*$"):
-        effective(Custom(rule), SHAPE)
 
 
 def test_masks_must_fit() -> None:
@@ -407,24 +267,6 @@ def test_adaptive_pools_have_windows_of_their_own_in_each_direction() -> None:
     for place, window in enumerate([2 * 2, 2 * 2, 3 * 2, 3 * 2, 2 * 2, 2 * 2]):
         masks = Masks({"3.weight": head.index_fill(1, torch.tensor([place]), True)})
         assert effective(network, shape, masks).log_paths == pytest.approx(math.log(2 * window))
-
-
-class Shared(nn.Module):
-    """A grouped convolution beside a plain one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.grouped, self.plain = nn.Conv2d(2, 2, 1, groups=2), nn.Conv2d(2, 1, 1)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return torch.cat([self.grouped(maps), self.plain(maps)], 1)
-
-
-def test_a_channel_that_two_layers_use_is_one_node() -> None:
-    first = Masks({"grouped.weight": torch.tensor([True, False]).reshape(2, 1, 1, 1)})
-    plain = torch.tensor([True, False]).reshape(1, 2, 1, 1)
-    assert effective(Shared(), SHAPE, first & Masks({"plain.weight": plain})).nodes == 1 + 2
-    assert effective(Shared(), SHAPE, first & Masks({"plain.weight": ~plain})).nodes == 2 + 2
 
 
 def test_positions_that_meet_only_padding_are_not_effective() -> None:

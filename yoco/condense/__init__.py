@@ -39,6 +39,7 @@ __all__ = [
 METHODS = {
     "idc": "yoco.condense.methods.idc:IDC",
     "mdc": "yoco.condense.methods.mdc:MDC",
+    "pdd": "yoco.condense.methods.pdd:PDD",
     "dc": "yoco.condense.methods.dc:DC",
     "dsa": "yoco.condense.methods.dsa:DSA",
     "dm": "yoco.condense.methods.dm:DM",
@@ -71,7 +72,8 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     for name in changes:
         if name not in known:
             raise unknown(f"setting of {method}", name, known)
-    published: Method = replace(cls.published(data, ipc, shape), **changes)
+    deciding = {name: changes.pop(name) for name in getattr(cls, "deciding", ()) if name in changes}
+    published: Method = replace(cls.published(data, ipc, shape, **deciding), **changes)
     if published.episodes < 0:
         raise ValueError(f"condense: episodes must be at least 0, got {published.episodes}")
     return published

@@ -77,8 +77,9 @@ class Method(Protocol):
 
     All randomness of an episode comes from the `rng` it is given; whatever outlives an episode lives in `memory`.
     An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.
-    Two class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
-    `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one.
+    Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
+    `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
+    are settings that decide on others: `published` takes those of them that are asked for, too.
     """
 
     @property

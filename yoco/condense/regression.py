@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import ClassVar, Protocol
 
 import torch
@@ -12,7 +14,7 @@ from torch.optim import Optimizer
 from augment import Policy
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Stateful, Task
-from yoco.condense.synthetic import Synthetic, start
+from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.networks.base import Network
 from yoco.rng import Rng
 
@@ -49,12 +51,14 @@ class Regression:
     """step size of Adam for the networks"""
     network_batch: int = 500
     """synthetic images in a step of a network, at most"""
+    graph_batch: int = 500
+    """synthetic images whose features share a graph when pixels are stepped, at most"""
     augment: str = "color_crop_cutout_flip_scale_rotate"
     """augmentations of the networks' training"""
 
     def __post_init__(self) -> None:
         where = type(self).__name__.lower()
-        for name in ("pool", "life", "real_batch", "network_batch"):
+        for name in ("pool", "life", "real_batch", "network_batch", "graph_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{where}: {name} must be at least 1, got {getattr(self, name)}")
         if self.labels not in self.label_kinds:
@@ -82,16 +86,28 @@ class Regression:
         k = int(rng.child("network").choice(self.pool, 1))
         network = memory.networks[k]
         real = task.real.batch(rng.child("real").choice(len(task.real), self.real_batch))
-        images, targets = synthetic.everything().images, synthetic.targets()
-        if self.flip:
-            images, targets = torch.cat([images, images.flip(3)]), targets.repeat(2, 1)
         with torch.no_grad():
             seen = features(network, task.normalise(real.images))
-        wanted = centred(real.labels, synthetic.classes)
-        found = regression(features(network, task.normalise(images)), targets, seen, self.ridge)
-        yield mse_loss(found, wanted.to(found)).to(targets) + margin(targets)
+        wanted, chosen = centred(real.labels, synthetic.classes), self.batches(len(synthetic.cells))
+        mirrored = torch.cat([indices.repeat(1 + self.flip) for indices in chosen])
+
+        def support(indices: Tensor) -> Tensor:
+            images = synthetic.everything(indices).images
+            return features(network, task.normalise(torch.cat([images, images.flip(3)]) if self.flip else images))
+
+        def error(parts: list[Tensor]) -> Tensor:
+            targets = synthetic.targets()[mirrored]
+            found = regression(torch.cat(parts), targets, seen, self.ridge)
+            return mse_loss(found, wanted.to(found)).to(targets) + margin(targets)
+
+        yield synthetic.together(in_parts([partial(support, indices) for indices in chosen], error))
         synthetic.clamp()
         memory.learn(k, synthetic, rng.child("train"))
+
+    def batches(self, count: int) -> list[Tensor]:
+        """The synthetic images that share a graph: no more than `graph_batch`, of all classes."""
+        many = ceil(count / self.graph_batch)
+        return [torch.arange(k, count, many) for k in range(many)]
 
 
 class Regressed(Synthetic):

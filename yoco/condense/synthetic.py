@@ -1,6 +1,6 @@
 """The synthetic set while it is learned: cells that take gradients, perhaps more beside them, and how they start."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -111,6 +111,25 @@ class Synthetic:
         """Put every pixel into [0, 1]; whitened ones have no bounds."""
         if self.space == "unit":
             self.cells.clamp_(0, 1)
+
+
+def in_parts(parts: Sequence[Callable[[], Tensor]], joint: Callable[[list[Tensor]], Tensor]) -> Iterator[Tensor]:
+    """Losses, for `together`, whose sum is `joint` of all parts, though no more than one part's graph is there at once.
+
+    Each part is made twice: without a graph, so that the gradients of `joint` in all of them are known, and then with
+    one, down which its own is sent. Where there is one part alone, it is made once.
+    """
+    if len(parts) == 1:
+        yield joint([parts[0]()])
+        return
+    with torch.no_grad():
+        values = [part() for part in parts]
+    loss = joint([value.requires_grad_() for value in values])
+    gradients = torch.autograd.grad(loss, values, retain_graph=True)
+    yield loss
+    for part, gradient in zip(parts, gradients, strict=True):
+        sent = (part() * gradient).sum()
+        yield sent - sent.detach()
 
 
 def start(

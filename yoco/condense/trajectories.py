@@ -38,6 +38,8 @@ class Trajectories:
     """real images in a step of an expert"""
     lr_expert: float = 0.01
     """step size of the experts: SGD without momentum and decay"""
+    min_start: int = 0
+    """segments begin after this many epochs or later"""
     max_start: int = 20
     """segments begin after an epoch below this one"""
     expert_steps: int = 2

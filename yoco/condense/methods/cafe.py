@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -13,8 +14,8 @@ from augment import Policy
 from yoco.condense.attention import mean_distance
 from yoco.condense.learner import Learner
 from yoco.condense.method import Task
-from yoco.condense.siamese import siamese, stepped_normalised
-from yoco.condense.synthetic import Synthetic, start
+from yoco.condense.siamese import one_draw, stepped_normalised
+from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.condensed import Examples
 from yoco.data.source import Batch
 from yoco.networks.base import Network
@@ -108,22 +109,30 @@ class CAFE:
         memory.age += 1
 
     def loss(self, task: Task, synthetic: Synthetic, network: Network, rng: Rng) -> Tensor:
-        """L_f over all classes and layers, and beta times L_D."""
+        """L_f over all classes and layers, and beta times L_D, with a graph of no more than one class at a time."""
         network.train()
-        aligned, features, labels, centres = [], [], [], []
-        for c in task.classes:
-            real = task.draw(c, self.real_batch, rng.child("real", c))
-            cells = stepped_normalised(task, synthetic.of(c))
-            real, cells = siamese(task, Policy(self.augment, "dsa"), real, cells, rng.child("augment", c))
+        sees = [
+            one_draw(task, Policy(self.augment, "dsa"), synthetic.size, rng.child("augment", c)) for c in task.classes
+        ]
+        means, features, labels = [], [], []
+        for c, see in zip(task.classes, sees, strict=True):
+            real = see(task.draw(c, self.real_batch, rng.child("real", c)))
             with torch.no_grad():
-                targets = network.features(real.images)
-            layers = network.features(cells.images)
-            aligned.append(self.alignment(targets, layers))
-            features.append(targets[-1].flatten(1))
+                layers = network.features(real.images)
+            means.append([layer.mean(0, keepdim=True) for layer in layers])
+            features.append(layers[-1].flatten(1))
             labels.append(real.labels)
-            centres.append(layers[-1].flatten(1).mean(0))
-        told_apart = discrimination(Batch(torch.cat(features), torch.cat(labels)), torch.stack(centres))
-        return torch.stack(aligned).sum() + self.centre_weight * told_apart
+        told = Batch(torch.cat(features), torch.cat(labels))
+
+        def row(c: int) -> Tensor:
+            layers = network.features(sees[c](stepped_normalised(task, synthetic.of(c))).images)
+            return torch.cat([self.alignment(means[c], layers)[None], layers[-1].flatten(1).mean(0)])
+
+        def joint(rows: list[Tensor]) -> Tensor:
+            aligned, centres = torch.stack(rows).tensor_split([1], dim=1)
+            return aligned.sum() + self.centre_weight * discrimination(told, centres)
+
+        return synthetic.together(in_parts([partial(row, c) for c in task.classes], joint))
 
     def alignment(self, real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
         """Weighted squared distance of the mean features of one class, layer by layer: [n, ...], [m, ...] each."""
@@ -191,4 +200,5 @@ DIGITS: dict[str, Any] = {"episodes": 300, "start": "real", "real_batch": 64, "l
 # - a layer is a stage of the network, and the last is what the head sees: a ConvNet of three blocks has no fourth;
 # - the authors' code adds the cross-entropy of real images, which no pixel of the synthetic set can change: left out;
 # - pixels are cut to [0, 1] after every update, and noise begins there; step sizes act as on normalised pixels;
-# - with batch norm every class is matched by itself, under its own statistics.
+# - with batch norm every class is matched by itself, under its own statistics; synthetic images count twice in those
+#   that the network keeps, as their features are made twice.

@@ -34,8 +34,6 @@ class DATM(Trajectories):
     """iterations"""
     expert_epochs: int = 100
     """epochs of an expert"""
-    min_start: int = 0
-    """segments begin after this many epochs or later"""
     grow_from: int = 0
     """segments begin before this epoch at first, later before `max_start`; 0 for `max_start` at once"""
     grow_over: int = 1000

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
@@ -72,8 +73,9 @@ class DM:
         real = task.draw(label, self.real_batch, rng.child("real", label))
         cells = stepped_normalised(task, synthetic.of(label))
         pair = siamese(task, Policy(self.augment, "dsa"), real, cells, rng.child("augment", label))
-        real_features, features = (network.features(batch.images)[-1] for batch in pair)
-        return mean_distance(real_features.detach(), features)
+        with torch.no_grad():
+            target = network.features(pair[0].images)[-1]
+        return mean_distance(target, network.features(pair[1].images)[-1])
 
 
 # Not in the paper:

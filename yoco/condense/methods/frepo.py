@@ -82,4 +82,6 @@ class Pool:
 # Not in the paper:
 # - networks are those of the task, with instance norm, not the paper's wider ones with batch norm;
 # - their ages are spread from the beginning, so that they are not all replaced at once;
+# - the features of more synthetic images than `graph_batch` are made in parts, which changes nothing but memory; with
+#   batch norm each part has its own statistics;
 # - pixels are cut to [0, 1] after every step; labels are saved as shares, so that cross-entropy can be trained on them.

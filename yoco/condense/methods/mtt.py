@@ -21,6 +21,12 @@ class MTT(Trajectories):
     One episode is one iteration: a segment of one expert's trajectory, and one step in the pixels and the step size.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.min_start < self.max_start:
+            got = f"{self.min_start} and {self.max_start}"
+            raise ValueError(f"mtt: min_start must be at least 0 and below max_start, got {got}")
+
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings of the paper's table for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of 1, 10 and 50.
@@ -44,7 +50,7 @@ class MTT(Trajectories):
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Experts, rng: Rng) -> Iterator[Tensor]:
         """Lines 4 to 14 of the algorithm."""
-        begin = int(rng.child("epoch").choice(self.max_start, 1))
+        begin = self.min_start + int(rng.child("epoch").choice(self.max_start - self.min_start, 1))
         yield self.segment(task, synthetic, memory, begin, rng)
         self.clamp(synthetic)
 

@@ -1,0 +1,120 @@
+"""PDD: published settings, those of the base and its experts' windows, the command line, and impossible ones."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import yoco
+from yoco import cli
+from yoco.condense import settings_of
+from yoco.condense.method import Task
+from yoco.condense.methods.idc import IDC
+from yoco.condense.methods.mtt import MTT
+from yoco.condense.methods.pdd import BASES, PDD
+from yoco.data import Splits
+from yoco.rng import Rng
+
+
+@pytest.mark.parametrize("data", ["cifar10", "fashion-mnist", "svhn"])
+def test_every_stage_is_as_long_and_as_published_for_its_images(data: str) -> None:
+    found: Any = settings_of("pdd", data, 10, None)
+    assert found.base_method == IDC.published(data, 2)
+    assert (found.stages, found.factor, found.episodes) == (5, 2, 5 * 200_000)
+    assert settings_of("pdd", data, 1, None, factor=1).factor == 1  # type: ignore[attr-defined]
+    few: Any = settings_of("pdd", data, 1, None)
+    assert few.episodes == 4 * 200_000  # as there are four cells
+
+
+@pytest.mark.parametrize(
+    ("data", "ipc", "expected"),
+    [
+        ("cifar10", 10, (50, 2, 5, 1000.0, 1e-7, 1e-2, 0)),
+        ("cifar10", 50, (30, 2, 15, 1000.0, 1e-5, 1e-2, 0)),
+        ("cifar100", 10, (20, 3, 20, 1000.0, 1e-5, 1e-2, 0)),
+        ("cifar100", 50, (20, 2, 20, 1000.0, 1e-5, 1e-2, 512)),
+        ("tiny", 50, (20, 2, 40, 1e4, 1e-4, 1e-2, 200)),
+    ],
+)
+def test_published_settings_of_trajectories(data: str, ipc: int, expected: tuple[Any, ...]) -> None:
+    found: Any = settings_of("pdd", data, ipc, None, base="mtt")
+    m = found.base_method
+    assert (m.student_steps, m.expert_steps, m.max_start, m.lr_image, m.lr_lr, m.lr_start, m.student_batch) == expected
+    assert (found.stages, found.episodes, m.expert_epochs, m.count) == (5, 5 * 5000, 50, 100)
+
+
+def test_what_is_asked_for_comes_before_what_is_published() -> None:
+    found: Any = settings_of("pdd", "cifar100", 10, None, base="idc:lr_image=0.5,factor=3", stages=2)
+    assert found.base_method == IDC(lr_image=0.5, factor=3)
+    assert (found.factor, found.episodes) == (3, 2 * 100_000)
+    again: Any = settings_of("pdd", "digits", 10, None, base="mtt:constant_memory=true,episodes=7")
+    assert (again.episodes, again.base_method.constant_memory) == (7, True)
+    assert again.base_method.lr_image == MTT.published("digits", 2).lr_image
+    assert PDD(**asdict(again)) == again
+    assert PDD().base_method == IDC()
+
+
+def test_the_command_line_names_the_base(tmp_path: Path) -> None:
+    argv = [
+        "condense",
+        "--method",
+        "pdd",
+        "--base",
+        "dm:real_batch=8",
+        "--ipc",
+        "2",
+        "--network",
+        "convnet:width=4,depth=2",
+    ]
+    assert cli.run([*argv, "--episodes", "2", "--taught", "1", "--out", str(tmp_path)]) == 0
+    config = yoco.load(tmp_path / "condensed.safetensors").config
+    assert config["base"] == "dm:real_batch=8,augment=color_crop_cutout_scale_rotate"
+    assert (config["taught"], config["stages"], config["episodes_done"]) == (1, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"stages": 0}, "pdd: stages must be at least 1, got 0"),
+        ({"taught": -1}, "pdd: taught must be at least 0, got -1"),
+        ({"base": "idcc"}, f"base: unknown name 'idcc'; did you mean 'idc'? known: {', '.join(sorted(BASES))}"),
+        ({"base": "idc:iner=3"}, "base idc option: unknown name 'iner'; did you mean 'inner'? known: .*"),
+        ({"base": "idc:inner=x"}, "base idc: inner must be a whole number, got 'x'"),
+        ({"base": "idc:inner=0"}, "idc: inner must be at least 1, got 0"),
+        ({"base": "idc:inner=1,"}, "base idc: options must read key=value,key=value, got 'inner=1,'"),
+    ],
+)
+def test_impossible_settings(settings: dict[str, Any], line: str) -> None:
+    for data in ("digits", "cifar10"):
+        with pytest.raises(ValueError, match=f"^{line.replace('?', '.')}$"):
+            settings_of("pdd", data, 10, None, **settings)
+
+
+def test_impossible_bases(tiny: Splits) -> None:
+    with pytest.raises(ValueError, match=r"^pdd: base must leave episodes to pdd, got 'idc:episodes=3'$"):
+        PDD(base="idc:episodes=3")
+    frepo = PDD(base="yoco.condense.methods.frepo:FRePo", factor=1)
+    line = r"^pdd: base must learn nothing beside its cells but numbers, got regressed, targets$"
+    with pytest.raises(ValueError, match=line):
+        frepo.synthetic(Task(tiny.train, 3), Rng(0))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "first", "last", "stages", "windows"),
+    [
+        (50, 2, 0, 5, 5, [(0, 5), (5, 10), (10, 15), (15, 20), (20, 25)]),
+        (50, 2, 0, 15, 5, [(0, 15), (8, 23), (16, 31), (24, 39), (32, 47)]),
+        (50, 2, 3, 8, 2, [(3, 8), (8, 13)]),
+        (21, 2, 0, 20, 3, [(0, 20), (0, 20), (0, 20)]),
+        (50, 2, 0, 5, 1, [(0, 5)]),
+    ],
+)
+def test_segments_begin_later_where_experts_are_followed(
+    epochs: int, steps: int, first: int, last: int, stages: int, windows: list[tuple[int, int]]
+) -> None:
+    base = f"mtt:expert_epochs={epochs},expert_steps={steps},min_start={first},max_start={last}"
+    method = PDD(base=base, factor=1, stages=stages)
+    found = [method.at(stage) for stage in range(stages)]
+    assert [(each.min_start, each.max_start) for each in found] == windows
+    assert all(each.max_start - 1 + steps <= epochs for each in found)

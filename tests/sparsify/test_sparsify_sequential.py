@@ -1,0 +1,95 @@
+"""Sequential pruning: each layer mends what those before it have changed."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from yoco.networks import build
+from yoco.rng import Rng
+from yoco.sparsify.calibration import Calibration
+from yoco.sparsify.hessian import layers, matrix, moments_after, patches, run
+from yoco.sparsify.hold import held as held_masks
+from yoco.sparsify.hold import install
+from yoco.sparsify.pruned import Pruned
+from yoco.sparsify.pruner import Pruner
+
+FIRST, SECOND, LAST = "0.weight", "2.weight", "5.weight"
+
+
+def prune(network: nn.Module, data: Calibration, sparsity: float | None = 0.6, seed: int = 0, **how: Any) -> Pruned:
+    return Pruner(**how)(network, data, sparsity=sparsity, rng=Rng(seed))
+
+
+def literal_target(dense: nn.Module, sparse: nn.Module, name: str, after: nn.Module, x: Tensor) -> float:
+    """0.5 mean |W^ y - W x|^2: y enters the layer in `sparse`, x in `dense`, and W^ is that of `after`."""
+    entered = []
+    for network in (dense, sparse):
+        caught: list[Tensor] = []
+        layer = layers(network)[name]
+        handle = layer.register_forward_pre_hook(lambda _, given, to=caught: to.append(given[0].detach()))
+        run(network, x)
+        handle.remove()
+        entered.append(patches(layer, caught[0]))
+    before, new = matrix(layers(dense)[name]), matrix(layers(after)[name])
+    gap = entered[1] @ new.mT - entered[0] @ before.mT
+    return float(gap.square().sum()) / gap.shape[1] / 2
+
+
+@pytest.mark.parametrize(
+    ("solver", "name"),
+    [("exact", "own"), ("magnitude", "own"), ("column", "own"), ("obd", "lenet"), ("exact", "resnet10:width=2")],
+)
+def test_sequential_mends_what_came_before(solver: str, name: str, network: nn.Module, data: Calibration) -> None:
+    """Next to the same zeros solved without a look at them, on the same sparse inputs."""
+    dense = network if name == "own" else build(name, (1, 8, 8), 3, Rng(0)).double()
+    x, how = torch.cat(list(data)), {"solver": solver, "allocation": "uniform"}
+    plain, found = (prune(dense, data, 0.6, sequential=mends, **how) for mends in (False, True))
+    mended = found.applied(dense)
+    for at, (layer, report) in enumerate(found.layers.items()):
+        assert report.target == pytest.approx(literal_target(dense, mended, layer, mended, x), rel=1e-6)
+        unseeing = literal_target(dense, mended, layer, plain.applied(dense), x)
+        assert report.target <= unseeing * (1 + 1e-9)
+        assert at == 0 or report.target < 0.99 * unseeing
+        assert plain.layers[layer].target == pytest.approx(plain.layers[layer].predicted, rel=1e-9)
+    moved, before = (each.certify(dense, data).moved for each in (found, plain))
+    assert moved < before
+
+
+def test_sequential_weights_are_least_squares_on_what_is_seen(network: nn.Module, data: Calibration) -> None:
+    found = prune(network, data, 0.6, sequential=True, solver="magnitude", allocation="uniform", ridge=1e-12)
+    mended = found.applied(network)
+    sums = moments_after(network, mended, data, LAST)
+    keep = torch.cat([found.masks[LAST], torch.ones(3, 1).bool()], 1)
+    rows = torch.cat([found.weights[LAST], found.weights["5.bias"][:, None]], 1)
+    for row, kept, dense in zip(rows, keep & (sums.sparse[0].diagonal() > 0), matrix(network[5])[0], strict=True):
+        second, cross = sums.sparse[0][kept][:, kept], sums.cross[0][kept]
+        torch.testing.assert_close(row[kept], torch.linalg.solve(second, cross @ dense), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("solver", ["exact", "magnitude", "lobs"])
+def test_sequential_is_the_same_where_one_layer_is_pruned(solver: str, network: nn.Module, data: Calibration) -> None:
+    for layer in (FIRST, SECOND, LAST):
+        one, two = (prune(network, data, 0.6, solver=solver, layers=[layer], sequential=s) for s in (False, True))
+        assert one.masks == two.masks
+        for name, weight in one.weights.items():
+            torch.testing.assert_close(weight, two.weights[name], rtol=1e-12, atol=1e-14)
+        assert two.layers[layer].target == pytest.approx(one.layers[layer].target, rel=1e-9)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_zeros_that_are_held_do_not_count(sequential: bool, network: nn.Module, data: Calibration) -> None:
+    """A network that is pruned again is what its weights are."""
+    first = prune(network, data, 0.5, solver="magnitude")
+    held = first.applied(network)
+    plain = deepcopy(network)
+    with torch.no_grad():
+        for name, weight in held.named_parameters():
+            plain.get_parameter(name).copy_(weight)
+    one, two = (prune(net, data, 0.6, solver="random", sequential=sequential) for net in (held, plain))
+    assert one.masks == two.masks
+    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
+    assert one.layers == two.layers
+    assert held_masks(install(held, one.masks, one.weights)) == one.masks
