@@ -46,11 +46,11 @@ TRIES: dict[str, dict[str, Any]] = {
     "regression, three times as long": {**REGRESSION, "episodes": 900, "lr": 0.006},
     "regression, learned labels": {**REGRESSION, "labels": "learned"},
     "readout": READOUT,
-    "readout, learned labels": {**READOUT, "labels": "learned"},
+    "readout, hard labels": {**READOUT, "labels": "hard"},
     "readout, from k-means": {**READOUT, "start": "k-means"},
     "readout, larger steps": {**READOUT, "lr": 0.01},
     "readout, older networks": {**READOUT, "life": 800},
-    "readout, half an hour": {**READOUT, "episodes": 3000},
+    "readout, five times as long": {**READOUT, "episodes": 2000},
 }
 """name -> the method and what is changed in its published settings."""
 
