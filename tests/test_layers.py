@@ -27,7 +27,7 @@ INSIDE_CONDENSE = {
     "methods": {
         *("method", "synthetic", "matching", "experts", "learner", "lamb"),
         *("siamese", "pool", "attention", "alternating", "inner_steps", "clusters"),
-        *("selection", "coreset", "crops", "teacher", "trajectories", "regression", "growing"),
+        *("selection", "coreset", "crops", "teacher", "trajectories", "growing"),
     },
     "loop": {"method", "synthetic"},
 }

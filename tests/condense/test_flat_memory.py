@@ -28,8 +28,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "dm": {"real_batch": 8},
     "mtt": STUDENT,
     "datm": {**STUDENT, "grow_from": 0, "threshold": 9.0},
-    "frepo": {"pool": 1, "real_batch": 8, "network_batch": 8, "graph_batch": 8},
-    "readout": {"pool": 1, "real_batch": 8, "network_batch": 8, "graph_batch": 8},
+    "frepo": {"pool": 1, "real_batch": 8, "network_batch": 8},
+    "readout": {"pool": 1, "real_batch": 8, "network_batch": 8, "graph_batch": 8, "head_steps": 3},
     "idm": {"real_batch": 8, "network_batch": 8, "pool_start": 2, "pool_limit": 3},
     "accdd": {"early": 1, "early_epochs": 1, "network_images": 8, "network_batch": 8, "real_batch": 8},
     "dream": {"network_images": 8, "network_batch": 8, "real_batch": 8, "pretrain": 0},
@@ -110,7 +110,7 @@ def test_a_joint_loss_in_parts_has_the_value_and_the_gradients_of_the_whole(coun
     assert made == ([*range(count), *range(count)] if count > 1 else [0])
 
 
-@pytest.mark.parametrize(("name", "batch"), [("mtt", "student_batch"), ("frepo", "graph_batch")])
+@pytest.mark.parametrize(("name", "batch"), [("mtt", "student_batch"), ("frepo", "network_batch")])
 def test_the_check_itself_sees_growth(name: str, batch: str) -> None:
     assert most(name, 8, **{batch: 16}) > 1.4 * most(name, 4, **{batch: 16})
 

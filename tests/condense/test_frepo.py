@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import yoco
+from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
-from yoco.condense.methods.frepo import FRePo, Pool
-from yoco.condense.regression import centred, features, margin, regression
+from yoco.condense.methods.frepo import FRePo, Pool, centred, features, margin, regression
 from yoco.data import Splits
 from yoco.rng import Rng
 
@@ -88,7 +88,7 @@ def test_a_step_in_parts_is_the_same_step(task: Task, flip: bool) -> None:
     try:
         found = {}
         for batch in (6, 4, 1):
-            method, rng = FRePo(**{**TOY, "flip": flip, "graph_batch": batch, "ridge": 1e-2}), Rng(0)
+            method, rng = FRePo(**{**TOY, "flip": flip, "network_batch": batch, "ridge": 1e-2}), Rng(0)
             synthetic, memory = method.synthetic(task, rng), method.memory(task, rng)
             synthetic.take_gradient(loss := next(method.episode(task, synthetic, memory, rng)))
             found[batch] = [loss.detach(), *(leaf.grad for leaf in synthetic.parameters())]
@@ -97,7 +97,7 @@ def test_a_step_in_parts_is_the_same_step(task: Task, flip: bool) -> None:
     for batch in (4, 1):
         torch.testing.assert_close(found[batch], found[6], rtol=1e-8, atol=1e-12)
     assert [indices.tolist() for indices in method.batches(3)] == [[0], [1], [2]]
-    assert [indices.tolist() for indices in FRePo(graph_batch=4).batches(6)] == [[0, 2, 4], [1, 3, 5]]
+    assert [indices.tolist() for indices in FRePo(network_batch=4).batches(6)] == [[0, 2, 4], [1, 3, 5]]
 
 
 def test_the_network_that_gave_the_features_is_trained_after_the_step(task: Task) -> None:
@@ -115,15 +115,15 @@ def test_the_network_that_gave_the_features_is_trained_after_the_step(task: Task
 
 
 def test_networks_are_replaced_at_the_end_of_their_lives(task: Task) -> None:
-    method = FRePo(pool=4, life=8, augment="", network_batch=6)
-    pool, synthetic = Pool(task, method, Rng(0)), method.synthetic(task, Rng(0))
+    pool, synthetic = Pool(task, 4, 8, 1e-3, Rng(0)), FRePo().synthetic(task, Rng(0))
     assert pool.ages == [0, 2, 4, 6]
+    policy = Policy("")
     old = pool.networks[3]
     for step in range(2):
-        pool.learn(3, synthetic, Rng(step))
+        pool.learn(3, synthetic, policy, 6, Rng(step))
     assert pool.ages[3] == 8
     assert pool.networks[3] is old
-    pool.learn(3, synthetic, Rng(9))
+    pool.learn(3, synthetic, policy, 6, Rng(9))
     assert pool.networks[3] is not old
     assert pool.ages[3] == 1
 

@@ -1,13 +1,14 @@
-"""Readout: FRePo's objective, asked of networks that are trained on the cells as protocol `idc` trains."""
+"""Readout: the unrolled training of the last layer of networks that are trained on the cells as the judges are."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
+import yoco
 from augment import Policy
 from yoco.condense.method import Task
-from yoco.condense.methods.frepo import FRePo
 from yoco.condense.methods.readout import Readout
 from yoco.condensed import Examples
 from yoco.data import Splits
@@ -23,22 +24,49 @@ def task(tiny: Splits) -> Task:
     return Task(tiny.train, 2, "convnet:width=4,depth=1")
 
 
-def test_a_step_is_that_of_frepo_on_the_same_network(task: Task) -> None:
-    rng = Rng(0)
-    synthetic, memory = TOY.synthetic(task, rng), TOY.memory(task, rng)
-    plain = FRePo(pool=3, life=6, start="real", real_batch=20, flip=False, labels="hard")
-    theirs, pool = plain.synthetic(task, rng), plain.memory(task, rng)
-    for network, same in zip(memory.networks, pool.networks, strict=True):
-        same.load_state_dict(network.state_dict())
-    losses = [
-        next(method.episode(task, cells, networks, Rng(5)))
-        for method, cells, networks in ((TOY, synthetic, memory), (plain, theirs, pool))
-    ]
-    assert torch.equal(losses[0], losses[1])
-    for cells, loss in zip((synthetic, theirs), losses, strict=True):
-        cells.take_gradient(loss)
-    assert torch.equal(synthetic.cells.grad, theirs.cells.grad)
+def literal(f: Tensor, g: Tensor, y: Tensor, labels: Tensor, method: Readout) -> Tensor:
+    """The loss by the weights W themselves, as gradient descent moves them."""
+    w = torch.zeros(f.shape[1], y.shape[1], dtype=f.dtype)
+    v = torch.zeros_like(w)
+    for _ in range(method.head_steps):
+        v = 0.9 * v + f.T @ ((f @ w).softmax(1) - y) / len(f) + 5e-4 * w
+        w = w - method.lr_head * v
+    return -(g @ w).log_softmax(1)[torch.arange(len(labels)), labels].mean()
+
+
+@pytest.mark.parametrize("labels", ["hard", "learned"])
+@pytest.mark.parametrize("batch", [500, 4])
+def test_a_step_is_the_algorithm(task: Task, labels: str, batch: int) -> None:
+    method, rng = replace(TOY, labels=labels, graph_batch=batch, real_batch=500, head_steps=7), Rng(0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        synthetic, memory = method.synthetic(task, rng), method.memory(task, rng)
+        network = memory.learners[int(rng.child("network").choice(3, 1))].network
+        synthetic.take_gradient(loss := next(method.episode(task, synthetic, memory, rng)))
+        real = task.real.batch(torch.arange(len(task.real)))
+        cells = synthetic.cells.detach().clone().requires_grad_()
+        f, g = (network.features(task.normalise(images))[-1].flatten(1) for images in (cells, real.images))
+        y = (1 - 0.1 - 0.1 / 2) * torch.eye(3)[synthetic.labels] + 0.1 / 2
+        expected = literal(f, g, y, real.labels, method)
+        torch.testing.assert_close(loss.detach(), expected.detach(), rtol=1e-9, atol=0)
+        torch.testing.assert_close(synthetic.cells.grad, *torch.autograd.grad(expected, cells), rtol=1e-6, atol=1e-12)
+    finally:
+        torch.set_default_dtype(torch.float32)
     assert float(synthetic.cells.grad.abs().sum()) > 0
+    assert all(bool(leaf.grad.abs().sum() > 0) for leaf in synthetic.beside.values())
+    assert len(synthetic.beside) == (labels == "learned")
+
+
+@pytest.mark.parametrize("labels", ["hard", "learned"])
+def test_labels_that_are_learned_are_saved(tiny: Splits, labels: str) -> None:
+    quick = {"episodes": 2, "pool": 1, "real_batch": 20, "lr": 0.1, "network": "convnet:width=4,depth=1"}
+    made = yoco.condense(tiny, "readout", ipc=2, labels=labels, progress=False, **quick)
+    if labels == "hard":
+        assert made.soft_labels is None
+        return
+    torch.testing.assert_close(made.soft_labels.sum(1), torch.ones(len(made)))
+    assert bool((made.soft_labels.argmax(1) == made.labels).all())
+    assert float((made.soft_labels.max(1).values - 0.9).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("labels", ["hard", "learned"])
@@ -67,19 +95,19 @@ def test_the_training_is_that_of_the_protocol() -> None:
         method = Readout.published(data, 10, shape)
         judged, mine = idc(data, shape, 2, 10), Readout.published(data, 10, shape).recipe()
         assert replace(mine, epochs=judged.epochs) == judged
-        assert (method.factor, method.labels) == (2, "hard")
+        assert (method.factor, method.labels) == (2, "learned")
     assert Readout.published("digits", 1).factor == 1
 
 
 def test_ages_are_spread_and_the_old_are_replaced(task: Task) -> None:
     synthetic, memory = TOY.synthetic(task, Rng(0)), TOY.memory(task, Rng(0))
     assert [learner.age for learner in memory.learners] == [0, 2, 4]
-    old = memory.networks[2]
+    old = memory.learners[2].network
     for step in range(2):
         memory.learn(2, synthetic, Rng(step))
-    assert memory.networks[2] is old
+    assert memory.learners[2].network is old
     memory.learn(2, synthetic, Rng(2))
-    assert memory.networks[2] is not old
+    assert memory.learners[2].network is not old
     assert [learner.age for learner in memory.learners] == [0, 2, 1]
 
 
@@ -88,6 +116,8 @@ def test_bad_settings_are_one_line() -> None:
         ({"network_steps": 0}, "readout: network_steps must be at least 1, got 0"),
         ({"pool": 0}, "readout: pool must be at least 1, got 0"),
         ({"labels": "soft"}, "readout: labels must be learned or hard, got 'soft'"),
+        ({"head_steps": 0}, "readout: head_steps must be at least 1, got 0"),
+        ({"smooth": 0.0}, "readout: smooth must be above 0 and below 0.5, got 0"),
         ({"cutmix": 1.5}, "cutmix probability"),
     ):
         with pytest.raises(ValueError, match=line):

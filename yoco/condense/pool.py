@@ -1,4 +1,6 @@
-"""Networks in memory beside the synthetic set: a queue of half-trained ones, and early ones that are trained once."""
+"""Networks in memory beside the synthetic set: a queue of half-trained ones, some that learn the set itself, and early
+ones that are trained once.
+"""
 
 from collections.abc import Iterable
 from math import ceil
@@ -9,8 +11,10 @@ from torch import Tensor, nn
 
 from yoco.condense.learner import Learner
 from yoco.condense.method import Task
+from yoco.condense.synthetic import Synthetic
+from yoco.condensed import Examples
 from yoco.rng import Rng
-from yoco.train import Recipe, train_step
+from yoco.train import Recipe, take_steps, train_step
 
 
 class Member:
@@ -76,6 +80,35 @@ class Pool:
         self.members = [Member(self.task, self.recipe, Rng(0)) for _ in state["members"]]
         for member, its in zip(self.members, state["members"], strict=True):
             member.load_state_dict(its)
+
+
+class Trainees:
+    """Networks that are trained on the synthetic set; their ages are spread from the beginning (Readout)."""
+
+    def __init__(self, task: Task, recipe: Recipe, count: int, life: int, steps: int, rng: Rng) -> None:
+        self.task, self.recipe, self.steps = task, recipe, steps
+        self.learners = [Learner(task, recipe, life=life, rng=rng.child(k)) for k in range(count)]
+        for k, learner in enumerate(self.learners):
+            learner.age = k * life // count
+
+    def learn(self, k: int, synthetic: Synthetic, rng: Rng) -> None:
+        """Some steps on the decoded cells and their labels; at the end of its life a new network takes its place."""
+        learner, soft = self.learners[k], synthetic.soft_labels()
+        if learner.spent:
+            learner.renew(rng.child("network"))
+        images, soft = synthetic.everything().images.detach(), None if soft is None else soft.detach()
+        cells, normalise = Examples(images, synthetic.labels, soft), self.task.normalise
+        take_steps(learner.network, learner.optimizer, cells, self.steps, self.recipe, normalise, rng)
+        learner.age += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every learner."""
+        return {str(k): learner.state_dict() for k, learner in enumerate(self.learners)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        for k, learner in enumerate(self.learners):
+            learner.load_state_dict(state[str(k)])
 
 
 class EarlyNetworks:

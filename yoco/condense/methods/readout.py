@@ -9,14 +9,14 @@
         loss <- cross-entropy of G W against the labels of the real images
         the cells, and the labels Y where they are learned, take a step of LAMB; the network takes `network_steps`
 
-W = F' a, so that all is done with a and with F F'. Ridge regression in the place of the T steps is FRePo (NeurIPS
-2022); what it says rests on small differences of features that a trained network does not use. What else was tried is
-in experiments/road.py.
+Ridge regression in the place of the T steps is FRePo (NeurIPS 2022); what it says rests on small differences of
+features that a trained network does not use. What else was tried is in experiments/road.py.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
+from functools import partial
+from math import ceil, log
 from typing import Any, ClassVar, Self
 
 import torch
@@ -26,13 +26,13 @@ from torch.optim import Optimizer
 
 from augment import CutMix, Policy
 from yoco.condense.lamb import Lamb
-from yoco.condense.learner import Learner
 from yoco.condense.method import Task
-from yoco.condense.synthetic import Synthetic, start
-from yoco.condensed import Examples
+from yoco.condense.pool import Trainees
+from yoco.condense.synthetic import Synthetic, in_parts, start
+from yoco.networks.base import Network
 from yoco.protocols import idc
 from yoco.rng import Rng
-from yoco.train import Recipe, take_steps
+from yoco.train import Recipe
 
 MOMENTUM = 0.9
 
@@ -71,6 +71,8 @@ class Readout:
     """step size of SGD for the networks"""
     network_batch: int = 64
     """synthetic images in a step of a network, at most"""
+    graph_batch: int = 500
+    """synthetic images whose features share a graph when pixels are stepped, at most"""
     network_steps: int = 2
     """steps of a network in one episode"""
     augment: str = "color_crop_flip_scale_rotate"
@@ -79,7 +81,7 @@ class Readout:
     """probability that a batch of the networks' training is mixed"""
 
     def __post_init__(self) -> None:
-        for name in ("pool", "life", "real_batch", "head_steps", "network_batch", "network_steps"):
+        for name in ("pool", "life", "real_batch", "head_steps", "network_batch", "network_steps", "graph_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"readout: {name} must be at least 1, got {getattr(self, name)}")
         if self.labels not in self.label_kinds:
@@ -116,36 +118,46 @@ class Readout:
         words, cutmix = Policy(self.augment), self.cutmix
         return Recipe(epochs=1, batch=self.network_batch, lr=self.lr_network, augment=words, cutmix=cutmix)
 
-    def memory(self, task: Task, rng: Rng) -> "Trainees":
+    def memory(self, task: Task, rng: Rng) -> Trainees:
         """The networks."""
-        return Trainees(task, self, rng)
+        return Trainees(task, self.recipe(), self.pool, self.life, self.network_steps, rng)
 
-    def episode(self, task: Task, synthetic: "Labelled", memory: "Trainees", rng: Rng) -> Iterator[Tensor]:
+    def episode(self, task: Task, synthetic: "Labelled", memory: Trainees, rng: Rng) -> Iterator[Tensor]:
         """One step."""
         k = int(rng.child("network").choice(self.pool, 1))
         network = memory.learners[k].network
         real = task.real.batch(rng.child("real").choice(len(task.real), self.real_batch))
         with torch.no_grad():
-            seen = network.features(task.normalise(real.images))[-1].flatten(1)
-        found = network.features(task.normalise(synthetic.everything().images))[-1].flatten(1)
-        found, seen = found.to(synthetic.cells), seen.to(synthetic.cells)
-        decay = memory.recipe.weight_decay
-        weights = found.T @ last_layer(found @ found.T, synthetic.shares(), self.head_steps, self.lr_head, decay)
-        yield cross_entropy(seen @ weights, real.labels)
+            seen = self.features(task, network, real.images)
+        many = ceil(len(synthetic.cells) / self.graph_batch)
+        chosen = [torch.arange(part, len(synthetic.cells), many) for part in range(many)]
+
+        def features(indices: Tensor) -> Tensor:
+            return self.features(task, network, synthetic.everything(indices).images)
+
+        def loss(parts: list[Tensor]) -> Tensor:
+            found, shares = torch.cat(parts), synthetic.shares()[torch.cat(chosen)]
+            return cross_entropy(seen @ self.last_layer(found, shares), real.labels)
+
+        yield synthetic.together(in_parts([partial(features, indices) for indices in chosen], loss))
         synthetic.clamp()
         memory.learn(k, synthetic, rng.child("train"))
 
+    def features(self, task: Task, network: Network, images: Tensor) -> Tensor:
+        """What the last layer is given: [n, D]."""
+        return network.features(task.normalise(images))[-1].flatten(1).to(images)
 
-def last_layer(kernel: Tensor, shares: Tensor, steps: int, lr: float, decay: float) -> Tensor:
-    """a [n, classes] of W = F' a after some steps of gradient descent on the mean cross-entropy of F W, from W = 0.
+    def last_layer(self, features: Tensor, shares: Tensor) -> Tensor:
+        """W [D, classes] after gradient descent on the mean cross-entropy of features W [n, classes] against shares.
 
-    kernel: F F' [n, n]; shares: the labels [n, classes].
-    """
-    a = speed = torch.zeros_like(shares)
-    for _ in range(steps):
-        speed = MOMENTUM * speed + ((kernel @ a).softmax(1) - shares) / len(kernel) + decay * a
-        a = a - lr * speed
-    return a
+        W = features' a from W = 0 on, so the steps are taken with a [n, classes].
+        """
+        kernel, decay = features @ features.T, self.recipe().weight_decay
+        a = speed = torch.zeros_like(shares)
+        for _ in range(self.head_steps):
+            speed = MOMENTUM * speed + ((kernel @ a).softmax(1) - shares) / len(kernel) + decay * a
+            a = a - self.lr_head * speed
+        return features.T @ a
 
 
 class Labelled(Synthetic):
@@ -160,32 +172,3 @@ class Labelled(Synthetic):
     def soft_labels(self) -> Tensor | None:
         """The same, if they are learned."""
         return self.shares() if "logits" in self.beside else None
-
-
-class Trainees:
-    """Networks that are trained on the cells as protocol `idc` does; their ages are spread from the beginning."""
-
-    def __init__(self, task: Task, settings: Readout, rng: Rng) -> None:
-        self.task, self.steps, self.recipe, life = task, settings.network_steps, settings.recipe(), settings.life
-        self.learners = [Learner(task, self.recipe, life=life, rng=rng.child(k)) for k in range(settings.pool)]
-        for k, learner in enumerate(self.learners):
-            learner.age = k * life // settings.pool
-
-    def learn(self, k: int, synthetic: Labelled, rng: Rng) -> None:
-        """Some steps of a network on the cells; at the end of its life a new one takes its place."""
-        learner, soft = self.learners[k], synthetic.soft_labels()
-        if learner.spent:
-            learner.renew(rng.child("network"))
-        images, soft = synthetic.everything().images.detach(), None if soft is None else soft.detach()
-        cells, normalise = Examples(images, synthetic.labels, soft), self.task.normalise
-        take_steps(learner.network, learner.optimizer, cells, self.steps, self.recipe, normalise, rng)
-        learner.age += 1
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of every learner."""
-        return {str(k): learner.state_dict() for k, learner in enumerate(self.learners)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        for k, learner in enumerate(self.learners):
-            learner.load_state_dict(state[str(k)])
