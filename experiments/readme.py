@@ -136,8 +136,8 @@ def road(content: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"{content['ipc']} images per class with factor 2, hard labels unless said otherwise; accuracy of one network,",
-        f"{content['epochs']} epochs, on {content['held_back']:,} training images that were held back.",
+        f"{content['ipc']} images per class with factor 2; labels of `readout` are learned unless it says otherwise, all others",
+        f"hard. Accuracy of one network, {content['epochs']} epochs, on {content['held_back']:,} training images that were held back.",
     ]
 
 
