@@ -136,8 +136,9 @@ def road(content: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"{content['ipc']} images per class with factor 2; labels of `readout` are learned unless it says otherwise, all others",
-        f"hard. Accuracy of one network, {content['epochs']} epochs, on {content['held_back']:,} training images that were held back.",
+        f"{content['ipc']} images per class with factor 2; labels of `readout` are learned unless it says otherwise,",
+        f"all others hard. Accuracy of one network, {content['epochs']} epochs, on {content['held_back']:,} training",
+        "images that were held back; the test images were not looked at.",
     ]
 
 
@@ -184,17 +185,23 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         spread_of(content),
-        f"Minutes of {content['threads']} threads in {content['computed_in']}, with all that a method trains; an",
+        f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}, with all that a method trains; an",
         "episode is not cut short: - where none had ended. A method that ends before keeps its accuracy.",
         f"Settings are published ones, but for {changed}.",
     ]
+
+
+def thread_count(number: int) -> str:
+    """One or many."""
+    return "one thread" if number == 1 else f"{number} threads"
 
 
 def spread_of(content: dict[str, Any]) -> str:
     """How many networks stand behind a number."""
     counts = sorted({len(row["last"]) for row in content["rows"]})
     many = " or ".join(map(str, counts))
-    return f"Last accuracy in per cent, mean and standard deviation of {many} networks, {content['epochs']} epochs."
+    whose = "of one network" if counts == [1] else f"mean and standard deviation of {many} networks"
+    return f"Last accuracy in per cent, {whose}, {content['epochs']} epochs."
 
 
 TABLES = {
