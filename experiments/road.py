@@ -1,4 +1,4 @@
-"""The shortest road to accuracy: what was tried on Fashion-MNIST, one change at a time, and what each gave.
+"""The shortest road to accuracy: what was tried on Fashion-MNIST, and what each gave.
 
     python experiments/road.py                               # hours
     python experiments/road.py --tries regression            # one try; the log has all that are there

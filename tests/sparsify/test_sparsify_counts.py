@@ -27,15 +27,6 @@ A, B, C, D = Unit(FIRST, 0), Unit(SECOND, 0), Unit(SECOND, 1), Unit(LAST, 0)
 
 
 @pytest.fixture(scope="module")
-def network() -> nn.Module:
-    """36, 2 x 24 and 72 weights."""
-    with Rng(0).as_global():
-        first, second = nn.Conv2d(1, 4, 3, stride=2), nn.Conv2d(4, 6, 2, groups=2, bias=False)
-        made = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(24, 3))
-    return made.double()
-
-
-@pytest.fixture(scope="module")
 def data() -> Calibration:
     images = torch.randn(40, 1, 8, 8, generator=Rng(1).generator(), dtype=torch.float64)
     return Calibration(Batch(images, torch.zeros(40).long()), Normalise((0.0,), (1.0,)), torch.device("cpu"))

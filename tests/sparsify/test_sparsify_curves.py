@@ -31,15 +31,6 @@ def data(tiny: Splits) -> Calibration:
     return Calibration(doubled, Normalise(tiny.train.mean, tiny.train.std), torch.device("cpu"))
 
 
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    """A chain with a grouped convolution, and two of several positions."""
-    with Rng(0).as_global():
-        first, second = nn.Conv2d(1, 4, 3, stride=2), nn.Conv2d(4, 6, 2, groups=2, bias=False)
-        made = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Linear(24, 3))
-    return made.double()
-
-
 FIRST, SECOND, LAST = "0.weight", "2.weight", "5.weight"
 
 

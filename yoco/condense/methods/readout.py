@@ -9,8 +9,8 @@
         loss <- cross-entropy of G W against the labels of the real images
         the cells, and the labels Y where they are learned, take a step of LAMB; the network takes `network_steps`
 
-Ridge regression in the place of the T steps is FRePo (NeurIPS 2022); what it says rests on small differences of
-features that a trained network does not use. What else was tried is in experiments/road.py.
+Ridge regression in the place of the T steps, and networks trained in another way, are FRePo's (NeurIPS 2022). What was
+tried on the way here is in experiments/road.py.
 """
 
 from collections.abc import Iterator

@@ -47,23 +47,21 @@ def exact(
     if swaps < 0:
         raise ValueError(f"exact: swaps must be at least 0, got {swaps}")
     found = trace(problem, zeros, memory)
-    mask = found.mask(problem, found.counts(problem, zeros))
-    if second:
-        mask = _better(problem, zeros, found, mask)
+    mask = _better(problem, zeros, found) if second else found.mask(problem, found.counts(problem, zeros))
     if swaps:
         mask = swapped(problem, mask, swaps)
     return refit(problem, mask), mask
 
 
-def _better(problem: Problem, zeros: int, found: "Trace", mask: Tensor) -> Tensor:
-    """This mask [m, d], or the rows of ADMM's and, where it chose worse, of the trace with as many zeros."""
-    other = admm(problem, zeros)[1]
+def _better(problem: Problem, zeros: int, found: "Trace") -> Tensor:
+    """The mask [m, d] of the trace, or of ADMM's rows and, where it chose worse, of the trace with as many zeros."""
+    first, other = found.counts(problem, zeros), admm(problem, zeros)[1]
     counts = (~other).sum(1) // problem.pattern.block
     change = (refit(problem, other) - problem.weight).masked_fill(problem.dead, 0)
     theirs, ours = ((change @ problem.hessian) * change).sum(1) / 2, found.cost(counts)
-    mixed = torch.where((theirs < ours)[:, None], other, found.mask(problem, counts))
-    now = found.cost(found.counts(problem, zeros)).sum()
-    return mixed if bool(torch.minimum(theirs, ours).sum() < now) else mask
+    if bool(torch.minimum(theirs, ours).sum() >= found.cost(first).sum()):
+        return found.mask(problem, first)
+    return torch.where((theirs < ours)[:, None], other, found.mask(problem, counts))
 
 
 def errors(
