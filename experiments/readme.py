@@ -129,16 +129,18 @@ def prune_benchmark(content: dict[str, Any]) -> list[str]:
 
 def road(content: dict[str, Any]) -> list[str]:
     """What was tried, and what it gave."""
-    lines = ["| tried | steps | processor minutes | accuracy |", "|---|---|---|---|"]
+    lines = ["| tried | steps | processor minutes | held back | test |", "|---|---|---|---|---|"]
     for row in content["rows"]:
         minutes = f"{row['processor_seconds'] / 60:.1f}"
-        lines.append(f"| {row['try']} | {row['steps']:,} | {minutes} | {result.plus(row, 'last')} |")
+        test = result.plus(row, "test") if "test" in row else "-"
+        lines.append(f"| {row['try']} | {row['steps']:,} | {minutes} | {result.plus(row, 'last')} | {test} |")
+    judges = max((len(row["test"]) for row in content["rows"] if "test" in row), default=0)
     return [
         *lines,
         "",
         f"{content['ipc']} images per class with factor 2; labels of `readout` are learned unless it says otherwise,",
         f"all others hard. Accuracy of one network, {content['epochs']} epochs, on {content['held_back']:,} training",
-        "images that were held back; the test images were not looked at.",
+        f"images that were held back, and of {judges} on the test images, which were looked at when all was decided.",
     ]
 
 

@@ -2,9 +2,10 @@
 
     python experiments/road.py                               # hours
     python experiments/road.py --tries regression            # one try; the log has all that are there
+    python experiments/road.py --tries readout --test 3      # test images, 3 networks
 
-The test images are never looked at: 5,000 training images are held back, and one network that is trained on the set
-by protocol `idc` is judged on them. What was stopped goes on. Processor seconds count everything up to the set.
+The test images are not looked at before that: 5,000 training images are held back, and one network that is trained on
+the set by protocol `idc` is judged on them. What was stopped goes on. Processor seconds count everything up to the set.
 """
 
 import json
@@ -68,6 +69,7 @@ def main() -> None:
         epochs=250,
         held=5000,
         threads=1,
+        test=0,
     )
     torch.set_num_threads(options.threads)
     splits = halves(options)
@@ -76,6 +78,8 @@ def main() -> None:
         if not path.is_file():
             path.write_text(json.dumps(tried(name, splits, options, path)))
             print(name, json.loads(path.read_text())["last"], flush=True)
+        if options.test and "test" not in (row := json.loads(path.read_text())):
+            path.write_text(json.dumps({**row, **tested(path, options)}))
     files = [options.out / f"{name.replace(' ', '-')}-{options.ipc}.json" for name in TRIES]
     content = {
         "data": options.data,
@@ -120,6 +124,14 @@ def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]
         **result.spread("last", [{"last": value} for value in judged]),
         "commit": result.commit(),
     }
+
+
+def tested(path: Path, options: Any) -> dict[str, Any]:
+    """What so many networks that are trained on the set of a try reach on the test images."""
+    how: Any = {"protocol": "idc", "epochs": options.epochs, "seeds": options.test, "bf16": True, "measurements": 1}
+    made = yoco.load(path.with_suffix(".safetensors"))
+    found = yoco.evaluate(made, load(options.data), progress=False, **how).results[0].last
+    return {"test": list(found), **result.spread("test", [{"test": value} for value in found])}
 
 
 if __name__ == "__main__":
