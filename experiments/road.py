@@ -52,6 +52,7 @@ TRIES: dict[str, dict[str, Any]] = {
     "readout, larger steps": {**READOUT, "lr": 0.01},
     "readout, older networks": {**READOUT, "life": 800},
     "readout, five times as long": {**READOUT, "episodes": 2000},
+    "readout, fifteen times as long": {**READOUT, "episodes": 6000},
 }
 """name -> the method and what is changed in its published settings."""
 
