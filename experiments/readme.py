@@ -1,20 +1,22 @@
-"""Write the README's tables anew from the result files.
+"""Write the tables of the README and of the pages in docs anew from the result files.
 
-python experiments/readme.py           # writes README.md
-python experiments/readme.py --check   # fails when it is not up to date
+python experiments/readme.py           # writes them
+python experiments/readme.py --check   # fails when one is not up to date
 """
 
 import json
 import re
 import sys
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+import readme_methods
 import readme_sparse
 import result
+from rows import head, line, spread_of
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def idc_fashion(content: dict[str, Any]) -> list[str]:
@@ -54,18 +56,6 @@ def table1(content: dict[str, Any]) -> list[str]:
         + (f"{' and '.join(held)} per class." if held else "no size."),
         *([f"The whole set: {result.plus(content['whole'], 'last')}."] if "whole" in content else []),
     ]
-
-
-def head(first: str, sizes: list[Any]) -> list[str]:
-    """The first two lines of a table."""
-    columns = " | ".join(f"{ipc} per class" for ipc in sizes)
-    return [f"| {first} | {columns} |", "|---" * (len(sizes) + 1) + "|"]
-
-
-def line(rows: list[dict[str, Any]], name: str, way: str, sizes: list[Any], by: str = "way") -> str:
-    """One way at all sizes."""
-    found = {row["ipc"]: result.plus(row, "last") for row in rows if row[by] == way}
-    return f"| {name} | {' | '.join(found.get(ipc, '-') for ipc in sizes)} |"
 
 
 def beat_yoco(content: dict[str, Any]) -> list[str]:
@@ -130,80 +120,33 @@ def prune_benchmark(content: dict[str, Any]) -> list[str]:
 def road(content: dict[str, Any]) -> list[str]:
     """What was tried, and what it gave."""
     lines = ["| tried | steps | processor minutes | held back | test |", "|---|---|---|---|---|"]
-    for row in content["rows"]:
-        minutes = f"{row['processor_seconds'] / 60:.1f}"
-        test = result.plus(row, "test") if "test" in row else "-"
-        lines.append(f"| {row['try']} | {row['steps']:,} | {minutes} | {result.plus(row, 'last')} | {test} |")
+    lines += [road_line(row) for row in content["rows"]]
     judges = max((len(row["test"]) for row in content["rows"] if "test" in row), default=0)
+    size = "1 image" if content["ipc"] == 1 else f"{content['ipc']} images"
     return [
         *lines,
         "",
-        f"{content['ipc']} images per class with factor 2; labels of `readout` are learned unless it says otherwise,",
+        f"{size} per class with factor 2; labels of `readout` are learned unless it says otherwise,",
         f"all others hard. Accuracy of one network, {content['epochs']} epochs, on {content['held_back']:,} training",
         f"images that were held back, and of {judges} on the test images, which were looked at when all was decided.",
     ]
 
 
-def methods_digits(content: dict[str, Any]) -> list[str]:
-    """Accuracy of every method by size; seconds and bytes at the largest."""
-    rows, sizes = content["rows"], sorted({row["ipc"] for row in content["rows"]})
-    lines = head("method", sizes)
-    lines = [f"{lines[0]} labels | seconds | bytes |", f"{lines[1]}---|---|---|"]
-    for method in dict.fromkeys(row["method"] for row in rows):
-        last = max((row for row in rows if row["method"] == method), key=lambda row: row["ipc"])
-        cost = f"{last['labels']} | {last['cpu_seconds_mean']:.1f} | {last['bytes']:,}"
-        lines.append(f"{line(rows, f'`{method}`', method, sizes, 'method')} {cost} |")
-    for row in content["full"]:
-        lines.append(
-            f"| {row['method']}{' | -' * (len(sizes) - 1)} | {result.plus(row, 'last')} | hard | - | {row['bytes']:,} |"
-        )
-    failed = sorted({f"`{row['method']}` at {row['ipc']} per class ({row['failed']})" for row in content["failed"]})
+def road_line(row: dict[str, Any]) -> str:
+    """One try."""
+    test = result.plus(row, "test") if "test" in row else "-"
+    spent = f"{row['processor_seconds'] / 60:.1f}"
+    return f"| {row['try']} | {row['steps']:,} | {spent} | {result.plus(row, 'last')} | {test} |"
+
+
+def road_best(content: dict[str, Any]) -> list[str]:
+    """The figure of all tries, and the start and those that the test images judged."""
+    shown = [row for row in content["rows"] if "test" in row or row["try"] in ("mixed start", "regression")]
     return [
-        *lines,
+        "![held-back accuracy against processor minutes](experiments/results/road.png)",
         "",
-        f"{spread_of(content)} The seeds are those of the sets, too. Seconds of one thread,",
-        "and bytes of pixels (float32) and labels, both at the largest size. All training images:",
-        f"{content['full_epochs']} epochs.{' Without a set: ' + '; '.join(failed) + '.' if failed else ''}",
+        *road({**content, "rows": shown}),
     ]
-
-
-def methods_fashion(content: dict[str, Any]) -> list[str]:
-    """The figure, and the accuracies behind it: the latest that was there within a quarter more than the minutes."""
-    lines = ["![accuracy against minutes](experiments/results/methods_fashion.png)", ""]
-    names = " | ".join(f"{stop:g} min" for stop in content["stops"])
-    lines += [f"| method | per class | {names} | labels | bytes |", "|---" * (len(content["stops"]) + 4) + "|"]
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in sorted(content["rows"], key=lambda row: row["stop"]):
-        groups.setdefault((row["method"], row["ipc"]), []).append(row)
-    for (method, ipc), rows in sorted(groups.items(), key=lambda each: -each[0][1]):
-        there = [[row for row in rows if mean(row["minutes"]) <= 1.25 * stop] for stop in content["stops"]]
-        cells = " | ".join(result.plus(each[-1], "last") if each else "-" for each in there)
-        lines.append(f"| `{method}` | {ipc} | {cells} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
-    changed = "; ".join(
-        f"`{method}` {', '.join(f'{name} {value}' for name, value in made.items())}"
-        for method, made in content["changed"].items()
-    )
-    return [
-        *lines,
-        "",
-        spread_of(content),
-        f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}, with all that a method trains; an",
-        "episode is not cut short: - where none had ended. A method that ends before keeps its accuracy.",
-        f"Settings are published ones, but for {changed}.",
-    ]
-
-
-def thread_count(number: int) -> str:
-    """One or many."""
-    return "one thread" if number == 1 else f"{number} threads"
-
-
-def spread_of(content: dict[str, Any]) -> str:
-    """How many networks stand behind a number."""
-    counts = sorted({len(row["last"]) for row in content["rows"]})
-    many = " or ".join(map(str, counts))
-    whose = "of one network" if counts == [1] else f"mean and standard deviation of {many} networks"
-    return f"Last accuracy in per cent, {whose}, {content['epochs']} epochs."
 
 
 TABLES = {
@@ -213,6 +156,8 @@ TABLES = {
     "beat_yoco": beat_yoco,
     "resize_curve": resize_curve,
     "road": road,
+    "road_1": road,
+    "road_best": road_best,
     "cross_architecture": cross_architecture,
     "cross_architecture_fashion": cross_architecture,
     "coreset_fashion": coreset_fashion,
@@ -221,15 +166,19 @@ TABLES = {
     "condensed_calibration": readme_sparse.condensed_calibration,
     "npb_table": readme_sparse.npb_table,
     "solver_speed": readme_sparse.solver_speed,
-    "methods_digits": methods_digits,
-    "methods_fashion": methods_fashion,
+    "methods_digits": readme_methods.methods_digits,
+    "methods_fashion": readme_methods.methods_fashion,
 }
 
 
+FILES = {"road_best": "road"}
+"""table -> the result that it shows, where that has another name"""
+
+
 def filled(text: str) -> str:
-    """The README with its tables; one without a result file stays empty."""
+    """A page with its tables; one without a result file stays empty."""
     for name, table in TABLES.items():
-        path = result.FOLDER / f"{name}.json"
+        path = result.FOLDER / f"{FILES.get(name, name)}.json"
         lines = table(json.loads(path.read_text())) if path.is_file() else ["*Not measured yet.*"]
         block = "\n".join([f"<!-- results:{name} -->", *lines, "<!-- end -->"])
         text = re.sub(rf"<!-- results:{name} -->.*?<!-- end -->", lambda _, block=block: block, text, flags=re.DOTALL)
@@ -237,7 +186,8 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    before = README.read_text()
-    if "--check" in sys.argv and filled(before) != before:
-        sys.exit("README.md is not up to date: run python experiments/readme.py")
-    README.write_text(filled(before))
+    for page in PAGES:
+        before = page.read_text()
+        if "--check" in sys.argv and filled(before) != before:
+            sys.exit(f"{page.name} is not up to date: run python experiments/readme.py")
+        page.write_text(filled(before))

@@ -16,6 +16,7 @@ from typing import Any
 
 import grid
 import result
+import road_map
 import torch
 
 import yoco
@@ -93,7 +94,9 @@ def main() -> None:
         "computed_in": "bfloat16",
         "rows": [json.loads(path.read_text()) for path in files if path.is_file()],
     }
-    print(f"written to {result.write(options.name, folder=options.results, **content)}")
+    written = result.write(options.name, folder=options.results, **content)
+    road_map.draw(content, written.with_suffix(".png"))
+    print(f"written to {written} and {written.with_suffix('.png')}")
 
 
 def halves(options: Any) -> Splits:

@@ -1,0 +1,78 @@
+"""The tables of the methods beside each other, for readme.py; what the papers report stands with them."""
+
+from statistics import mean
+from typing import Any
+
+import result
+from rows import head, line, spread_of
+
+PUBLISHED = {
+    ("dc", 1): ("70.5 ± 0.6", 1000),
+    ("dc", 10): ("82.3 ± 0.4", 10_000),
+    ("dsa", 1): ("70.6 ± 0.6", 1000),
+    ("dsa", 10): ("84.6 ± 0.3", 10_000),
+    ("idc", 1): ("81.0", 200_000),
+    ("idc", 10): ("86.0", 200_000),
+}
+"""(method, images per class) -> accuracy on Fashion-MNIST, and updates of all classes: from the READMEs of the authors'
+code, VICO-UoE/DatasetCondensation (DC, DSA) and snu-mllab/Efficient-Dataset-Condensation (IDC)."""
+
+
+def methods_digits(content: dict[str, Any]) -> list[str]:
+    """Accuracy of every method by size; seconds and bytes at the largest."""
+    rows, sizes = content["rows"], sorted({row["ipc"] for row in content["rows"]})
+    lines = head("method", sizes)
+    lines = [f"{lines[0]} labels | seconds | bytes |", f"{lines[1]}---|---|---|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        last = max((row for row in rows if row["method"] == method), key=lambda row: row["ipc"])
+        cost = f"{last['labels']} | {last['cpu_seconds_mean']:.1f} | {last['bytes']:,}"
+        lines.append(f"{line(rows, f'`{method}`', method, sizes, 'method')} {cost} |")
+    for row in content["full"]:
+        lines.append(
+            f"| {row['method']}{' | -' * (len(sizes) - 1)} | {result.plus(row, 'last')} | hard | - | {row['bytes']:,} |"
+        )
+    failed = sorted({f"`{row['method']}` at {row['ipc']} per class ({row['failed']})" for row in content["failed"]})
+    return [
+        *lines,
+        "",
+        f"{spread_of(content)} The seeds are those of the sets, too. Seconds of one thread,",
+        "and bytes of pixels (float32) and labels, both at the largest size. All training images:",
+        f"{content['full_epochs']} epochs.{' Without a set: ' + '; '.join(failed) + '.' if failed else ''}",
+    ]
+
+
+def methods_fashion(content: dict[str, Any]) -> list[str]:
+    """The figure, and the accuracies behind it: the latest that was there within a quarter more than the minutes."""
+    lines = ["![accuracy against minutes](experiments/results/methods_fashion.png)", ""]
+    names = " | ".join(f"{stop:g} min" for stop in content["stops"])
+    lines += [
+        f"| method | per class | {names} | updates | published | its updates | labels | bytes |",
+        "|---" * (len(content["stops"]) + 7) + "|",
+    ]
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in sorted(content["rows"], key=lambda row: row["stop"]):
+        groups.setdefault((row["method"], row["ipc"]), []).append(row)
+    for (method, ipc), rows in sorted(groups.items(), key=lambda each: -each[0][1]):
+        there = [[row for row in rows if mean(row["minutes"]) <= 1.25 * stop] for stop in content["stops"]]
+        cells = " | ".join(result.plus(each[-1], "last") if each else "-" for each in there)
+        accuracy, updates = PUBLISHED.get((method, ipc), ("-", 0))
+        compute = f"{mean(rows[-1]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
+        lines.append(f"| `{method}` | {ipc} | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
+    changed = "; ".join(
+        f"`{method}` {', '.join(f'{name} {value}' for name, value in made.items())}"
+        for method, made in content["changed"].items()
+    )
+    return [
+        *lines,
+        "",
+        spread_of(content),
+        f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}, with all that a method trains; an",
+        "episode is not cut short: - where none had ended. A method that ends before keeps its accuracy.",
+        f"Settings are published ones, but for {changed}. Updates are of all classes, by the last",
+        "stop; published: what the authors' own code is said to reach, after so many.",
+    ]
+
+
+def thread_count(number: int) -> str:
+    """One or many."""
+    return "one thread" if number == 1 else f"{number} threads"
