@@ -199,7 +199,7 @@ def options(description: str | None, set: str, out: str, name: str, **defaults: 
     parser.add_argument("--name", default=name)
     parser.add_argument("--results", type=Path, default=result.FOLDER)
     for key, value in defaults.items():
-        many = {"nargs": "+"} if isinstance(value, list) else {}
+        many = {"nargs": "*"} if isinstance(value, list) else {}
         kind = type(value[0]) if isinstance(value, list) else type(value)
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
     found = parser.parse_args()
