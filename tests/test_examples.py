@@ -4,13 +4,17 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import yoco
+from yoco import sparsify
 from yoco.condense import METHODS
+from yoco.prune import ALL_SCORES, RULES
+from yoco.sparsify import SOLVERS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -63,6 +67,20 @@ def test_the_table_of_methods_names_them_all() -> None:
     (table,) = re.findall(r"## Methods\n\n(.*?)\n\n", README, flags=re.DOTALL)
     first = [row.split("|")[1] for row in table.splitlines()[2:]]
     assert sorted(name for cell in first for name in re.findall(r"`([\w-]+)`", cell)) == sorted(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "known"),
+    [
+        (r"by (\d+) rules", RULES),
+        (r"--rule` \((\d+), listed", RULES),
+        (r"--score` \((\d+), listed", ALL_SCORES),
+        (r"--solver` \((\d+)\)", SOLVERS),
+        (r"--at-init` \((\d+)\)", sparsify.METHODS),
+    ],
+)
+def test_the_readme_counts_right(pattern: str, known: Collection[str]) -> None:
+    assert re.findall(pattern, README) == [str(len(known))]
 
 
 def test_the_tables_of_the_readme_are_up_to_date() -> None:
