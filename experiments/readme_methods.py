@@ -42,10 +42,9 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
 
 
 def methods_fashion(content: dict[str, Any]) -> list[str]:
-    """The figure, and the accuracies behind it: the latest that was there within a quarter more than the minutes."""
-    lines = ["![accuracy against minutes](experiments/results/methods_fashion.png)", ""]
+    """The accuracies behind the figure: the latest that was there within a quarter more than the minutes."""
     names = " | ".join(f"{stop:g} min" for stop in content["stops"])
-    lines += [
+    lines = [
         f"| method | per class | {names} | updates | published | its updates | labels | bytes |",
         "|---" * (len(content["stops"]) + 7) + "|",
     ]
