@@ -21,7 +21,7 @@ import torch
 
 import yoco
 from yoco.condense import Task, settings_of
-from yoco.condense.loop import condense
+from yoco.condense.loop import Progress, condense
 from yoco.data import Splits, load
 from yoco.rng import Rng
 from yoco.run import Run
@@ -111,9 +111,9 @@ def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]
     settings = dict(TRIES[name])
     method = settings_of(settings.pop("method"), options.data, options.ipc, splits.train.shape, **settings)
     task = Task(splits.train, options.ipc, "convnet", torch.bfloat16)
-    began = time.process_time()
-    made = condense(task, method, seed=0, run=Run(path.with_suffix(""), {"try": name, **asdict(method)}))  # type: ignore[call-overload]
-    spent = time.process_time() - began
+    run, meter = Run(path.with_suffix(""), {"try": name, **asdict(method)}), Meter(path.with_suffix(".spent"))  # type: ignore[call-overload]
+    made = condense(task, method, seed=0, run=run, callbacks=(meter,))
+    spent = meter.seconds()
     made.save(path.with_suffix(".safetensors"))
     how: Any = {"protocol": "idc", "epochs": options.epochs, "seeds": 1, "bf16": True, "measurements": 1}
     judged = yoco.evaluate(made, splits, progress=False, **how).results[0].last
@@ -128,6 +128,23 @@ def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]
         **result.spread("last", [{"last": value} for value in judged]),
         "commit": result.commit(),
     }
+
+
+class Meter:
+    """Processor seconds spent on a try, those of starts that were stopped included; noted in a file after each step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = float(path.read_text()) if path.is_file() else 0.0
+        self.began = time.process_time()
+
+    def seconds(self) -> float:
+        """So far."""
+        return self.before + time.process_time() - self.began
+
+    def __call__(self, progress: Progress) -> None:
+        """Note them."""
+        self.path.write_text(f"{self.seconds()}")
 
 
 def tested(path: Path, options: Any) -> dict[str, Any]:
