@@ -109,8 +109,8 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
     """The samples that a rule keeps, best first; the options are those of `select`.
 
     data: a condensed set or a Source, which gives a smaller one; or images together with `labels`, arrays as
-    `yoco.data.from_arrays` takes them, which gives a `Selection`: `images[kept.indices]` are the kept ones.
-    In a condensed set the cells of each class stand best first, so any smaller size is its beginning.
+    `yoco.data.from_arrays` takes them, which gives a `Selection`: of an array, `images[kept.indices.numpy()]`
+    are the kept ones. In a condensed set the cells of each class stand best first: any smaller size is its beginning.
 
     Raises:
         ValueError: as `select`; or labels beside a set that has its own.
