@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from yoco.cli import run
-from yoco.condense import Estimate, condense, cost, estimate
+from yoco.condense import Estimate, condense, cost, estimate, settings_of
 from yoco.data import Splits
 
 TOY: dict[str, Any] = {"ipc": 2, "network": "convnet:width=4,depth=2", "network_images": 64, "real_batch": 8}
@@ -26,7 +26,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("clock")
 def test_the_second_step_is_the_pace_and_the_rest_of_the_first_the_start(tiny: Splits) -> None:
     found = estimate(tiny, episodes=100, **TOY)
-    assert (found.start, found.pace, found.episodes) == (8.0, 2.0, 100)
+    assert found.parts == (cost.Part(episodes=100, start=8.0, pace=2.0),)
+    assert found.episodes == 100
     assert found.seconds == 8 + 2 * 100
     assert found.fitting == 100
 
@@ -49,6 +50,27 @@ def test_the_words(tiny: Splits) -> None:
     ]
     assert "memory   not known" in str(replace(found, memory=None))
     assert "budget" not in str(replace(found, minutes=None))
+
+
+def test_episodes_of_two_kinds_are_measured_apart(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 15.0, 25.0, 100.0, 101.0, 101.5])
+    monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    teacher = {"teacher": "convnet:width=4,depth=2,norm=batch", "network": TOY["network"]}
+    found = estimate(tiny, "sre2l", ipc=1, episodes=60, squeeze=20, minutes=4.0, **teacher)
+    assert [(part.episodes, part.start, part.pace) for part in found.parts] == [(20, 5.0, 10.0), (40, 0.5, 0.5)]
+    assert (found.episodes, found.seconds) == (60, 205.0 + 20.5)
+    assert str(found).splitlines()[2:5] == [
+        "time     5 s to start, then 10 s a step: 20 steps in 3.42 min",
+        "then     0.5 s to start, then 0.5 s a step: 40 steps in 20.5 s",
+        "budget   60 of 60 steps in 4 min",
+    ]
+    assert [replace(found, minutes=m).fitting for m in (0.05, 1.0, 205.0 / 60, 3.5)] == [0, 5, 20, 29]
+
+
+@pytest.mark.parametrize(("squeeze", "parts"), [(0, [60]), (20, [20, 40]), (60, [60]), (90, [60])])
+def test_a_kind_of_episodes_that_is_not_there_is_not_measured(squeeze: int, parts: list[int]) -> None:
+    method = settings_of("sre2l", "digits", 1, None, episodes=60, squeeze=squeeze)
+    assert [phase.episodes for phase in method.phases()] == parts  # type: ignore[attr-defined]
 
 
 def test_the_bytes_are_those_of_the_set_that_will_be_made(tiny: Splits) -> None:

@@ -3,10 +3,11 @@
 import sys
 import time
 from dataclasses import dataclass
+from math import inf
 
 import torch
 
-from yoco.condense.loop import begin, descend, describe
+from yoco.condense.loop import Journey, begin, descend, describe
 from yoco.condense.method import Method, Task
 from yoco.condensed import CondensedSet
 from yoco.rng import Rng
@@ -20,44 +21,66 @@ STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """Time and memory of a whole run, by two steps of it.
+class Part:
+    """Time of episodes that are all of one kind.
 
-    episodes: of the whole run, as the method counts them; minutes: the time budget, if there is one.
     start: seconds before the pace is steady: the set's start, the method's memory, and what the first step took longer.
     pace: seconds of a further step, the second one's.
-    memory: bytes that were held at most, `of` what; None where the system does not tell.
-    sample: the set as it stands after the two steps: what the result will be but for its pixels.
     """
 
     episodes: int
-    minutes: float | None
     start: float
     pace: float
+
+    @property
+    def seconds(self) -> float:
+        """Of all of it."""
+        return self.start + self.pace * self.episodes
+
+    def __str__(self) -> str:
+        many = f"{self.episodes:,} steps in {duration(self.seconds)}"
+        return f"{duration(self.start)} to start, then {self.pace:.3g} s a step: {many}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Time and memory of a whole run, by two steps of each of its parts.
+
+    parts: one, unless the method says that its episodes are not all of one kind; minutes: the time budget, if any.
+    memory: bytes that were held at most, `of` what; None where the system does not tell.
+    sample: the set as it stands after the steps: what the result will be but for its pixels.
+    """
+
+    parts: tuple[Part, ...]
+    minutes: float | None
     memory: int | None
     of: str
     sample: CondensedSet
 
     @property
+    def episodes(self) -> int:
+        """Of the whole run, as the method counts them."""
+        return sum(part.episodes for part in self.parts)
+
+    @property
     def seconds(self) -> float:
         """Of all episodes, without a time budget."""
-        return self.start + self.pace * self.episodes
+        return sum(part.seconds for part in self.parts)
 
     @property
     def fitting(self) -> int:
         """The episodes that fit into the time budget; all of them without one."""
-        if self.minutes is None or self.pace <= 0:
-            return self.episodes
-        return min(self.episodes, max(0, int((60 * self.minutes - self.start) / self.pace)))
+        left, fit = inf if self.minutes is None else 60 * self.minutes, 0
+        for part in self.parts:
+            if left < part.seconds:
+                return fit + (int(max(0.0, left - part.start) / part.pace) if part.pace else 0)
+            left, fit = left - part.seconds, fit + part.episodes
+        return fit
 
     def __str__(self) -> str:
         held = "not known" if self.memory is None else f"{self.memory / 2**20:,.0f} MiB at most, {self.of}"
-        lines = [
-            f"estimate of {self.sample.method} by {STEPS} steps; nothing is written",
-            f"memory   {held}",
-            f"time     {duration(self.start)} to start, then {self.pace:.3g} s a step:"
-            f" {self.episodes:,} steps in {duration(self.seconds)}",
-        ]
+        lines = [f"estimate of {self.sample.method} by {STEPS} steps; nothing is written", f"memory   {held}"]
+        lines += [f"{'time' if part is self.parts[0] else 'then':8} {part}" for part in self.parts]
         if self.minutes is not None:
             lines.append(f"budget   {self.fitting:,} of {self.episodes:,} steps in {self.minutes:g} min")
         return "\n".join([*lines, f"the set  {self.sample.storage}"])
@@ -66,29 +89,29 @@ class Estimate:
 def measure(task: Task, method: Method, *, seed: int, minutes: float | None = None) -> Estimate:
     """Begin a run, and say what all of it will cost.
 
-    Both steps draw the same, so that the second finds what the first had to make. What a method makes only now and
-    then, such as experts, or the epochs that a new network gets first, is counted once, in the start.
+    What a method makes only now and then, such as experts, or the epochs that a new network gets first, is counted
+    once, in the start.
     """
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)
+    phases: tuple[Method, ...] = getattr(method, "phases", tuple)() or (method,)
+    taken = [two_steps(task, phase, rng) for phase in phases]
+    held, of = _peak(device)
+    sample = describe(task, method, seed, taken[-1][1])
+    return Estimate(parts=tuple(part for part, _ in taken), minutes=minutes, memory=held, of=of, sample=sample)
+
+
+def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
+    """Begin a run and time two steps; both draw the same, so that the second finds what the first had to make."""
     ends = [time.monotonic()]
     journey = begin(task, method, rng)
     for _ in range(STEPS):
         descend(task, method, journey, rng.child("episode", 0))
-        _wait(device)
+        _wait(task.real.device)
         journey.arrive()
         ends.append(time.monotonic())
     pace = ends[-1] - ends[-2]
-    held, of = _peak(device)
-    return Estimate(
-        episodes=method.episodes,
-        minutes=minutes,
-        start=max(0.0, ends[1] - ends[0] - pace),
-        pace=pace,
-        memory=held,
-        of=of,
-        sample=describe(task, method, seed, journey),
-    )
+    return Part(episodes=method.episodes, start=max(0.0, ends[1] - ends[0] - pace), pace=pace), journey
 
 
 def duration(seconds: float) -> str:

@@ -80,6 +80,7 @@ class Method(Protocol):
     Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
     are settings that decide on others: `published` takes those of them that are asked for, too.
+    Where episodes are not all of one kind, `phases()` gives methods whose runs, in turn, cost as much as this one's.
     """
 
     @property
