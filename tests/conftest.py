@@ -1,10 +1,12 @@
-"""Three classes of 8x8 digits, and a small condensed set of them."""
+"""Three classes of 8x8 digits, a small condensed set of them, and a command that must fail."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
+from yoco.cli import run
 from yoco.condensed import CondensedSet, cut
 from yoco.data import load
 from yoco.data.source import Source, Splits
@@ -40,3 +42,17 @@ def tiny_set(tiny: Splits) -> CondensedSet:
         seed=0,
         source={"name": "digits", "checksum": tiny.train.checksum},
     )
+
+
+@pytest.fixture
+def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line of a command that must exit with 2."""
+
+    def said(*argv: str) -> str:
+        assert run(list(argv)) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert line.startswith("yoco: ")
+        return line
+
+    return said

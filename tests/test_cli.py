@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,6 @@ import pytest
 from yoco.cli import COMMANDS, run
 from yoco.condensed import CondensedSet, load
 from yoco.prune import ALL_SCORES, RULES, Selection
-
-
-def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line of a command that must exit with 2."""
-    assert run(list(argv)) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith("yoco: ")
-    return said
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:
@@ -77,10 +69,10 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
     ],
 )
 def test_mistakes_end_in_one_line(
-    argv: list[str], line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    argv: list[str], line: str, fails: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert line in fails(capsys, *argv)
+    assert line in fails(*argv)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,9 +106,9 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--ipc", "1", "--rule"], "rule: must be a name, or module:Class, got None"),
     ],
 )
-def test_prune_mistakes(options: list[str], line: str, saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prune_mistakes(options: list[str], line: str, saved: Path, fails: Callable[..., str]) -> None:
     out = saved.with_name("small.safetensors")
-    assert line in fails(capsys, "prune", str(saved), "--out", str(out), *options)
+    assert line in fails("prune", str(saved), "--out", str(out), *options)
     assert not out.exists()
 
 
@@ -151,7 +143,9 @@ def test_prune_a_data_set_to_an_index_file_and_to_a_set(tmp_path: Path, capsys: 
     assert max(made.counts) - min(made.counts) <= 1
 
 
-def test_score_writes_csv_npz_and_what_prune_reads(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_score_writes_csv_npz_and_what_prune_reads(
+    saved: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
     quick = ["--network", "mlp:width=4", "--epochs", "2", "--device", "cpu"]
     assert run(["score", str(saved), "--score", "aum", *quick, "--out", str(saved.with_name("new") / "s.csv")]) == 0
     assert len((saved.with_name("new") / "s.csv").read_bytes().splitlines()) == 1 + len(load(saved))
@@ -163,10 +157,10 @@ def test_score_writes_csv_npz_and_what_prune_reads(saved: Path, capsys: pytest.C
     assert run(["prune", str(saved), "--rule", "aum", "--scores", scores, "--n", "5", "--out", small]) == 0
     assert "score aum" in capsys.readouterr().out
     assert "ranks by lbpe, got scores of aum" in fails(
-        capsys, "prune", str(saved), "--scores", scores, "--n", "5", "--out", small
+        "prune", str(saved), "--scores", scores, "--n", "5", "--out", small
     )
-    assert "score: out must end in" in fails(capsys, "score", str(saved), "--out", "s.txt")
-    assert "prune: out must end in" in fails(capsys, "prune", str(saved), "--n", "5", "--out", "s.txt")
+    assert "score: out must end in" in fails("score", str(saved), "--out", "s.txt")
+    assert "prune: out must end in" in fails("prune", str(saved), "--n", "5", "--out", "s.txt")
 
 
 def test_weights_that_a_set_cannot_hold_are_said(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,12 +171,12 @@ def test_weights_that_a_set_cannot_hold_are_said(saved: Path, capsys: pytest.Cap
     assert Selection.load(saved.with_name("k.npz")).weights.sum() == len(load(saved))
 
 
-def test_a_failed_command_writes_over_nothing(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_command_writes_over_nothing(saved: Path, fails: Callable[..., str]) -> None:
     before = saved.read_bytes()
-    fails(capsys, "prune", str(saved), "--out", str(saved), "--rule", "random", "--ipc", "50")
+    fails("prune", str(saved), "--out", str(saved), "--rule", "random", "--ipc", "50")
     assert saved.read_bytes() == before
 
 
-def test_a_damaged_set_is_named(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_set_is_named(saved: Path, fails: Callable[..., str]) -> None:
     saved.write_bytes(saved.read_bytes()[:-7])
-    assert "damaged" in fails(capsys, "prune", str(saved), "--out", "x.npz", "--rule", "random", "--ipc", "1")
+    assert "damaged" in fails("prune", str(saved), "--out", "x.npz", "--rule", "random", "--ipc", "1")

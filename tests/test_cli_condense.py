@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,6 @@ TOY = [
     "--pretrain",
     "0",
 ]
-
-
-def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line of a command that must exit with 2."""
-    assert run(list(argv)) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith("yoco: ")
-    return said
 
 
 @pytest.mark.parametrize("method", ["random", "frepo", "rded"])
@@ -78,35 +70,35 @@ def test_the_command_line_wins_over_the_config(tmp_path: Path) -> None:
     assert set(yoco.load(tmp_path / "run" / "condensed.safetensors").counts) == {2}
 
 
-def test_a_typo_in_the_config_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_typo_in_the_config_is_named(tmp_path: Path, fails: Callable[..., str]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("epizodes: 3\n")
-    assert "did you mean --episodes?" in fails(capsys, "condense", "--config", str(path))
+    assert "did you mean --episodes?" in fails("condense", "--config", str(path))
 
 
-def test_another_command_in_the_same_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_command_in_the_same_folder_is_refused(
+    tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = ["condense", *TOY, "--episodes", "0", "--out", str(tmp_path / "run")]
     assert run([*argv, "--ipc", "1"]) == 0
     before = (tmp_path / "run" / "condensed.safetensors").read_bytes()
     capsys.readouterr()
-    assert "holds a run with ipc=1, got 2; choose another folder" in fails(capsys, *argv, "--ipc", "2")
+    assert "holds a run with ipc=1, got 2; choose another folder" in fails(*argv, "--ipc", "2")
     assert (tmp_path / "run" / "condensed.safetensors").read_bytes() == before
 
 
-def test_a_file_where_the_folder_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_where_the_folder_should_be(tmp_path: Path, fails: Callable[..., str]) -> None:
     (tmp_path / "run").write_text("here")
-    fails(capsys, "condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
+    fails("condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
     assert (tmp_path / "run").read_text() == "here"
 
 
-def test_a_full_disk_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    said = fails(capsys, "condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
+    said = fails("condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))
     assert "No space left on device" in said
 
 
@@ -149,7 +141,9 @@ def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> Non
     torch.set_num_threads(threads)
 
 
-def test_experts_are_recorded_and_matched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_experts_are_recorded_and_matched(
+    tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
     network = ["--data", "digits", "--network", "convnet:width=4,depth=2"]
     recording = ["experts", *network, "--count", "2", "--epochs", "3", "--out", str(tmp_path / "experts")]
     assert run(recording) == 0
@@ -161,10 +155,12 @@ def test_experts_are_recorded_and_matched(tmp_path: Path, capsys: pytest.Capture
     matching = ["condense", *network, "--method", "mtt", "--ipc", "1", *few, "--experts", str(tmp_path / "experts")]
     assert run([*matching, "--out", str(tmp_path / "set")]) == 0
     assert sorted(before) == sorted(path.name for path in (tmp_path / "experts").iterdir())
-    assert fails(capsys, *recording, "--epochs", "0") == "yoco: experts: epochs must be at least 1, got 0\n"
+    assert fails(*recording, "--epochs", "0") == "yoco: experts: epochs must be at least 1, got 0\n"
 
 
-def test_whitened_pixels_from_experts_to_an_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whitened_pixels_from_experts_to_an_evaluation(
+    tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
     network, white = ["--data", "digits", "--network", "convnet:width=4,depth=2"], ["--space", "zca"]
     folder, out = str(tmp_path / "experts"), str(tmp_path / "set")
     assert run(["experts", *network, *white, "--count", "2", "--epochs", "3", "--out", folder]) == 0
@@ -186,5 +182,5 @@ def test_whitened_pixels_from_experts_to_an_evaluation(tmp_path: Path, capsys: p
     assert "whitened (ZCA)" in (tmp_path / "set/report.md").read_text()
     capsys.readouterr()
     matching[-1] = str(tmp_path / "plain")
-    assert fails(capsys, *matching).endswith("must be of space unit, got zca\n")
-    assert "invalid choice 'rgb' for argument '--space'" in fails(capsys, *matching, "--space", "rgb")
+    assert fails(*matching).endswith("must be of space unit, got zca\n")
+    assert "invalid choice 'rgb' for argument '--space'" in fails(*matching, "--space", "rgb")
