@@ -10,7 +10,8 @@ from typing import Any
 from claims import Folder
 
 import yoco
-from yoco.condense import settings_of
+from yoco import registry
+from yoco.condense import METHODS, settings_of
 from yoco.data import Source, Splits
 
 
@@ -57,7 +58,9 @@ def key(**content: Any) -> str:
 
 def held(made: yoco.CondensedSet) -> dict[str, Any]:
     """Training images per class, bytes of pixels and labels of both kinds, and who made the labels."""
-    labels = "hard" if made.soft_labels is None else str(made.config.get("labels", "teacher"))
+    kinds = getattr(registry.resolve("method", METHODS, made.method), "label_kinds", ())
+    soft = kinds[0] if len(kinds) == 1 else str(made.config.get("labels", "teacher"))
+    labels = "hard" if made.soft_labels is None else soft
     return {"images": len(made) // len(made.classes), "bytes": made.nbytes, "labels": labels}
 
 
