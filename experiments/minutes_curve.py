@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rows import thread_count
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
@@ -20,8 +21,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
         axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=method, **style)
         if x[-1] < 0.9 * end:
             axes.plot([x[-1], end], [y[-1]] * 2, color=style["color"], linestyle=":", linewidth=0.8)
-    many = "one thread" if content["threads"] == 1 else f"{content['threads']} threads"
-    axes.set(xlabel=f"minutes of {many}", ylabel="test accuracy in percent")
+    axes.set(xlabel=f"minutes of {thread_count(content['threads'])}", ylabel="test accuracy in percent")
     axes.grid(alpha=0.25)
     drawing.legend(loc="outside right upper", frameon=False, fontsize=8)
     drawing.savefig(path)

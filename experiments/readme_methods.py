@@ -4,7 +4,7 @@ from statistics import mean
 from typing import Any
 
 import result
-from rows import head, line, spread_of
+from rows import head, line, spread_of, thread_count
 
 PUBLISHED = {
     ("dc", 1): ("70.5 ± 0.6", 1000),
@@ -14,8 +14,8 @@ PUBLISHED = {
     ("idc", 1): ("81.0", 200_000),
     ("idc", 10): ("86.0", 200_000),
 }
-"""(method, images per class) -> accuracy on Fashion-MNIST, and updates of all classes: from the READMEs of the authors'
-code, VICO-UoE/DatasetCondensation (DC, DSA) and snu-mllab/Efficient-Dataset-Condensation (IDC)."""
+"""(method, images per class) -> accuracy on Fashion-MNIST, from the READMEs of the authors' code, and updates of all
+classes that its settings make: VICO-UoE/DatasetCondensation (DC, DSA), snu-mllab/Efficient-Dataset-Condensation (IDC)."""
 
 
 def methods_digits(content: dict[str, Any]) -> list[str]:
@@ -70,8 +70,3 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         f"Settings are published ones, but for {changed}. Updates are of all classes, by the last",
         "stop; published: what the authors' own code is said to reach, after so many.",
     ]
-
-
-def thread_count(number: int) -> str:
-    """One or many."""
-    return "one thread" if number == 1 else f"{number} threads"

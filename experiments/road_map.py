@@ -18,7 +18,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
         axes.plot(minutes, row["last_mean"], marker, label=row["try"], **style)
         if "test" in row:
             axes.errorbar(minutes, row["test_mean"], row["test_std"], marker="_", markersize=10, capsize=3, **style)
-    axes.set(xscale="log", xlabel="processor minutes", ylabel="accuracy in per cent")
+    axes.set(xscale="log", xlabel="processor minutes, 1 at least", ylabel="accuracy in per cent")
     axes.set_title(title(content), fontsize=9, loc="left")
     axes.grid(alpha=0.25, which="both")
     drawing.legend(loc="outside right upper", frameon=False, fontsize=8)

@@ -23,3 +23,8 @@ def spread_of(content: dict[str, Any]) -> str:
     many = " or ".join(map(str, counts))
     whose = "of one network" if counts == [1] else f"mean and standard deviation of {many} networks"
     return f"Last accuracy in per cent, {whose}, {content['epochs']} epochs."
+
+
+def thread_count(number: int) -> str:
+    """One or many."""
+    return "one thread" if number == 1 else f"{number} threads"
