@@ -15,7 +15,8 @@ PUBLISHED = {
     ("idc", 10): ("86.0", 200_000),
 }
 """(method, images per class) -> accuracy on Fashion-MNIST, from the READMEs of the authors' code, and updates of all
-classes that its settings make: VICO-UoE/DatasetCondensation (DC, DSA), snu-mllab/Efficient-Dataset-Condensation (IDC)."""
+classes that its settings make: VICO-UoE/DatasetCondensation for DC and DSA, and for IDC
+snu-mllab/Efficient-Dataset-Condensation."""
 
 
 def methods_digits(content: dict[str, Any]) -> list[str]:
