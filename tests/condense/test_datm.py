@@ -248,7 +248,7 @@ def test_published_settings(data: str, ipc: int, window: Any, steps: int, batch:
 
 def test_digits_have_settings_of_our_own() -> None:
     m: Any = settings_of("datm", "digits", 10, (1, 8, 8))
-    assert (m.episodes, m.count, m.expert_epochs, m.grow_from, m.max_start, m.decay) == (200, 5, 15, 5, 10, 0.9)
+    assert (m.episodes, m.count, m.expert_epochs, m.depth, m.max_start, m.decay) == (300, 5, 15, 2, 13, 0.9)
     assert "flip" not in m.augment
 
 

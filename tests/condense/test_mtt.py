@@ -193,6 +193,26 @@ def test_published_settings(data: str, ipc: int, expected: tuple[Any, ...]) -> N
     assert (m.episodes, m.count, m.expert_epochs, m.expert_batch, m.lr_expert) == (5000, 100, 50, 256, 0.01)
 
 
+def test_digits_have_settings_of_our_own() -> None:
+    m: Any = settings_of(NAME, "digits", 10, (1, 8, 8))
+    assert (m.episodes, m.count, m.expert_epochs, m.expert_batch, m.lr_expert, m.depth) == (200, 5, 15, 64, 0.1, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [
+        ("convnet", "convnet:depth=1"),
+        ("convnet:width=8", "convnet:width=8,depth=1"),
+        ("convnet:depth=2", "convnet:depth=2"),
+        ("mlp", "mlp"),
+    ],
+)
+def test_depth_is_that_of_experts_and_student(tiny: Splits, asked: str, used: str) -> None:
+    experts = MTT(depth=1).memory(Task(tiny.train, 1, asked), Rng(0))
+    assert experts.task.network_name == used
+    assert MTT().memory(Task(tiny.train, 1, asked), Rng(0)).task.network_name == asked
+
+
 def test_experts_are_trained_plainly() -> None:
     recipe = MTT().recipe()
     assert (recipe.momentum, recipe.weight_decay, recipe.drop_epochs(), recipe.length) == (0.0, 0.0, [], 50)
@@ -220,6 +240,7 @@ def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path:
         ({"expert_epochs": 20}, "mtt: expert_epochs must be at least 21 for these segments, got 20"),
         ({"min_start": 20}, "mtt: min_start must be at least 0 and below max_start, got 20 and 20"),
         ({"lr_start": 0.0}, "mtt: student_batch must be at least 0 and lr_start above 0, got 0 and 0"),
+        ({"depth": -1}, "mtt: depth must be at least 0, got -1"),
     ],
 )
 def test_impossible_settings(setting: dict[str, Any], line: str) -> None:

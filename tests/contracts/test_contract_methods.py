@@ -174,13 +174,13 @@ def test_a_finished_run_is_only_read(run: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", sorted({*METHODS} - {"random", "rded", "sre2l", "datm", "mtt"}), indirect=True)
+@pytest.mark.parametrize("method", sorted({*METHODS} - {"random", "rded", "sre2l"}), indirect=True)
 def test_beats_a_random_real_subset(method: str) -> None:
     """RDED does not: whole digits are worth as much as the crops that a teacher finds easiest; nor does SRe2L.
 
-    Nor do MTT and DATM yet: through a student of nearly random weights the gradients of digits' pixels explode.
+    The labels of DATM's start are those of a network that is not sure of them, which takes some time to mend.
     """
-    made = condense("digits", method, ipc=1, episodes=60, progress=False)
+    made = condense("digits", method, ipc=1, episodes=300 if method == "datm" else 60, progress=False)
     result = yoco.evaluate(made, "digits", epochs=300, seeds=3, baselines=("random",), progress=False).to_dict()
     last = {row["name"]: row["last_mean"] for row in result["results"]}
     assert last["condensed"] > last["random"] + 3

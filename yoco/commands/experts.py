@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from yoco.cli import parse
 from yoco.commands.options import DataOptions, Device, Space
@@ -45,13 +46,13 @@ def experts(argv: list[str]) -> None:
     from yoco.device import pick
 
     real = load(options.data, size=options.size, grey=options.grey, download=options.download).train
-    method = settings_of("mtt", real.name, options.ipc, real.shape)
-    recipe = method.recipe()  # type: ignore[attr-defined]
+    method: Any = settings_of("mtt", real.name, options.ipc, real.shape)
+    recipe = method.recipe()
     if options.epochs is not None:
         if options.epochs < 1:
             raise ValueError(f"experts: epochs must be at least 1, got {options.epochs}")
         recipe = replace(recipe, epochs=options.epochs)
-    task = Task(in_space(options.space, real).to(pick(options.device)), 1, options.network)
+    task = method.matched(Task(in_space(options.space, real).to(pick(options.device)), 1, options.network))
     with tqdm(total=options.count, desc="experts", unit="expert", disable=None) as bar:
         record(task, recipe, options.out, options.count, seed=options.seed, tell=lambda *_: bar.update())
     print(f"written to {options.out}: {options.count} experts of {recipe.epochs} epochs")

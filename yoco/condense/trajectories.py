@@ -1,7 +1,7 @@
 """Trajectories: a student on the synthetic set shall come where an expert came on real data (MTT, CVPR 2022)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from yoco.condense.siamese import stepped_normalised
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Batch
 from yoco.networks.base import Network
+from yoco.registry import split_options
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -64,6 +65,8 @@ class Trajectories:
     """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     augment: str = "color_crop_cutout_flip_scale_rotate"
     """augmentations of student and experts"""
+    depth: int = 0
+    """blocks of experts and student, where the network is a convnet whose depth is not asked for; 0 for the usual"""
 
     def __post_init__(self) -> None:
         where = type(self).__name__.lower()
@@ -78,6 +81,8 @@ class Trajectories:
         if self.student_batch < 0 or not self.lr_start > 0:
             got = f"{self.student_batch} and {self.lr_start:g}"
             raise ValueError(f"{where}: student_batch must be at least 0 and lr_start above 0, got {got}")
+        if self.depth < 0:
+            raise ValueError(f"{where}: depth must be at least 0, got {self.depth}")
         Policy(self.augment)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
@@ -91,7 +96,15 @@ class Trajectories:
     def memory(self, task: Task, rng: Rng) -> Experts:
         """The experts."""
         folder = Path(self.experts) if self.experts else None
-        return Experts(task, self.recipe(), rng.child("experts"), folder)
+        return Experts(self.matched(task), self.recipe(), rng.child("experts"), folder)
+
+    def matched(self, task: Task) -> Task:
+        """The task with the network of experts and student."""
+        base, asked = split_options("network", task.network_name)
+        if not self.depth or base != "convnet" or "depth" in asked:
+            return task
+        words = ",".join(f"{key}={value}" for key, value in {**asked, "depth": self.depth}.items())
+        return replace(task, network_name=f"convnet:{words}")
 
     def recipe(self) -> Recipe:
         """How experts are trained."""
@@ -102,7 +115,7 @@ class Trajectories:
     def segment(self, task: Task, synthetic: Synthetic, memory: Experts, begin: int, rng: Rng) -> Tensor:
         """What is left of the way that a random expert goes after `begin` epochs: lines 4 to 12 of MTT's algorithm."""
         number = int(rng.child("expert").choice(self.count, 1))
-        path, network = memory.trajectory(number), task.network(rng.child("network")).train()
+        path, network = memory.trajectory(number), memory.task.network(rng.child("network")).train()
         first, goal = path[begin].to(synthetic.cells), path[begin + self.expert_steps].to(synthetic.cells)
         travel = self.constant if self.constant_memory else self.unrolled
         return travel(task, synthetic, network, first, goal, rng.child("student"))
@@ -169,3 +182,8 @@ def student_loss(network: Network, weights: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy of a network with these weights, one row [weights]."""
     logits = functional_call(network, unflat(network, weights), (batch.images,))
     return cross_entropy(logits, batch.labels)
+
+
+DIGITS: dict[str, Any] = {"depth": 2, "count": 5, "expert_epochs": 15, "expert_batch": 64, "lr_expert": 0.1}
+"""Of our own, for images of 8x8 pixels. A third block would normalise maps of 2x2, and there the student's way jumps
+wherever a ReLU turns, so that its gradient does not say where the loss falls. What two blocks learn serves three."""

@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 from yoco.condense.experts import Experts, unflat
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
-from yoco.condense.trajectories import Trajectories
+from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.condensed import upsample
 from yoco.data.source import Batch
 from yoco.rng import Rng
@@ -74,11 +74,13 @@ class DATM(Trajectories):
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
         words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
         chosen = dict(zip(COLUMNS, TABLE[own][near], strict=True))
-        return cls(augment=words, **chosen, **(DIGITS if own == "digits" else {}))
+        ours = {"episodes": 300, "threshold": 2.0, **DIGITS} if own == "digits" else {}
+        return cls(augment=words, **chosen, **ours)
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images that an expert gets right, and the logits that it gives them."""
-        expert, network = self.memory(task, rng).trajectory(0)[-1], task.network(rng.child("network")).train()
+        experts = self.memory(task, rng)
+        expert, network = experts.trajectory(0)[-1], experts.task.network(rng.child("network")).train()
         expert = expert.to(task.real.device, torch.get_default_dtype())
 
         @torch.no_grad()
@@ -108,7 +110,7 @@ class DATM(Trajectories):
     def memory(self, task: Task, rng: Rng) -> "Paced":
         """The experts, the same for the start and for the iterations; and how many of these there were."""
         folder = Path(self.experts) if self.experts else None
-        return Paced(task, self.recipe(), Rng(rng.seed).child("experts"), folder)
+        return Paced(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder)
 
     def episode(self, task: Task, synthetic: Synthetic, memory: "Paced", rng: Rng) -> Iterator[Tensor]:
         """One iteration."""
@@ -199,13 +201,8 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
         10: (20, 2, 10, 0, 50, 1000.0, 10.0, 1e-4, 1e-2, 200, 0.9995),
         50: (20, 2, 40, 0, 70, 1000.0, 10.0, 1e-4, 1e-2, 300, 0.995),
     },
-    "digits": {
-        1: (10, 2, 0, 0, 5, 1.0, 2.0, 1e-7, 1e-2, 0, 0.9),
-        10: (10, 2, 0, 5, 10, 1.0, 2.0, 1e-7, 1e-2, 0, 0.9),
-    },
+    "digits": {1: (10, 2, 0, 0, 13, 10.0, 20.0, 1e-7, 5e-2, 0, 0.9)},
 }
-_EXPERTS: dict[str, Any] = {"count": 5, "expert_epochs": 15, "expert_batch": 32, "lr_expert": 0.3}
-DIGITS: dict[str, Any] = {"episodes": 200, "grow_over": 100, **_EXPERTS}
 
 
 # Experts and student are those of `yoco.condense.trajectories`; not in the paper:

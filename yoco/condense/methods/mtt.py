@@ -10,7 +10,7 @@ from torch import Tensor
 from yoco.condense.experts import Experts
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
-from yoco.condense.trajectories import Trajectories
+from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.rng import Rng
 
 
@@ -38,9 +38,9 @@ class MTT(Trajectories):
         own = data if data in TABLE else "cifar10"
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
         words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
-        return cls(
-            augment=words, **dict(zip(COLUMNS, TABLE[own][near], strict=True)), **(DIGITS if own == "digits" else {})
-        )
+        chosen = dict(zip(COLUMNS, TABLE[own][near], strict=True))
+        ours = {"episodes": 200, **DIGITS} if own == "digits" else {}
+        return cls(augment=words, **chosen, **ours)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Real images, and the student's step size beside them."""
@@ -72,9 +72,8 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
         10: (20, 2, 40, 1e4, 1e-4, 1e-2, 200),
         50: (20, 2, 40, 1e4, 1e-4, 1e-2, 300),
     },
-    "digits": {1: (10, 2, 10, 1.0, 1e-7, 1e-2, 0), 10: (10, 2, 10, 1.0, 1e-7, 1e-2, 0)},
+    "digits": {1: (10, 2, 13, 10.0, 1e-5, 5e-2, 0)},
 }
-DIGITS: dict[str, Any] = {"episodes": 200, "count": 5, "expert_epochs": 15}
 
 
 # Experts and student are those of `yoco.condense.trajectories`; not in the paper:
