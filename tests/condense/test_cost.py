@@ -2,6 +2,7 @@
 
 import resource
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,13 @@ import pytest
 import torch
 
 from yoco.cli import run
-from yoco.condense import Estimate, condense, cost, estimate, settings_of
+from yoco.condense import Estimate, Task, condense, cost, estimate, settings_of
+from yoco.condense.experts import Experts
 from yoco.data import Splits
+from yoco.rng import Rng
 
 TOY: dict[str, Any] = {"ipc": 2, "network": "convnet:width=4,depth=2", "network_images": 64, "real_batch": 8}
+EXPERTS: dict[str, Any] = {"count": 4, "expert_epochs": 3, "expert_batch": 16, "max_start": 2, "student_steps": 2}
 
 
 @pytest.fixture
@@ -68,9 +72,9 @@ def test_episodes_of_two_kinds_are_measured_apart(tiny: Splits, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("squeeze", "parts"), [(0, [60]), (20, [20, 40]), (60, [60]), (90, [60])])
-def test_a_kind_of_episodes_that_is_not_there_is_not_measured(squeeze: int, parts: list[int]) -> None:
-    method = settings_of("sre2l", "digits", 1, None, episodes=60, squeeze=squeeze)
-    assert [phase.episodes for phase in method.phases()] == parts  # type: ignore[attr-defined]
+def test_a_kind_of_episodes_that_is_not_there_is_not_measured(tiny: Splits, squeeze: int, parts: list[int]) -> None:
+    method: Any = settings_of("sre2l", "digits", 1, None, episodes=60, squeeze=squeeze)
+    assert [phase.episodes for phase in method.phases(Task(tiny.train, 1))] == parts
 
 
 def test_the_bytes_are_those_of_the_set_that_will_be_made(tiny: Splits) -> None:
@@ -91,10 +95,39 @@ def test_memory_is_the_peak_of_the_process(tiny: Splits) -> None:
 
 
 def test_a_method_with_experts_writes_none_of_them(tiny: Splits, tmp_path: Path) -> None:
-    few = {"count": 50, "expert_epochs": 3, "max_start": 2, "student_steps": 2, "experts": str(tmp_path / "experts")}
+    few = {**EXPERTS, "experts": str(tmp_path / "experts")}
     found = estimate(tiny, "mtt", ipc=1, network=TOY["network"], **few)
     assert isinstance(found, Estimate)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", ["mtt", "datm", "pdd"])
+def test_experts_are_measured_by_two_of_their_steps(tiny: Splits, monkeypatch: Any, method: str) -> None:
+    times = iter([0.0, 7.0, 9.0, 20.0, 21.0, 21.5])
+    monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    words = ",".join(f"{name}={value}" for name, value in EXPERTS.items())
+    how = {"base": f"mtt:{words}"} if method == "pdd" else EXPERTS
+    found = estimate(tiny, method, ipc=1, episodes=1000, network=TOY["network"], **how)
+    steps = 4 * 3 * ceil(len(tiny.train) / 16)
+    assert [(p.episodes, p.start, p.pace, p.unit) for p in found.parts] == [
+        (steps, 5.0, 2.0, "step of an expert"),
+        (1000, 0.5, 0.5, "step"),
+    ]
+    assert f"then 2 s a step of an expert: {steps} steps of an expert in" in str(found)
+    assert found.episodes == 1000
+    assert [replace(found, minutes=(5 + 2 * steps + more) / 60).fitting for more in (-5, 1.5, 9000)] == [0, 2, 1000]
+
+
+def test_experts_that_are_there_are_not_measured(tiny: Splits, tmp_path: Path) -> None:
+    method: Any = settings_of("mtt", "digits", 1, None, **EXPERTS, experts=str(tmp_path))
+    task = Task(tiny.train, 1, TOY["network"])
+    each = 3 * ceil(len(tiny.train) / 16)
+    assert [phase.episodes for phase in method.phases(task)] == [4 * each, method.episodes]
+    assert [phase.episodes for phase in replace(method, episodes=1).phases(task)] == [each, 1]
+    for number in range(4):
+        assert Experts(task, method.recipe(), Rng(0), tmp_path).record(number)
+        missing = [(3 - number) * each] if number < 3 else []
+        assert [phase.episodes for phase in method.phases(task)] == [*missing, method.episodes]
 
 
 def test_the_second_step_finds_what_the_first_made(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,12 +136,11 @@ def test_the_second_step_finds_what_the_first_made(tiny: Splits, monkeypatch: py
 
     def counted(task: Any, method: Any, journey: Any, rng: Any) -> float:
         loss = whole(task, method, journey, rng)
-        recorded.append(len(journey.memory.known))
+        recorded.append(len(journey.memory.weights))
         return loss
 
     monkeypatch.setattr(cost, "descend", counted)
-    few = {"count": 1000, "expert_epochs": 3, "max_start": 2, "student_steps": 2}
-    estimate(tiny, "mtt", ipc=1, network=TOY["network"], **few)
+    estimate(tiny, "accdd", ipc=1, network=TOY["network"], early_epochs=1)
     assert recorded == [1, 1]
 
 

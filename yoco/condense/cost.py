@@ -24,6 +24,7 @@ STEPS = 2
 class Part:
     """Time of episodes that are all of one kind.
 
+    unit: what an episode is: a step of the method, or something else that it does beside.
     start: seconds before the pace is steady: the set's start, the method's memory, and what the first step took longer.
     pace: seconds of a further step, the second one's.
     """
@@ -31,6 +32,7 @@ class Part:
     episodes: int
     start: float
     pace: float
+    unit: str = "step"
 
     @property
     def seconds(self) -> float:
@@ -38,8 +40,8 @@ class Part:
         return self.start + self.pace * self.episodes
 
     def __str__(self) -> str:
-        many = f"{self.episodes:,} steps in {duration(self.seconds)}"
-        return f"{duration(self.start)} to start, then {self.pace:.3g} s a step: {many}"
+        many = f"{self.episodes:,} {self.unit.replace('step', 'steps', 1)} in {duration(self.seconds)}"
+        return f"{duration(self.start)} to start, then {self.pace:.3g} s a {self.unit}: {many}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Estimate:
     @property
     def episodes(self) -> int:
         """Of the whole run, as the method counts them."""
-        return sum(part.episodes for part in self.parts)
+        return sum(part.episodes for part in self.parts if part.unit == "step")
 
     @property
     def seconds(self) -> float:
@@ -72,9 +74,12 @@ class Estimate:
         """The episodes that fit into the time budget; all of them without one."""
         left, fit = inf if self.minutes is None else 60 * self.minutes, 0
         for part in self.parts:
-            if left < part.seconds:
-                return fit + (int(max(0.0, left - part.start) / part.pace) if part.pace else 0)
-            left, fit = left - part.seconds, fit + part.episodes
+            whole = left >= part.seconds
+            done = part.episodes if whole else int(max(0.0, left - part.start) / part.pace) if part.pace else 0
+            fit += done if part.unit == "step" else 0
+            if not whole:
+                break
+            left -= part.seconds
         return fit
 
     def __str__(self) -> str:
@@ -89,12 +94,12 @@ class Estimate:
 def measure(task: Task, method: Method, *, seed: int, minutes: float | None = None) -> Estimate:
     """Begin a run, and say what all of it will cost.
 
-    What a method makes only now and then, such as experts, or the epochs that a new network gets first, is counted
-    once, in the start.
+    What a method makes only now and then, such as the epochs that a new network gets first, is counted once, in the
+    start.
     """
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)
-    phases: tuple[Method, ...] = getattr(method, "phases", tuple)() or (method,)
+    phases: tuple[Method, ...] = method.phases(task) if hasattr(method, "phases") else (method,)
     taken = [two_steps(task, phase, rng) for phase in phases]
     held, of = _peak(device)
     sample = describe(task, method, seed, taken[-1][1])
@@ -111,7 +116,8 @@ def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
         journey.arrive()
         ends.append(time.monotonic())
     pace = ends[-1] - ends[-2]
-    return Part(episodes=method.episodes, start=max(0.0, ends[1] - ends[0] - pace), pace=pace), journey
+    start, unit = max(0.0, ends[1] - ends[0] - pace), getattr(method, "unit", "step")
+    return Part(episodes=method.episodes, start=start, pace=pace, unit=unit), journey
 
 
 def duration(seconds: float) -> str:

@@ -1,15 +1,18 @@
 """Experts: networks trained on the real data whose weights are noted after every epoch (MTT, CVPR 2022)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
 
 from yoco import artefact
+from yoco.condense.learner import Learner
 from yoco.condense.method import Task
+from yoco.condense.synthetic import Synthetic, start
 from yoco.rng import Rng
 from yoco.train import Recipe, fit
 
@@ -71,6 +74,9 @@ class Experts:
     def _recorded(self, number: int) -> Tensor:
         """Train one expert, and write its file if there is a folder."""
         stream = self.rng.child("expert", number)
+        if self.task.dry:
+            epochs = range(self.recipe.length + 1)
+            return torch.stack([flat(self.task.network(stream.child("epoch", epoch))) for epoch in epochs])
         network = self.task.network(stream.child("network"))
         noted = [flat(network)]
 
@@ -79,7 +85,7 @@ class Experts:
 
         fit(network, self.task.real, self.recipe, self.task.normalise, stream.child("train"), after_epoch=note)
         weights = torch.stack(noted)
-        if self.folder is not None and not self.task.dry:
+        if self.folder is not None:
             path = self.folder / f"expert-{number}.safetensors"
             artefact.write(path, KIND, VERSION, {"weights": weights}, self._about())
         return weights
@@ -90,6 +96,34 @@ class Experts:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing, see `state_dict`."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The training of experts as a method that leaves the cells alone: what estimates measure."""
+
+    unit: ClassVar[str] = "step of an expert"
+    factor: ClassVar[int] = 1
+    task: Task
+    recipe: Recipe
+    episodes: int
+
+    def synthetic(self, task: Task, rng: Rng) -> Synthetic:
+        """Noise."""
+        return start("noise", task.real, task.per_class, self.factor, rng)
+
+    def optimizer(self, synthetic: Synthetic) -> Optimizer:
+        """One that has nothing to do."""
+        return SGD(synthetic.parameters())
+
+    def memory(self, task: Task, rng: Rng) -> Learner:
+        """An expert."""
+        return Learner(self.task, self.recipe, life=1, rng=rng)
+
+    def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
+        """One step of its training."""
+        memory.learn(1, rng)
+        yield from ()
 
 
 def flat(network: nn.Module) -> Tensor:

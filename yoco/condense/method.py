@@ -21,7 +21,8 @@ from yoco.train import Normalise
 class Task:
     """What a paper may assume: real images on the right device, a size to reach, and networks.
 
-    per_class: images per class (IPC) whose room the cells may fill. dry: methods must not write files of their own.
+    per_class: images per class (IPC) whose room the cells may fill. dry: an estimate; methods must not write files of
+    their own, nor train what `phases` measures.
     """
 
     real: Source
@@ -80,7 +81,8 @@ class Method(Protocol):
     Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
     are settings that decide on others: `published` takes those of them that are asked for, too.
-    Where episodes are not all of one kind, `phases()` gives methods whose runs, in turn, cost as much as this one's.
+    Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
+    as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes.
     """
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.experts import Experts, unflat
+from yoco.condense.experts import Experts, Recording, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import stepped_normalised
 from yoco.condense.synthetic import Synthetic
@@ -97,6 +98,13 @@ class Trajectories:
         """The experts."""
         folder = Path(self.experts) if self.experts else None
         return Experts(self.matched(task), self.recipe(), rng.child("experts"), folder)
+
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""
+        missing = self.count - (len(list(Path(self.experts).glob("expert-*.safetensors"))) if self.experts else 0)
+        asked = round(max(0, missing) * (1 - (1 - 1 / self.count) ** self.episodes))
+        steps = asked * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
+        return (*([Recording(self.matched(task), self.recipe(), steps)] if steps else []), self)
 
     def matched(self, task: Task) -> Task:
         """The task with the network of experts and student."""

@@ -1,7 +1,8 @@
 """DATM: "Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching", Guo et al., ICLR 2024."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -111,6 +112,10 @@ class DATM(Trajectories):
         """The experts, the same for the start and for the iterations; and how many of these there were."""
         folder = Path(self.experts) if self.experts else None
         return Paced(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder)
+
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """As of all trajectories, with no iteration left out."""
+        return (*super().phases(task)[:-1], replace(self, threshold=inf))
 
     def episode(self, task: Task, synthetic: Synthetic, memory: "Paced", rng: Rng) -> Iterator[Tensor]:
         """One iteration."""

@@ -107,6 +107,12 @@ class PDD:
         """Which stage it is, and what the base remembers."""
         return Stages(self, task, rng)
 
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """The experts of the base, if it has some, and the episodes of all stages: what estimates measure."""
+        base = self.base_method
+        experts = replace(base, episodes=self.episodes).phases(task)[:-1] if isinstance(base, Trajectories) else ()
+        return (*experts, self)
+
     def episode(self, task: Task, synthetic: Growing, memory: "Stages", rng: Rng) -> Iterator[Tensor]:
         """One episode of the base on the cells so far, of which the earlier ones are held."""
         ends = [0, *self.ends(synthetic)]

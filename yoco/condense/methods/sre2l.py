@@ -82,11 +82,11 @@ class SRe2L:
             return cls(**DIGITS)
         return cls(**LARGE) if shape and shape[1] > 64 else cls()
 
-    def phases(self) -> tuple[Self, ...]:
+    def phases(self, task: Task) -> tuple[Self, ...]:
         """Squeeze, and recover with any teacher: what estimates measure."""
         recover = replace(self, squeeze=0, episodes=self.episodes - self.squeeze)
         kinds = (replace(self, episodes=min(self.squeeze, self.episodes)), recover)
-        return tuple(kind for kind in kinds if kind.episodes > 0)
+        return tuple(kind for kind in kinds if kind.episodes > 0) or (self,)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Noise, unless another start is asked for, and its labels."""
