@@ -96,7 +96,8 @@ def test_the_training_is_that_of_the_protocol() -> None:
         judged, mine = idc(data, shape, 2, 10), Readout.published(data, 10, shape).recipe()
         assert replace(mine, epochs=judged.epochs) == judged
         assert (method.factor, method.labels) == (2, "learned")
-    assert Readout.published("digits", 1).factor == 1
+    digits = Readout.published("digits", 1)
+    assert (digits.factor, digits.start, digits.episodes, digits.lr_head) == (1, "real", 500, 0.3)
 
 
 def test_ages_are_spread_and_the_old_are_replaced(task: Task) -> None:

@@ -66,7 +66,7 @@ class Readout:
     head_steps: int = 200
     """steps of the last layer"""
     lr_head: float = 0.02
-    """step size of the last layer"""
+    """step size of the last layer; the smaller the features are, the larger it must be"""
     lr_network: float = 0.01
     """step size of SGD for the networks"""
     network_batch: int = 64
@@ -93,8 +93,13 @@ class Readout:
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
-        """Settings of our own; networks are trained as protocol `idc` does for the data; digits have whole images."""
-        own: dict[str, Any] = {"factor": 1, "start": "real", "episodes": 500} if data == "digits" else {}
+        """Settings of our own; networks are trained as protocol `idc` does for the data.
+
+        Digits have whole images, and fewer features, so that the last layer can take larger steps.
+        """
+        own: dict[str, Any] = {}
+        if data == "digits":
+            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
         return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
