@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 def draw(content: dict[str, Any], path: Path) -> None:
     """Accuracy on held-back images against processor minutes, 1 at least: a point for each try; test images beside."""
-    drawing = Figure(figsize=(8, 4.8), dpi=110, layout="constrained")
+    drawing = Figure(figsize=(8, 6), dpi=110, layout="constrained")
     FigureCanvasAgg(drawing)
     axes = drawing.add_subplot()
     for number, row in enumerate(content["rows"]):
@@ -21,7 +21,8 @@ def draw(content: dict[str, Any], path: Path) -> None:
     axes.set(xscale="log", xlabel="processor minutes, 1 at least", ylabel="accuracy in per cent")
     axes.set_title(title(content), fontsize=9, loc="left")
     axes.grid(alpha=0.25, which="both")
-    drawing.legend(loc="outside right upper", frameon=False, fontsize=8)
+    axes.xaxis.set_major_formatter("{x:g}")
+    drawing.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     drawing.savefig(path)
 
 
