@@ -33,7 +33,7 @@ from yoco.data import load
 FITTED: dict[str, dict[str, Any]] = {
     "mtt": {"count": 1, "expert_epochs": 3, "max_start": 2},
     "rded": {"episodes": 3},
-    "readout": {"episodes": 500},
+    "readout": {"episodes": 400},
 }
 """Settings in place of published ones that would spend hours: experts or a teacher of about half of ten minutes, and a
 step size that has fallen when about ten minutes are over.

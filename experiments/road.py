@@ -36,7 +36,7 @@ REGRESSION: dict[str, Any] = {
     "real_batch": 768,
     "lr_network": 0.0005,
 }
-READOUT: dict[str, Any] = {"method": "readout", "episodes": 400}
+READOUT: dict[str, Any] = {"method": "readout", "episodes": 400, "network_steps": 2}
 TRIES: dict[str, dict[str, Any]] = {
     "mixed start": {"method": "idc", "episodes": 0},
     "k-means start": {"method": "idc", "start": "k-means", "episodes": 0},

@@ -73,7 +73,7 @@ class Readout:
     """synthetic images in a step of a network, at most"""
     graph_batch: int = 500
     """synthetic images whose features share a graph when pixels are stepped, at most"""
-    network_steps: int = 2
+    network_steps: int = 8
     """steps of a network in one episode"""
     augment: str = "color_crop_flip_scale_rotate"
     """augmentations of the networks' training"""
@@ -99,7 +99,7 @@ class Readout:
         """
         own: dict[str, Any] = {}
         if data == "digits":
-            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3}
+            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3, "network_steps": 2}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
         return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
