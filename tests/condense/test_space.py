@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import yoco
-from yoco.condense import Interrupted, Progress, condense, estimate, relabel
+from yoco.condense import Interrupted, Progress, condense, estimate, relabel, settings_of
 from yoco.condense.experts import record
 from yoco.condense.method import Task
 from yoco.condense.methods.datm import Labelled
@@ -133,7 +133,8 @@ def test_a_dry_run_measures_the_same_space(tiny: Splits) -> None:
 
 
 def test_experts_of_one_space_are_refused_in_the_other(tiny: Splits, tmp_path: Path) -> None:
-    recipe = MTT(**FEW).recipe()
+    method: Any = settings_of("mtt", "digits", 1, None, **FEW)
+    recipe = method.recipe()
     for space, other in (("unit", "zca"), ("zca", "unit")):
         folder = tmp_path / space
         record(Task(in_space(space, tiny.train), 1, NETWORK), recipe, folder, 2)
