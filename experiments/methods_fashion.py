@@ -32,11 +32,15 @@ from yoco.data import load
 
 FITTED: dict[str, dict[str, Any]] = {
     "mtt": {"count": 1, "expert_epochs": 3, "max_start": 2},
+    "datm": {"count": 1, "expert_epochs": 3, "max_start": 2, "grow_from": 1, "grow_over": 5},
+    "accdd": {"early": 3, "early_epochs": 1},
+    "sre2l": {"squeeze": 3, "teacher": "convnet:norm=batch", "episodes": 1003},
     "rded": {"episodes": 3},
+    "pdd": {"episodes": 180},
     "readout": {"episodes": 400},
 }
-"""Settings in place of published ones that would spend hours: experts or a teacher of about half of ten minutes, and a
-step size that has fallen when about ten minutes are over.
+"""Settings in place of published ones that would spend hours: experts, early networks or a teacher of about half of ten
+minutes; stages that are all done, and a step size that has fallen, when about ten minutes are over.
 """
 VALUES = ("minutes", "cpu_minutes", "steps", "last", "best")
 BY = ("method", "ipc", "stop", "images", "bytes", "labels")
