@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -115,7 +117,28 @@ def warp(images: Tensor, params: Params) -> Tensor:
     maps = rows(params, "map", images).to(dtype)
     grid = affine_grid(maps, [len(maps), 1, *images.shape[2:]], align_corners=False)
     grid = grid.expand(len(images), -1, -1, -1)
-    return grid_sample(images.to(dtype), grid, align_corners=False).to(images.dtype)
+    repeatable = images.is_cuda and torch.are_deterministic_algorithms_enabled()
+    sample = bilinear if repeatable else partial(grid_sample, align_corners=False)
+    return sample(images.to(dtype), grid).to(images.dtype)
+
+
+def bilinear(images: Tensor, grid: Tensor) -> Tensor:
+    """`grid_sample`, corners not aligned, whose gradient on CUDA can be had in the same bits again.
+
+    images: [n, C, H, W]; grid: [n, H', W', 2], (x, y) in [-1, 1]; the result: [n, C, H', W'], zeros from outside.
+    """
+    sides = grid.new_tensor((images.shape[3], images.shape[2]))
+    place = ((grid + 1) * sides - 1) / 2
+    corner = place.floor()
+    near, sampled = place - corner, images.new_zeros(())
+    for step in product((0, 1), (0, 1)):
+        at = corner + corner.new_tensor(step)
+        inside = ((at >= 0) & (at < sides)).all(-1)
+        x, y = at.clamp(min=0).minimum(sides - 1).long().unbind(-1)
+        weight = torch.where(grid.new_tensor(step) > 0, near, 1 - near).prod(-1) * inside
+        index = (y * images.shape[3] + x).flatten(1)[:, None].expand(-1, images.shape[1], -1)
+        sampled = sampled + images.flatten(2).gather(2, index).unflatten(2, grid.shape[1:3]) * weight[:, None]
+    return sampled
 
 
 def _shift_all(images: Tensor, down: int, right: int) -> Tensor:

@@ -1,6 +1,14 @@
-"""The device that a user's word means."""
+"""The device that a user's word means, and the same bits on it every time."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+import torch.utils.deterministic
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, at the first matrix product on a GPU
 
 
 def pick(word: str) -> torch.device:
@@ -16,3 +24,23 @@ def pick(word: str) -> torch.device:
         have = ", ".join(name for name, present in there.items() if present)
         raise ValueError(f"device: must be auto or one of {have} on this computer, got {word!r}")
     return torch.device(word)
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """On CUDA, have torch compute in ways that give the same bits again, within; other devices do so anyway.
+
+    Where torch has no such way it warns and goes on. The caller's own choice holds again afterwards.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    filling: Any = torch.utils.deterministic
+    before, filled = torch.get_deterministic_debug_mode(), filling.fill_uninitialized_memory
+    torch.set_deterministic_debug_mode("warn")
+    filling.fill_uninitialized_memory = False  # nothing here reads what was not written
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+        filling.fill_uninitialized_memory = filled

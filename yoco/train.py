@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from augment import CutMix, Policy
 from yoco.data.source import Batch
+from yoco.device import repeatable
 from yoco.rng import Rng
 
 Observer = Callable[[int, Tensor, Tensor], None]
@@ -141,18 +142,18 @@ def train_step(
 ) -> Tensor:
     """One step of the optimiser on the cross-entropy of an augmented, perhaps mixed, batch; the detached logits."""
     network.train()
-    generator = rng.generator()
+    generator, mixing = rng.generator(), CutMix(recipe.cutmix)
     images, targets = normalise(batch.images), batch.labels
     n, size = len(images), (images.shape[-2], images.shape[-1])
-    images = recipe.augment(images, recipe.augment.draw(n, size, generator))
-    mixing = CutMix(recipe.cutmix)
-    images, partner, share = mixing.apply(images, mixing.draw(n, size, generator))
-    logits = network(images)
-    loss = cross_entropy(logits, targets)
-    if share < 1:
-        loss = share * loss + (1 - share) * cross_entropy(logits, targets[partner])
-    optimizer.zero_grad()
-    loss.backward()
+    with repeatable(images.device):
+        images = recipe.augment(images, recipe.augment.draw(n, size, generator))
+        images, partner, share = mixing.apply(images, mixing.draw(n, size, generator))
+        logits = network(images)
+        loss = cross_entropy(logits, targets)
+        if share < 1:
+            loss = share * loss + (1 - share) * cross_entropy(logits, targets[partner])
+        optimizer.zero_grad()
+        loss.backward()
     optimizer.step()
     return logits.detach()
 

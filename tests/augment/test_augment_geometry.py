@@ -1,6 +1,7 @@
 """Flip, crop, translate, scale and rotate against loops over pixels."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from augment import Crop, Flip, Rotate, Scale, Translate
+from augment.geometry import bilinear
 
 SIZE = (5, 7)
 X = torch.randn(6, 2, *SIZE, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 1
@@ -148,3 +150,16 @@ def test_half_precision_is_sampled_on_a_fine_grid(op: Scale | Rotate) -> None:
     result = op.apply(x, params)
     assert result.dtype == torch.bfloat16
     assert torch.equal(result, op.apply(x.float(), params).bfloat16())
+
+
+def test_sampling_for_the_same_bits_on_cuda_is_torchs_own() -> None:
+    """Values and gradients; far outside, on the edge and between pixels; gradients of the second order, too."""
+    x = X.clone().requires_grad_()
+    grid = 3 * torch.rand(6, 4, 3, 2, generator=generator(3), dtype=torch.float64) - 1.5
+    grid[0, 0, 0], grid[0, 0, 1], grid[0, 0, 2] = torch.tensor([-1.0, 1.0]), torch.tensor([-9.0, 9.0]), 0
+    pairs = []
+    for sample in (bilinear, partial(torch.nn.functional.grid_sample, align_corners=False)):
+        found = sample(x, grid)
+        pairs.append((found, torch.autograd.grad(found.pow(3).sum(), x)[0]))
+    torch.testing.assert_close(pairs[0], pairs[1], rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradgradcheck(lambda t: bilinear(t, grid).pow(3), (x,))

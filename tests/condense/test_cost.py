@@ -16,7 +16,13 @@ from yoco.condense.experts import Experts
 from yoco.data import Splits
 from yoco.rng import Rng
 
-TOY: dict[str, Any] = {"ipc": 2, "network": "convnet:width=4,depth=2", "network_images": 64, "real_batch": 8}
+TOY: dict[str, Any] = {
+    "ipc": 2,
+    "network": "convnet:width=4,depth=2",
+    "network_images": 64,
+    "real_batch": 8,
+    "device": "cpu",
+}
 EXPERTS: dict[str, Any] = {"count": 4, "expert_epochs": 3, "expert_batch": 16, "max_start": 2, "student_steps": 2}
 
 

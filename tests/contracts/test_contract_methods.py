@@ -140,6 +140,18 @@ def test_runs_in_float64(tiny: Splits, method: str) -> None:
     assert synthetic.cells.dtype == torch.float64
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda_computes_what_the_cpu_does(run: Any) -> None:
+    """Up to rounding, which is coarser there; what is chosen may differ where two are nearly as good."""
+    losses: dict[str, list[float]] = {"cpu": [], "cuda": []}
+    made = {
+        device: run(device=device, callbacks=(lambda progress, found=found: found.append(progress.loss),))
+        for device, found in losses.items()
+    }
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.05, abs=1e-6)
+    assert (made["cuda"].cells - made["cpu"].cells).abs().mean() < 0.02
+
+
 @pytest.mark.parametrize("method", PACED, indirect=True)
 def test_runs_in_bfloat16(run: Any) -> None:
     made, start = run(episodes=1, bf16=True), run(episodes=0)

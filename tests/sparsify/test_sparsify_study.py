@@ -38,7 +38,7 @@ def test_a_study_goes_from_data_to_files(study: Any, tiny: Splits, tmp_path: Pat
     ]
     network = rebuild(tmp_path / "sparse.safetensors")
     assert accuracy(network, tiny.test, made.normalise) == found.accuracy["retrained"]
-    dense = made.fresh()
+    dense = made.fresh().cpu()
     load_weights(dense, tmp_path / "dense.safetensors")
     assert accuracy(dense, tiny.test, made.normalise) == found.accuracy["dense"]
     assert load(tmp_path / "sparse.safetensors").masks == found.pruned.masks

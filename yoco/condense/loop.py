@@ -16,6 +16,7 @@ from yoco.condense.method import Method, Stateful, Task
 from yoco.condense.synthetic import Synthetic
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import Whitened
+from yoco.device import repeatable
 from yoco.rng import Rng
 from yoco.run import Run
 
@@ -135,10 +136,11 @@ def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
         ValueError: a loss is not finite.
     """
     losses = []
-    for loss in method.episode(task, journey.synthetic, journey.memory, rng):
-        journey.synthetic.take_gradient(loss)
-        journey.optimizer.step()
-        losses.append(loss.detach())
+    with repeatable(task.real.device):
+        for loss in method.episode(task, journey.synthetic, journey.memory, rng):
+            journey.synthetic.take_gradient(loss)
+            journey.optimizer.step()
+            losses.append(loss.detach())
     mean = float(torch.stack(losses).mean()) if losses else 0.0
     if mean != mean or mean in (float("inf"), float("-inf")):
         raise ValueError(

@@ -92,7 +92,8 @@ class Source:
     def batch(self, indices: Tensor) -> Batch:
         """These images in [0, 1], in torch's default dtype, with their labels, on the device of the source."""
         indices = indices.to(self.device)
-        return Batch(self.images[indices].to(torch.get_default_dtype()) / 255, self.labels[indices])
+        images = self.images[indices].to(torch.get_default_dtype())
+        return Batch(images / images.new_full((), 255), self.labels[indices])  # by a number, CUDA rounds otherwise
 
     def to(self, device: torch.device | str) -> Self:
         """The same source on another device."""
