@@ -106,9 +106,11 @@ def test_a_stage_moves_its_own_cells_and_no_others(task: Task, base: str) -> Non
 def test_cells_of_several_stages_are_those_that_were_saved_at_their_end(tiny: Splits, base: str) -> None:
     how: dict[str, Any] = {"ipc": 3, "network": NETWORK, "progress": False, "base": SMALL[base], "taught": 2}
     at: list[Tensor] = []
-    made = condense(
-        tiny, "pdd", episodes=6, callbacks=(lambda p: at.append(p.synthetic.cells.detach().clamp(0, 1).clone()),), **how
-    )
+
+    def note(progress: Progress) -> None:
+        at.append(progress.synthetic.cells.detach().clamp(0, 1).cpu())
+
+    made = condense(tiny, "pdd", episodes=6, callbacks=(note,), **how)
     for stage in (1, 2):
         then, now = at[2 * stage - 1].unflatten(0, (3, 3)), made.cells.unflatten(0, (3, 3))
         assert torch.equal(then[:, :stage], now[:, :stage])

@@ -67,7 +67,7 @@ class Masks(Mapping[str, Tensor]):
         return (
             isinstance(other, Masks)
             and set(self) == set(other)
-            and all(torch.equal(mask, other[name]) for name, mask in self.items())
+            and all(torch.equal(mask, other[name].to(mask.device)) for name, mask in self.items())
         )
 
     __hash__ = None  # type: ignore[assignment]
