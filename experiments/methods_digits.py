@@ -52,11 +52,15 @@ class Bench(sets.Bench):
         """Of a method at a size."""
         return sets.settings(method, self.data, ipc, **self.fewer(method, ipc))
 
-    def kept(self, method: str, ipc: int, seed: int) -> dict[str, Any] | None:
-        """One trial, by a name that changes with the settings of the method and the length of judging."""
+    def kept(self, method: str, ipc: int, seed: int, shared: bool = False) -> dict[str, Any] | None:
+        """One trial; shared: wait for it when another process is at it."""
+        name = self.name(method, ipc, seed)
+        return self.folder.keep(name, partial(self.trial, name, method=method, ipc=ipc, seed=seed), shared)
+
+    def name(self, method: str, ipc: int, seed: int) -> str:
+        """Of a trial; it changes with the settings of the method and the length of judging."""
         key = sets.key(settings=self.settings(method, ipc), epochs=self.options.epochs, networks=len(self.judges(seed)))
-        name = f"{method}-{ipc}-{seed}-{key}"
-        return self.folder.keep(name, partial(self.trial, name, method=method, ipc=ipc, seed=seed))
+        return f"{method}-{ipc}-{seed}-{key}"
 
     def trial(self, name: str, **asked: Any) -> dict[str, Any]:
         """A set is made and judged; a method that has no set of this size, or whose losses explode, says why."""

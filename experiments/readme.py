@@ -96,6 +96,23 @@ def resize_curve(content: dict[str, Any]) -> list[str]:
     ]
 
 
+def resize_sets(content: dict[str, Any]) -> list[str]:
+    """Accuracy by set, way and size, and the figure."""
+    rows, sizes = content["rows"], sorted({row["ipc"] for row in content["rows"]})
+    lines = head("set | smaller sets", sizes)
+    lines[1] += "---|"
+    for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows):
+        mine = [row for row in rows if row["set"] == method]
+        lines.append(line(mine, f"`{method}` | {way}", way, sizes))
+    return [
+        *lines,
+        "",
+        f"On {content['data']}. {spread_of(content)} Each judges another set of the method.",
+        "",
+        "![accuracy against size of sets made in three ways](experiments/results/resize_sets.png)",
+    ]
+
+
 def coreset_fashion(content: dict[str, Any]) -> list[str]:
     """Accuracy by rule and share."""
     shares = sorted({row["keep"] for row in content["rows"]})
@@ -156,6 +173,7 @@ TABLES = {
     "table1_digits": table1,
     "beat_yoco": beat_yoco,
     "resize_curve": resize_curve,
+    "resize_sets": resize_sets,
     "road": road,
     "road_1": road,
     "road_best": road_best,

@@ -4,12 +4,9 @@
     python experiments/resize_curve.py --set runs/digits/condensed.safetensors --part 1 2
     python experiments/resize_curve.py --set runs/digits/condensed.safetensors      # writes the result and the figure
 
-It shares its trials with table1_digits.py. A set that was made at a size of its own (`--direct FOLDER`, with
-ipc-1.safetensors and so on) is drawn as one more curve; so is one that MDC made (`--mdc FILE`): its prefixes, and what
-YOCO's rule keeps of it.
+It shares its trials with table1_digits.py.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,7 @@ import result
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-DIRECT, WHOLE = "made at its size", "whole"
-MDC = {"MDC, its first": "first", "MDC, yoco": "yoco", "MDC, kernel": "kernel"}
-"""way -> what ranks the set that MDC made."""
+WHOLE = "whole"
 
 
 def main() -> None:
@@ -38,8 +33,6 @@ def main() -> None:
         seeds=1,
         epochs=1000,
         score_epochs=1000,
-        direct="",
-        mdc="",
     )
     how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": False}
     shared = grid.Grid(set=options.set, out=options.out, **how)
@@ -49,38 +42,11 @@ def main() -> None:
     shared.judge_all(wanted, tuple(options.part))
     if options.part[1] > 1:
         return
-    done = shared.done(wanted) + direct(shared, options) + mdc(shared, options)
+    done = shared.done(wanted)
     rows = grid.summary(done, ("way", "ipc"))
     written = result.write(options.name, folder=options.results, **shared.about(done), rows=rows)
     draw(rows, written.with_suffix(".png"))
     print(f"written to {written} and {written.with_suffix('.png')}")
-
-
-def direct(shared: grid.Grid, options: Any) -> list[dict[str, Any]]:
-    """The sets that were made at each size."""
-    found = []
-    for ipc in options.ipc:
-        path = Path(options.direct) / f"ipc-{ipc}.safetensors"
-        if options.direct and path.is_file():
-            own = replace(shared, set=path)
-            found += [own.judge(grid.Trial(DIRECT, 0, ipc, seed)) for seed in range(options.seeds)]
-    return found
-
-
-def mdc(shared: grid.Grid, options: Any) -> list[dict[str, Any]]:
-    """The set that MDC made: at every size, and whole."""
-    if not options.mdc:
-        return []
-    own = replace(shared, set=Path(options.mdc), out=shared.out / "mdc")
-    own.out.mkdir(exist_ok=True)
-    sizes = [*options.ipc, own.full]
-    return [
-        {**own.judge(grid.Trial(rule, run, ipc, seed)), "way": way}
-        for way, rule in MDC.items()
-        for seed in range(options.seeds)
-        for ipc in sizes
-        for run in range(options.runs)
-    ]
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:

@@ -110,10 +110,8 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     for name in ("table1_digits", "table1_fashion"):
         found = run(name, *toy, "--ipc", "1", "--ablation", "1")
         assert {row["way"] for row in found["rows"]} == {*found["rules"], *found["ablation"].values()}
-    found = run("resize_curve", *toy, "--ipc", "1", "--ways", "yoco", "random", "--mdc", str(idc / "at-2.safetensors"))
-    sizes = [(row["way"], row["ipc"]) for row in found["rows"]]
-    assert sizes[:3] == [("yoco", 1), ("random", 1), ("whole", 2)]
-    assert sizes[3:] == [(f"MDC, {rule}", ipc) for rule in ("its first", "yoco", "kernel") for ipc in (1, 2)]
+    found = run("resize_curve", *toy, "--ipc", "1", "--ways", "yoco", "random")
+    assert [(row["way"], row["ipc"]) for row in found["rows"]] == [("yoco", 1), ("random", 1), ("whole", 2)]
     assert (tmp_path / "resize_curve.png").stat().st_size > 10_000
     found = run("cross_architecture", *toy, "--ipc", "1", "--networks", "mlp", "lenet")
     assert len(found["rows"]) == 6
@@ -180,6 +178,20 @@ def test_methods_on_digits_at_toy_size(bench: Any, tmp_path: Path) -> None:
     (tmp_path / "methods_digits.json").unlink()
     assert bench("methods_digits", *toy, "--part", "1", "1")["rows"] == found["rows"]
     assert kept == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "methods_digits").glob("*.json")}
+
+
+@pytest.mark.slow
+def test_resized_sets_at_toy_size(bench: Any, tmp_path: Path) -> None:
+    toy = ["--methods", "idc", "mdc", "--ipc", "1", "--full", "2", "--seeds", "1", "--score-epochs", "100"]
+    found = bench("resize_sets", *toy, "--sets", str(tmp_path / "sets"))
+    ways = {"idc": ("made at its size", "random-balanced", "yoco", "kernel")}
+    ways["mdc"] = ("first", "yoco", "yoco inside twice its prefix")
+    cells = [(row["set"], row["way"], row["ipc"]) for row in found["rows"]]
+    assert cells == [(n, way, 1 + (way == "whole")) for n in ("idc", "mdc") for way in (*ways[n], "whole")]
+    assert (tmp_path / "resize_sets.png").stat().st_size > 10_000
+    assert [row.count("|") for row in table_of("resize_sets", found)[:11]] == [5] * 11
+    made = {path.stem.rsplit("-", 1)[0] for path in (tmp_path / "sets").glob("*.safetensors")}
+    assert made == {"idc-1-0", "idc-2-0", "mdc-2-0"}
 
 
 @pytest.mark.slow
