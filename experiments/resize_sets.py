@@ -1,0 +1,147 @@
+"""Accuracy against size, by how a smaller set is made: at its size, pruned out of a larger one, or as its beginning.
+
+    python experiments/resize_sets.py &      # as many processes as there are cores: they share the trials
+    python experiments/resize_sets.py        # the last of them to end writes the result and the figure
+
+Sets are those of methods_digits.py, in whose folder they are found or made: one of each method and seed at the largest
+size is pruned, and some are made at each size. Dynamics that rank are those of one network on the larger set.
+"""
+
+from argparse import Namespace
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grid
+import methods_digits
+import result
+import sets
+import trained
+from claims import Folder
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import yoco
+from yoco.data import load
+
+WHOLE, MADE, INSIDE = "whole", "made at its size", "yoco inside twice its prefix"
+WAYS = {
+    "idc": (MADE, "random-balanced", "yoco", "kernel"),
+    "mdc": ("first", "yoco", INSIDE),
+    "accdd": (MADE, "random-balanced", "yoco", "kernel"),
+}
+"""method -> how its smaller sets are made: a way of grid.py, or one of the above."""
+
+
+def main() -> None:
+    """Every seed, method, size and way, and the larger sets; then the result and its figure."""
+    options = read_options()
+    sets.warm_up()
+    folder = Folder(options.out, options.part)
+    options.sets.mkdir(parents=True, exist_ok=True)
+    resizer = Resizer(folder, methods_digits.Bench(Folder(options.sets), load("digits"), options), options)
+    rows = [row for seed in range(options.seeds) for method in options.methods for row in resizer.rows(method, seed)]
+    if folder.complete():
+        content = {**resizer.about(), "rows": trained.means(rows, ("set", "way", "ipc"), ("last", "best"))}
+        draw(content, options.results / f"{options.name}.png")
+        print(f"written to {result.write(options.name, folder=options.results, **content)}")
+
+
+@dataclass(frozen=True)
+class Resizer:
+    """How the sets of a method become smaller, and what they are worth then."""
+
+    folder: Folder
+    bench: methods_digits.Bench
+    options: Namespace
+
+    def rows(self, method: str, seed: int) -> list[dict[str, Any]]:
+        """All sizes of one set, and the set itself."""
+        asked = [(way, ipc) for ipc in self.options.ipc for way in WAYS[method]]
+        found = [self.kept(method, way, ipc, seed) for way, ipc in [*asked, (WHOLE, self.options.full)]]
+        return sets.by_network(found)
+
+    def kept(self, method: str, way: str, ipc: int, seed: int) -> dict[str, Any] | None:
+        """One trial, by a name that changes with the set and the trainings' length; or one of methods_digits.py."""
+        asked = {"set": method, "way": way, "ipc": ipc, "seed": seed}
+        if way in (MADE, WHOLE):
+            judged = self.bench.kept(method, ipc, seed, shared=True)
+            return judged and {**judged, **asked}
+        options, name = self.options, self.bench.name(method, self.options.full, seed)
+        key = sets.key(set=name, epochs=options.epochs, score_epochs=options.score_epochs)
+        return self.folder.keep(f"{method}-{way.replace(' ', '_')}-{ipc}-{seed}-{key}", partial(self.trial, **asked))
+
+    def trial(self, **asked: Any) -> dict[str, Any]:
+        """What a network learns from the smaller set."""
+        method, way, ipc, seed = asked.values()
+        small = self.smaller(self.made(method, seed), way, ipc, seed)
+        judged = sets.worth(small, self.bench.data, self.bench.judges(seed), epochs=self.options.epochs)
+        return {**asked, **sets.held(small), **judged}
+
+    def made(self, method: str, seed: int) -> Path:
+        """The file of a larger set, which is made and judged if it is not there."""
+        self.bench.kept(method, self.options.full, seed, shared=True)
+        return self.bench.folder.file(self.bench.name(method, self.options.full, seed), "safetensors")
+
+    def smaller(self, path: Path, way: str, ipc: int, seed: int) -> yoco.CondensedSet:
+        """The smaller set out of this one."""
+        whole, trial = self.pruner(path), grid.Trial(way, seed, ipc, seed)
+        if way != INSIDE:
+            return whole.pruned(trial)
+        inner = whole.out / f"first-{2 * ipc}.safetensors"
+        whole.pruned(trial._replace(way="first", ipc=min(2 * ipc, whole.full))).save(inner)
+        return self.pruner(inner).pruned(trial._replace(way="yoco"))
+
+    def pruner(self, path: Path) -> grid.Grid:
+        """What prunes the set of this file, with a folder for what is seen of it."""
+        out, options = self.folder.path / path.stem, self.options
+        out.mkdir(exist_ok=True)
+        return grid.Grid(set=path, out=out, epochs=options.epochs, score_epochs=options.score_epochs, bf16=False)
+
+    def about(self) -> dict[str, Any]:
+        """What the result says of the data, the sets and the networks that judge."""
+        about = self.bench.common("epochs", "full", "score_epochs")
+        settings = {method: self.bench.settings(method, self.options.full) for method in self.options.methods}
+        return {**about, "computed_in": "float32", "settings": settings}
+
+
+def draw(content: dict[str, Any], path: Path) -> None:
+    """A curve for each set and way, up to the whole set."""
+    drawing = Figure(figsize=(8, 4.8), dpi=110, layout="constrained")
+    FigureCanvasAgg(drawing)
+    axes, rows = drawing.add_subplot(), content["rows"]
+    styles = dict(zip(dict.fromkeys(row["set"] for row in rows), "-:", strict=False))
+    for number, (method, way) in enumerate(dict.fromkeys((row["set"], row["way"]) for row in rows)):
+        if way != WHOLE:
+            mine = [row for row in rows if row["set"] == method and row["way"] in (way, WHOLE)]
+            x, y, spread = ([row[key] for row in mine] for key in ("ipc", "last_mean", "last_std"))
+            style = {"linestyle": styles.get(method, "--"), "color": f"C{number % 10}"}
+            axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=f"{method}: {way}", **style)
+    axes.set(xlabel="images per class", ylabel="test accuracy in percent", xticks=sorted({row["ipc"] for row in rows}))
+    axes.grid(alpha=0.25)
+    drawing.legend(loc="outside right upper", frameon=False, fontsize=8)
+    drawing.savefig(path)
+
+
+def read_options() -> Namespace:
+    """The command line."""
+    return grid.options(
+        __doc__,
+        "",
+        "runs/resize-sets",
+        "resize_sets",
+        sets=Path("runs/methods-digits"),
+        methods=list(WAYS),
+        ipc=[1, 2, 5],
+        full=10,
+        seeds=3,
+        networks_per_set=1,
+        epochs=1000,
+        score_epochs=1000,
+        episodes=0,
+    )
+
+
+if __name__ == "__main__":
+    main()
