@@ -1,20 +1,15 @@
 """Quotas are whole numbers that add up, and answers under them are what the rule chose in each class."""
 
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import ClassVar
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
-from yoco.prune.budget import Budget
-from yoco.prune.quotas import KINDS, NESTED, apply, awards, lost, quotas, shortage, turns
-from yoco.prune.rules import AtRandom, ByScore, Choice, Items, Rule
-from yoco.rng import Rng
+from yoco.prune.quotas import NESTED, awards, lost, quotas, shortage, turns
+from yoco.prune.rules import Items
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=6)
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 0, 0, 2, 0])
@@ -162,148 +157,3 @@ def test_impossible_quotas_are_one_line(kind: str, total: int, options: dict[str
     with pytest.raises(ValueError) as caught:
         quotas(kind, [3, 4, 5], total, **options)  # type: ignore[arg-type]
     assert str(caught.value) == message
-
-
-EASY = ByScore(prefer="easy")
-
-
-def test_equal_quotas_take_the_best_of_every_class_in_turns() -> None:
-    assert apply(EASY, ITEMS, 6, "equal", Rng(0)).indices.tolist() == [1, 3, 0, 6, 2, 5]
-    assert apply(EASY, ITEMS, 3, "equal", Rng(0)).indices.tolist() == [1, 3, 0]
-    assert apply(ByScore(prefer="hard"), ITEMS, 3, "equal", Rng(0)).indices.tolist() == [4, 2, 8]
-
-
-def test_without_quotas_the_answer_is_the_rule_s_own() -> None:
-    for total in range(1, 11):
-        assert torch.equal(apply(EASY, ITEMS, total, "none", Rng(0)).indices, EASY(ITEMS, Budget(n=total), Rng(0)))
-    whole = AtRandom()(ITEMS, Budget(n=4), Rng(3))
-    assert torch.equal(apply(AtRandom(), ITEMS, 4, "none", Rng(3)).indices, whole)
-
-
-@pytest.mark.parametrize("kind", NESTED)
-@pytest.mark.parametrize("rule", [EASY, AtRandom()])
-def test_a_nested_rule_stays_nested(kind: str, rule: Rule) -> None:
-    whole = apply(rule, ITEMS, 10, kind, Rng(5)).indices
-    for total in range(1, 11):
-        assert torch.equal(apply(rule, ITEMS, total, kind, Rng(5)).indices, whole[:total])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_answers_have_exactly_the_total(kind: str) -> None:
-    given_ = {0: 2, 1: 1, 2: 2} if kind == "given" else None
-    answer = apply(EASY, ITEMS, 5, kind, Rng(0), given=given_).indices
-    assert answer.dtype == torch.long
-    assert len(answer.unique()) == len(answer) == 5
-
-
-def test_the_floor_takes_the_easy_of_the_class_that_the_rule_forgets() -> None:
-    items = Items(torch.tensor([0.0, 1, 2, 3, 9, 8]), torch.tensor([0, 0, 0, 0, 1, 1]), 2)
-    assert apply(EASY, items, 4, "floor", Rng(0)).indices.tolist() == [0, 1, 5, 2]
-    assert apply(EASY, items, 4, "floor", Rng(0), floor=0).indices.tolist() == [0, 1, 2, 3]
-    assert sorted(apply(EASY, items, 4, "floor", Rng(0), floor=1).indices.tolist()) == [0, 1, 4, 5]
-
-
-def test_a_floor_that_holds_already_leaves_the_answer_alone() -> None:
-    rule = AtRandom()
-    whole = rule(ITEMS, Budget(n=9), Rng(7))
-    assert torch.equal(apply(rule, ITEMS, 9, "floor", Rng(7), floor=0.3).indices, whole)
-
-
-def test_every_class_draws_from_a_stream_of_its_own() -> None:
-    items = Items(None, torch.arange(60) % 2, 2)
-    answer = apply(AtRandom(), items, 60, "equal", Rng(0)).indices
-    first, second = (answer[items.labels[answer] == c] // 2 for c in (0, 1))
-    assert first.tolist() == Rng(0).child("class", 0).choice(30, 30).tolist()
-    assert second.tolist() == Rng(0).child("class", 1).choice(30, 30).tolist()
-
-
-def test_an_empty_class_is_no_obstacle() -> None:
-    items = Items(torch.arange(4.0), torch.tensor([3, 0, 3, 0]), 5)
-    for kind in ("equal", "proportional", "floor"):
-        assert sorted(apply(EASY, items, 2, kind, Rng(0)).indices.tolist()) == [0, 1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers(Rule):
-    """Whatever it was told."""
-
-    nested: ClassVar[bool] = True
-    answer: object = None
-
-    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor | Choice:
-        if callable(self.answer):
-            return self.answer(items, budget.total(len(items.labels), items.classes))
-        return self.answer  # type: ignore[return-value]
-
-
-def test_weights_follow_their_samples() -> None:
-    def own(items: Items, total: int) -> Choice:
-        scores = items.scores
-        assert scores is not None
-        return Choice(torch.arange(total), scores[:total])
-
-    for kind in ("none", "equal", "proportional"):
-        answer = apply(Answers(answer=own), ITEMS, 7, kind, Rng(0))
-        assert answer.weights is not None
-        assert answer.weights.dtype == torch.float32
-        assert torch.equal(answer.weights, SCORES[answer.indices])
-
-
-def test_a_class_without_weights_counts_once() -> None:
-    def first_only(items: Items, total: int) -> Tensor | Choice:
-        found = torch.arange(total)
-        return Choice(found, torch.full((total,), 4.0)) if int(items.labels[0]) == 0 else found
-
-    answer = apply(Answers(answer=first_only), ITEMS, 6, "equal", Rng(0))
-    assert answer.weights is not None
-    assert answer.weights.tolist() == [4, 1, 1, 4, 1, 1]
-
-
-def test_a_rule_sees_its_class_alone() -> None:
-    seen: list[tuple[list[float], list[int], int]] = []
-
-    def look(items: Items, total: int) -> Tensor:
-        assert items.scores is not None
-        assert items.features is not None
-        assert torch.equal(items.features[:, 0], items.scores)
-        seen.append((items.scores.tolist(), items.labels.tolist(), items.classes))
-        return torch.arange(total)
-
-    apply(Answers(answer=look), ITEMS._replace(features=SCORES[:, None]), 6, "equal", Rng(0))
-    assert seen == [([1, 7, 1, 3, 1], [0] * 5, 3), ([1, 0], [1] * 2, 3), ([5, 5, 9], [2] * 3, 3)]
-
-
-@pytest.mark.parametrize(
-    ("answer", "got"),
-    [
-        (torch.tensor([0, 1]), "2 distinct ones in int64 [2]"),
-        (torch.tensor([0, 1, 1]), "2 distinct ones in int64 [3]"),
-        (torch.tensor([0, 1, 10]), "3 distinct ones in int64 [3]"),
-        (torch.tensor([-1, 1, 2]), "3 distinct ones in int64 [3]"),
-        (torch.tensor([0.0, 1, 2]), "3 distinct ones in float32 [3]"),
-        (torch.tensor([[0], [1], [2]]), "3 distinct ones in int64 [3, 1]"),
-    ],
-)
-def test_a_wrong_answer_is_refused_by_name(answer: Tensor, got: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        apply(Answers(answer=answer), ITEMS, 3, "none", Rng(0), name="mine")
-    assert str(caught.value) == f"rule mine: must answer 3 distinct indices in 0..9, got {got}"
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [torch.ones(2), torch.tensor([1.0, -1, 1]), torch.tensor([1.0, torch.nan, 1]), torch.tensor([1.0, torch.inf, 1])],
-)
-def test_wrong_weights_are_refused_by_name(weights: Tensor) -> None:
-    choice = Choice(torch.arange(3), weights)
-    with pytest.raises(ValueError) as caught:
-        apply(Answers(answer=choice), ITEMS, 3, "none", Rng(0), name="mine")
-    got = str(weights.tolist())
-    assert str(caught.value) == f"rule mine: weights must be 3 finite numbers of at least 0, got {got}"
-
-
-def test_an_unknown_quota_is_one_line() -> None:
-    with pytest.raises(
-        ValueError, match=r"^quota: unknown name 'fair'; known: equal, floor, given, none, proportional$"
-    ):
-        apply(EASY, ITEMS, 3, "fair", Rng(0))
