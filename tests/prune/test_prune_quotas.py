@@ -4,17 +4,12 @@ from fractions import Fraction
 from math import ceil
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from yoco.prune.quotas import NESTED, awards, lost, quotas, shortage, turns
-from yoco.prune.rules import Items
 
 SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=6)
-LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 0, 0, 2, 0])
-SCORES = torch.tensor([5.0, 1.0, 1.0, 0.0, 7.0, 5.0, 1.0, 3.0, 9.0, 1.0])
-ITEMS = Items(SCORES, LABELS, 3)
 
 
 def one_at_a_time(available: list[int], total: int) -> list[int]:

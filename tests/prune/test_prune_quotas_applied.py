@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from hypothesis import strategies as st
 from torch import Tensor
 
 from yoco.prune.budget import Budget
@@ -13,7 +12,6 @@ from yoco.prune.quotas import KINDS, NESTED, apply
 from yoco.prune.rules import AtRandom, ByScore, Choice, Items, Rule
 from yoco.rng import Rng
 
-SIZES = st.lists(st.integers(0, 12), min_size=1, max_size=6)
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 0, 0, 2, 0])
 SCORES = torch.tensor([5.0, 1.0, 1.0, 0.0, 7.0, 5.0, 1.0, 3.0, 9.0, 1.0])
 ITEMS = Items(SCORES, LABELS, 3)
