@@ -8,6 +8,7 @@ from torch import nn
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
+from yoco.device import repeatable
 from yoco.registry import resolve, unknown
 from yoco.rng import Rng
 from yoco.sparsify.calibration import calibration
@@ -83,11 +84,13 @@ def sparsify(
     rng = Rng(seed).child("sparsify")
     images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
     drawn = calibration(network, data, rng.child("images"), images, normalise)
+    same_bits = repeatable(drawn.device)
     if at_init is None:
         known = {f.name for f in fields(Pruner)}
         own = {name: value for name, value in options.items() if name not in known}
         pruner = Pruner(solver=solver, options=own, **{n: value for n, value in options.items() if n in known})
-        return pruner(network, drawn, sparsity=sparsity, rng=rng)
+        with same_bits:
+            return pruner(network, drawn, sparsity=sparsity, rng=rng)
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
     method = resolve("method", METHODS, at_init)
@@ -95,7 +98,8 @@ def sparsify(
     for name in options:
         if name not in given:
             raise unknown(f"option of {at_init}", name, sorted(given))
-    masks = method(network, sparsity=sparsity, rng=rng, data=drawn.batch, normalise=drawn.normalise, **options)
+    with same_bits:
+        masks = method(network, sparsity=sparsity, rng=rng, data=drawn.batch, normalise=drawn.normalise, **options)
     return Pruned(masks, {}, {}, at_init)
 
 

@@ -19,7 +19,7 @@ from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
 from yoco.condensed import Examples as Decoded
 from yoco.data.source import Source, Splits
-from yoco.device import pick, repeatable
+from yoco.device import pick
 from yoco.registry import resolve
 from yoco.rng import Rng
 from yoco.sparsify import METHODS, SOLVERS, sparsify
@@ -106,10 +106,6 @@ class Study:
 
     def run(self, out: Path | None = None) -> Outcome:
         """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json."""
-        with repeatable(pick(self.device)):
-            return self._run(out)
-
-    def _run(self, out: Path | None) -> Outcome:
         watch, network = Watch(self.accuracy), self.fresh()
         certificate: Certificate | None = None
         if self.at_init is None:
