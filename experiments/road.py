@@ -52,8 +52,15 @@ TRIES: dict[str, dict[str, Any]] = {
     "readout, from k-means": {**READOUT, "start": "k-means"},
     "readout, larger steps": {**READOUT, "lr": 0.01},
     "readout, four times the batches for networks": {**READOUT, "network_steps": 8},
+    "readout, four times the batches, hard labels": {**READOUT, "network_steps": 8, "labels": "hard"},
     "readout, five times as long": {**READOUT, "episodes": 2000},
     "readout, five times as long, four times the batches": {**READOUT, "episodes": 2000, "network_steps": 8},
+    "readout, five times as long, four times the batches, hard labels": {
+        **READOUT,
+        "episodes": 2000,
+        "network_steps": 8,
+        "labels": "hard",
+    },
     "readout, fifteen times as long": {**READOUT, "episodes": 6000},
 }
 """name -> the method and what is changed in its published settings."""
