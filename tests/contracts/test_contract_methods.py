@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "mtt": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2},
     "datm": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2, "threshold": 9.0},
     "frepo": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20},
-    "readout": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20, "network_batch": 8},
+    "readout": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20, "network_batch": 8, "network_steps": 2},
     "rded": {"episodes": 4, "pool": 8, "crops": 2},
     "best-crops": {"episodes": 4, "pool": 8, "crops": 2},
     "k-means": {"episodes": 4},
