@@ -99,7 +99,7 @@ class Readout:
         """
         own: dict[str, Any] = {}
         if data == "digits":
-            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3}
+            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3, "network_steps": 2}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
         return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
