@@ -107,17 +107,16 @@ class Resizer:
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
-    """A curve for each set and way, up to the whole set."""
+    """A curve for each set and way, up to the whole set: the line is the set's, the colour that of the way."""
     drawing = Figure(figsize=(8, 4.8), dpi=110, layout="constrained")
     FigureCanvasAgg(drawing)
     axes, rows = drawing.add_subplot(), content["rows"]
-    styles = dict(zip(dict.fromkeys(row["set"] for row in rows), "-:", strict=False))
-    for number, (method, way) in enumerate(dict.fromkeys((row["set"], row["way"]) for row in rows)):
-        if way != WHOLE:
-            mine = [row for row in rows if row["set"] == method and row["way"] in (way, WHOLE)]
-            x, y, spread = ([row[key] for row in mine] for key in ("ipc", "last_mean", "last_std"))
-            style = {"linestyle": styles.get(method, "--"), "color": f"C{number % 10}"}
-            axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=f"{method}: {way}", **style)
+    methods, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("set", "way"))
+    for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows if row["way"] != WHOLE):
+        mine = [row for row in rows if row["set"] == method and row["way"] in (way, WHOLE)]
+        x, y, spread = ([row[key] for row in mine] for key in ("ipc", "last_mean", "last_std"))
+        style = {"linestyle": ("-", ":", "--")[methods.index(method) % 3], "color": f"C{ways.index(way)}"}
+        axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=f"{method}: {way}", **style)
     axes.set(xlabel="images per class", ylabel="test accuracy in percent", xticks=sorted({row["ipc"] for row in rows}))
     axes.grid(alpha=0.25)
     drawing.legend(loc="outside right upper", frameon=False, fontsize=8)
