@@ -23,6 +23,8 @@ def draw(content: dict[str, Any], path: Path) -> None:
             runs.setdefault(row["method"], []).append(row)
     for number, (method, rows) in enumerate(sorted(runs.items(), key=lambda run: -run[1][-1]["last_mean"])):
         curve(axes, method, rows, number, max(content["stops"]))
+    lowest = [row["last_mean"] for method in STRONG for row in runs.get(method, [])]
+    axes.set_ylim(bottom=min(lowest) - 4 if lowest else None)  # one that is far below them would hide the rest
     axes.set(xlabel=f"minutes of {thread_count(content['threads'])}", ylabel="test accuracy in percent")
     axes.grid(alpha=0.25)
     drawing.legend(loc="outside right upper", frameon=False, fontsize=8)
