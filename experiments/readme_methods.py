@@ -52,7 +52,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in sorted(content["rows"], key=lambda row: row["stop"]):
         groups.setdefault((row["method"], row["ipc"]), []).append(row)
-    for (method, ipc), rows in sorted(groups.items(), key=lambda each: -each[0][1]):
+    for (method, ipc), rows in sorted(groups.items(), key=lambda each: (-each[0][1], -each[1][-1]["last_mean"])):
         there = [[row for row in rows if mean(row["minutes"]) <= 1.25 * stop] for stop in content["stops"]]
         cells = " | ".join(result.plus(each[-1], "last") if each else "-" for each in there)
         accuracy, updates = PUBLISHED.get((method, ipc), ("-", 0))
