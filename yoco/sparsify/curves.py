@@ -97,6 +97,7 @@ def _error_prices(network: nn.Module, found: Mapping[str, Moments], how: Solving
         raise ValueError("weigh bound: needs a chain of layers, ReLU, pooling and batch norm, got another network")
 
     def pricing(unit: Unit, layer: Layer, counts: list[int]) -> list[float]:
+        """The errors at these counts: as they are, over the layer's energy, or as the bound on the outputs."""
         errors = layer.curve(counts, how.solver, **how.of(unit)).tolist()
         if weigh == "relative":
             energy = max(_energy(found[unit.name], network, unit.name), 1e-300)
@@ -120,6 +121,7 @@ def _loss_prices(network: nn.Module, data: Calibration, how: Solving) -> Pricing
     places, before = layers(trial), loss(trial, data)
 
     def pricing(unit: Unit, layer: Layer, counts: list[int]) -> list[float]:
+        """How much the loss rises when this unit alone has so many zeros."""
         place = places[unit.name]
         original, losses = matrix(place).clone(), []
         for count in counts:

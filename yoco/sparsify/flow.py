@@ -140,6 +140,7 @@ def _reshaped(name: str) -> Callable[..., Flow]:
     """flatten, view and their like: the units stay, or each becomes as many features as it has positions."""
 
     def rule(input: Flow, *args: Any, **kwargs: Any) -> Flow:
+        """What becomes of the flow, as the operation itself shapes its numbers."""
         log, trace = getattr(torch, name, getattr(Tensor, name))(_log(input), *args, **kwargs), input.record
         if log.shape[:2] == input.shape[:2]:
             return _flow(log, input.units, trace)
@@ -205,6 +206,7 @@ def _max_pool2d(
 
 def _adaptive_pool2d(input: Flow, output_size: Any, return_indices: bool = False) -> Flow:
     def window_sums(counts: Tensor) -> Tensor:
+        """The mean of every window times its size."""
         means = F.adaptive_avg_pool2d(counts, output_size)
         sizes = [
             [-(-(i + 1) * side // out) - i * side // out for i in range(out)]

@@ -138,6 +138,8 @@ def watched(chosen: Mapping[str, Prunable], stop: bool = False) -> Iterator[dict
     seen: dict[str, list[Tensor]] = {}
 
     def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        """A hook that notes what enters the layer of this name."""
+
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             given = inputs[0].detach()
             seen.setdefault(name, []).append(given.float() if given.dtype.itemsize < 4 else given)

@@ -82,6 +82,7 @@ def npb(
     budgets, keys = find(layout)(network, sparsity), _keys(network, positions, rng.child("positions"))
 
     def choose(name: str, weight: Tensor, log: Tensor) -> Tensor:
+        """The mask of a layer, from the paths that reach its inputs."""
         if name not in budgets:
             return weight != 0
         paths = (log.flatten(2).logsumexp(2) if log.ndim > 2 else log)[0].cpu()
