@@ -34,11 +34,11 @@ def test_cuda_is_asked_for_the_same_bits_and_nothing_stays_changed() -> None:
     assert state() == before
 
 
-def test_the_choice_of_the_caller_comes_back() -> None:
+def test_a_caller_who_wants_errors_has_them_within_too() -> None:
     torch.set_deterministic_debug_mode("error")
     try:
         with repeatable(CUDA):
-            assert torch.is_deterministic_algorithms_warn_only_enabled()
+            assert state() == (2, False)
         assert state()[0] == 2
     finally:
         torch.set_deterministic_debug_mode("default")

@@ -30,14 +30,15 @@ def pick(word: str) -> torch.device:
 def repeatable(device: torch.device) -> Iterator[None]:
     """On CUDA, have torch compute in ways that give the same bits again, within; other devices do so anyway.
 
-    Where torch has no such way it warns and goes on. The caller's own choice holds again afterwards.
+    Where torch has no such way it warns and goes on, or raises if the caller has asked it to. The caller's own choice
+    holds again afterwards.
     """
     if device.type != "cuda":
         yield
         return
     filling: Any = torch.utils.deterministic
     before, filled = torch.get_deterministic_debug_mode(), filling.fill_uninitialized_memory
-    torch.set_deterministic_debug_mode("warn")
+    torch.set_deterministic_debug_mode(max(1, before))  # 1: warn
     filling.fill_uninitialized_memory = False  # nothing here reads what was not written
     try:
         yield
