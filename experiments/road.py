@@ -36,7 +36,7 @@ REGRESSION: dict[str, Any] = {
     "real_batch": 768,
     "lr_network": 0.0005,
 }
-READOUT: dict[str, Any] = {"method": "readout", "episodes": 400, "network_steps": 2}
+READOUT: dict[str, Any] = {"method": "readout", "episodes": 400, "network_steps": 2, "network_epochs": 0.0}
 TRIES: dict[str, dict[str, Any]] = {
     "mixed start": {"method": "idc", "episodes": 0},
     "k-means start": {"method": "idc", "start": "k-means", "episodes": 0},
@@ -61,6 +61,7 @@ TRIES: dict[str, dict[str, Any]] = {
         "network_steps": 8,
         "labels": "hard",
     },
+    "readout, twenty times the batches for networks": {**READOUT, "network_steps": 40},
     "readout, fifteen times as long": {**READOUT, "episodes": 6000},
 }
 """name -> the method and what is changed in its published settings."""

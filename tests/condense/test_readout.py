@@ -76,7 +76,7 @@ def test_networks_are_trained_on_the_cells_as_the_judges_are(task: Task, labels:
     learner = memory.learners[1]
     network = task.network(Rng(9))
     network.load_state_dict(learner.network.state_dict())
-    memory.learn(1, synthetic, Rng(3))
+    memory.learn(1, synthetic, 2, Rng(3))
     recipe = Recipe(epochs=1, batch=4, augment=Policy("color_crop_flip_scale_rotate"), cutmix=0.5)
     optimizer = recipe.optimizer(network)
     soft = synthetic.soft_labels()
@@ -105,11 +105,24 @@ def test_ages_are_spread_and_the_old_are_replaced(task: Task) -> None:
     assert [learner.age for learner in memory.learners] == [0, 2, 4]
     old = memory.learners[2].network
     for step in range(2):
-        memory.learn(2, synthetic, Rng(step))
+        memory.learn(2, synthetic, 2, Rng(step))
     assert memory.learners[2].network is old
-    memory.learn(2, synthetic, Rng(2))
+    memory.learn(2, synthetic, 2, Rng(2))
     assert memory.learners[2].network is not old
     assert [learner.age for learner in memory.learners] == [0, 2, 1]
+
+
+def test_a_turn_is_some_steps_or_some_epochs_whichever_are_more(task: Task) -> None:
+    assert [TOY.steps(cells) for cells in (3, 6, 7, 400)] == [2, 2, 3, 125]
+    assert [Readout().steps(cells) for cells in (40, 400, 2000)] == [8, 8, 40]
+    assert [Readout.published("digits", ipc).steps(10 * ipc) for ipc in (1, 5, 10, 50)] == [2, 2, 8, 10]
+    method, rng = replace(TOY, network_epochs=5.0), Rng(0)
+    synthetic, mine, other = method.synthetic(task, rng), method.memory(task, rng), method.memory(task, rng)
+    k = int(rng.child("network").choice(3, 1))
+    list(method.episode(task, synthetic, mine, rng))
+    other.learn(k, synthetic, 8, rng.child("train"))
+    for one, another in zip(*(memory.learners[k].network.parameters() for memory in (mine, other)), strict=True):
+        assert torch.equal(one, another)
 
 
 def test_bad_settings_are_one_line() -> None:
@@ -118,6 +131,8 @@ def test_bad_settings_are_one_line() -> None:
         ({"pool": 0}, "readout: pool must be at least 1, got 0"),
         ({"labels": "soft"}, "readout: labels must be learned or hard, got 'soft'"),
         ({"head_steps": 0}, "readout: head_steps must be at least 1, got 0"),
+        ({"network_epochs": -1.0}, "readout: network_epochs must be 0 or more, got -1"),
+        ({"network_epochs": float("nan")}, "readout: network_epochs must be 0 or more, got nan"),
         ({"smooth": 0.0}, "readout: smooth must be above 0 and below 0.5, got 0"),
         ({"cutmix": 1.5}, "cutmix probability"),
     ):

@@ -85,20 +85,20 @@ class Pool:
 class Trainees:
     """Networks that are trained on the synthetic set; their ages are spread from the beginning (Readout)."""
 
-    def __init__(self, task: Task, recipe: Recipe, count: int, life: int, steps: int, rng: Rng) -> None:
-        self.task, self.recipe, self.steps = task, recipe, steps
+    def __init__(self, task: Task, recipe: Recipe, count: int, life: int, rng: Rng) -> None:
+        self.task, self.recipe = task, recipe
         self.learners = [Learner(task, recipe, life=life, rng=rng.child(k)) for k in range(count)]
         for k, learner in enumerate(self.learners):
             learner.age = k * life // count
 
-    def learn(self, k: int, synthetic: Synthetic, rng: Rng) -> None:
-        """Some steps on the decoded cells and their labels; at the end of its life a new network takes its place."""
+    def learn(self, k: int, synthetic: Synthetic, steps: int, rng: Rng) -> None:
+        """So many steps on the decoded cells and their labels; at the end of its life a new network takes its place."""
         learner, soft = self.learners[k], synthetic.soft_labels()
         if learner.spent:
             learner.renew(rng.child("network"))
         images, soft = synthetic.everything().images.detach(), None if soft is None else soft.detach()
         cells, normalise = Examples(images, synthetic.labels, soft), self.task.normalise
-        take_steps(learner.network, learner.optimizer, cells, self.steps, self.recipe, normalise, rng)
+        take_steps(learner.network, learner.optimizer, cells, steps, self.recipe, normalise, rng)
         learner.age += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@
         F, G <- features of all cells, and of a batch of real images
         W <- 0, V <- 0;  T times:  V <- 0.9 V + F' (softmax(F W) - Y) / n + decay W,  W <- W - eta V
         loss <- cross-entropy of G W against the labels of the real images
-        the cells, and the labels Y where they are learned, take a step of LAMB; the network takes `network_steps`
+        the cells, and the labels Y where they are learned, take a step of LAMB; the network learns some more
 
 Ridge regression in the place of the T steps, and networks trained in another way, are FRePo's (NeurIPS 2022). What was
 tried on the way here is in experiments/road.py.
@@ -74,7 +74,9 @@ class Readout:
     graph_batch: int = 500
     """synthetic images whose features share a graph when pixels are stepped, at most"""
     network_steps: int = 8
-    """steps of a network in one episode"""
+    """steps of a network in one episode, at least"""
+    network_epochs: float = 1.25
+    """epochs of the cells that a network takes in one episode, where they are more steps"""
     augment: str = "color_crop_flip_scale_rotate"
     """augmentations of the networks' training"""
     cutmix: float = 0.5
@@ -84,6 +86,8 @@ class Readout:
         for name in ("pool", "life", "real_batch", "head_steps", "network_batch", "network_steps", "graph_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"readout: {name} must be at least 1, got {getattr(self, name)}")
+        if not self.network_epochs >= 0:
+            raise ValueError(f"readout: network_epochs must be 0 or more, got {self.network_epochs:g}")
         if self.labels not in self.label_kinds:
             raise ValueError(f"readout: labels must be learned or hard, got {self.labels!r}")
         if not 0 < self.smooth < 0.5:
@@ -95,11 +99,13 @@ class Readout:
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """Settings of our own; networks are trained as protocol `idc` does for the data.
 
-        Digits have whole images, and fewer features, so that the last layer can take larger steps.
+        Digits have whole images, and smaller features, so that the last layer can take larger steps; a network that
+        takes many steps on a few of them in one turn knows them by heart.
         """
         own: dict[str, Any] = {}
         if data == "digits":
-            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3, "network_steps": 2}
+            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3}
+            own["network_steps"] = 2 if per_class < 10 else 8
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
         return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
@@ -125,7 +131,11 @@ class Readout:
 
     def memory(self, task: Task, rng: Rng) -> Trainees:
         """The networks."""
-        return Trainees(task, self.recipe(), self.pool, self.life, self.network_steps, rng)
+        return Trainees(task, self.recipe(), self.pool, self.life, rng)
+
+    def steps(self, cells: int) -> int:
+        """Of a network in one episode."""
+        return max(self.network_steps, ceil(self.network_epochs * cells / self.network_batch))
 
     def episode(self, task: Task, synthetic: "Labelled", memory: Trainees, rng: Rng) -> Iterator[Tensor]:
         """One step."""
@@ -146,7 +156,7 @@ class Readout:
 
         yield synthetic.together(in_parts([partial(features, indices) for indices in chosen], loss))
         synthetic.clamp()
-        memory.learn(k, synthetic, rng.child("train"))
+        memory.learn(k, synthetic, self.steps(len(synthetic.cells)), rng.child("train"))
 
     def features(self, task: Task, network: Network, images: Tensor) -> Tensor:
         """What the last layer is given: [n, D]."""
