@@ -30,6 +30,7 @@ WAYS = {
     "idc": (MADE, "random-balanced", "yoco", "kernel"),
     "mdc": ("first", "yoco", INSIDE),
     "accdd": (MADE, "random-balanced", "yoco", "kernel"),
+    "readout": (MADE, "random-balanced", "yoco", "kernel"),
 }
 """method -> how its smaller sets are made: a way of grid.py, or one of the above."""
 
@@ -115,7 +116,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
     for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows if row["way"] != WHOLE):
         mine = [row for row in rows if row["set"] == method and row["way"] in (way, WHOLE)]
         x, y, spread = ([row[key] for row in mine] for key in ("ipc", "last_mean", "last_std"))
-        style = {"linestyle": ("-", ":", "--")[methods.index(method) % 3], "color": f"C{ways.index(way)}"}
+        style = {"linestyle": ("-", ":", "--", "-.")[methods.index(method) % 4], "color": f"C{ways.index(way)}"}
         axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=f"{method}: {way}", **style)
     axes.set(xlabel="images per class", ylabel="test accuracy in percent", xticks=sorted({row["ipc"] for row in rows}))
     axes.grid(alpha=0.25)
