@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -232,4 +233,7 @@ def test_no_bar_without_a_terminal(tiny: Splits, tiny_set: CondensedSet, capfd: 
 
 
 def test_the_module_is_its_verb(tiny: Splits, tiny_set: CondensedSet, plans: list[Plan]) -> None:
-    assert sys.modules["yoco.evaluate"](tiny_set, tiny, epochs=1, **QUICK).epochs == 1  # type: ignore[operator]
+    verb: Any = sys.modules["yoco.evaluate"]
+    assert verb(tiny_set, tiny, epochs=1, **QUICK).epochs == 1
+    assert signature(verb) == signature(evaluate)
+    assert "protocol" in signature(verb).parameters
