@@ -1,6 +1,7 @@
 """Readout: the unrolled training of the last layer of networks that are trained on the cells as the judges are."""
 
 from dataclasses import replace
+from math import log2
 
 import pytest
 import torch
@@ -24,13 +25,13 @@ def task(tiny: Splits) -> Task:
     return Task(tiny.train, 2, "convnet:width=4,depth=1")
 
 
-def literal(f: Tensor, g: Tensor, y: Tensor, labels: Tensor, method: Readout) -> Tensor:
+def literal(f: Tensor, g: Tensor, y: Tensor, labels: Tensor, method: Readout, eta: float) -> Tensor:
     """The loss by the weights W themselves, as gradient descent moves them."""
     w = torch.zeros(f.shape[1], y.shape[1], dtype=f.dtype)
     v = torch.zeros_like(w)
     for _ in range(method.head_steps):
         v = 0.9 * v + f.T @ ((f @ w).softmax(1) - y) / len(f) + 5e-4 * w
-        w = w - method.lr_head * v
+        w = w - eta * v
     return -(g @ w).log_softmax(1)[torch.arange(len(labels)), labels].mean()
 
 
@@ -47,7 +48,7 @@ def test_a_step_is_the_algorithm(task: Task, labels: str, batch: int) -> None:
         cells = synthetic.cells.detach().clone().requires_grad_()
         f, g = (network.features(task.normalise(images))[-1].flatten(1) for images in (cells, real.images))
         y = (1 - 0.1 - 0.1 / 2) * torch.eye(3)[synthetic.labels] + 0.1 / 2
-        expected = literal(f, g, y, real.labels, method)
+        expected = literal(f, g, y, real.labels, method, memory.lr_head)
         torch.testing.assert_close(loss.detach(), expected.detach(), rtol=1e-9, atol=0)
         torch.testing.assert_close(synthetic.cells.grad, *torch.autograd.grad(expected, cells), rtol=1e-6, atol=1e-12)
     finally:
@@ -97,7 +98,19 @@ def test_the_training_is_that_of_the_protocol() -> None:
         assert replace(mine, epochs=judged.epochs) == judged
         assert (method.factor, method.labels) == (2, "learned")
     digits = Readout.published("digits", 1)
-    assert (digits.factor, digits.start, digits.episodes, digits.lr_head) == (1, "real", 500, 0.3)
+    assert (digits.factor, digits.start, digits.episodes) == (1, "real", 500)
+
+
+@pytest.mark.parametrize("network", ["convnet", "convnet:width=4,depth=1", "mlp", "lenet", "resnet10"])
+def test_the_last_layer_takes_steps_as_the_features_ask_for(tiny: Splits, network: str) -> None:
+    task = Task(tiny.train, 2, network)
+    eta = TOY.step_size(task, Rng(3))
+    images = task.real.batch(Rng(3).child("images").choice(len(task.real), 256)).images
+    f = task.network(Rng(3).child("network")).features(task.normalise(images))[-1].flatten(1)
+    size = float(f.detach().square().sum(1).mean())
+    assert 0.5 <= eta * size / 3 <= 2.0
+    assert log2(eta / TOY.lr_head) in range(-40, 41, 2)
+    assert TOY.memory(task, Rng(5)).lr_head == TOY.step_size(task, Rng(5).child("size"))
 
 
 def test_ages_are_spread_and_the_old_are_replaced(task: Task) -> None:

@@ -35,6 +35,9 @@ from yoco.rng import Rng
 from yoco.train import Recipe
 
 MOMENTUM = 0.9
+SIZE = 50.0
+"""mean |f|^2 of features f, for each class, that `lr_head` is for; with eta |f|^2 / classes above 2 (1 + MOMENTUM) the
+steps would not settle, and it stays below 2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class Readout:
     head_steps: int = 200
     """steps of the last layer"""
     lr_head: float = 0.02
-    """step size of the last layer; the smaller the features are, the larger it must be"""
+    """step size of the last layer for features as large as a convnet's; for others it is a power of 4 times as much"""
     lr_network: float = 0.01
     """step size of SGD for the networks"""
     network_batch: int = 64
@@ -99,13 +102,11 @@ class Readout:
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """Settings of our own; networks are trained as protocol `idc` does for the data.
 
-        Digits have whole images, and smaller features, so that the last layer can take larger steps; a network that
-        takes many steps on a few of them in one turn knows them by heart.
+        Digits have whole images; a network that takes many steps on a few of them in one turn knows them by heart.
         """
         own: dict[str, Any] = {}
         if data == "digits":
-            own = {"factor": 1, "start": "real", "episodes": 500, "lr_head": 0.3}
-            own["network_steps"] = 2 if per_class < 10 else 8
+            own = {"factor": 1, "start": "real", "episodes": 500, "network_steps": 2 if per_class < 10 else 8}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
         return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
@@ -129,15 +130,24 @@ class Readout:
         words, cutmix = Policy(self.augment), self.cutmix
         return Recipe(epochs=1, batch=self.network_batch, lr=self.lr_network, augment=words, cutmix=cutmix)
 
-    def memory(self, task: Task, rng: Rng) -> Trainees:
-        """The networks."""
-        return Trainees(task, self.recipe(), self.pool, self.life, rng)
+    def memory(self, task: Task, rng: Rng) -> "Readers":
+        """The networks, and the step size of their last layers."""
+        readers = Readers(task, self.recipe(), self.pool, self.life, rng)
+        readers.lr_head = self.step_size(task, rng.child("size"))
+        return readers
+
+    def step_size(self, task: Task, rng: Rng) -> float:
+        """eta: `lr_head` times the power of 4 that brings mean |f|^2 of a new network next to `SIZE` times classes."""
+        images = task.real.batch(rng.child("images").choice(len(task.real), 256)).images
+        with torch.no_grad():
+            size = float(self.features(task, task.network(rng.child("network")), images).square().sum(1).mean())
+        return self.lr_head * 4.0 ** round(log(SIZE * len(task.real.classes) / max(size, 1e-9), 4))
 
     def steps(self, cells: int) -> int:
         """Of a network in one episode."""
         return max(self.network_steps, ceil(self.network_epochs * cells / self.network_batch))
 
-    def episode(self, task: Task, synthetic: "Labelled", memory: Trainees, rng: Rng) -> Iterator[Tensor]:
+    def episode(self, task: Task, synthetic: "Labelled", memory: "Readers", rng: Rng) -> Iterator[Tensor]:
         """One step."""
         k = int(rng.child("network").choice(self.pool, 1))
         network = memory.learners[k].network
@@ -152,7 +162,7 @@ class Readout:
 
         def loss(parts: list[Tensor]) -> Tensor:
             found, shares = torch.cat(parts), synthetic.shares()[torch.cat(chosen)]
-            return cross_entropy(seen @ self.last_layer(found, shares), real.labels)
+            return cross_entropy(seen @ self.last_layer(found, shares, memory.lr_head), real.labels)
 
         yield synthetic.together(in_parts([partial(features, indices) for indices in chosen], loss))
         synthetic.clamp()
@@ -162,7 +172,7 @@ class Readout:
         """What the last layer is given: [n, D]."""
         return network.features(task.normalise(images))[-1].flatten(1).to(images)
 
-    def last_layer(self, features: Tensor, shares: Tensor) -> Tensor:
+    def last_layer(self, features: Tensor, shares: Tensor, eta: float) -> Tensor:
         """W [D, classes] after gradient descent on the mean cross-entropy of features W [n, classes] against shares.
 
         W = features' a from W = 0 on, so the steps are taken with a [n, classes].
@@ -171,8 +181,14 @@ class Readout:
         a = speed = torch.zeros_like(shares)
         for _ in range(self.head_steps):
             speed = MOMENTUM * speed + ((kernel @ a).softmax(1) - shares) / len(kernel) + decay * a
-            a = a - self.lr_head * speed
+            a = a - eta * speed
         return features.T @ a
+
+
+class Readers(Trainees):
+    """Networks whose features a last layer is trained on, by steps of `lr_head`."""
+
+    lr_head: float
 
 
 class Labelled(Synthetic):
