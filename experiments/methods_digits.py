@@ -60,13 +60,15 @@ class Bench(sets.Bench):
     def name(self, method: str, ipc: int, seed: int) -> str:
         """Of a trial; it changes with the settings of the method and the length of judging."""
         key = sets.key(settings=self.settings(method, ipc), epochs=self.options.epochs, networks=len(self.judges(seed)))
-        return f"{method}-{ipc}-{seed}-{key}"
+        return f"{method.replace(':', '-')}-{ipc}-{seed}-{key}"
 
     def trial(self, name: str, **asked: Any) -> dict[str, Any]:
         """A set is made and judged; a method that has no set of this size, or whose losses explode, says why."""
         began, cpu = time.perf_counter(), time.process_time()
+        method, own = sets.named(asked["method"])
+        own |= self.fewer(asked["method"], asked["ipc"])
         try:
-            made = yoco.condense(self.data, **asked, progress=False, **self.fewer(asked["method"], asked["ipc"]))
+            made = yoco.condense(self.data, method, ipc=asked["ipc"], seed=asked["seed"], progress=False, **own)
         except ValueError as error:
             return {**asked, "failed": str(error)}
         spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}

@@ -140,12 +140,13 @@ def road(content: dict[str, Any]) -> list[str]:
     lines += [road_line(row) for row in content["rows"]]
     judges = max((len(row["test"]) for row in content["rows"] if "test" in row), default=0)
     size = "1 image" if content["ipc"] == 1 else f"{content['ipc']} images"
+    tested = f", and of {judges} on the test images, which were looked at when all was decided" if judges else ""
     return [
         *lines,
         "",
         f"{size} per class with factor 2; labels of `readout` are learned unless it says otherwise,",
         f"all others hard. Accuracy of one network, {content['epochs']} epochs, on {content['held_back']:,} training",
-        f"images that were held back, and of {judges} on the test images, which were looked at when all was decided.",
+        f"images that were held back{tested}.",
     ]
 
 
@@ -176,6 +177,7 @@ TABLES = {
     "resize_sets": resize_sets,
     "road": road,
     "road_1": road,
+    "road_50": road,
     "road_best": road_best,
     "cross_architecture": cross_architecture,
     "cross_architecture_fashion": cross_architecture,

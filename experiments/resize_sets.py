@@ -31,8 +31,11 @@ WAYS = {
     "mdc": ("first", "yoco", INSIDE),
     "accdd": (MADE, "random-balanced", "yoco", "kernel"),
     "readout": (MADE, "random-balanced", "yoco", "kernel"),
+    "readout:nested=true": ("first",),
 }
 """method -> how its smaller sets are made: a way of grid.py, or one of the above."""
+
+LINES: tuple[Any, ...] = ("-", ":", "--", "-.", (0, (1, 3)))
 
 
 def main() -> None:
@@ -71,7 +74,8 @@ class Resizer:
             return judged and {**judged, **asked}
         options, name = self.options, self.bench.name(method, self.options.full, seed)
         key = sets.key(set=name, epochs=options.epochs, score_epochs=options.score_epochs)
-        return self.folder.keep(f"{method}-{way.replace(' ', '_')}-{ipc}-{seed}-{key}", partial(self.trial, **asked))
+        file = f"{method.replace(':', '-')}-{way.replace(' ', '_')}-{ipc}-{seed}-{key}"
+        return self.folder.keep(file, partial(self.trial, **asked))
 
     def trial(self, **asked: Any) -> dict[str, Any]:
         """What a network learns from the smaller set."""
@@ -116,7 +120,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
     for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows if row["way"] != WHOLE):
         mine = [row for row in rows if row["set"] == method and row["way"] in (way, WHOLE)]
         x, y, spread = ([row[key] for row in mine] for key in ("ipc", "last_mean", "last_std"))
-        style = {"linestyle": ("-", ":", "--", "-.")[methods.index(method) % 4], "color": f"C{ways.index(way)}"}
+        style = {"linestyle": LINES[methods.index(method) % len(LINES)], "color": f"C{ways.index(way)}"}
         axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=f"{method}: {way}", **style)
     axes.set(xlabel="images per class", ylabel="test accuracy in percent", xticks=sorted({row["ipc"] for row in rows}))
     axes.grid(alpha=0.25)

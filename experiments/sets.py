@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import yaml
 from claims import Folder
 
 import yoco
@@ -40,9 +41,17 @@ class Bench:
         return {**made, **{name: getattr(options, name) for name in ("networks_per_set", *names)}}
 
 
+def named(method: str) -> tuple[str, dict[str, Any]]:
+    """`readout:nested=true` -> readout, and what is changed in its settings."""
+    name, changes = registry.split_options("method", method)
+    return name, {key: yaml.safe_load(value) for key, value in changes.items()}
+
+
 def settings(method: str, data: Splits, ipc: int, **changes: Any) -> dict[str, Any]:
     """The published settings of a method for this data, with some of them changed."""
-    return asdict(settings_of(method, data.train.name, ipc, data.train.shape, **changes))  # type: ignore[call-overload]
+    name, own = named(method)
+    chosen: Any = settings_of(name, data.train.name, ipc, data.train.shape, **{**own, **changes})
+    return asdict(chosen)
 
 
 def warm_up() -> None:

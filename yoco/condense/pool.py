@@ -91,13 +91,14 @@ class Trainees:
         for k, learner in enumerate(self.learners):
             learner.age = k * life // count
 
-    def learn(self, k: int, synthetic: Synthetic, steps: int, rng: Rng) -> None:
-        """So many steps on the decoded cells and their labels; at the end of its life a new network takes its place."""
+    def learn(self, k: int, synthetic: Synthetic, known: Tensor, steps: int, rng: Rng) -> None:
+        """So many steps on the known cells, decoded, and their labels; at the end of its life a new network comes."""
         learner, soft = self.learners[k], synthetic.soft_labels()
         if learner.spent:
             learner.renew(rng.child("network"))
-        images, soft = synthetic.everything().images.detach(), None if soft is None else soft.detach()
-        cells, normalise = Examples(images, synthetic.labels, soft), self.task.normalise
+        images, labels = synthetic.everything(known).images.detach(), synthetic.labels[known]
+        cells = Examples(images, labels, None if soft is None else soft.detach()[known])
+        normalise = self.task.normalise
         take_steps(learner.network, learner.optimizer, cells, steps, self.recipe, normalise, rng)
         learner.age += 1
 

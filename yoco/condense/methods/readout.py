@@ -9,6 +9,9 @@
         loss <- cross-entropy of G W against the labels of the real images
         the cells, and the labels Y where they are learned, take a step of LAMB; the network learns some more
 
+Where the set is `nested`, every other network knows the first cells of each class alone, from one image of them on; it
+learns them and is read out on them. So every beginning of the set is a set of its size, as of MDC's (ICLR 2024).
+
 Ridge regression in the place of the T steps, and networks trained in another way, are FRePo's (NeurIPS 2022). What was
 tried on the way here is in experiments/road.py.
 """
@@ -80,6 +83,8 @@ class Readout:
     """steps of a network in one episode, at least"""
     network_epochs: float = 1.25
     """epochs of the cells that a network takes in one episode, where they are more steps"""
+    nested: bool = False
+    """every other network knows the first cells of each class alone, so that every beginning of the set is a set"""
     augment: str = "color_crop_flip_scale_rotate"
     """augmentations of the networks' training"""
     cutmix: float = 0.5
@@ -91,6 +96,8 @@ class Readout:
                 raise ValueError(f"readout: {name} must be at least 1, got {getattr(self, name)}")
         if not self.network_epochs >= 0:
             raise ValueError(f"readout: network_epochs must be 0 or more, got {self.network_epochs:g}")
+        if self.nested and self.pool < 2:
+            raise ValueError(f"readout: nested needs a pool of at least 2, got {self.pool}")
         if self.labels not in self.label_kinds:
             raise ValueError(f"readout: labels must be learned or hard, got {self.labels!r}")
         if not 0 < self.smooth < 0.5:
@@ -106,7 +113,7 @@ class Readout:
         """
         own: dict[str, Any] = {}
         if data == "digits":
-            own = {"factor": 1, "start": "real", "episodes": 500, "network_steps": 2 if per_class < 10 else 8}
+            own = {"factor": 1, "start": "real", "episodes": 500, "network_steps": 2, "network_epochs": 5.0}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
         return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
@@ -119,6 +126,7 @@ class Readout:
         beside = {"logits": logits} if self.labels == "learned" else {}
         made = Labelled(plain.cells.detach(), plain.classes, plain.factor, plain.size, beside)
         made.logits = made.beside.get("logits", logits)
+        made.order = "readout" if self.nested else made.order
         return made
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
@@ -154,8 +162,9 @@ class Readout:
         real = task.real.batch(rng.child("real").choice(len(task.real), self.real_batch))
         with torch.no_grad():
             seen = self.features(task, network, real.images)
-        many = ceil(len(synthetic.cells) / self.graph_batch)
-        chosen = [torch.arange(part, len(synthetic.cells), many) for part in range(many)]
+        known = self.known(k, synthetic)
+        many = ceil(len(known) / self.graph_batch)
+        chosen = [known[part::many] for part in range(many)]
 
         def features(indices: Tensor) -> Tensor:
             return self.features(task, network, synthetic.everything(indices).images)
@@ -166,7 +175,15 @@ class Readout:
 
         yield synthetic.together(in_parts([partial(features, indices) for indices in chosen], loss))
         synthetic.clamp()
-        memory.learn(k, synthetic, self.steps(len(synthetic.cells)), rng.child("train"))
+        memory.learn(k, synthetic, known, self.steps(len(known)), rng.child("train"))
+
+    def known(self, k: int, synthetic: Synthetic) -> Tensor:
+        """The cells that a network of the pool knows: all, or the first ipc^((k - 1) / pool) images of each class."""
+        cells = torch.arange(len(synthetic.cells), device=synthetic.cells.device)
+        if not self.nested or k % 2 == 0:
+            return cells
+        images = synthetic.images_per_class ** ((k - 1) / self.pool)
+        return cells[cells % synthetic.per_class < ceil(images * synthetic.factor**2)]
 
     def features(self, task: Task, network: Network, images: Tensor) -> Tensor:
         """What the last layer is given: [n, D]."""
