@@ -31,7 +31,7 @@ WAYS = {
     "mdc": ("first", "yoco", INSIDE),
     "accdd": (MADE, "random-balanced", "yoco", "kernel"),
     "readout": (MADE, "random-balanced", "yoco", "kernel"),
-    "readout:nested=true": ("first",),
+    "readout:nested=true,pool=20,episodes=1000": ("first",),
 }
 """method -> how its smaller sets are made: a way of grid.py, or one of the above."""
 
