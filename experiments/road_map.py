@@ -28,4 +28,5 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
 def title(content: dict[str, Any]) -> str:
     """What is shown."""
-    return f"{content['ipc']} per class: points on held-back training images, bars on test images"
+    bars = ", bars on test images" if any("test" in row for row in content["rows"]) else ""
+    return f"{content['ipc']} per class: points on held-back training images{bars}"
