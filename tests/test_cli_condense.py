@@ -63,6 +63,20 @@ def test_condense_writes_its_folder_and_the_config_reruns_it(
     assert torch.equal(one.cells, two.cells)
 
 
+@pytest.mark.parametrize("words", [["--method", "readout", "--nested"], ["--method", "readout"], ["--method", "idc"]])
+def test_the_hint_takes_the_beginning_of_a_set_that_has_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    quick = ["--network", "mlp:width=8", "--episodes", "0", "--ipc", "2", *words]
+    assert run(["condense", *quick, "--out", str(tmp_path)]) == 0
+    hint = capsys.readouterr().out.splitlines()[-1].partition("#")[0].split()
+    assert ("--rule" in hint) == ("--nested" in words)
+    if "--nested" in words:
+        assert run([*hint[1:-1], str(tmp_path / "small.safetensors")]) == 0
+        small, whole = (yoco.load(tmp_path / f"{name}.safetensors") for name in ("small", "condensed"))
+        assert torch.equal(small.cells, whole.cells[::2])
+
+
 def test_the_command_line_wins_over_the_config(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("data: digits\nipc: 3\nepisodes: 0\nfactor: 1\n")
