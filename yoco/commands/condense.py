@@ -70,7 +70,8 @@ def condense(argv: list[str]) -> None:
     sheet(made, path=options.out / "images.png")
     print(made)
     rule = "" if made.order == "condensed" else " --rule first"
-    print(f"yoco prune {options.out / 'condensed.safetensors'} --ipc 1{rule} --out small.safetensors  # any smaller size")
+    file = options.out / "condensed.safetensors"
+    print(f"yoco prune {file} --ipc 1{rule} --out small.safetensors  # any smaller size")
 
 
 def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:
