@@ -182,16 +182,17 @@ def test_methods_on_digits_at_toy_size(bench: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_resized_sets_at_toy_size(bench: Any, tmp_path: Path) -> None:
-    toy = ["--methods", "idc", "mdc", "--ipc", "1", "--full", "2", "--seeds", "1", "--score-epochs", "100"]
+    nested = "readout:nested=true,pool=20,episodes=1000"
+    toy = ["--methods", "idc", "mdc", nested, "--ipc", "1", "--full", "2", "--seeds", "1", "--score-epochs", "100"]
     found = bench("resize_sets", *toy, "--sets", str(tmp_path / "sets"))
     ways = {"idc": ("made at its size", "random-balanced", "yoco", "kernel")}
-    ways["mdc"] = ("first", "yoco", "yoco inside twice its prefix")
+    ways |= {"mdc": ("first", "yoco", "yoco inside twice its prefix"), nested: ("first",)}
     cells = [(row["set"], row["way"], row["ipc"]) for row in found["rows"]]
-    assert cells == [(n, way, 1 + (way == "whole")) for n in ("idc", "mdc") for way in (*ways[n], "whole")]
+    assert cells == [(n, way, 1 + (way == "whole")) for n in ways for way in (*ways[n], "whole")]
     assert (tmp_path / "resize_sets.png").stat().st_size > 10_000
-    assert [row.count("|") for row in table_of("resize_sets", found)[:11]] == [5] * 11
+    assert [row.count("|") for row in table_of("resize_sets", found)[:13]] == [5] * 13
     made = {path.stem.rsplit("-", 1)[0] for path in (tmp_path / "sets").glob("*.safetensors")}
-    assert made == {"idc-1-0", "idc-2-0", "mdc-2-0"}
+    assert made == {"idc-1-0", "idc-2-0", "mdc-2-0", f"{nested.replace(':', '-')}-2-0"}
 
 
 @pytest.mark.slow
