@@ -203,5 +203,6 @@ def options(description: str | None, set: str, out: str, name: str, **defaults: 
         kind = type(value[0]) if isinstance(value, list) else type(value)
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
     found = parser.parse_args()
-    found.out.mkdir(parents=True, exist_ok=True)
+    for folder in (found.out, found.results):
+        folder.mkdir(parents=True, exist_ok=True)
     return found
