@@ -121,7 +121,8 @@ def draw(content: dict[str, Any], path: Path) -> None:
         mine = [row for row in rows if row["set"] == method and row["way"] in (way, WHOLE)]
         x, y, spread = ([row[key] for row in mine] for key in ("ipc", "last_mean", "last_std"))
         style = {"linestyle": LINES[methods.index(method) % len(LINES)], "color": f"C{ways.index(way)}"}
-        axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=f"{method}: {way}", **style)
+        label = f"{method.partition(',')[0]}: {way}"
+        axes.errorbar(x, y, spread, marker="o", markersize=3, elinewidth=0.6, label=label, **style)
     axes.set(xlabel="images per class", ylabel="test accuracy in percent", xticks=sorted({row["ipc"] for row in rows}))
     axes.grid(alpha=0.25)
     drawing.legend(loc="outside right upper", frameon=False, fontsize=8)
