@@ -58,16 +58,21 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         accuracy, updates = PUBLISHED.get((method, ipc), ("-", 0))
         compute = f"{mean(rows[-1]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
         lines.append(f"| `{method}` | {ipc} | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
-    changed = "; ".join(
-        f"`{method}` {', '.join(f'{name} {value}' for name, value in made.items())}"
-        for method, made in content["changed"].items()
-    )
+    changed, at_one = changes(content["changed"]), changes(content.get("changed_at_one", {}))
     return [
         *lines,
         "",
         spread_of(content),
         f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}, with all that a method trains; an",
         "episode is not cut short: - where none had ended. A method that ends before keeps its accuracy.",
-        f"Settings are published ones, but for {changed}. Updates are of all classes, by the last",
-        "stop; published: what the authors' own code is said to reach, after so many.",
+        f"Settings are published ones, but for {changed}{f', at one per class {at_one}' if at_one else ''}.",
+        "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
+        "so many.",
     ]
+
+
+def changes(made: dict[str, dict[str, Any]]) -> str:
+    """The settings of each method that are not as published."""
+    return "; ".join(
+        f"`{method}` {', '.join(f'{name} {value}' for name, value in each.items())}" for method, each in made.items()
+    )
