@@ -4,10 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from yoco.prune.budget import Budget, equal_quotas
+from yoco.prune.budget import Budget
 
 
 @pytest.mark.parametrize(
@@ -68,25 +66,3 @@ def test_bad_budgets_are_one_line(given_: dict[str, float], message: str) -> Non
 def test_more_than_there_is_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^budget: must keep at most the 30 there are, got ipc=3 = 36$"):
         Budget(ipc=3, factor=2).total(30, 3)
-
-
-def literal(available: list[int], total: int) -> list[int]:
-    """One at a time, always to the class that has least, the first of those."""
-    quotas = [0] * len(available)
-    for _ in range(total):
-        open_ = [c for c in range(len(available)) if quotas[c] < available[c]]
-        quotas[min(open_, key=lambda c: (quotas[c], c))] += 1
-    return quotas
-
-
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(0, 72))
-def test_quotas_are_water(available: list[int], total: int) -> None:
-    total = min(total, sum(available))
-    assert equal_quotas(available, total) == literal(available, total)
-
-
-def test_quotas_of_small_classes() -> None:
-    assert equal_quotas([2, 40, 40], 12) == [2, 5, 5]
-    assert equal_quotas([2, 40, 40], 13) == [2, 6, 5]
-    assert equal_quotas([10, 10, 10], 7) == [3, 2, 2]
-    assert equal_quotas([0, 3], 3) == [0, 3]

@@ -40,7 +40,7 @@ def test_values_of_another_kind_are_one_line(value: Any, default: Any, message: 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: find("ccs", beta="0.1"), "rule ccs: beta must be a number, got '0.1'"),
+        (lambda: find("ccs", beta="0.1"), "stratified: beta must be a number, got '0.1'"),
         (lambda: find("ccs", strata=2.5), "rule ccs: strata must be a whole number, got 2.5"),
         (lambda: find(["ccs"]), "rule: must be a name, or module:Class, got ['ccs']"),  # type: ignore[arg-type]
         (lambda: Training(runs="2"), "score: runs must be a whole number, got '2'"),  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def test_features_and_scores_are_learned_by_one_training(
     monkeypatch.setattr(training, "observe", spy)
     how = {"network": "mlp:width=4", "epochs": 12, "device": "cpu", "progress": False, "ipc": 1}
     for rule in ("d2", "herding", "craig", "beta", "entropy"):
-        assert len(prune(tiny_set, rule=rule, **how)) == 12
+        assert len(select(tiny_set, rule=rule, **how).indices) == 12
     assert [(run["dynamics"], run["snapshot"]) for run in runs] == [
         (True, True),
         (False, True),

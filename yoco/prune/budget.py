@@ -1,6 +1,5 @@
-"""Budget: how many samples to keep, said in one of four ways; and equal quotas for classes of any size."""
+"""Budget: how many samples to keep, said in one of four ways."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
@@ -68,19 +67,3 @@ class Budget:
         if total > count:
             raise ValueError(f"budget: must keep at most the {count} there are, got {text} = {total}")
         return total
-
-
-def equal_quotas(available: Sequence[int], total: int) -> list[int]:
-    """As equal a share of `total` for each class as the classes have: the level rises until all is given out.
-
-    What is left below one for each goes to the first classes, by id, that have more.
-    """
-    assert 0 <= total <= sum(available)
-    quotas, left = [0] * len(available), total
-    while left:
-        hungry = [c for c, most in enumerate(available) if quotas[c] < most]
-        rise = min(left // len(hungry), min(available[c] - quotas[c] for c in hungry))
-        for c in hungry if rise else hungry[:left]:
-            quotas[c] += rise or 1
-            left -= rise or 1
-    return quotas

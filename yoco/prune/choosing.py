@@ -1,5 +1,6 @@
 """Make a smaller set, or put a set in the order in which a rule would keep its samples."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -16,9 +17,10 @@ from yoco.prune.budget import Budget
 from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.items import Given, items_for, score_of
 from yoco.prune.kinds import same_kind
-from yoco.prune.material import AnySet, checksum, nbytes
+from yoco.prune.material import AnySet, checksum, data_name, nbytes
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
+from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.quotas import NESTED, apply, lost, shortage
 from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
@@ -67,6 +69,9 @@ def select(
     budget = Budget(ipc=ipc, cells=cells, keep=keep, n=n, factor=data.factor if isinstance(data, CondensedSet) else 1)
     total = budget.total(len(data), len(data.classes))
     found, rest = _rule(rule, mode, options)
+    room = budget.factor**2 * len(data.classes)
+    whole = isinstance(data, Source)
+    found = found.published(data_name(data), not whole, Fraction(len(data), room), Fraction(total, room))
     if reference is not None and not found.refers:
         raise ValueError(f"rule {rule}: reads no references, got {reference!r}")
     kind = quota or ("given" if shares else found.quota)
@@ -111,6 +116,7 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
     data: a condensed set or a Source, which gives a smaller one; or images together with `labels`, arrays as
     `yoco.data.from_arrays` takes them, which gives a `Selection`: of an array, `images[kept.indices.numpy()]`
     are the kept ones. In a condensed set the cells of each class stand best first: any smaller size is its beginning.
+    A set holds no weights: of a rule that gives them (craig, gradmatch) take those of `select`, else a warning says so.
 
     Raises:
         ValueError: as `select`; or labels beside a set that has its own.
@@ -122,6 +128,8 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
     if not isinstance(data, CondensedSet | Source):
         raise ValueError(f"prune: needs a condensed set, a Source, or images and labels, got {type(data).__name__}")
     found = select(data, **how)
+    if found.weights is not None:
+        warnings.warn("prune: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
     return data.take(found.indices) if isinstance(data, Source) else _recorded("prune", data, found)
 
 
@@ -135,7 +143,8 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
     name, own = score_of(found, rest.pop("score", None), rule)
-    return score(data, score=name, **{**own, **rest})
+    features = how.get("features") if name in FROM_FEATURES and how.get("features") != "network" else None
+    return score(data, score=name, features=features, **{**own, **rest})
 
 
 _OTHERS = ("ipc", "cells", "keep", "n", "quota", "shares", "floor", "scores", "evidence", "features", "reference")

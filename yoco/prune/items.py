@@ -40,10 +40,13 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     """The items of all samples in the order of the set, and the scores among them.
 
     Raises:
-        ValueError: scores, evidence or options that do not fit the rule, the set or each other.
+        ValueError: scores, evidence or options that do not fit the rule, the set or each other, or are not read by it.
     """
     labels, classes = data.labels.cpu(), len(data.classes)
     asked = _asked(data, name, rule, given)
+    if given.evidence is not None:
+        checked(data, given.evidence, {"passes": rule.settings.get("passes"), **given.options})
+    _refuse(name, rule, given, asked)
     known = _known_scores(data, name, rule, given)
     features = None if given.features is None else given_features(data, given.features)
     dropping = _dropping(data, rule, known or asked, asked)
@@ -55,13 +58,37 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
         )
     if "scores" in rule.needs and known is None:
         own = {**score_of(rule, given.score, name)[1], **given.options}
-        known = score(data, score=asked.name, evidence=evidence, features=_for_score(asked, given), **own)
+        known = score(data, score=asked.name, evidence=evidence, features=_for_score(asked.name, given), **own)
     seen = _seen(data, evidence, rule, asked.options.get("epochs"))
     if features is not None:
-        seen |= {"features": features, "reference": None}
+        seen |= {"features": features, "reference": _pixels(given.reference, features)}
     if rule.dropped_by is not None:
         seen["doubts"] = _doubts(data, dropping, known, evidence)
     return Items(known.values if known and "scores" in rule.needs else None, labels, classes, **seen), known
+
+
+def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
+    """What nobody would read must not be given."""
+    if given.scores is not None and "scores" not in rule.needs:
+        raise ValueError(f"rule {name}: reads no scores, got some")
+    scored = "scores" in rule.needs and asked.name in FROM_FEATURES
+    if given.features is not None and "features" not in rule.needs and not scored:
+        raise ValueError(f"rule {name}: reads no features, got some")
+    runs = asked.training.runs if given.evidence is None else len(given.evidence)
+    if "errors" in rule.needs and runs > 1:
+        raise ValueError(f"rule {name}: reads the gradients of one network, got {runs} runs")
+    if given.reference is not None and given.evidence is not None:
+        raise ValueError("reference: must have been seen by the networks of the evidence, got another; see observe")
+
+
+def _pixels(reference: Source | None, features: Tensor) -> tuple[Tensor, Tensor] | None:
+    """References by their pixels, as the features of the samples are."""
+    if reference is None:
+        return None
+    found = given_features(reference, "pixels")
+    if found.shape[1] != features.shape[1]:
+        raise ValueError(f"reference: must have {features.shape[1]} features, got {found.shape[1]} pixels")
+    return found, reference.labels.cpu()
 
 
 def score_of(rule: Rule, wanted: str | None, name: str) -> tuple[str, Mapping[str, Any]]:
@@ -104,19 +131,26 @@ def _doubts(
 
 def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> Scores | None:
     """The given scores, or those that the set carries, if they are the ones that are asked for."""
-    if "scores" not in rule.needs or given.evidence is not None:
+    if "scores" not in rule.needs or (given.evidence is not None and given.scores is None):
         return None
-    if given.scores is not None:
-        given.scores.check(data)
+    usual, settings = score_of(rule, given.score, name)
     held = given.scores or carried(data)
-    wanted = given.score or rule.score
-    if held is None or (given.scores is None and wanted not in (None, held.name)):
+    if held is None:
         return None
+    own = {k: v for k, v in settings.items() if held.name == usual and k in held.meta}
+    wanted = given.score or rule.score
+    if given.scores is None:
+        fits = held.name == ((usual if rule.faithful else wanted) or held.name)
+        if not fits or any(held.meta[option] != value for option, value in own.items()):
+            return None
+    else:
+        held.check(data)
     if rule.score and held.name != rule.score:
         raise ValueError(f"rule {name}: ranks by {rule.score}, got scores of {held.name}")
     if wanted not in (None, held.name):
         raise ValueError(f"rule {name}: asked for the score {wanted}, got scores of {held.name}")
-    _check_same(held, given.options, set(rule.needs) != {"scores"} or rule.dropped_by is not None)
+    trains = set(rule.needs) != {"scores"} or rule.dropped_by is not None
+    _check_same(held, {"features": _for_score(held.name, given), **own, **given.options}, trains)
     return held
 
 
@@ -136,9 +170,10 @@ def _check_same(held: Scores, options: Mapping[str, Any], trains: bool) -> None:
     for option, value in options.items():
         if option in ("device", "progress", "seed") or value is None:
             continue
+        value = value if option != "features" or isinstance(value, str) else "given"
         if trains and "network" not in held.meta and option in training:
             continue
-        made = {"score": held.name, **held.meta}
+        made = {"score": held.name, "features": "network", **held.meta}
         if option not in made:
             raise unknown(f"option of {held.name}", option, made)
         wanted = plain(value) if isinstance(value, Recipe) else value
@@ -159,14 +194,17 @@ def _lacking(rule: Rule, asked: Asked, known: Scores | None, features: Tensor | 
     return lacks
 
 
-def _for_score(asked: Asked, given: Given) -> Any:
-    return given.features if asked.name in FROM_FEATURES else None
+def _for_score(name: str, given: Given) -> Any:
+    return given.features if name in FROM_FEATURES else None
 
 
 def _seen(
     data: CondensedSet | Source, evidence: Sequence[Evidence] | None, rule: Rule, epochs: int | None
 ) -> dict[str, Any]:
-    """Features of all trainings, errors of the first, and the mean confidence over the epochs that the score reads."""
+    """Features of all trainings, or the one whose errors are read: then what its last layer sees, as gradients have it.
+
+    And the mean confidence over the epochs that the score reads.
+    """
     if evidence is None or set(rule.needs) <= {"scores"}:
         return {}
     views = [each.snapshot for each in checked(data, evidence) if each.snapshot is not None]
@@ -174,7 +212,7 @@ def _seen(
     if views and "features" in rule.needs:
         found["features"], found["reference"] = pooled(views)
     if views and "errors" in rule.needs:
-        found["errors"] = views[0].errors.float()
+        found |= {"errors": views[0].errors.float(), "features": views[0].inputs.float()}
     dynamics = [each.dynamics for each in evidence if each.dynamics is not None]
     if "confidence" in rule.needs and dynamics:
         found["confidence"] = torch.stack([mean_confidence(each, epochs) for each in dynamics]).mean(0)

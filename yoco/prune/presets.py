@@ -19,6 +19,7 @@ class Row(NamedTuple):
 
 _BY_SCORE = "yoco.prune.rules:ByScore"
 _HARD = {"prefer": "hard"}
+_FAITHFUL = {"faithful": True}
 
 _POOL = {"settings": {"runs": 3, "epochs": 60}}
 
@@ -39,8 +40,12 @@ RULES: dict[str, Row] = {
     "variability": Row("most variable confidence (data maps)", _BY_SCORE, {**_HARD, "score": "variability"}),
     "dyn-unc": Row("largest dynamic uncertainty (He et al.)", _BY_SCORE, {**_HARD, "score": "dyn-unc"}),
     "tdds": Row("largest temporal dual-depth score (Zhang et al.)", _BY_SCORE, {**_HARD, "score": "tdds"}),
-    "dual": Row("difficulty and uncertainty, Beta sampling (DUAL)", "yoco.prune.sampling:BetaSampling"),
-    "ccs": Row("coverage-centric: strata without the hardest (CCS)", "yoco.prune.sampling:Stratified"),
+    "dual": Row("difficulty and uncertainty, Beta sampling (DUAL)", "yoco.prune.sampling:BetaSampling", _FAITHFUL),
+    "ccs": Row(
+        "coverage-centric: strata without the hardest (CCS)",
+        "yoco.prune.sampling:Stratified",
+        {**_FAITHFUL, "beta": None},
+    ),
     "entropy": Row("highest entropy of one network", _BY_SCORE, {**_HARD, "score": "entropy"}),
     "grand": Row("largest gradient of one network (Paul et al.)", _BY_SCORE, {**_HARD, "score": "grand"}),
     "ssp": Row(
@@ -54,7 +59,7 @@ RULES: dict[str, Row] = {
     ),
     "k-center": Row("each next sample is the farthest from the chosen ones", "yoco.prune.geometry:KCenter"),
     "moderate": Row("distance to the class centre nearest to the median (Moderate)", "yoco.prune.geometry:Moderate"),
-    "d2": Row("difficulty spread over a neighbour graph (D2)", "yoco.prune.d2:D2", {"quota": "equal"}),
+    "d2": Row("difficulty spread over a neighbour graph (D2)", "yoco.prune.d2:D2", {**_FAITHFUL, "quota": "equal"}),
     "log-det": Row("samples that span the largest volume (DPP)", "yoco.prune.determinant:LogDet", {"quota": "equal"}),
     "facility-location": Row(
         "every sample is similar to a chosen one", "yoco.prune.submodular:FacilityLocation", {"quota": "equal"}
@@ -91,10 +96,19 @@ REPO: dict[str, Row] = {
     "ccs": Row(
         "strata of the summed early error norm, the hardest of each, while training",
         "yoco.prune.sampling:Stratified",
-        {"usual": "el2n", "fixed": True, "settings": {"how": "sum", "epochs": 10, **_TRAIN}},
+        {
+            **RULES["ccs"].options,
+            "usual": "el2n",
+            "fixed": True,
+            "settings": {"how": "sum", "epochs": 10, **_TRAIN},
+        },
     ),
     "moderate": Row("centres are medians", "yoco.prune.geometry:Moderate", {"centre": "median"}),
-    "d2": Row("weights fall with the distance, not its square", "yoco.prune.d2:D2", {"mode": "repo", "quota": "equal"}),
+    "d2": Row(
+        "weights fall with the distance, not its square; never learned counts as never forgotten",
+        "yoco.prune.d2:D2",
+        {**RULES["d2"].options, "mode": "repo", "settings": {"never_learned": "zero"}},
+    ),
 }
 """name -> the same rule as the released code has it, where that differs."""
 

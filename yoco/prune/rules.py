@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -56,6 +57,7 @@ class Rule(ABC):
     nested: the first k of a larger answer are the answer to k. needs: which parts of `Items` it reads; refers: whether
     it looks at the references, too.
     score: the only score that it takes, or None for any; usual: the score that is made when none is named;
+    faithful: it is its paper's way, so that scores of another name, which a set carries, do not stand for the usual;
     settings: options of that score; quota: the shares of the classes in its paper, see `quotas`.
     """
 
@@ -64,6 +66,7 @@ class Rule(ABC):
     refers: ClassVar[bool] = False
     score: str | None = None
     usual: str = "lbpe"
+    faithful: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     quota: str = "none"
 
@@ -71,6 +74,13 @@ class Rule(ABC):
     def dropped_by(self) -> str | None:
         """The score of `Items.doubts`, where a rule leaves out samples by another than it ranks by."""
         return None
+
+    def published(self, data: str, condensed: bool, had: Fraction, kept: Fraction) -> "Rule":
+        """The rule with what its paper says of these data and sizes, where an option leaves that open.
+
+        had, kept: images per class, before and after.
+        """
+        return self
 
     def left(self, n: int, total: int) -> int:
         """Among how many of n samples it chooses `total`.

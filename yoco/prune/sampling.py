@@ -1,14 +1,16 @@
 """Sampling by score: a window around a quantile, strata of the score range, and Beta weights."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor, isfinite
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget
+from yoco.prune.kinds import same_kind
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
 
@@ -92,6 +94,8 @@ class Stratified(Rule):
     Step 3 is written as turns: every stratum gives one sample, the largest first, then every stratum its second, until
     there are enough. The counts are the same, and for one seed and beta the answers are nested; the paper's beta grows
     with the share that goes.
+    beta: None for what YOCO's code has for a condensed set of these data and sizes, and CCS's own instructions for
+    whole data, as far as they say it (`CCS_BETA`, `CCS_PAPER_BETA`); else 0.
     drop: the score by which step 1 drops; by default that of the strata. CCS's code always drops by the accumulated
     margin (score "margin"), whatever the strata are made of.
 
@@ -102,13 +106,14 @@ class Stratified(Rule):
     nested: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("scores",)
     usual: str = "aum"
-    beta: float = 0.0
+    beta: float | None = 0.0
     strata: int = 50
     fixed: bool = False
     drop: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta < 1:
+        same_kind("stratified", "beta", self.beta or 0.0, 0.0)
+        if self.beta is not None and not 0 <= self.beta < 1:
             raise ValueError(f"stratified: beta must be in [0, 1), got {self.beta:g}")
         if self.strata < 1:
             raise ValueError(f"stratified: strata must be at least 1, got {self.strata}")
@@ -132,12 +137,19 @@ class Stratified(Rule):
         """`drop`."""
         return self.drop
 
+    def published(self, data: str, condensed: bool, had: Fraction, kept: Fraction) -> "Stratified":
+        """With beta as above, where it is None."""
+        gone: Any = (data, had, kept) if condensed else (data, 100 * (1 - kept / had))
+        table: Mapping[Any, float] = CCS_BETA if condensed else CCS_PAPER_BETA
+        return self if self.beta is not None else replace(self, beta=table.get(gone, 0.0))
+
     def left(self, n: int, total: int) -> int:
         """How many samples the drop leaves."""
-        left = n - floor(Fraction(str(float(self.beta))) * n)
+        beta = self.beta or 0.0
+        left = n - floor(Fraction(str(float(beta))) * n)
         if left < total:
             most = floor(Fraction(n - total, n) * 10**6) / 10**6
-            got = f"{self.beta:g}, which leaves {left}"
+            got = f"{beta:g}, which leaves {left}"
             raise ValueError(f"stratified: beta must be at most {most:g} to keep {total} of {n}, got {got}")
         return left
 

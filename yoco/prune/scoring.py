@@ -1,6 +1,6 @@
 """Score the samples of a set: train, watch, apply a score."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,12 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.asked import ask
 from yoco.prune.material import checksum, given_features
-from yoco.prune.observe import Evidence
+from yoco.prune.observe import Evidence, plain
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
 from yoco.prune.snapshot import Snapshot
 from yoco.prune.training import split
+from yoco.train import Recipe
 
 
 def score(
@@ -34,7 +35,8 @@ def score(
     look at features alone. Runs that hold an infinite score are averaged by rank.
 
     Raises:
-        ValueError: an unknown score or option, an impossible value, or evidence of another set; before any training.
+        ValueError: an unknown score or option, an impossible value, or evidence of another set or of other trainings
+            than asked for; before any training.
     """
     training, own = split(options)
     asked = ask(score, data, training, own)
@@ -45,7 +47,7 @@ def score(
         return Scores.of(data, combined(map(asked.values, seen)), score, **asked.options, features=_name(features))
     if evidence is None:
         return Scores.of(data, combined(map(asked.values, asked.gather(data))), score, **asked.said)
-    made = {**checked(data, evidence)[0].meta, "runs": len(evidence), **asked.options}
+    made = {**agreed(checked(data, evidence, options)), "runs": len(evidence), **asked.options}
     return Scores.of(data, combined(map(asked.values, evidence)), score, **made)
 
 
@@ -62,8 +64,16 @@ def _ranks(values: Tensor) -> Tensor:
     return (count.cumsum(0) - (count + 1) / 2)[place].double()
 
 
-def checked(data: CondensedSet | Source, evidence: Sequence[Evidence]) -> Sequence[Evidence]:
-    """Evidence that was gathered on this very set.
+def agreed(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    """How it was gathered, as far as all of it was in the same way."""
+    first, *others = (each.meta for each in evidence)
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+
+
+def checked(
+    data: CondensedSet | Source, evidence: Sequence[Evidence], wanted: Mapping[str, Any] | None = None
+) -> Sequence[Evidence]:
+    """Evidence that was gathered on this very set, and as `wanted`: what of `OF_EVIDENCE` it names, but for None.
 
     Raises:
         ValueError: it was not, or there is none.
@@ -77,7 +87,16 @@ def checked(data: CondensedSet | Source, evidence: Sequence[Evidence]) -> Sequen
         if each.checksum != found:
             got = f"{each.checksum[:8]} for the set {found[:8]}"
             raise ValueError(f"evidence: must be of this very set, got checksum {got}; gather it anew")
+        for name in OF_EVIDENCE:
+            asked = (wanted or {}).get(name)
+            asked = plain(asked) if isinstance(asked, Recipe) else asked
+            if asked is not None and each.meta.get(name, asked) != asked:
+                raise ValueError(f"evidence: must have {name}={asked}, got {each.meta[name]}; gather it anew")
     return evidence
+
+
+OF_EVIDENCE = ("passes", "network", "recipe", "bf16")
+"""Options of `Training` that decide over what one training shows; a `stage` only over features."""
 
 
 def _view(data: CondensedSet | Source, features: Tensor) -> Evidence:

@@ -1,0 +1,194 @@
+"""What is at hand must be what is asked for: scores, evidence, features, references; nothing is left unread."""
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+
+from augment import Policy
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
+from yoco.prune import Evidence, Scores, find, observe, prune, score, select, training
+from yoco.prune.choosing import draw_references, scores_for
+from yoco.prune.items import Given, items_for
+from yoco.prune.sampling import Stratified
+from yoco.rng import Rng
+from yoco.train import Recipe
+
+RECIPE = Recipe(epochs=12, augment=Policy("color_crop"))
+FAST: dict[str, Any] = {"network": "mlp:width=4", "recipe": RECIPE, "device": "cpu", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def seen(tiny_set: CondensedSet) -> Evidence:
+    return observe(tiny_set, epochs=12, recipe=RECIPE, rng=Rng(0), network="mlp:width=4", snapshot=True)
+
+
+def test_given_scores_must_be_those_of_the_mode(tiny_set: CondensedSet) -> None:
+    clean, trained = (score(tiny_set, score="forgetting", passes=p, **FAST) for p in ("clean", "train"))
+    wrong = r"^prune: the scores at hand have never_learned=max, got never_learned=zero; score anew$"
+    with pytest.raises(ValueError, match=wrong):
+        select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=clean)
+    zero = score(tiny_set, score="forgetting", never_learned="zero", **FAST)
+    with pytest.raises(ValueError, match=r"^prune: the scores at hand have passes=clean, got passes=train; score anew"):
+        select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=zero)
+    right = scores_for(tiny_set, rule="forgetting", mode="repo", **FAST)
+    assert select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=right).entry["scores"]["passes"] == "train"
+    assert len(select(tiny_set, rule="forgetting", ipc=1, scores=trained).indices) == 12
+    assert len(select(tiny_set, rule="ccs", mode="repo", ipc=1, scores=list(range(36))).indices) == 12
+
+
+def test_scores_of_another_mode_that_a_set_carries_are_made_anew(tiny_set: CondensedSet) -> None:
+    small = prune(tiny_set, rule="forgetting", ipc=2, **FAST)
+    again = prune(small, rule="forgetting", mode="repo", ipc=1, **FAST)
+    made = again.history[-1]["scores"]
+    assert (made["never_learned"], made["passes"]) == ("zero", "train")
+    assert small.history[-1]["scores"]["never_learned"] == "max"
+
+
+@pytest.mark.parametrize("rule", ["ccs", "dual", "d2"])
+def test_a_papers_way_does_not_take_any_score_that_a_set_carries(tiny_set: CondensedSet, rule: str) -> None:
+    small = prune(tiny_set, rule="easy", ipc=2, score="el2n", **FAST)
+    assert prune(small, rule=rule, ipc=1, **FAST).history[-1]["scores"]["score"] == find(rule).usual
+    assert prune(small, rule=rule, ipc=1, score="el2n", **FAST).history[-1]["scores"]["score"] == "el2n"
+    assert prune(small, rule="window", ipc=1).history[-1]["scores"]["score"] == "el2n"
+
+
+def test_evidence_must_be_gathered_as_asked_for(tiny_set: CondensedSet, seen: Evidence) -> None:
+    wrong = r"^evidence: must have passes=train, got clean; gather it anew$"
+    with pytest.raises(ValueError, match=wrong):
+        select(tiny_set, rule="el2n", mode="repo", ipc=1, evidence=[seen])
+    with pytest.raises(ValueError, match=wrong):
+        score(tiny_set, evidence=[seen], passes="train")
+    with pytest.raises(ValueError, match=r"^evidence: must have network=convnet, got mlp:width=4; gather it anew$"):
+        score(tiny_set, evidence=[seen], network="convnet")
+    with pytest.raises(ValueError, match=r"^evidence: must have recipe=\{'epochs': 9, "):
+        score(tiny_set, evidence=[seen], recipe=replace(RECIPE, epochs=9))
+    found = score(tiny_set, evidence=[seen], recipe=RECIPE, network="mlp:width=4", passes="clean")
+    assert found.meta["passes"] == "clean"
+
+
+def test_only_what_all_evidence_has_in_common_is_said(tiny_set: CondensedSet, seen: Evidence) -> None:
+    other = observe(tiny_set, epochs=12, recipe=RECIPE, rng=Rng(0), network="mlp:width=5")
+    found = score(tiny_set, evidence=[seen, other], epochs=12)
+    assert "network" not in found.meta
+    assert (found.meta["runs"], found.meta["passes"]) == (2, "clean")
+
+
+def test_given_scores_are_read_beside_evidence(tiny_set: CondensedSet, seen: Evidence) -> None:
+    given = Scores.of(tiny_set, torch.arange(36.0), "el2n")
+    chosen = select(tiny_set, rule="beta", cells=2, scores=given, evidence=[seen], epochs=12)
+    assert chosen.entry["scores"] == {"score": "el2n"}
+
+
+def test_what_nobody_reads_is_refused_before_any_training(
+    tiny_set: CondensedSet, tiny: Splits, seen: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "observe", None)
+    numbers = torch.rand(36, 3, generator=Rng(0).generator())
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("random", {"scores": list(range(36))}, "rule random: reads no scores, got some"),
+        ("hard", {"features": "pixels", "score": "el2n"}, "rule hard: reads no features, got some"),
+        ("random", {"features": numbers}, "rule random: reads no features, got some"),
+        ("craig", {"runs": 2}, "rule craig: reads the gradients of one network, got 2 runs"),
+        ("gradmatch", {"evidence": [seen, seen]}, "rule gradmatch: reads the gradients of one network, got 2 runs"),
+        (
+            "kernel",
+            {"reference": tiny.train, "evidence": [seen]},
+            "reference: must have been seen by the networks of the evidence, got another; see observe",
+        ),
+        (
+            "kernel",
+            {"reference": tiny.train, "features": numbers},
+            "reference: must have 3 features, got 64 pixels",
+        ),
+    ]
+    for rule, options, message in cases:
+        with pytest.raises(ValueError) as caught:
+            select(tiny_set, rule=rule, ipc=1, **options)
+        assert str(caught.value) == message
+
+
+def test_references_are_looked_at_by_their_pixels(tiny_set: CondensedSet, tiny: Splits) -> None:
+    how: dict[str, Any] = {"features": "pixels", "reference": draw_references(tiny_set, tiny.train, Rng(0))}
+    found, _ = items_for(tiny_set, "kernel", find("kernel"), Given(**how))
+    assert found.features is not None
+    assert found.reference is not None
+    assert torch.equal(found.features, tiny_set.decode().flatten(1))
+    assert torch.equal(found.reference[0], how["reference"].images.flatten(1).float() / 255)
+    assert torch.equal(found.reference[1], how["reference"].labels)
+    own, real = (
+        select(tiny_set, rule="kernel", ipc=1, features="pixels", reference=given) for given in (None, tiny.train)
+    )
+    assert not torch.equal(own.indices, real.indices)
+
+
+def test_scores_of_pixels_can_be_kept_and_are_not_taken_for_a_networks(tiny_set: CondensedSet) -> None:
+    pixels = scores_for(tiny_set, rule="ssp", features="pixels")
+    assert torch.equal(pixels.values, score(tiny_set, score="ssp", features="pixels").values)
+    assert len(select(tiny_set, rule="ssp", ipc=1, scores=pixels, features="pixels").indices) == 12
+    networks = scores_for(tiny_set, rule="ssp", **FAST)
+    with pytest.raises(ValueError, match=r"scores at hand have features=network, got features=pixels; score anew$"):
+        select(tiny_set, rule="ssp", ipc=1, scores=networks, features="pixels")
+
+
+def test_gradients_are_those_of_the_last_layer_whatever_the_stage(tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"network": "convnet:width=4,depth=2", "recipe": Recipe(epochs=1), "device": "cpu"}
+    options = {**how, "progress": False, "seed": 0}
+    early, last = (
+        items_for(tiny_set, "craig", find("craig"), Given(options={**options, "stage": stage}))[0] for stage in (0, -1)
+    )
+    assert early.features is not None
+    assert last.features is not None
+    assert torch.equal(early.features, last.features)
+
+
+def test_weights_that_a_set_cannot_hold_are_warned_of(tiny_set: CondensedSet, tiny: Splits, seen: Evidence) -> None:
+    for data, given in ((tiny_set, {"evidence": [seen]}), (tiny.train, {**FAST, "recipe": Recipe(epochs=1)})):
+        with pytest.warns(UserWarning, match=r"^prune: a set holds no weights; take indices and weights from "):
+            prune(data, rule="craig", n=6, **given)
+
+
+@pytest.mark.parametrize(
+    ("data", "condensed", "had", "kept", "beta"),
+    [
+        ("cifar10", True, 10, 1, 0.3),
+        ("cifar10", True, 10, 2, 0.1),
+        ("cifar100", True, 20, 2, 0.5),
+        ("cifar10", True, 10, 3, 0.0),
+        ("digits", True, 10, 1, 0.0),
+        ("cifar10", False, 5000, 500, 0.3),
+        ("imagenet", False, 1300, 260, 0.2),
+        ("cifar10", False, 10, 1, 0.3),
+        ("cifar10", False, 5000, 1500, 0.0),
+    ],
+)
+def test_ccs_drops_as_many_as_is_published(data: str, condensed: bool, had: int, kept: int, beta: float) -> None:
+    for mode in ("paper", "repo"):
+        rule = find("ccs", mode)  # type: ignore[arg-type]
+        assert isinstance(rule, Stratified)
+        found = rule.published(data, condensed, Fraction(had), Fraction(kept))
+        assert isinstance(found, Stratified)
+        assert found.beta == beta
+        own = find("ccs", mode, beta=0.2)  # type: ignore[arg-type]
+        assert own.published(data, condensed, Fraction(had), Fraction(kept)) is own
+
+
+def test_what_ccs_drops_is_said(tiny_set: CondensedSet) -> None:
+    cifar = replace(tiny_set, source={"name": "cifar10", "checksum": ""})
+    ten = replace(
+        cifar, cells=cifar.cells.repeat(4, 1, 1, 1)[:120], labels=torch.arange(3).repeat_interleave(40), factor=2
+    )
+    scores = torch.arange(120.0)
+    chosen = select(ten, rule="ccs", ipc=1, scores=scores)
+    assert chosen.entry["options"] == {"beta": 0.3}
+    assert float(scores[chosen.indices].max()) < 84
+    assert select(tiny_set, rule="ccs", ipc=1, scores=torch.arange(36.0)).entry["options"] == {"beta": 0.0}
+    assert select(ten, rule="stratified", ipc=1, scores=scores).entry["options"] == {}
+
+
+def test_d2_repo_takes_never_learned_as_never_forgotten() -> None:
+    assert find("d2", "repo").settings == {"never_learned": "zero"}
+    assert find("d2").settings == {}
