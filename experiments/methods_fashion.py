@@ -5,7 +5,7 @@
     python experiments/methods_fashion.py --threads 1
 
 A method runs once and is stopped on the way: everything that it trains, and its start, counts. An episode is not cut
-short, so that a stop comes late where episodes are long. `--one` names methods that also make one image per class.
+short, nor a start, so that a stop comes late where they are long. `--one` names methods that also make one image per class.
 Minutes are those of the clock; where the processor's are far fewer than threads times as many, others were at work.
 What was stopped goes on, but for a run within its minutes, which is made anew; `--part 1 1` writes what is there.
 """
@@ -103,19 +103,17 @@ class Bench(sets.Bench):
     def sets_of(
         self, method: str, ipc: int, seed: int, place: Path
     ) -> Iterator[tuple[float, yoco.CondensedSet, float]]:
-        """Stop, set, and all seconds spent on it: the clock of a run begins after its start, which is added here."""
+        """Stop, set, and all seconds spent on it."""
         changes = self.changes(method, ipc)
         if "experts" in sets.settings(method, self.data, ipc):
             changes["experts"] = str(place / "experts")
         how = {"ipc": ipc, "seed": seed, "bf16": bool(self.options.bf16), "progress": False, **changes}
-        start = seconds = 0.0
+        seconds = 0.0
         for stop in sorted(self.options.stops):
             if 60 * stop <= seconds:
                 continue
-            began = time.perf_counter()
-            made = yoco.condense(self.data, method, out=place / "run", minutes=stop - start / 60, **how)
-            start = start or time.perf_counter() - began - made.config["seconds"]
-            seconds = start + made.config["seconds"]
+            made = yoco.condense(self.data, method, out=place / "run", minutes=stop, **how)
+            seconds = made.config["seconds"]
             yield stop, made, seconds
             if made.config["episodes_done"] >= made.config["episodes"]:
                 return

@@ -64,7 +64,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         "",
         spread_of(content),
         f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}, with all that a method trains; an",
-        "episode is not cut short: - where none had ended. A method that ends before keeps its accuracy.",
+        "episode is not cut short: - where there was no set. A method that ends before keeps its accuracy.",
         f"Settings are published ones, but for {changed}{f', at one per class {at_one}' if at_one else ''}.",
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
         "so many.",

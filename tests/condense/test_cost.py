@@ -20,6 +20,7 @@ TOY: dict[str, Any] = {
     "ipc": 2,
     "network": "convnet:width=4,depth=2",
     "network_images": 64,
+    "pretrain": 0,
     "real_batch": 8,
     "device": "cpu",
 }
@@ -28,8 +29,8 @@ EXPERTS: dict[str, Any] = {"count": 4, "expert_epochs": 3, "expert_batch": 16, "
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten seconds until the end of the first step, two for the second."""
-    times = iter([100.0, 110.0, 112.0])
+    """Three seconds to begin, seven for the first step, two for the second."""
+    times = iter([100.0, 103.0, 110.0, 112.0])
     monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
 
 
@@ -63,7 +64,7 @@ def test_the_words(tiny: Splits) -> None:
 
 
 def test_episodes_of_two_kinds_are_measured_apart(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 15.0, 25.0, 100.0, 101.0, 101.5])
+    times = iter([0.0, 1.0, 15.0, 25.0, 100.0, 100.2, 101.0, 101.5])
     monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
     teacher = {"teacher": "convnet:width=4,depth=2,norm=batch", "network": TOY["network"]}
     found = estimate(tiny, "sre2l", ipc=1, episodes=60, squeeze=20, minutes=4.0, **teacher)
@@ -77,7 +78,7 @@ def test_episodes_of_two_kinds_are_measured_apart(tiny: Splits, monkeypatch: pyt
     assert [replace(found, minutes=m).fitting for m in (0.05, 1.0, 205.0 / 60, 3.5)] == [0, 5, 20, 29]
 
 
-@pytest.mark.parametrize(("squeeze", "parts"), [(0, [60]), (20, [20, 40]), (60, [60]), (90, [60])])
+@pytest.mark.parametrize(("squeeze", "parts"), [(0, [60]), (20, [20, 40])])
 def test_a_kind_of_episodes_that_is_not_there_is_not_measured(tiny: Splits, squeeze: int, parts: list[int]) -> None:
     method: Any = settings_of("sre2l", "digits", 1, None, episodes=60, squeeze=squeeze)
     assert [phase.episodes for phase in method.phases(Task(tiny.train, 1))] == parts
@@ -109,7 +110,7 @@ def test_a_method_with_experts_writes_none_of_them(tiny: Splits, tmp_path: Path)
 
 @pytest.mark.parametrize("method", ["mtt", "datm", "pdd"])
 def test_experts_are_measured_by_two_of_their_steps(tiny: Splits, monkeypatch: Any, method: str) -> None:
-    times = iter([0.0, 7.0, 9.0, 20.0, 21.0, 21.5])
+    times = iter([0.0, 1.0, 7.0, 9.0, 20.0, 20.2, 21.0, 21.5])
     monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
     words = ",".join(f"{name}={value}" for name, value in EXPERTS.items())
     how = {"base": f"mtt:{words}"} if method == "pdd" else EXPERTS

@@ -9,8 +9,9 @@ from torch import nn
 
 import yoco
 from yoco.condense import condense, settings_of
-from yoco.condense.experts import record
+from yoco.condense.experts import Experts, record
 from yoco.condense.method import Task
+from yoco.condense.methods import datm
 from yoco.condense.methods.datm import DATM, right
 from yoco.data import Splits
 from yoco.rng import Rng
@@ -149,10 +150,12 @@ def test_the_window_grows() -> None:
 
 def test_segments_begin_inside_the_window(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     begins: list[int] = []
+    monkeypatch.setattr(datm, "FRUITLESS", 1000)
     monkeypatch.setattr(DATM, "segment", lambda *given: begins.append(given[4]) or torch.tensor(99.0))
     method = DATM(
         **{
             **TOY,
+            "episodes": 1000,
             "expert_epochs": 12,
             "min_start": 3,
             "grow_from": 5,
@@ -231,9 +234,9 @@ def test_start_and_iterations_have_the_recorded_experts(task: Task, tmp_path: An
         ("cifar100", 10, (0, 0, 50), 20, 0, 1000.0),
         ("cifar100", 50, (20, 0, 70), 80, 1000, 1000.0),
         ("cifar100", 100, (30, 0, 70), 80, 1000, 1000.0),
-        ("tiny", 1, (0, 0, 20), 10, 0, 1000.0),
-        ("tiny", 10, (10, 0, 50), 20, 200, 1000.0),
-        ("tiny", 50, (40, 0, 70), 20, 300, 1000.0),
+        ("tiny-imagenet", 1, (0, 0, 20), 10, 0, 1000.0),
+        ("tiny-imagenet", 10, (10, 0, 50), 20, 200, 1000.0),
+        ("tiny-imagenet", 50, (40, 0, 70), 20, 300, 1000.0),
         ("fashion-mnist", 10, (0, 10, 20), 80, 0, 100.0),
     ],
 )
@@ -274,3 +277,28 @@ def test_digits_have_settings_of_our_own() -> None:
 def test_impossible_settings(setting: dict[str, Any], line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         DATM(**setting)
+
+
+@pytest.mark.parametrize(("episodes", "told"), [(4, 4), (200, 50)])
+def test_a_threshold_that_nothing_passes_is_said_before_long(task: Task, episodes: int, told: int) -> None:
+    method = DATM(**{**TOY, "threshold": 1e-9, "episodes": episodes})
+    memory = method.memory(task, Rng(0))
+    memory.age = told - 1
+    synthetic = method.synthetic(task, Rng(0))
+    message = rf"^datm: threshold must be above some loss of the first {told} iterations, got 1e-09 below [\d.]+ and "
+    with pytest.raises(ValueError, match=message):
+        list(method.episode(task, synthetic, memory, Rng(3)))
+    again = method.memory(task, Rng(0))
+    again.load_state_dict({"age": told - 1, "taken": 1})
+    assert list(method.episode(task, synthetic, again, Rng(3))) == []
+    assert again.state_dict() == {"age": told, "taken": 1}
+
+
+def test_the_expert_of_the_start_is_trained_once(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers: list[int] = []
+    plain = Experts._recorded
+    monkeypatch.setattr(Experts, "_recorded", lambda self, number: numbers.append(number) or plain(self, number))
+    made(tiny)
+    assert sorted(numbers) == [0, 1]
+    made(tiny)
+    assert sorted(numbers) == [0, 0, 1, 1]

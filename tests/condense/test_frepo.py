@@ -156,7 +156,7 @@ def test_lamb_moves_what_is_zero_and_leaves_what_has_no_gradient() -> None:
     ("data", "ipc", "flip"),
     [
         *(("cifar10", 50, True), ("mnist", 1, False), ("fashion-mnist", 10, False), ("cifar100", 1, True)),
-        *(("cifar100", 10, False), ("tiny", 1, True), ("tiny", 10, False)),
+        *(("cifar100", 10, False), ("tiny-imagenet", 1, True), ("tiny-imagenet", 10, False)),
     ],
 )
 def test_published_settings(data: str, ipc: int, flip: bool) -> None:

@@ -124,6 +124,26 @@ def test_minutes_end_a_run_and_more_minutes_go_on(task: Task, tmp_path: Path, mo
     assert steps == [3, 3, 6, 9]
 
 
+def test_the_start_is_counted_once(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty seconds for the start, which is made again when the run goes on, and ten for each episode."""
+    clock, plain = [0.0], Pull.synthetic
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+
+    def slow(self: Pull, task: Task, rng: Rng) -> Synthetic:
+        clock[0] += 40
+        return plain(self, task, rng)
+
+    def tick(progress: Progress) -> None:
+        clock[0] += 10
+
+    monkeypatch.setattr(Pull, "synthetic", slow)
+    found = []
+    for minutes in (0.5, 1, 2):
+        made = condense(task, Pull(episodes=9), seed=0, run=Run(tmp_path, {}), minutes=minutes, callbacks=[tick])
+        found.append((made.config["episodes_done"], made.config["seconds"]))
+    assert found == [(0, 40.0), (3, 60.0), (9, 110.0)]
+
+
 def test_no_episodes_give_the_start(task: Task) -> None:
     made = condense(task, Pull(episodes=0), seed=7)
     assert torch.equal(made.cells, start("mix", task.real, 1, 2, Rng(7).child("start")).cells)

@@ -1,5 +1,6 @@
 """MTT: experts as recorded, the unrolled student, its constant-memory form, and what may not happen."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import yoco
-from yoco.condense import condense, settings_of
-from yoco.condense.experts import Experts, flat, record, unflat
+from augment import Policy
+from yoco import artefact
+from yoco.condense import condense, experts, settings_of
+from yoco.condense.experts import KIND, VERSION, Experts, flat, record, unflat
 from yoco.condense.method import Task
 from yoco.condense.methods.mtt import MTT
 from yoco.data import Splits
@@ -95,8 +98,36 @@ def test_experts_are_read_where_they_were_recorded(task: Task, tmp_path: Path) -
         ValueError, match=r"^experts: .*expert-0.safetensors must be of network mlp:width=4, got convnet"
     ):
         other.trajectory(0)
+    plain = Experts(task, replace(recipe, augment=Policy("crop", "dsa")), Rng(0), tmp_path)
+    with pytest.raises(ValueError, match=r"^experts: .*expert-0.safetensors must be of augment .*crop.*, got "):
+        plain.trajectory(0)
     with pytest.raises(ValueError, match=r"^experts: count must be at least 1, got 0$"):
         record(task, recipe, tmp_path, 0)
+
+
+def test_files_of_experts_that_do_not_say_how_images_were_augmented_are_read(task: Task, tmp_path: Path) -> None:
+    recipe = MTT(**TOY).recipe()
+    record(task, recipe, tmp_path, 1)
+    path = tmp_path / "expert-0.safetensors"
+    tensors, header = artefact.read(path, KIND, VERSION)
+    older = {name: value for name, value in header.items() if name not in ("augment", "weight_decay")}
+    assert len(header) - len(older) == 2
+    artefact.write(path, KIND, VERSION, tensors, older)
+    assert torch.equal(Experts(task, recipe, Rng(0), tmp_path).trajectory(0), tensors["weights"])
+
+
+def test_experts_of_a_folder_do_not_fill_the_memory(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experts, "HELD", 2)
+    read = record(task, MTT(**TOY).recipe(), tmp_path, 4)
+    first = read.trajectory(0).clone()
+    assert [(read.trajectory(k), list(read.known))[1] for k in (1, 2, 3)] == [[0, 1], [1, 2], [2, 3]]
+    assert torch.equal(read.trajectory(0), first)
+    kept = Experts(task, MTT(**TOY).recipe(), Rng(0))
+    for k in range(3):
+        kept.trajectory(k)
+    assert list(kept.known) == [0, 1, 2]
 
 
 def test_the_loss_is_the_distance_that_is_left(task: Task, double: None) -> None:
@@ -181,9 +212,9 @@ def test_the_step_size_never_turns_negative(tiny: Splits) -> None:
         ("cifar100", 1, (20, 3, 20, 1000.0, 1e-5, 1e-2, 0)),
         ("cifar100", 10, (20, 2, 20, 1000.0, 1e-5, 1e-2, 0)),
         ("cifar100", 50, (80, 2, 40, 1000.0, 1e-5, 1e-2, 125)),
-        ("tiny", 1, (10, 2, 10, 1e4, 1e-4, 1e-2, 0)),
-        ("tiny", 10, (20, 2, 40, 1e4, 1e-4, 1e-2, 200)),
-        ("tiny", 50, (20, 2, 40, 1e4, 1e-4, 1e-2, 300)),
+        ("tiny-imagenet", 1, (10, 2, 10, 1e4, 1e-4, 1e-2, 0)),
+        ("tiny-imagenet", 10, (20, 2, 40, 1e4, 1e-4, 1e-2, 200)),
+        ("tiny-imagenet", 50, (20, 2, 40, 1e4, 1e-4, 1e-2, 300)),
         ("fashion-mnist", 10, (30, 2, 20, 100.0, 1e-5, 1e-3, 0)),
     ],
 )
@@ -208,8 +239,8 @@ def test_digits_have_settings_of_our_own() -> None:
     ],
 )
 def test_depth_is_that_of_experts_and_student(tiny: Splits, asked: str, used: str) -> None:
-    experts = MTT(depth=1).memory(Task(tiny.train, 1, asked), Rng(0))
-    assert experts.task.network_name == used
+    found = MTT(depth=1).memory(Task(tiny.train, 1, asked), Rng(0))
+    assert found.task.network_name == used
     assert MTT().memory(Task(tiny.train, 1, asked), Rng(0)).task.network_name == asked
 
 

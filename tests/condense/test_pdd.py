@@ -102,6 +102,24 @@ def test_a_stage_moves_its_own_cells_and_no_others(task: Task, base: str) -> Non
     assert k == 5
 
 
+@pytest.mark.parametrize(("count", "ends"), [(1, [3]), (2, [1, 3]), (3, [1, 2, 3]), (4, [1, 2, 3])])
+def test_every_stage_has_an_episode(task: Task, count: int, ends: list[int]) -> None:
+    method = small("dm", episodes=count)
+    before = method.synthetic(task, Rng(0)).firsts(3).clone()
+    for _ in range(2):  # an estimate takes two steps of a single one
+        *_, (synthetic, _, _) = episodes(task, method, count)
+    assert method.ends(synthetic) == ends
+    assert all(not torch.equal(synthetic.firsts(3)[:, place], before[:, place]) for place in range(3))
+
+
+@pytest.mark.parametrize(("count", "stages"), [(1, [0, 0]), (2, [0, 1]), (6, [1, 1]), (300, [1, 1])])
+def test_estimates_measure_the_middle(task: Task, count: int, stages: list[int]) -> None:
+    (middle,) = small("dm", episodes=count).phases(task)
+    assert (middle.name, middle.episodes) == ("pdd", count)
+    found = [memory.stage for _, memory, _ in episodes(task, middle, 2)]
+    assert found == stages
+
+
 @pytest.mark.parametrize("base", ["idc", "mtt"])
 def test_cells_of_several_stages_are_those_that_were_saved_at_their_end(tiny: Splits, base: str) -> None:
     how: dict[str, Any] = {"ipc": 3, "network": NETWORK, "progress": False, "base": SMALL[base], "taught": 2}

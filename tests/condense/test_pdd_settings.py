@@ -34,7 +34,7 @@ def test_every_stage_is_as_long_and_as_published_for_its_images(data: str) -> No
         ("cifar10", 50, (30, 2, 15, 1000.0, 1e-5, 1e-2, 0)),
         ("cifar100", 10, (20, 3, 20, 1000.0, 1e-5, 1e-2, 0)),
         ("cifar100", 50, (20, 2, 20, 1000.0, 1e-5, 1e-2, 512)),
-        ("tiny", 50, (20, 2, 40, 1e4, 1e-4, 1e-2, 200)),
+        ("tiny-imagenet", 50, (20, 2, 40, 1e4, 1e-4, 1e-2, 200)),
     ],
 )
 def test_published_settings_of_trajectories(data: str, ipc: int, expected: tuple[Any, ...]) -> None:

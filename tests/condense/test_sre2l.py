@@ -251,3 +251,14 @@ def test_digits_have_settings_of_our_own() -> None:
 def test_impossible_settings(setting: dict[str, Any], line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         settings_of("sre2l", "digits", 1, None, **setting)
+
+
+@pytest.mark.parametrize("episodes", [1, 2])
+def test_a_run_that_would_end_with_its_teacher_is_refused(tiny: Splits, episodes: int) -> None:
+    message = rf"^sre2l: episodes must be above squeeze, 2, got {episodes}$"
+    with pytest.raises(ValueError, match=message):
+        made(tiny, episodes=episodes)
+    method: Any = settings_of("sre2l", "digits", 1, None, **{**TOY, "episodes": episodes})
+    with pytest.raises(ValueError, match=message):
+        method.phases(Task(tiny.train, 1))
+    assert made(tiny, episodes=0).soft_labels is not None

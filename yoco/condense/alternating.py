@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.optim import SGD, Optimizer
@@ -40,6 +40,7 @@ class Alternating:
     network is replaced every `outer` episodes, and is not trained after its last.
     """
 
+    deciding: ClassVar[tuple[str, ...]] = ("outer",)
     episodes: int = 10_000
     """outer steps: 1,000 networks of `outer` steps"""
     outer: int = 10
@@ -115,6 +116,12 @@ class Alternating:
         take_steps(memory.network, memory.optimizer, examples, steps, memory.recipe, task.normalise, rng)
 
 
-def loops(per_class: int) -> tuple[int, int]:
-    """(outer, inner) of the nearest published size."""
-    return LOOPS[min(LOOPS, key=lambda ipc: abs(ipc - per_class))]
+def digits(outer: int | None) -> dict[str, Any]:
+    """`DIGITS`; or with an outer of one's own."""
+    return {**DIGITS, **({} if outer is None else {"outer": outer})}
+
+
+def loops(per_class: int, outer: int | None) -> tuple[int, int]:
+    """(outer, inner) of the nearest published size; or with an outer of one's own."""
+    nearest, inner = LOOPS[min(LOOPS, key=lambda ipc: abs(ipc - per_class))]
+    return nearest if outer is None else outer, inner

@@ -26,7 +26,7 @@ class Part:
 
     unit: what an episode is: a step of the method, or something else that it does beside.
     start: seconds before the pace is steady: the set's start, the method's memory, and what the first step took longer.
-    pace: seconds of a further step, the second one's.
+    pace: seconds of a further step: the second one's, and its share of what is done again now and then.
     """
 
     episodes: int
@@ -94,8 +94,8 @@ class Estimate:
 def measure(task: Task, method: Method, *, seed: int, minutes: float | None = None) -> Estimate:
     """Begin a run, and say what all of it will cost.
 
-    What a method makes only now and then, such as the epochs that a new network gets first, is counted once, in the
-    start.
+    What a method does only now and then, such as the epochs that a new network gets first, is what its first step took
+    longer than the second, as often as the method says (`renewals`).
     """
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)
@@ -108,16 +108,19 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
 
 def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
     """Begin a run and time two steps; both draw the same, so that the second finds what the first had to make."""
-    ends = [time.monotonic()]
+    began = time.monotonic()
     journey = begin(task, method, rng)
+    ends = [time.monotonic()]
     for _ in range(STEPS):
         descend(task, method, journey, rng.child("episode", 0))
         _wait(task.real.device)
         journey.arrive()
         ends.append(time.monotonic())
     pace = ends[-1] - ends[-2]
-    start, unit = max(0.0, ends[1] - ends[0] - pace), getattr(method, "unit", "step")
-    return Part(episodes=method.episodes, start=start, pace=pace, unit=unit), journey
+    once, again = max(0.0, ends[1] - ends[0] - pace), getattr(method, "renewals", 1) - 1
+    unit, share = getattr(method, "unit", "step"), max(0, again) / max(1, method.episodes)
+    start = ends[0] - began + once
+    return Part(episodes=method.episodes, start=start, pace=pace + once * share, unit=unit), journey
 
 
 def duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from yoco.rng import Rng
 from yoco.train import Recipe, fit
 
 KIND, VERSION = "expert", 1
+HELD = 10
 
 
 @dataclass
@@ -24,7 +25,8 @@ class Experts:
     """Trajectories by number, float32 [epochs + 1, weights] on the CPU; each is recorded when it is first asked for.
 
     A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
-    or in `folder`, the others come out the same. folder: where they are kept, and found; None keeps them in memory.
+    or in `folder`, the others come out the same. folder: where they are kept, and found; no more than `HELD` of them
+    are then in memory; None keeps all there.
     """
 
     task: Task
@@ -37,9 +39,11 @@ class Experts:
         """The weights of one expert before any training, and after each epoch.
 
         Raises:
-            ValueError: the file of this expert is damaged, or of other data, another space, network or epochs.
+            ValueError: the file of this expert is damaged, or of other data, another space, network or recipe.
         """
         if number not in self.known:
+            while self.folder is not None and len(self.known) >= HELD:
+                del self.known[next(iter(self.known))]
             self.known[number] = self._read(number) if self._path(number) else self._recorded(number)
         return self.known[number]
 
@@ -59,14 +63,17 @@ class Experts:
         real = self.task.real
         made: dict[str, Any] = {"data": real.checksum, "space": real.space}
         made |= {"network": self.task.network_name, "epochs": self.recipe.epochs}
-        return {**made, "lr": self.recipe.lr, "batch": self.recipe.batch, "momentum": self.recipe.momentum}
+        made |= {"lr": self.recipe.lr, "batch": self.recipe.batch, "momentum": self.recipe.momentum}
+        return {**made, "augment": str(self.recipe.augment), "weight_decay": self.recipe.weight_decay}
 
     def _read(self, number: int) -> Tensor:
         path = self._path(number)
         assert path is not None
         tensors, header = artefact.read(path, KIND, VERSION)
-        found = {"space": "unit", **header}  # files of before there was another one do not say it
-        for name, value in self._about().items():
+        wanted = self._about()
+        late = {name: wanted[name] for name in ("augment", "weight_decay")}
+        found = {"space": "unit", **late, **header}  # older files do not say these
+        for name, value in wanted.items():
             if found.get(name) != value:
                 raise ValueError(f"experts: {path} must be of {name} {value}, got {found.get(name)}")
         return tensors["weights"]

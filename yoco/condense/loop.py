@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -43,17 +43,18 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Journey:
-    """Everything that a checkpoint holds, and the clock."""
+    """Everything that a checkpoint holds, and the clock, which has been running since `began`."""
 
     synthetic: Synthetic
     optimizer: Optimizer
     memory: Stateful | None
+    began: float = field(default_factory=time.monotonic)
     episode: int = 0
     before: float = 0.0
 
     def __post_init__(self) -> None:
-        self.began = self.saved = time.monotonic()
-        self.seconds = self.before
+        self.saved = time.monotonic()
+        self.seconds = self.saved - self.began
 
     def arrive(self) -> None:
         """Count an episode, and the seconds spent so far, earlier starts included."""
@@ -61,9 +62,10 @@ class Journey:
         self.seconds = self.before + time.monotonic() - self.began
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from a checkpoint, if there is one."""
+        """Go on from a checkpoint, if there is one, and its time, without that of the start that was made again."""
         if state is None:
             return
+        self.began = time.monotonic()
         with torch.no_grad():
             self.synthetic.cells.copy_(state["cells"])
             for name, value in self.synthetic.beside.items():
@@ -96,7 +98,7 @@ def condense(
 ) -> CondensedSet:
     """Learn a condensed set.
 
-    minutes: stop after this time, earlier starts of the same run included, with what is there.
+    minutes: stop after this time, the making of the start included, and what was spent on the same run before.
     With a `run`, a checkpoint is written at ends of episodes, at most every 30 seconds; a run that was killed goes on
     from it and ends in the same bits.
 
@@ -123,10 +125,11 @@ def condense(
 
 def begin(task: Task, method: Method, rng: Rng) -> Journey:
     """A run before its first episode; its pixels are in the space of the real ones."""
+    began = time.monotonic()
     synthetic = method.synthetic(task, rng.child("start"))
     synthetic.space = task.real.space
     memory = method.memory(task, rng.child("memory"))
-    return Journey(synthetic, method.optimizer(synthetic), memory)
+    return Journey(synthetic, method.optimizer(synthetic), memory, began)
 
 
 def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:

@@ -1,7 +1,7 @@
 """What the loop asks of a paper (Method), and what it gives it (Task)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -22,7 +22,7 @@ class Task:
     """What a paper may assume: real images on the right device, a size to reach, and networks.
 
     per_class: images per class (IPC) whose room the cells may fill. dry: an estimate; methods must not write files of
-    their own, nor train what `phases` measures.
+    their own, nor train what `phases` measures. shared: what a start has made and the memory needs, too.
     """
 
     real: Source
@@ -30,6 +30,7 @@ class Task:
     network_name: str = "convnet"
     autocast: torch.dtype | None = None
     dry: bool = False
+    shared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         smallest = min(self.real.by_class, key=len)
@@ -82,7 +83,8 @@ class Method(Protocol):
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
     are settings that decide on others: `published` takes those of them that are asked for, too.
     Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
-    as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes.
+    as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes. `renewals`
+    is how often a whole run does what its first episode does beside, such as the training of a new network.
     """
 
     @property

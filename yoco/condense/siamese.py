@@ -7,7 +7,16 @@ import torch
 from augment import Policy
 from yoco.condense.method import Task
 from yoco.data.source import Batch
+from yoco.protocols import GLYPHS
 from yoco.rng import Rng
+
+WORDS = "color_crop_cutout_flip_scale_rotate"
+"""All augmentations of DSA (ICML 2021)."""
+
+
+def words_for(data: str) -> str:
+    """DSA's augmentations of these data: digits and letters are not mirrored."""
+    return WORDS.replace("_flip", "") if data in GLYPHS else WORDS
 
 
 def siamese(task: Task, policy: Policy, real: Batch, synthetic: Batch, rng: Rng) -> tuple[Batch, Batch]:

@@ -153,11 +153,14 @@ def start(
     of both. A class or choice that is too small is gone through again.
 
     Raises:
-        ValueError: the kind or the factor is unknown.
+        ValueError: the kind or the factor is unknown, or a tile lies off the canvas.
     """
     if kind not in STARTS:
         raise ValueError(f"condense: start must be one of {', '.join(STARTS)}, got {kind!r}")
     check_factor(factor)
+    height, width = source.shape[1:]
+    if 0 in (side for tile in visible((height, width), factor) for side in tile):
+        raise ValueError(f"condense: factor must leave room for each tile of {height}x{width} pixels, got {factor}")
     wanted = per_class if kind in ("noise", "real") else per_class * factor**2
     parts = []
     for label, members in enumerate(source.by_class):
@@ -169,7 +172,7 @@ def start(
             images = _noise(images, source.space, rng.child("noise", label))
         whole = kind in ("noise", "real")
         parts.append(cut(images, factor) if whole else shrunk(images, per_class, factor, shrink))
-    return Synthetic(torch.cat(parts), len(source.classes), factor, (source.shape[1], source.shape[2]))
+    return Synthetic(torch.cat(parts), len(source.classes), factor, (height, width))
 
 
 def check_factor(factor: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Self
 
 from torch import Tensor
@@ -53,6 +54,11 @@ class AccDD(InnerSteps):
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
+    @property
+    def renewals(self) -> int:
+        """Each early network is trained once."""
+        return min(self.early, ceil(self.episodes / self.inner)) if self.early_epochs else 1
+
     def memory(self, task: Task, rng: Rng) -> EarlyNetworks:
         """The early networks, and the perturbed copy that is matched on."""
         return EarlyNetworks(task, self.recipe(), self.early, self.early_epochs, life=self.inner, rng=rng)
@@ -81,6 +87,14 @@ _DIGITS: dict[str, Any] = {
     "inner": 20,
     "early_epochs": 30,
 }
+_IMAGENET: dict[str, Any] = {
+    **_GREY,
+    "lr_image": 3e-3,
+    "reference_side": 224,
+    "factor": 3,
+    "episodes": 10_000,
+    "early_epochs": 10,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "cifar10": {},
     "cifar100": {},
@@ -88,19 +102,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mnist": {**_GREY, "reference_side": 28, "augment": "color_crop", "cutmix": 0.0},
     "fashion-mnist": _GREY,
     "digits": _DIGITS,
-    "imagenet-10": {
-        **_GREY,
-        "lr_image": 3e-3,
-        "reference_side": 224,
-        "factor": 3,
-        "episodes": 10_000,
-        "early_epochs": 10,
-    },
+    "imagenet-10": _IMAGENET,
+    "imagenet-100": {**_IMAGENET, "lr_image": 1e-3, "lr_network": 0.1, "weight_decay": 1e-4, "real_batch": 128},
 }
 
 
 # The settings, the start and the distance are those of `yoco.condense.inner_steps`; not in the paper:
-# - SVHN, MNIST and Fashion-MNIST have IDC's settings, and so have ImageNet-10's step size, metric and factor;
+# - SVHN, MNIST and Fashion-MNIST have IDC's settings, and so have ImageNet's step sizes, metric and factor;
 # - early networks differ in weights, order of images and augmentation, not in step size or kind of augmentation;
 # - an early network is trained when it is first drawn, under the recipe of the inner steps;
 # - both directions and their sizes, with random signs, are drawn anew at each use; the head is perturbed, row by row;

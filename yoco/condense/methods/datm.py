@@ -13,6 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from yoco.condense.experts import Experts, unflat
 from yoco.condense.method import Task
+from yoco.condense.siamese import words_for
 from yoco.condense.synthetic import Synthetic, start
 from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.condensed import upsample
@@ -20,6 +21,7 @@ from yoco.data.source import Batch
 from yoco.rng import Rng
 
 STARTS = ("real", "mix", "k-means")
+FRUITLESS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +70,14 @@ class DATM(Trajectories):
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of their sizes; other data: CIFAR-10's.
 
-        The authors' are for whitened pixels, all of them: ask for the space zca. Digits of any kind are not mirrored,
-        and those of scikit-learn have settings of our own.
+        The authors' are for whitened pixels, all of them: ask for the space zca. Digits and letters are not mirrored,
+        and the digits of scikit-learn have settings of our own.
         """
         own = data if data in TABLE else "cifar10"
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
-        words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
         chosen = dict(zip(COLUMNS, TABLE[own][near], strict=True))
         ours = {"episodes": 300, "threshold": 2.0, **DIGITS} if own == "digits" else {}
-        return cls(augment=words, **chosen, **ours)
+        return cls(augment=words_for(data), **chosen, **ours)
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images that an expert gets right, and the logits that it gives them."""
@@ -111,7 +112,9 @@ class DATM(Trajectories):
     def memory(self, task: Task, rng: Rng) -> "Paced":
         """The experts, the same for the start and for the iterations; and how many of these there were."""
         folder = Path(self.experts) if self.experts else None
-        return Paced(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder)
+        key = ("experts", self.matched(task).network_name, self.recipe(), rng.seed)
+        known = {} if folder else task.shared.setdefault(key, {})
+        return Paced(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder, known)
 
     def phases(self, task: Task) -> tuple[Any, ...]:
         """As of all trajectories, with no iteration left out."""
@@ -123,11 +126,23 @@ class DATM(Trajectories):
         loss = self.segment(task, synthetic, memory, begin, rng)
         memory.age += 1
         if float(loss.detach()) > self.threshold:
+            self.complain(memory, float(loss.detach()))
             return
+        memory.taken += 1
         yield loss
         self.clamp(synthetic)
         with torch.no_grad():
             synthetic.cells.lerp_(synthetic.beside["pixels"], 1 - self.decay)
+
+    def complain(self, memory: "Paced", loss: float) -> None:
+        """Do not go on for hours without a step.
+
+        Raises:
+            ValueError: the first `FRUITLESS` iterations, or all, were left out.
+        """
+        if memory.taken == 0 and memory.age >= min(FRUITLESS, self.episodes):
+            got = f"{self.threshold:g} below {loss:.3g} and all before it"
+            raise ValueError(f"datm: threshold must be above some loss of the first {memory.age} iterations, got {got}")
 
     def latest(self, iteration: int) -> int:
         """The epoch before which segments begin in this iteration."""
@@ -170,17 +185,18 @@ class Labelled(Synthetic):
 
 
 class Paced(Experts):
-    """Experts, and how many iterations were made with them: `age`."""
+    """Experts, and how many iterations were made with them: `age`, and of these `taken`, the others being left out."""
 
     age: int = 0
+    taken: int = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The age alone: an expert that is not there is recorded again, to the same bits."""
-        return {"age": self.age}
+        """The two counts alone: an expert that is not there is recorded again, to the same bits."""
+        return {"age": self.age, "taken": self.taken}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.age = state["age"]
+        self.age, self.taken = state["age"], state["taken"]
 
 
 COLUMNS = (
@@ -201,7 +217,7 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
         50: (80, 2, 20, 0, 70, 1000.0, 10.0, 1e-5, 1e-2, 1000, 0.995),
         100: (80, 2, 30, 0, 70, 1000.0, 10.0, 1e-5, 1e-2, 1000, 0.995),
     },
-    "tiny": {
+    "tiny-imagenet": {
         1: (10, 2, 0, 0, 20, 1000.0, 10.0, 1e-4, 1e-2, 0, 0.9995),
         10: (20, 2, 10, 0, 50, 1000.0, 10.0, 1e-4, 1e-2, 200, 0.9995),
         50: (20, 2, 40, 0, 70, 1000.0, 10.0, 1e-4, 1e-2, 300, 0.995),

@@ -11,7 +11,7 @@ from torch.optim import SGD, Optimizer
 from augment import Policy
 from yoco.condense.attention import mean_distance
 from yoco.condense.method import Task
-from yoco.condense.siamese import siamese, stepped_normalised
+from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
 from yoco.condense.synthetic import Synthetic, start
 from yoco.networks.base import Network
 from yoco.rng import Rng
@@ -36,7 +36,7 @@ class DM:
     """momentum of the pixels"""
     real_batch: int = 256
     """real images of a class in one update"""
-    augment: str = "color_crop_cutout_flip_scale_rotate"
+    augment: str = WORDS
     """augmentations shared by real and synthetic images"""
 
     def __post_init__(self) -> None:
@@ -46,10 +46,9 @@ class DM:
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
-        """The paper's settings; digits are not mirrored, and those of scikit-learn have settings of our own."""
-        words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
+        """The paper's settings; digits and letters are not mirrored. scikit-learn's digits have settings of our own."""
         own: dict[str, Any] = {"episodes": 300} if data == "digits" else {}
-        return cls(lr_image=10.0 if per_class >= 100 else 1.0, augment=words, **own)
+        return cls(lr_image=10.0 if per_class >= 100 else 1.0, augment=words_for(data), **own)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Real images, unless another start is asked for."""
@@ -79,6 +78,7 @@ class DM:
 
 
 # Not in the paper:
+# - the step size for 100 images per class and more, which the paper gives for CIFAR-10, is that of all data;
 # - pixels are cut to [0, 1] after every update; published step sizes act as on normalised pixels;
 # - classes are taken one after the other, which changes nothing but memory; a network with batch norm sees one class
 #   at a time, where the paper's code joins all of them.

@@ -58,6 +58,11 @@ class DREAM(InnerSteps):
         chosen = [representatives(task, network, c, cells, rng.child("clusters", c)) for c in task.classes]
         return start("mix", task.real, task.per_class, self.factor, rng, shrink=self.shrink, chosen=chosen)
 
+    @property
+    def renewals(self) -> int:
+        """A new network is trained first; or images are chosen again."""
+        return ceil(self.episodes / (self.inner if self.pretrain else self.interval))
+
     def memory(self, task: Task, rng: Rng) -> Chooser:
         """The network that is matched on, and the real images that it chose."""
         return Chooser(task, self.recipe(), life=self.inner, rng=rng)

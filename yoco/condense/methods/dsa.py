@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
-from yoco.condense.alternating import DIGITS, Alternating, loops
+from yoco.condense.alternating import Alternating, digits, loops
+from yoco.condense.siamese import WORDS, words_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,17 +13,18 @@ class DSA(Alternating):
 
     start: str = "real"
     """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
-    augment: str = "color_crop_cutout_flip_scale_rotate"
+    augment: str = WORDS
     """augmentations shared by real and synthetic images, and of the network's training"""
 
     @classmethod
-    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
-        """The paper's settings; digits are not mirrored, and those of scikit-learn have settings of our own."""
-        words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
+    def published(
+        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, outer: int | None = None
+    ) -> Self:
+        """The paper's settings; digits and letters are not mirrored. scikit-learn's digits have settings of our own."""
         if data == "digits":
-            return cls(lr_image=1e-3 * per_class, augment=words, **DIGITS)
-        outer, inner = loops(per_class)
-        return cls(episodes=1000 * outer, outer=outer, inner=inner, augment=words)
+            return cls(lr_image=1e-3 * per_class, augment=words_for(data), **digits(outer))
+        outer, inner = loops(per_class, outer)
+        return cls(episodes=1000 * outer, outer=outer, inner=inner, augment=words_for(data))
 
 
 # The algorithm is `yoco.condense.alternating`; not in the paper: what DC's file lists.

@@ -14,6 +14,7 @@ from torch.optim import Adam, Optimizer
 from augment import Policy
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
+from yoco.condense.siamese import WORDS, words_for
 from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.networks.base import Network
 from yoco.rng import Rng
@@ -51,7 +52,7 @@ class FRePo:
     """step size of Adam for the networks"""
     network_batch: int = 500
     """synthetic images in a step of a network, at most, and so many of them share a graph when pixels are stepped"""
-    augment: str = "color_crop_cutout_flip_scale_rotate"
+    augment: str = WORDS
     """augmentations of the networks' training"""
 
     def __post_init__(self) -> None:
@@ -68,13 +69,12 @@ class FRePo:
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The paper's settings, which differ by data in nothing but mirror images.
 
-        They are left out for MNIST and Fashion-MNIST, and from 10 images per class on for CIFAR-100 and Tiny ImageNet.
-        The digits of scikit-learn have settings of our own.
+        They are left out for the MNIST family, and from 10 images per class on for CIFAR-100 and Tiny ImageNet. No
+        network is shown digits and letters in a mirror. The digits of scikit-learn have settings of our own.
         """
-        still = data in ("mnist", "fashion-mnist", "digits") or (data in ("cifar100", "tiny") and per_class >= 10)
-        words = "color_crop_cutout_scale_rotate" if data in ("mnist", "digits") else cls.augment
+        still = data in STILL or (data in ("cifar100", "tiny-imagenet") and per_class >= 10)
         own: dict[str, Any] = {"episodes": 500, "lr": 3e-3, "lr_network": 1e-3} if data == "digits" else {}
-        return cls(flip=not still, augment=words, **own)
+        return cls(flip=not still, augment=words_for(data), **own)
 
     def synthetic(self, task: Task, rng: Rng) -> "Regressed":
         """Real images, and labels as `centred` has them."""
@@ -174,6 +174,10 @@ class Pool:
             optimizer.load_state_dict(moments)
 
 
+STILL = ("mnist", "kmnist", "emnist", "fashion-mnist", "digits")
+"""Sets that are not doubled by mirror images."""
+
+
 def centred(labels: Tensor, classes: int) -> Tensor:
     """1 - 1 / classes for the class, -1 / classes for the others: float [n, classes]."""
     return one_hot(labels, classes).to(torch.get_default_dtype()) - 1 / classes
@@ -202,7 +206,10 @@ def margin(targets: Tensor) -> Tensor:
 
 # Not in the paper:
 # - networks are those of the task, with instance norm, not the paper's wider ones with batch norm;
-# - their ages are spread from the beginning, so that they are not all replaced at once;
+# - their ages are spread from the beginning, so that they are not all replaced at once; a network serves once more at
+#   the end of its life, and the one that follows it takes a step before it serves;
+# - the space is the caller's, where the paper whitens colour images (ZCA): LAMB's steps are relative to the length of
+#   the pixels, so those of plain ones, in [0, 1], are larger than of normalised or whitened ones;
 # - the features of more synthetic images than `network_batch` are made in parts, which changes nothing but memory; with
 #   batch norm each part has its own statistics;
 # - pixels are cut to [0, 1] after every step; labels are saved as shares, so that cross-entropy can be trained on them.

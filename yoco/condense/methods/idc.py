@@ -33,6 +33,11 @@ class IDC(InnerSteps):
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
+    @property
+    def renewals(self) -> int:
+        """A new network is trained first."""
+        return ceil(self.episodes / self.inner) if self.pretrain else 1
+
     def memory(self, task: Task, rng: Rng) -> Learner:
         """The network that is matched on."""
         return Learner(task, self.recipe(), life=self.inner, rng=rng)
@@ -55,4 +60,5 @@ class IDC(InnerSteps):
 # - the images of a start are a random choice (`first` gives the first ones of each class);
 # - a mixed start with factor 3 fills the tiles that decoding cuts, also where the code's offsets differ by a pixel;
 # - MNIST with factor 1 uses color_crop_cutout and CutMix in the authors' runs: pass both to have them;
+# - large sets decode with one factor: the code mixes several for ImageNet at factor 3, up to 128 images of a class;
 # - of ImageNet-100 only the step sizes, decay and batch are taken: its pool of ten networks and five processes is not.

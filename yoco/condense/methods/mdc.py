@@ -47,6 +47,11 @@ class MDC(InnerSteps):
         made.order = "mdc"
         return made
 
+    @property
+    def renewals(self) -> int:
+        """A new network is trained first."""
+        return ceil(self.episodes / self.inner) if self.pretrain else 1
+
     def memory(self, task: Task, rng: Rng) -> "Sizes":
         """The network, and the smaller size that is trained."""
         return Sizes(Learner(task, self.recipe(), life=self.inner, rng=rng), task.per_class - 1)

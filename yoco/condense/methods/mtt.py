@@ -9,6 +9,7 @@ from torch import Tensor
 
 from yoco.condense.experts import Experts
 from yoco.condense.method import Task
+from yoco.condense.siamese import words_for
 from yoco.condense.synthetic import Synthetic, start
 from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.rng import Rng
@@ -32,15 +33,14 @@ class MTT(Trajectories):
         """The settings of the paper's table for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of 1, 10 and 50.
 
         Those for CIFAR-10 at 1 and 10 and for CIFAR-100 at 1 and 50 are for whitened pixels: ask for the space zca; the
-        others are for normalised ones. Other data take CIFAR-10's; digits of any kind are not mirrored, and those of
-        scikit-learn have settings of our own.
+        others are for normalised ones. Other data take CIFAR-10's; digits and letters are not mirrored, and the digits
+        of scikit-learn have settings of our own.
         """
         own = data if data in TABLE else "cifar10"
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
-        words = "color_crop_cutout_scale_rotate" if data in ("mnist", "svhn", "digits") else cls.augment
         chosen = dict(zip(COLUMNS, TABLE[own][near], strict=True))
         ours = {"episodes": 200, **DIGITS} if own == "digits" else {}
-        return cls(augment=words, **chosen, **ours)
+        return cls(augment=words_for(data), **chosen, **ours)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Real images, and the student's step size beside them."""
@@ -67,7 +67,7 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
         10: (20, 2, 20, 1000.0, 1e-5, 1e-2, 0),
         50: (80, 2, 40, 1000.0, 1e-5, 1e-2, 125),
     },
-    "tiny": {
+    "tiny-imagenet": {
         1: (10, 2, 10, 1e4, 1e-4, 1e-2, 0),
         10: (20, 2, 40, 1e4, 1e-4, 1e-2, 200),
         50: (20, 2, 40, 1e4, 1e-4, 1e-2, 300),

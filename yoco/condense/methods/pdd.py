@@ -111,12 +111,17 @@ class PDD:
         """The experts of the base, if it has some, and the episodes of all stages: what estimates measure."""
         base = self.base_method
         experts = replace(base, episodes=self.episodes).phases(task)[:-1] if isinstance(base, Trajectories) else ()
-        return (*experts, self)
+        return (*experts, Midway(**{f.name: getattr(self, f.name) for f in fields(self)}))
+
+    @property
+    def renewals(self) -> int:
+        """As of the base."""
+        return getattr(replace(self.base_method, episodes=self.episodes), "renewals", 1)
 
     def episode(self, task: Task, synthetic: Growing, memory: "Stages", rng: Rng) -> Iterator[Tensor]:
         """One episode of the base on the cells so far, of which the earlier ones are held."""
         ends = [0, *self.ends(synthetic)]
-        stage = memory.age * (len(ends) - 1) // self.episodes
+        stage = min(memory.age * (len(ends) - 1) // self.episodes, len(ends) - 2)
         if stage != memory.stage:
             synthetic.clamp()
             self.renew(synthetic, ends[stage + 1])
@@ -126,10 +131,10 @@ class PDD:
         memory.age += 1
 
     def ends(self, synthetic: Growing) -> list[int]:
-        """Cells of each class at the end of every stage: whole images, if there is one for each stage."""
+        """Cells of each class at the end of every stage: whole images, if each has one. No stage is without episode."""
         unit = synthetic.factor**2 if synthetic.images_per_class >= self.stages else 1
         units = synthetic.per_class // unit
-        stages = min(self.stages, units)
+        stages = min(self.stages, units, max(1, self.episodes))
         return [unit * (units * (stage + 1) // stages) for stage in range(stages)]
 
     def at(self, stage: int) -> Any:
@@ -140,6 +145,18 @@ class PDD:
         room = (base.expert_epochs - base.expert_steps + 1 - base.max_start) // (self.stages - 1)
         later = stage * min(room, base.max_start - base.min_start)
         return replace(base, min_start=base.min_start + later, max_start=base.max_start + later)
+
+
+class Midway(PDD):
+    """The same, begun in the middle, where the cells are as many as they are on the mean: what estimates measure."""
+
+    name: ClassVar[str] = "pdd"
+
+    def memory(self, task: Task, rng: Rng) -> "Stages":
+        """Half of the episodes are done."""
+        made = super().memory(task, rng)
+        made.age = (self.episodes - 1) // 2
+        return made
 
 
 class Stages:

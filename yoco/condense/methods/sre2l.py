@@ -84,9 +84,16 @@ class SRe2L:
 
     def phases(self, task: Task) -> tuple[Self, ...]:
         """Squeeze, and recover with any teacher: what estimates measure."""
+        self.check()
+        if not self.squeeze or not self.episodes:
+            return (self,)
         recover = replace(self, squeeze=0, episodes=self.episodes - self.squeeze)
-        kinds = (replace(self, episodes=min(self.squeeze, self.episodes)), recover)
-        return tuple(kind for kind in kinds if kind.episodes > 0) or (self,)
+        return replace(self, episodes=self.squeeze), recover
+
+    def check(self) -> None:
+        """A whole run has more than a teacher; where it is measured, that is alone."""
+        if 0 < self.episodes <= self.squeeze:
+            raise ValueError(f"sre2l: episodes must be above squeeze, {self.squeeze}, got {self.episodes}")
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Noise, unless another start is asked for, and its labels."""
@@ -103,8 +110,10 @@ class SRe2L:
         """The teacher.
 
         Raises:
-            ValueError: it has no batch norm.
+            ValueError: it has no batch norm, or there is no episode to recover in.
         """
+        if not task.dry:
+            self.check()
         task = replace(task, network_name=self.teacher)
         teacher = Teacher(task, replace(usual(task, max(1, self.squeeze)), lr=self.lr_teacher), rng)
         if not any(isinstance(module, NORMS) for module in teacher.network.modules()):

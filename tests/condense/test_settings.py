@@ -1,0 +1,110 @@
+"""Settings that several methods share: names of data, mirror images, and what estimates know of new networks."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from yoco.condense import Task, cost, estimate, settings_of
+from yoco.condense.synthetic import start
+from yoco.data import Splits
+from yoco.data.arrays import from_arrays
+from yoco.protocols import GLYPHS
+from yoco.rng import Rng
+
+MIRRORING = ("dm", "dsa", "datadam", "idm", "mtt", "datm", "frepo")
+
+
+@pytest.mark.parametrize("method", MIRRORING)
+def test_no_digit_and_no_letter_is_mirrored(method: str) -> None:
+    shape = (1, 28, 28)
+    for data in GLYPHS:
+        words: Any = settings_of(method, data, 10, shape)
+        assert "flip" not in words.augment.split("_")
+    for data in ("cifar10", "fashion-mnist"):
+        words = settings_of(method, data, 10, shape)
+        assert words.augment == "color_crop_cutout_flip_scale_rotate"
+
+
+def test_mirror_images_double_no_set_of_digits_or_letters() -> None:
+    doubled = [data for data in (*GLYPHS, "fashion-mnist", "cifar10") if settings_of("frepo", data, 1, None).flip]  # type: ignore[attr-defined]
+    assert doubled == ["svhn", "cifar10"]
+
+
+def test_tiny_imagenet_has_one_name_for_all_methods() -> None:
+    shape, data = (3, 64, 64), "tiny-imagenet"
+    found: dict[str, Any] = {
+        name: settings_of(name, data, 50, shape) for name in ("mtt", "datm", "frepo", "dream", "sre2l")
+    }
+    assert (found["mtt"].student_steps, found["mtt"].student_batch, found["mtt"].lr_image) == (20, 300, 1e4)
+    assert (found["datm"].min_start, found["datm"].max_start) == (40, 70)
+    assert not found["frepo"].flip
+    assert (found["dream"].network_images, found["dream"].lr_image) == (1000, 1e-6)
+
+
+def test_accdd_has_idcs_settings_for_imagenet_100() -> None:
+    """But for its own numbers of steps and networks."""
+    shape, names = (3, 224, 224), ("lr_image", "lr_network", "weight_decay", "real_batch", "factor", "metric")
+    ours, theirs = (settings_of(name, "imagenet-100", 10, shape) for name in ("accdd", "idc"))
+    assert [getattr(ours, name) for name in names] == [getattr(theirs, name) for name in names]
+    assert (ours.episodes, ours.early_epochs) == (10_000, 10)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", ["dc", "dsa"])
+def test_a_thousand_networks_have_as_many_steps_as_are_asked_for(method: str) -> None:
+    found: Any = settings_of(method, "cifar10", 10, None, outer=3)
+    assert (found.episodes, found.outer, found.inner) == (3000, 3, 50)
+    usual: Any = settings_of(method, "cifar10", 10, None)
+    assert (usual.episodes, usual.outer, usual.inner) == (10_000, 10, 50)
+    assert settings_of(method, "digits", 10, None, outer=7).outer == 7  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=rf"^{method}: outer must be at least 1, got 0$"):
+        settings_of(method, "cifar10", 10, None, outer=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "renewals"),
+    [
+        ("idc", {}, 5),
+        ("idc", {"episodes": 41}, 3),
+        ("idc", {"pretrain": 0}, 1),
+        ("mdc", {"episodes": 40}, 2),
+        ("dream", {"episodes": 160}, 8),
+        ("dream", {"episodes": 165, "pretrain": 0}, 17),
+        ("accdd", {}, 5),
+        ("accdd", {"episodes": 40}, 2),
+        ("accdd", {"early_epochs": 0}, 1),
+        ("pdd", {"base": "idc:pretrain=1,inner=20", "episodes": 100}, 5),
+    ],
+)
+def test_what_is_done_again_is_counted(method: str, changes: dict[str, Any], renewals: int) -> None:
+    assert settings_of(method, "digits", 10, None, **changes).renewals == renewals  # type: ignore[attr-defined]
+
+
+def test_an_estimate_has_every_new_network(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second to begin, nine for the first step and one for the others: each of five networks takes eight more."""
+    times = iter([0.0, 1.0, 10.0, 11.0])
+    monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    found = estimate(tiny, "idc", ipc=1, network="convnet:width=4,depth=2", real_batch=8, minutes=1.0)
+    assert found.episodes == 100
+    assert found.seconds == pytest.approx(1 + 5 * 8 + 100 * 1)
+    assert found.fitting == int((60 - 9) / 1.32)
+
+
+@pytest.mark.parametrize(("side", "factor"), [(9, 4), (5, 4), (4, 3)])
+@pytest.mark.parametrize("kind", ["noise", "real", "mix", "k-means"])
+def test_every_tile_has_some_room(side: int, factor: int, kind: str) -> None:
+    images, labels = torch.rand(40, 1, side, side, generator=Rng(0).generator()), torch.arange(40) % 2
+    source = from_arrays(images, labels)
+    message = rf"^condense: factor must leave room for each tile of {side}x{side} pixels, got {factor}$"
+    with pytest.raises(ValueError, match=message):
+        start(kind, source, 1, factor, Rng(0))
+    assert len(start(kind, source, 1, 2, Rng(0)).cells) == 8
+
+
+def test_a_task_is_the_same_whatever_is_kept_with_it(tiny: Splits) -> None:
+    task = Task(tiny.train, 1)
+    task.shared["x"] = 1
+    assert replace(task, network_name="mlp").shared is task.shared
+    assert Task(tiny.train, 1).shared == {}
