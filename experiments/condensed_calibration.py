@@ -28,7 +28,7 @@ def main() -> None:
         __doc__,
         "runs/condensed-calibration",
         "condensed_calibration",
-        "runs/idc-fashion/at-400.safetensors",
+        "runs/idc-fashion-bf16/at-400.safetensors",
         networks=["lenet-5", "convnet:width=32"],
         sparsities=[0.5, 0.8, 0.9, 0.95, 0.98],
         seeds=2,

@@ -4,7 +4,7 @@
     python experiments/cross_architecture.py --part 1 2
     python experiments/cross_architecture.py
 
-On digits, by default; with `--set runs/idc-fashion/at-400.safetensors --out runs/table1-fashion --epochs 250
+On digits, by default; with `--set runs/idc-fashion-bf16/at-400.safetensors --out runs/table1-fashion --epochs 250
 --score-epochs 250 --name cross_architecture_fashion` on Fashion-MNIST. It shares its trials with the first table's.
 """
 

@@ -123,10 +123,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="in place of the protocol's 1000 / factor^2")
     parser.add_argument("--bf16", action="store_true", help="condense in bfloat16")
     parser.add_argument("--threads", type=int, help="of torch; by default all cores")
-    parser.add_argument("--out", type=Path, default=Path("runs/idc-fashion"))
-    parser.add_argument("--name", default="idc_fashion")
+    parser.add_argument("--out", type=Path, help="by default runs/idc-fashion, with --bf16 runs/idc-fashion-bf16")
+    parser.add_argument("--name", help="of the result; by default idc_fashion or idc_fashion_bf16")
     parser.add_argument("--results", type=Path, default=result.FOLDER)
     options = parser.parse_args()
+    precision = ["bf16"] if options.bf16 else []
+    options.out = options.out or Path("runs", "-".join(["idc-fashion", *precision]))
+    options.name = options.name or "_".join(["idc_fashion", *precision])
     options.out.mkdir(parents=True, exist_ok=True)
     return options
 

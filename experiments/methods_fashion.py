@@ -1,13 +1,12 @@
 """Every method on Fashion-MNIST in the same time: accuracy against minutes.
 
-    python experiments/methods_fashion.py            # one process at a time: minutes are counted with all threads
-    python experiments/methods_fashion.py --threads 1 &    # or two, with half of the threads each
-    python experiments/methods_fashion.py --threads 1
+    python experiments/methods_fashion.py &    # as many processes as there are cores to spare, of one thread each
+    python experiments/methods_fashion.py
 
 A method runs once and is stopped on the way: everything that it trains, and its start, counts. An episode is not cut
-short, nor a start, so that a stop comes late where they are long. `--one` names methods that also make one image per class.
-Minutes are those of the clock; where the processor's are far fewer than threads times as many, others were at work.
-What was stopped goes on, but for a run within its minutes, which is made anew; `--part 1 1` writes what is there.
+short, nor a start, so that a stop comes late where they are long. `--one` names methods that also make one image per
+class. Minutes are those of the clock; where the processor's are far fewer than threads times as many, others were at
+work. What was stopped goes on, but for a run within its minutes, which is made anew; `--part 1 1` writes what is there.
 """
 
 import time
@@ -146,8 +145,8 @@ def read_options() -> Namespace:
         methods=list(METHODS),
         one=["random", "idc", "dm", "frepo", "readout"],
         ipc=10,
-        stops=[2.0, 5.0, 10.0],
-        threads=2,
+        stops=[4.0, 10.0],
+        threads=1,
         bf16=1,
         seeds=2,
         networks_per_set=1,

@@ -152,7 +152,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=512, help="features of each")
     parser.add_argument("--keep", type=float, default=0.1, help="share that is kept")
     parser.add_argument("--classes", type=int, default=10)
-    parser.add_argument("--plain-n", type=int, default=5_000, help="samples for the plain versions, at most")
+    parser.add_argument("--plain-n", type=int, default=2_000, help="samples for the plain versions, at most")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES), metavar="RULE")
     parser.add_argument("--out", type=Path, default=Path("runs/prune-benchmark"))
     parser.add_argument("--name", default="prune_benchmark")

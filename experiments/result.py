@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ _BEGAN = time.monotonic()
 def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
     """Write `folder`/`name`.json: command, commit, seconds, cores and versions, then the content of the experiment."""
     made = {
-        "command": f"python experiments/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip(),
+        "command": shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "commit": commit(),
         "seconds": round(time.monotonic() - _BEGAN, 1),
         "cores": CORES,

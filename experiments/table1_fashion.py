@@ -15,7 +15,7 @@ import table1
 if __name__ == "__main__":
     options = grid.options(
         __doc__,
-        "runs/idc-fashion/at-400.safetensors",
+        "runs/idc-fashion-bf16/at-400.safetensors",
         "runs/table1-fashion",
         "table1_fashion",
         ipc=[1, 2, 5],

@@ -91,8 +91,8 @@ def test_a_truncated_file_is_damaged(tmp_path: Path, kept: int) -> None:
         (None, "was not written by yoco"),
         ({"other": "x"}, "was not written by yoco"),
         ({"yoco": "{"}, "was not written by yoco"),
-        ({"yoco": "[1]"}, "must hold a toy, got a [1]"),
-        ({"yoco": json.dumps({"kind": "scores", "version": 1})}, "must hold a toy, got a scores"),
+        ({"yoco": "[1]"}, "must be of the kind toy, got [1]"),
+        ({"yoco": json.dumps({"kind": "scores", "version": 1})}, "must be of the kind toy, got scores"),
         ({"yoco": json.dumps({"kind": "toy"})}, "has format version None, this yoco reads up to 2; upgrade yoco"),
         ({"yoco": json.dumps({"kind": "toy", "version": 3})}, "has format version 3, this yoco reads up to 2;"),
     ],
@@ -104,3 +104,16 @@ def test_foreign_files_are_refused(tmp_path: Path, metadata: dict[str, str] | No
         artefact.read(path, "toy", 2)
     assert str(caught.value).startswith(f"load: {path} {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_the_header_alone_and_folders_and_other_files(tmp_path: Path) -> None:
+    write(tmp_path / "toy")
+    assert artefact.read_header(tmp_path / "toy", "toy", 2) == artefact.read(tmp_path / "toy", "toy", 2)[1]
+    with pytest.raises(FileNotFoundError, match=r"^load: .* is a folder, name a file$"):
+        artefact.read(tmp_path, "toy", 2)
+    write(tmp_path / "condensed.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"is a folder, name a file in it, such as condensed.safetensors$"):
+        artefact.read_header(tmp_path, "toy", 2)
+    (tmp_path / "set.npz").write_bytes(b"PK" + bytes(100))
+    with pytest.raises(ValueError, match=r"is damaged or no safetensors file .*; yoco convert reads .npz$"):
+        artefact.read(tmp_path / "set.npz", "toy", 2)

@@ -49,7 +49,7 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
     [
         (["condens"], "command: unknown name 'condens'; did you mean 'condense'?"),
         (["condense", "--methd", "idc"], "did you mean --method?"),
-        (["condense", "--ipc", "ten"], "--ipc: invalid literal for int() with base 10: 'ten'"),
+        (["condense", "--ipc", "ten"], "--ipc must be INT, got 'ten'"),
         (["condense", "--method", "idcc"], "method: unknown name 'idcc'; did you mean 'idc'?"),
         (["condense", "--data", "digitz"], "data: unknown name 'digitz'; did you mean 'digits'?"),
         (["condense", "--ipc", "0"], "condense: ipc must be at least 1, got 0"),
@@ -100,7 +100,10 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "herding", "--features", "pixel", "--ipc", "1"], "features: must be network, pixels or numbers"),
         (["--rule", "random", "--quota", "given", "--ipc", "1"], "prune: shares go with the quota given"),
         (["--rule", "random", "--keep", "some"], "yoco: prune: --keep must be FLOAT, got 'some'"),
-        (["--rule", "random", "--ipc", "1", "--quota", "even"], "yoco: prune: invalid choice 'even' for argument"),
+        (
+            ["--rule", "random", "--ipc", "1", "--quota", "even"],
+            "yoco: prune: --quota must be one of equal, floor, given, none, proportional, got 'even'",
+        ),
         (["--rule", "random", "--ipc", "1", "--beta", "1"], "yoco: prune: Unrecognized options: --beta, 1"),
         (["--rule", "ccs", "--n", "9", "--drop", "margn"], "score: unknown name 'margn'; did you mean 'margin'?"),
         (["--ipc", "1", "--rule"], "rule: must be a name, or module:Class, got None"),

@@ -197,4 +197,4 @@ def test_whitened_pixels_from_experts_to_an_evaluation(
     capsys.readouterr()
     matching[-1] = str(tmp_path / "plain")
     assert fails(*matching).endswith("must be of space unit, got zca\n")
-    assert "invalid choice 'rgb' for argument '--space'" in fails(*matching, "--space", "rgb")
+    assert "--space must be one of unit, zca, got 'rgb'" in fails(*matching, "--space", "rgb")

@@ -3,7 +3,8 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,34 @@ def read(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[s
         FileNotFoundError: there is no such file.
         ValueError: it is truncated, not ours, of another kind, or of a newer version than `version`.
     """
+    with _opened(path, kind, version) as (file, header):
+        return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+
+
+def read_header(path: Path, kind: str, version: int) -> dict[str, Any]:
+    """The header alone, whatever the size of the tensors.
+
+    Raises:
+        as `read`.
+    """
+    with _opened(path, kind, version) as (_, header):
+        return header
+
+
+@contextmanager
+def _opened(path: Path, kind: str, version: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The open file and its header."""
+    if path.is_dir():
+        inside = " in it, such as condensed.safetensors" if (path / "condensed.safetensors").is_file() else ""
+        raise FileNotFoundError(f"load: {path} is a folder, name a file{inside}")
     if not path.is_file():
         raise FileNotFoundError(f"load: no file at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            header = _header(path, file.metadata(), kind, version)
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            yield file, _header(path, file.metadata(), kind, version)
     except SafetensorError as error:
-        raise ValueError(f"load: {path} is damaged or no safetensors file ({error})") from error
+        hint = "; yoco convert reads .npz" if path.suffix == ".npz" else ""
+        raise ValueError(f"load: {path} is damaged or no safetensors file ({error}){hint}") from error
 
 
 def _header(path: Path, metadata: Mapping[str, str] | None, kind: str, version: int) -> dict[str, Any]:
@@ -72,7 +93,7 @@ def _header(path: Path, metadata: Mapping[str, str] | None, kind: str, version: 
         raise ValueError(f"load: {path} was not written by yoco") from None
     if not isinstance(header, dict) or header.get("kind") != kind:
         found = header.get("kind") if isinstance(header, dict) else header
-        raise ValueError(f"load: {path} must hold a {kind}, got a {found}")
+        raise ValueError(f"load: {path} must be of the kind {kind}, got {found}")
     if not isinstance(header.get("version"), int) or header["version"] > version:
         raise ValueError(
             f"load: {path} has format version {header.get('version')}, this yoco reads up to {version}; upgrade yoco"

@@ -105,6 +105,22 @@ def _unboxed(text: str) -> str:
     for title in ("Parsing error", "Value error", "Error parsing", "Condense:"):
         said = said.replace(title, "")
     meant = re.findall(r"--[\w-]+", near)[:1]
-    wrong = r": no type matching \{None\}\|(\w+) could be instantiated from \['(.*?)'\]\..*"
-    said = re.sub(wrong, r" must be \1, got '\2'", " ".join(said.split()))
+    said = " ".join(said.split())
+    for pattern, plainly in _PLAINLY:
+        said = re.sub(pattern, plainly, said)
     return said + "".join(f"; did you mean {word}?" for word in meant)
+
+
+def _must_be(found: re.Match[str]) -> str:
+    """Choices in order, kinds without brackets."""
+    named = sorted(re.findall(r"'([^']*)'", found["kind"]))
+    kind = f"one of {', '.join(name for name in named if name != 'None')}" if named else found["kind"].strip("{}[] ")
+    return f"{found['option']} must be {kind.replace('[', '').replace(']', '')}, got {found['got']}"
+
+
+_PLAINLY: tuple[tuple[str, Any], ...] = (
+    (r"(?P<option>--\S+): no type matching \{None\}\|(?P<kind>.+?) could be \w+ from \[(?P<got>.*?)\].*", _must_be),
+    (r"invalid choice (?P<got>'.*?') for argument '(?P<option>.*?)'\. Expected one of \((?P<kind>.*?)\)\.?", _must_be),
+    (r": invalid literal for int\(\) with base 10: ('.*?')", r" must be INT, got \1"),
+    (r": could not convert string to float: ('.*?')", r" must be FLOAT, got \1"),
+)

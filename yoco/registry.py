@@ -31,7 +31,7 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
         raise ValueError(f"{kind}: must read module:Name, got {name!r}")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         if target != name:
             raise
         raise ValueError(f"{kind}: {name!r} cannot be imported ({error})") from error

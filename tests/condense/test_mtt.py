@@ -93,14 +93,16 @@ def test_experts_are_read_where_they_were_recorded(task: Task, tmp_path: Path) -
     assert torch.equal(again.trajectory(1), weights)
     read = Experts(task, recipe, Rng(99), tmp_path)
     assert torch.equal(read.trajectory(1), weights)
-    other = Experts(Task(task.real, 2, "mlp:width=4"), recipe, Rng(0), tmp_path)
-    with pytest.raises(
-        ValueError, match=r"^experts: .*expert-0.safetensors must be of network mlp:width=4, got convnet"
-    ):
-        other.trajectory(0)
-    plain = Experts(task, replace(recipe, augment=Policy("crop", "dsa")), Rng(0), tmp_path)
-    with pytest.raises(ValueError, match=r"^experts: .*expert-0.safetensors must be of augment .*crop.*, got "):
-        plain.trajectory(0)
+    others = [
+        (Task(task.real, 2, "mlp:width=4"), recipe, "network mlp:width=4, got convnet"),
+        (task, replace(recipe, epochs=9), "epochs 9, got 3"),
+        (task, replace(recipe, augment=Policy("crop", "dsa")), r"augment .*crop.*, got "),
+    ]
+    for whose, how, message in others:
+        with pytest.raises(ValueError, match=rf"^experts: .*expert-0.safetensors must be of {message}"):
+            Experts(whose, how, Rng(0), tmp_path)
+        with pytest.raises(ValueError, match=rf"^experts: .*expert-0.safetensors must be of {message}"):
+            record(whose, how, tmp_path, 2)
     with pytest.raises(ValueError, match=r"^experts: count must be at least 1, got 0$"):
         record(task, recipe, tmp_path, 0)
 

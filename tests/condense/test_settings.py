@@ -1,13 +1,13 @@
 """Settings that several methods share: names of data, mirror images, and what estimates know of new networks."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from yoco.condense import Task, cost, estimate, settings_of
+from yoco.condense import Task, condense, cost, estimate, settings_of
 from yoco.condense.synthetic import start
 from yoco.data import Splits
 from yoco.data.arrays import from_arrays
@@ -108,3 +108,56 @@ def test_a_task_is_the_same_whatever_is_kept_with_it(tiny: Splits) -> None:
     task.shared["x"] = 1
     assert replace(task, network_name="mlp").shared is task.shared
     assert Task(tiny.train, 1).shared == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("idc", {"lr_image": -1.0}, "condense: lr_image must be at least 0, got -1"),
+        ("frepo", {"lr": float("nan")}, "condense: lr must be at least 0, got nan"),
+        ("idc", {"weight_decay": -1e-3}, "condense: weight_decay must be at least 0, got -0.001"),
+        ("dm", {"momentum_image": -2.0}, "condense: momentum_image must be at least 0, got -2"),
+        ("idc", {"shrink": "foo", "factor": 1}, "idc: shrink must be one of nearest, area, got 'foo'"),
+        ("mdc", {"pretrain": -1}, "mdc: pretrain must be at least 0, got -1"),
+    ],
+)
+def test_impossible_values_are_said_before_any_step(method: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        settings_of(method, "digits", 1, None, **changes)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan")])
+def test_a_time_budget_is_above_nothing(tiny: Splits, minutes: float) -> None:
+    with pytest.raises(ValueError, match=rf"^condense: minutes must be above 0, got {minutes:g}$"):
+        condense(tiny, ipc=1, minutes=minutes)
+
+
+@dataclass(frozen=True)
+class Half:
+    """A method that lacks most."""
+
+    episodes: int = 1
+
+    def optimizer(self, synthetic: Any) -> None:
+        """Nothing."""
+
+
+class Plain:
+    """No dataclass."""
+
+
+def test_what_is_no_method_is_said_in_one_line(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_method.py").write_text("class My(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = "published, synthetic, optimizer, memory, episode"
+    for name, message in (
+        ("Half", f"must have {parts}, got none of published, synthetic, memory, episode"),
+        ("Plain", f"must be a frozen dataclass, got {Plain!r}"),
+        ("MIRRORING", f"must be a frozen dataclass, got {MIRRORING!r}"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            settings_of(f"{__name__}:{name}", "digits", 1, None)
+        assert str(caught.value) == f"method {__name__}:{name}: {message}"
+    with pytest.raises(ValueError, match=r"^method: 'broken_method:My' cannot be imported \(invalid syntax"):
+        settings_of("broken_method:My", "digits", 1, None)

@@ -205,7 +205,7 @@ def test_evidence_is_kept_in_a_file(tiny_set: CondensedSet, tmp_path: Path) -> N
     for name in ("logits", "targets", "features", "inputs"):
         assert torch.equal(getattr(again.snapshot, name), getattr(made.snapshot, name))
     tiny_set.save(tmp_path / "set.safetensors")
-    with pytest.raises(ValueError, match="must hold a evidence, got a condensed set"):
+    with pytest.raises(ValueError, match="must be of the kind evidence, got condensed set"):
         Evidence.load(tmp_path / "set.safetensors")
 
 

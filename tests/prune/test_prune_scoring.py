@@ -170,7 +170,7 @@ def test_save_and_load(tiny_set: CondensedSet, tmp_path: Path) -> None:
     assert (again.name, again.checksum, again.meta) == ("own", found.checksum, {"epochs": 3})
     assert torch.equal(again.values, found.values)
     tiny_set.save(tmp_path / "set.safetensors")
-    with pytest.raises(ValueError, match="must hold a scores, got a condensed set"):
+    with pytest.raises(ValueError, match="must be of the kind scores, got condensed set"):
         Scores.load(tmp_path / "set.safetensors")
 
 

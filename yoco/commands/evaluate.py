@@ -23,7 +23,7 @@ class EvaluateOptions:
     grey: bool = False
     """turn colour images into one channel"""
     download: bool = False
-    """let torchvision fetch CIFAR or SVHN when they are not there"""
+    """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     protocol: str = "idc"
     """idc, dsa or dc"""
     epochs: int | None = None
@@ -47,7 +47,7 @@ class EvaluateOptions:
     bf16: bool = False
     """run networks in bfloat16"""
     out: Path | None = None
-    """JSON file of the result; by default evaluation-PROTOCOL.json beside the set"""
+    """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew"""
 
 
 def evaluate(argv: list[str]) -> None:

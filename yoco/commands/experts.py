@@ -15,7 +15,7 @@ class ExpertsOptions(DataOptions):
     """Train networks on the data and note their weights after every epoch: `condense --method mtt --experts OUT`."""
 
     out: Path = Path("runs/experts")
-    """folder: one file for each expert; those that are there already are left alone"""
+    """folder: one file for each expert; those that are there must be of the same options, and are left alone"""
     count: int = 100
     """experts"""
     ipc: int = 10

@@ -25,7 +25,7 @@ class DataOptions:
     grey: bool = False
     """turn colour images into one channel"""
     download: bool = False
-    """let torchvision fetch CIFAR or SVHN when they are not there"""
+    """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
 
 
 def peek(argv: Sequence[str], form: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class SetOptions:
     grey: bool = False
     """turn colour images into one channel"""
     download: bool = False
-    """let torchvision fetch CIFAR or SVHN when they are not there"""
+    """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     epochs: int | None = None
     """epochs that the score reads, or that the network is trained; by default as published"""
     runs: int | None = None
@@ -188,7 +188,8 @@ def _score_fields(name: str) -> dict[str, tuple[Any, str]]:
 
 def _fields(owner: Any, defaults: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     hints = get_type_hints(owner)
-    return {name: (hints[name], f"{value!r} by default") for name, value in defaults.items()}
+    kinds = {name: hints.get(name, str if value is None else type(value)) for name, value in defaults.items()}
+    return {name: (kinds[name], f"{value!r} by default") for name, value in defaults.items()}
 
 
 def _first_sentence(function: Any) -> str:

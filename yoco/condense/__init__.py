@@ -1,6 +1,7 @@
 """Condense a data set: the table of methods and the one call that runs them."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     """The published settings of a method for this data, with some of them changed.
 
     Raises:
-        ValueError: no such method, or it has no such setting.
+        ValueError: no such method, or it has no such setting, or not this value.
     """
-    cls = resolve("method", METHODS, method)
+    cls = _class_of(method)
     known = [f.name for f in fields(cls)]
     for name in changes:
         if name not in known:
@@ -76,7 +77,22 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     published: Method = replace(cls.published(data, ipc, shape, **deciding), **changes)
     if published.episodes < 0:
         raise ValueError(f"condense: episodes must be at least 0, got {published.episodes}")
+    for name in known:
+        value: Any = getattr(published, name)
+        if name.startswith(("lr", "momentum", "weight_decay")) and isinstance(value, Real) and not float(value) >= 0:
+            raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
     return published
+
+
+def _class_of(method: str) -> Any:
+    """The class behind a name, which has what `Method` says."""
+    cls: Any = resolve("method", METHODS, method)
+    parts = ("published", "synthetic", "optimizer", "memory", "episode")
+    if not isinstance(cls, type) or not is_dataclass(cls):
+        raise ValueError(f"method {method}: must be a frozen dataclass, got {cls!r}")
+    if lacking := [name for name in parts if not callable(getattr(cls, name, None))]:
+        raise ValueError(f"method {method}: must have {', '.join(parts)}, got none of {', '.join(lacking)}")
+    return cls
 
 
 def labels_of(method: str, kind: str | None) -> Labels:
@@ -188,7 +204,7 @@ def estimate(
 
 
 def _check_minutes(minutes: float | None) -> None:
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not minutes > 0:
         raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
 
 

@@ -27,6 +27,9 @@ class Experts:
     A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
     or in `folder`, the others come out the same. folder: where they are kept, and found; no more than `HELD` of them
     are then in memory; None keeps all there.
+
+    Raises:
+        ValueError: a file in the folder is damaged, or of other data, another space, network or recipe.
     """
 
     task: Task
@@ -35,12 +38,12 @@ class Experts:
     folder: Path | None = None
     known: dict[int, Tensor] = field(default_factory=dict)
 
-    def trajectory(self, number: int) -> Tensor:
-        """The weights of one expert before any training, and after each epoch.
+    def __post_init__(self) -> None:
+        for path in sorted(self.folder.glob("expert-*.safetensors")) if self.folder else ():
+            self._check(path)
 
-        Raises:
-            ValueError: the file of this expert is damaged, or of other data, another space, network or recipe.
-        """
+    def trajectory(self, number: int) -> Tensor:
+        """The weights of one expert before any training, and after each epoch."""
         if number not in self.known:
             while self.folder is not None and len(self.known) >= HELD:
                 del self.known[next(iter(self.known))]
@@ -69,14 +72,16 @@ class Experts:
     def _read(self, number: int) -> Tensor:
         path = self._path(number)
         assert path is not None
-        tensors, header = artefact.read(path, KIND, VERSION)
-        wanted = self._about()
+        return artefact.read(path, KIND, VERSION)[0]["weights"]
+
+    def _check(self, path: Path) -> None:
+        """The file of an expert must be of this task and recipe."""
+        header, wanted = artefact.read_header(path, KIND, VERSION), self._about()
         late = {name: wanted[name] for name in ("augment", "weight_decay")}
         found = {"space": "unit", **late, **header}  # older files do not say these
         for name, value in wanted.items():
             if found.get(name) != value:
                 raise ValueError(f"experts: {path} must be of {name} {value}, got {found.get(name)}")
-        return tensors["weights"]
 
     def _recorded(self, number: int) -> Tensor:
         """Train one expert, and write its file if there is a folder."""

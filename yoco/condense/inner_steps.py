@@ -11,7 +11,7 @@ from augment import Policy
 from yoco.condense.matching import METRICS, gradient_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import siamese
-from yoco.condense.synthetic import Synthetic, start
+from yoco.condense.synthetic import SHRINKS, Synthetic, start
 from yoco.data.source import Batch
 from yoco.networks.base import Network
 from yoco.rng import Rng
@@ -72,6 +72,10 @@ class InnerSteps:
                 raise ValueError(f"{where}: {name} must be at least 1, got {getattr(self, name)}")
         if self.metric not in METRICS:
             raise ValueError(f"{where}: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+        if self.shrink not in SHRINKS:
+            raise ValueError(f"{where}: shrink must be one of {', '.join(SHRINKS)}, got {self.shrink!r}")
+        if getattr(self, "pretrain", 0) < 0:
+            raise ValueError(f"{where}: pretrain must be at least 0, got {self.pretrain}")  # type: ignore[attr-defined]
         Policy(self.augment)
         Policy(self.network_augment)
 
