@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from augment import Policy
 from yoco.condensed import CondensedSet
+from yoco.data.arrays import from_arrays
 from yoco.data.source import Source, Splits
 from yoco.networks import build
 from yoco.rng import Rng
@@ -153,7 +154,7 @@ def test_running_statistics_are_averages_over_batches(batch: int, tiny: Splits) 
     fixed = {name: value.clone() for name, value in network.named_parameters()}
     means: list[list[np.ndarray]] = [[], []]
     variances: list[list[np.ndarray]] = [[], []]
-    for indices in torch.arange(120).split(batch):
+    for indices in shuffled(120, batch, Rng(5)):
         if len(indices) == 1:
             continue
         x = normalised(tiny.train)(tiny.train.batch(indices).images).double()
@@ -165,7 +166,7 @@ def test_running_statistics_are_averages_over_batches(batch: int, tiny: Splits) 
             variances[at].append(pixels.var(1, ddof=1))
             scale = np.sqrt(pixels.var(1) + norm.eps)
             x = (x - torch.from_numpy(means[at][-1])[:, None, None]) / torch.from_numpy(scale)[:, None, None]
-    reestimate(network, tiny.train, normalised(tiny.train), batch=batch)
+    reestimate(network, tiny.train, normalised(tiny.train), Rng(5), batch=batch)
     for at, norm in enumerate((network.first, network.second)):
         np.testing.assert_allclose(norm.running_mean.numpy(), np.mean(means[at], 0), atol=2e-6)
         np.testing.assert_allclose(norm.running_var.numpy(), np.mean(variances[at], 0), rtol=2e-5)
@@ -178,9 +179,40 @@ def test_running_statistics_are_averages_over_batches(batch: int, tiny: Splits) 
 
 def test_a_last_batch_of_one_image_does_not_count(tiny: Splits) -> None:
     one, two = sparse(), sparse()
-    reestimate(one, tiny.train.take(torch.arange(41)), normalised(tiny.train), batch=20)
-    reestimate(two, tiny.train.take(torch.arange(40)), normalised(tiny.train), batch=20)
-    assert all(torch.equal(*pair) for pair in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    given, (first, last) = tiny.train.take(torch.arange(41)), shuffled(41, 40, Rng(2))
+    assert len(last) == 1
+    reestimate(one, given, normalised(tiny.train), Rng(2), batch=40)
+    reestimate(two, given.take(first), normalised(tiny.train), Rng(2), batch=40)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(value, two.state_dict()[name])
+
+
+def test_images_that_are_sorted_by_class_have_the_variance_of_all() -> None:
+    """Classes of different brightness: what varies in one of them is little."""
+    labels = torch.arange(3).repeat_interleave(40)
+    noise = 0.02 * torch.rand(120, 1, 8, 8, generator=Rng(1).generator())
+    given = from_arrays(0.3 * labels[:, None, None, None] + noise, labels, name="sorted")
+    mixed, plain = given.take(torch.randperm(120, generator=Rng(3).generator())), Normalise((0.0,), (1.0,))
+    found = []
+    for examples in (given, mixed):
+        norm = nn.Sequential(nn.BatchNorm2d(1))
+        reestimate(norm, examples, plain, Rng(0), batch=40)
+        found.append(float(norm[0].running_var))
+    images = given.batch(torch.arange(120)).images
+    alone = max(float(part.var()) for part in images.split(40))
+    assert found[0] == pytest.approx(found[1], rel=0.1)
+    assert found[0] == pytest.approx(float(images.var()), rel=0.1)
+    assert alone < found[0] / 100
+
+
+def test_the_stream_decides_on_the_batches(tiny: Splits) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        network = sparse()
+        reestimate(network, tiny.train, normalised(tiny.train), Rng(seed), batch=40)
+        found.append(network.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    assert not all(torch.equal(value, found[2][name]) for name, value in found[0].items())
 
 
 @pytest.mark.parametrize("name", ["mlp:width=8", "convnet:width=4,depth=2"])
@@ -189,7 +221,7 @@ def test_without_batch_norms_nothing_changes(name: str, tiny: Splits) -> None:
     before = [value.clone() for value in network.state_dict().values()]
     calls: list[int] = []
     network.head.register_forward_pre_hook(lambda *_: calls.append(1))
-    reestimate(network, tiny.train, normalised(tiny.train))
+    reestimate(network, tiny.train, normalised(tiny.train), Rng(0))
     assert not calls
     assert network.training
     assert all(torch.equal(*pair) for pair in zip(before, network.state_dict().values(), strict=True))
@@ -198,7 +230,7 @@ def test_without_batch_norms_nothing_changes(name: str, tiny: Splits) -> None:
 def test_modes_and_momenta_are_put_back_after_an_error(tiny: Splits) -> None:
     network = build("convnet:width=4,depth=2,norm=batch", (3, 8, 8), 3, Rng(0)).train()
     with pytest.raises(RuntimeError):
-        reestimate(network, tiny.train, normalised(tiny.train))
+        reestimate(network, tiny.train, normalised(tiny.train), Rng(0))
     assert all(module.training for module in network.modules())
     assert {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
 
@@ -206,7 +238,7 @@ def test_modes_and_momenta_are_put_back_after_an_error(tiny: Splits) -> None:
 def test_the_zeros_are_those_of_the_masks_while_batch_norms_look(tiny: Splits) -> None:
     network = sparse()
     masks = held(network)
-    reestimate(network, tiny.train, normalised(tiny.train))
+    reestimate(network, tiny.train, normalised(tiny.train), Rng(0))
     assert held(network) == masks == Masks.of(network)
 
 

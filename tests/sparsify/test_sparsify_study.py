@@ -128,7 +128,7 @@ def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> Non
     network = made.fresh()
     made.prune(network)
     before = deepcopy(network.state_dict())
-    reestimate(network, made.examples(None), made.normalise)
+    reestimate(network, made.examples(None), made.normalise, made.rng.child("reestimate"))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 

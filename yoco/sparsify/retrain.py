@@ -48,10 +48,12 @@ def retrain(
 
 
 @torch.no_grad()
-def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, *, batch: int = 128) -> None:
+def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng: Rng, *, batch: int = 128) -> None:
     """Let batch norms see the examples anew: their running means and variances become plain averages over batches.
 
-    As L-OBS does after pruning. Nothing else in the network changes; without batch norms nothing does.
+    As L-OBS does after pruning. Batches are random, so that each of them varies as all examples do, also where these
+    are sorted by class; a last batch of one image is left out. Nothing else in the network changes; without batch norms
+    nothing does.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
@@ -63,7 +65,7 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, *, 
         norm.train().momentum = None
     device = next(network.parameters()).device
     try:
-        for indices in torch.arange(len(examples)).split(batch):
+        for indices in shuffled(len(examples), batch, rng):
             if len(indices) > 1:
                 network(normalise(examples.batch(indices).images.to(device)))
     finally:

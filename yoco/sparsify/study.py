@@ -185,7 +185,7 @@ class Study:
             pruned = once(network, self.sparsity)
             pruned.install(network)
         if self.at_init is None:
-            reestimate(network, self.examples(self.calibrate), self.normalise)
+            reestimate(network, self.examples(self.calibrate), self.normalise, self.rng.child("reestimate"))
         return pruned
 
     def mend(self, network: nn.Module) -> None:
