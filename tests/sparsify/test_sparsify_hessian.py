@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from yoco.data.source import Splits
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.hessian import layers, matrix, moments, moments_after, parts, patches, run
+from yoco.sparsify.hessian import layers, matrix, moments, moments_after, neighbours, parts, patches, run
 
 CONVOLUTIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -98,6 +98,16 @@ def test_matrix_and_patches_are_the_convolution(given: dict[str, Any], bias: boo
     assert torch.equal(weight, layer.weight)
     assert (offset is None) == (layer.bias is None)
     assert offset is None or torch.equal(offset, layer.bias)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("bias", [False, True])
+def test_neighbours_are_channels_at_one_position_of_the_kernel(groups: int, bias: bool) -> None:
+    layer = convolution({"groups": groups, "kernel_size": (3, 2)}, bias)
+    found = matrix(layer)[:, :, neighbours(layer)].flatten(0, 1)
+    assert torch.equal(found[:, : found.shape[1] - bias], layer.weight.permute(0, 2, 3, 1).flatten(1))
+    assert not bias or torch.equal(found[:, -1], layer.bias)
+    assert neighbours(nn.Linear(5, 2, bias=bias)).tolist() == list(range(5 + bias))
 
 
 @pytest.mark.parametrize("bias", [False, True])

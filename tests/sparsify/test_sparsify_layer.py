@@ -88,6 +88,22 @@ def test_none_and_all_can_leave(solver: str, text: str | None) -> None:
     assert torch.allclose(whole.weight[:, -1], bias, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("solver", "text"), PAIRS)
+def test_neighbours_may_follow_one_another_in_another_order(solver: str, text: str | None) -> None:
+    weight, hessian = with_bias(*correlated(6, 24, dead=(3,)))
+    order = torch.cat([torch.arange(24).view(4, 6).T.flatten(), torch.tensor([24])])
+    found = Layer(weight, hessian, pattern=text, bias=True, order=order).solve(PATTERNS[text], solver, rng=Rng(0))
+    moved = text not in (None, "row")
+    at, back = (order, order.argsort()) if moved else (torch.arange(25), torch.arange(25))
+    wanted = solve(
+        weight[:, at], hessian[at][:, at], zeros=PATTERNS[text], solver=solver, pattern=text, bias=True, rng=Rng(0)
+    )
+    assert torch.equal(found.weight, wanted.weight[:, back])
+    assert torch.equal(found.mask, wanted.mask[:, back])
+    assert (found.error, found.ridge) == (wanted.error, wanted.ridge)
+    assert found.dead.nonzero().tolist() == [[3]]
+
+
 @pytest.mark.parametrize("text", ["0:4", "4:4"])
 def test_n_of_m_can_mean_none_or_all(text: str) -> None:
     weight, hessian = correlated(3, 8)

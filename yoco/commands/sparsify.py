@@ -46,7 +46,7 @@ class SparsifyOptions(DataOptions):
     cost: Literal["weights", "flops"] = "weights"
     """what the sparsity is a share of"""
     pattern: str | None = None
-    """row (equal counts in each output), N:M such as 2:4, or block:C"""
+    """row (equal counts in each output), N:M such as 2:4, or block:C; neighbours are inputs, or input channels"""
     sequential: bool = False
     """each layer mends what pruning the layers before it has done"""
     refit: bool = True

@@ -78,6 +78,18 @@ def parts(layer: Prunable, matrices: Tensor) -> tuple[Tensor, Tensor | None]:
     return rows[:, :-1].reshape(layer.weight.shape), rows[:, -1].clone()
 
 
+def neighbours(layer: Prunable) -> Tensor:
+    """The order of inputs in which patterns find neighbours, the bias last: long [in].
+
+    Of a convolution it is (kh, kw, C), so that neighbours are channels at one position of the kernel, as in OBC
+    (Frantar and Alistarh, NeurIPS 2022); `weight.permute(0, 2, 3, 1).flatten(1)` is in this order. Of a linear layer it
+    is its own.
+    """
+    shape, places = layer.weight.shape[1:], torch.arange(layer.weight[0].numel() + (layer.bias is not None))
+    inputs = places[: shape.numel()].view(shape)
+    return torch.cat([inputs.movedim(0, -1).flatten(), places[shape.numel() :]]).to(layer.weight.device)
+
+
 def patches(layer: Prunable, images: Tensor) -> Tensor:
     """All inputs of a layer: [groups, n, in], with a 1 at the end for a bias, from what enters it.
 

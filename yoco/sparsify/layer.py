@@ -42,6 +42,8 @@ class Layer:
     are biases; they are no part of the prunable weights and always stay, unless `prune_bias`.
     pattern: see `yoco.sparsify.patterns`. ridge: at least what is added to the diagonal of H, times its mean over live
     inputs; raised tenfold until H can be factorised.
+    order: long [in], a permutation of the inputs, the bias last: the order in which neighbours of the pattern follow
+    one another, by default their own. What is answered has the inputs where they were.
 
     Raises:
         ValueError: weight or hessian is not what it has to be, or the pattern is unknown or does not fit the layer.
@@ -56,6 +58,7 @@ class Layer:
         ridge: float = 1e-6,
         bias: bool = False,
         prune_bias: bool = False,
+        order: Tensor | None = None,
     ) -> None:
         form = parse(pattern)
         check_weight(weight, bias)
@@ -64,8 +67,10 @@ class Layer:
             raise ValueError(f"solve: prune_bias needs a bias, and a pattern without neighbours, got {got}")
         if not 0 <= ridge <= 1:
             raise ValueError(f"solve: ridge must be in 0..1, got {ridge:g}")
-        self.given = weight.detach()
-        self.moments = checked_moments(hessian.detach(), weight)
+        self.given, self.moments = weight.detach(), checked_moments(hessian.detach(), weight)
+        self.back = None if order is None or not (form.group or form.block > 1) else order.argsort()
+        if self.back is not None:
+            self.given, self.moments = self.given[:, order], self.moments[order][:, order]
         columns = weight.shape[1] - (bias and not prune_bias)
         self.problem = Problem(self.given.double(), self.moments, columns, form, ridge)
 
@@ -87,7 +92,10 @@ class Layer:
         new = torch.where(mask, weight, 0).to(self.given.dtype)
         change = new.double() - self.problem.weight
         error = float(((change @ self.moments) * change).sum()) / 2
-        return Solved(new, mask, max(error, 0.0), self.problem.ridge, self.problem.dead)
+        dead = self.problem.dead
+        if self.back is not None:
+            new, mask, dead = new[:, self.back], mask[:, self.back], dead[self.back]
+        return Solved(new, mask, max(error, 0.0), self.problem.ridge, dead)
 
     def curve(
         self,

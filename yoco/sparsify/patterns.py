@@ -2,6 +2,10 @@
 
 None or "unstructured": any. "row": the same count in each output row. "N:M": N kept of every M neighbours along the
 inputs, such as 2:4. "block:C": C neighbours along the inputs, from a multiple of C on, leave together or stay.
+
+Neighbours of a convolution are input channels at one position of the kernel (see `neighbours` in `hessian`), of its
+group if it has groups. Where the number of channels is no multiple of M or C, what is left over goes on at the next
+position; all inputs together must be one.
 """
 
 import re

@@ -14,7 +14,7 @@ from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
 from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, curves, put
-from yoco.sparsify.hessian import Moments, layers, matrix, moments, moments_after, parts
+from yoco.sparsify.hessian import Moments, Prunable, layers, matrix, moments, moments_after, neighbours, parts
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
 from yoco.sparsify.layout import LAYOUTS
@@ -111,10 +111,10 @@ class Pruner:
             for group, (rows, second) in enumerate(zip(matrix(places[name]), sums.dense / sums.n, strict=True))
         }
 
-    def _layer(self, place: nn.Module, rows: Tensor, second: Tensor) -> Layer:
+    def _layer(self, place: Prunable, rows: Tensor, second: Tensor) -> Layer:
         bias = place.bias is not None
         how: Any = {"pattern": self.pattern, "ridge": self.ridge, "bias": bias, "prune_bias": self.prune_bias and bias}
-        return Layer(rows, second, **how)
+        return Layer(rows, second, order=neighbours(place), **how)
 
     def _solved(
         self,
@@ -140,13 +140,13 @@ class Pruner:
             reports[name] = _report(matrix(place), sums, solved)
         return Pruned(Masks(masks), weights, reports, self.solver)
 
-    def _target(self, place: nn.Module, sums: Moments, unit: Unit) -> Layer:
+    def _target(self, place: Prunable, sums: Moments, unit: Unit) -> Layer:
         """The layer on the inputs of the sparse network, with the weights that are best there as its dense ones.
 
         The ridge pulls them towards those that it has, which they are where nothing ahead of it is sparse.
         """
-        rows, second = matrix(place)[unit.group], sums.sparse[unit.group] / sums.n  # type: ignore[arg-type]
-        problem = self._layer(place, rows, second).problem
+        rows, second = matrix(place)[unit.group], sums.sparse[unit.group] / sums.n
+        problem = Layer(rows, second, ridge=self.ridge).problem
         lacking = problem.weight @ (sums.cross[unit.group].T / sums.n - second) / problem.scale
         best = problem.weight + lacking @ problem.inverse
         return self._layer(place, best.to(rows.dtype), second)
