@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yoco.data.source import Batch, Splits
 from yoco.networks import build
 from yoco.rng import Rng
+from yoco.sparsify.allocate import BUCKETS
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
 from yoco.sparsify.curves import loss
@@ -166,8 +167,7 @@ def test_losses_are_those_of_blocks_of_channels(channels: nn.Module, data: Calib
 def test_counts_and_shares_may_be_given(network: nn.Module, data: Calibration) -> None:
     found = prune(network, data, None, allocation={FIRST: 0.25, SECOND: 11, LAST: 70})
     assert [count.total - count.kept for count in found.masks.by_layer().values()] == [9, 11, 70]
-    assert (~found.masks[SECOND]).flatten(1).sum(1).tolist() != []
-    assert int((~found.masks[SECOND])[:3].sum()) == 6
+    assert [int(group.sum()) for group in (~found.masks[SECOND]).split(3)] == [6, 5]
 
 
 @pytest.mark.parametrize("weigh", ["error", "bound", "loss", "relative"])
@@ -185,6 +185,16 @@ def test_every_way_to_weigh(weigh: str, allocation: str, network: nn.Module, dat
     ]
 
 
+def one_step_less(found: Pruned, wanted: float) -> float:
+    """What programme may save too much: less than the smallest last step of a layer, and a bucket for each layer."""
+    steps = []
+    for layer, count in found.masks.by_layer().items():
+        curve = found.curves[layer]
+        at = curve.counts.index(count.total - count.kept)
+        steps += [curve.price * (curve.counts[at] - curve.counts[at - 1])] if at else []
+    return min(steps) + len(found.curves) * max(wanted / BUCKETS, 1.0)
+
+
 @pytest.mark.parametrize("name", ["lenet", "convnet:width=4,depth=2"])
 @pytest.mark.parametrize("allocation", ["hull", "programme", "tolerance"])
 @pytest.mark.parametrize("sparsity", [0.6])
@@ -192,9 +202,9 @@ def test_flops_are_saved_as_asked(name: str, allocation: str, sparsity: float, d
     network = build(name, (1, 8, 8), 3, Rng(0)).double()
     found = prune(network, data, sparsity, solver="obd", cost="flops", allocation=allocation)
     total = measure(network, (1, 8, 8), found.masks).total
-    saved, dearest = 1 - total.flops / total.dense_flops, 64 / total.dense_flops
-    assert sparsity - 1e-12 <= saved
-    assert saved < sparsity + (3 * dearest if allocation == "tolerance" else dearest) or allocation == "programme"
+    wanted = sparsity * total.dense_flops
+    most = one_step_less(found, wanted) if allocation == "programme" else {"hull": 64, "tolerance": 3 * 64}[allocation]
+    assert 0 <= total.dense_flops - total.flops - wanted + 1e-9 < most
     assert measure(found.applied(network), (1, 8, 8)).total == total
 
 
