@@ -59,7 +59,11 @@ def test_its_options_work(options: list[str], tmp_path: Path) -> None:
         (["--sparsity", "0.5", "--tolerance", "0.1"], "yoco: sparsify: tolerance must be at least 0, with the"),
         (
             ["--sparsity", "0.5", "--allocation", "tolerance", "--tolerance", "0.1"],
-            "yoco: sparsify: needs either sparsity or tolerance, got both",
+            "yoco: sparsify: needs either sparsity or tolerance, got 0.5 and 0.1",
+        ),
+        (
+            ["--sparsity", "0.5", "--cost", "flops", "--allocation", "erk"],
+            "yoco: sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation erk",
         ),
         (["--sparsity", "0.5", "--weights", "none.pt"], "yoco: none.pt: No such file"),
         (["--sparsity", "0.5", "--calibrate", "none.safetensors"], "yoco: load: no file at none.safetensors"),

@@ -86,7 +86,8 @@ def test_only_the_layers_that_are_named(network: nn.Module, data: Calibration) -
 def test_patterns_are_kept(allocation: str, pattern: str, step: int, network: nn.Module, data: Calibration) -> None:
     chosen = [FIRST, LAST] if pattern == "block:3" else None
     given: Any = {FIRST: 18, LAST: 34} if chosen and allocation == "uniform" else allocation
-    found = prune(network, data, 0.5, pattern=pattern, allocation=given, layers=chosen)
+    sparsity = 0.5 if isinstance(given, str) else None
+    found = prune(network, data, sparsity, pattern=pattern, allocation=given, layers=chosen)
     gap = zeros(found) - int(found.masks.total * 0.5)
     assert gap <= 0 if allocation == "uniform" else gap >= 0
     assert abs(gap) < 3 * step if allocation != "programme" else gap < 20
@@ -293,7 +294,7 @@ def test_dead_inputs_are_reported(tiny: Splits) -> None:
     given = Calibration(Batch(images, torch.zeros(30).long()), nothing(), torch.device("cpu"))
     network = build("mlp:width=8", (1, 8, 8), 3, Rng(0)).double()
     found = prune(
-        network, given, 0.4, allocation={"stages.0.1.weight": 8 * 15, "stages.1.0.weight": 0, "head.weight": 0}
+        network, given, None, allocation={"stages.0.1.weight": 8 * 15, "stages.1.0.weight": 0, "head.weight": 0}
     )
     dead = (images == 0).all(0).flatten()
     assert found.layers["stages.0.1.weight"].dead == int(dead.sum()) == 15

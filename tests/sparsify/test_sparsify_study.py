@@ -153,6 +153,14 @@ def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> Non
         ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
         ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
         (
+            {"options": {"allocation": {"head.weight": 0.5}}},
+            "sparsify: needs either sparsity or an allocation of zeros by layer, got 0.8 and 1 layers",
+        ),
+        (
+            {"options": {"cost": "flops", "allocation": "global"}},
+            "sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation global",
+        ),
+        (
             {"options": {"pattern": "2:x"}},
             "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2:x'",
         ),

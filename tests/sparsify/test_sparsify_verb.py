@@ -157,6 +157,13 @@ def test_the_words_of_the_package(network: nn.Module, tiny: Splits) -> None:
 
 
 FIRST, SECOND, HEAD = "stages.0.0.weight", "stages.1.0.weight", "head.weight"
+FREE: tuple[tuple[dict[str, Any], str], ...] = (
+    *(({"allocation": name}, f"allocation {name}") for name in ("global", "uniform", "uniform_plus", "erk")),
+    ({"allocation": {FIRST: 0.5}, "sparsity": None}, "zeros of each layer"),
+    ({"allocation": "tolerance", "tolerance": 0.1, "sparsity": None}, "tolerance 0.1"),
+    ({"pattern": "2:4", "sparsity": None}, "pattern 2:4"),
+)
+"""What no cost decides on, and how it is called."""
 WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"sparsity": 1.5}, "sparsity: must be at least 0 and below 1, got 1.5"),
     ({"sparsity": -0.5}, "sparsity: must be at least 0 and below 1, got -0.5"),
@@ -200,8 +207,19 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"allocation": "global", "pattern": "row"}, "allocation global: is for single weights, got pattern row"),
     ({"allocation": "erk", "layers": [HEAD]}, "sparsify: allocation erk is for all layers, got layers"),
     (
-        {"allocation": {FIRST: 0.5, SECOND: 3}},
+        {"allocation": {FIRST: 0.5, SECOND: 3}, "sparsity": None},
         f"sparsify: allocation must name all layers that are pruned, got none for '{HEAD}'",
+    ),
+    (
+        {"allocation": {FIRST: 0.5, SECOND: 3}, "images": 0},
+        "sparsify: needs either sparsity or an allocation of zeros by layer, got 0.5 and 2 layers",
+    ),
+    *(
+        (
+            {"cost": "flops", "images": 0, **how},
+            f"sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got {got}",
+        )
+        for how, got in FREE
     ),
     ({"images": 0}, "sparsify: images must be at least 1, got 0"),
     (

@@ -44,7 +44,7 @@ class SparsifyOptions(DataOptions):
     weigh: Literal["relative", "error", "bound", "loss"] = "relative"
     """which error hull, programme and tolerance look at"""
     cost: Literal["weights", "flops"] = "weights"
-    """what the sparsity is a share of"""
+    """what the sparsity is a share of; flops with hull, programme or tolerance"""
     pattern: str | None = None
     """row (equal counts in each output), N:M such as 2:4, or block:C; neighbours are inputs, or input channels"""
     sequential: bool = False

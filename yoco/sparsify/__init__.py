@@ -82,13 +82,15 @@ def sparsify(
         ValueError: an unknown name, option or layer, a sparsity that is not possible, or images that do not fit.
     """
     rng = Rng(seed).child("sparsify")
-    images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
-    drawn = calibration(network, data, rng.child("images"), images, normalise)
-    same_bits = repeatable(drawn.device)
     if at_init is None:
         known = {f.name for f in fields(Pruner)}
         own = {name: value for name, value in options.items() if name not in known}
         pruner = Pruner(solver=solver, options=own, **{n: value for n, value in options.items() if n in known})
+        pruner.check(sparsity)
+    images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
+    drawn = calibration(network, data, rng.child("images"), images, normalise)
+    same_bits = repeatable(drawn.device)
+    if at_init is None:
         with same_bits:
             return pruner(network, drawn, sparsity=sparsity, rng=rng)
     if sparsity is None:

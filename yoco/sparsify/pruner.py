@@ -30,8 +30,8 @@ class Pruner:
     solver: a name of SOLVERS, or module:function. options: of the solver.
     allocation: how zeros are shared out among layers. hull, programme and tolerance look at curves of errors, `weigh`
     and `cost` say which (see `curves`); global sorts one score over all layers, with the default `weigh` relative to
-    their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or a mapping:
-    name of the weight to its count or share of zeros.
+    their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or, in place of
+    sparsity, a mapping: name of the weight to its count or share of zeros.
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, all by default.
     pattern, refit, ridge, prune_bias: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
@@ -62,15 +62,41 @@ class Pruner:
         if self.tolerance is not None and not (self.allocation == "tolerance" and 0 <= self.tolerance < float("inf")):
             got = f"{self.tolerance:g} and allocation {self.allocation}"
             raise ValueError(f"sparsify: tolerance must be at least 0, with the allocation of this name, got {got}")
+        if self.cost != "weights" and (said := self._unpriced()):
+            named = ", ".join(ALLOCATIONS)
+            raise ValueError(f"sparsify: cost {self.cost} is for a sparsity shared out by {named}, got {said}")
+
+    def _unpriced(self) -> str:
+        """What says how many zeros there are without a look at `cost`, if anything does."""
+        if parse(self.pattern).group:
+            return f"pattern {self.pattern}"
+        if self.tolerance is not None:
+            return f"tolerance {self.tolerance:g}"
+        if isinstance(self.allocation, Mapping):
+            return "zeros of each layer"
+        return "" if self.allocation in ALLOCATIONS else f"allocation {self.allocation}"
+
+    def check(self, sparsity: float | None) -> None:
+        """Nothing, if there is no sparsity beside something else that says how many zeros there are.
+
+        Raises:
+            ValueError: there is a tolerance, or a mapping, too.
+        """
+        if sparsity is None:
+            return
+        if self.tolerance is not None:
+            raise ValueError(f"sparsify: needs either sparsity or tolerance, got {sparsity:g} and {self.tolerance:g}")
+        if isinstance(self.allocation, Mapping):
+            got = f"{sparsity:g} and {len(self.allocation)} layers"
+            raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
     def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
         """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
 
         Raises:
-            ValueError: a layer or a word that is not known, or a sparsity that is not possible.
+            ValueError: a layer or a word that is not known, or a sparsity that is not possible, or beside a mapping.
         """
-        if sparsity is not None and self.tolerance is not None:
-            raise ValueError(f"sparsify: needs either sparsity or tolerance, got {sparsity:g} and {self.tolerance:g}")
+        self.check(sparsity)
         found = self.moments(network, data)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)

@@ -94,13 +94,12 @@ class Study:
             resolve("method", METHODS, self.at_init)
         else:
             resolve("solver", SOLVERS, self.options.get("solver", "exact"))
-            Pruner(**{f.name: self.options[f.name] for f in fields(Pruner) if f.name in self.options})
+            pruner = Pruner(**{f.name: self.options[f.name] for f in fields(Pruner) if f.name in self.options})
+            pruner.check(self.sparsity)
         given = {name for name, value in self.options.items() if value is not None}
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
-            if "tolerance" in given:
-                raise ValueError("sparsify: needs either sparsity or tolerance, got both")
         elif not fixed and isinstance(self.options.get("allocation", ""), str) and "tolerance" not in given:
             raise ValueError("sparsify: needs sparsity, got None")
 
