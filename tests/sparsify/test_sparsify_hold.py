@@ -275,6 +275,26 @@ def test_masks_of_some_layers_hold_those_alone() -> None:
     assert bool(weights(sparse)["stages.0.1.weight"].all())
 
 
+def test_biases_are_held_as_weights_are() -> None:
+    sparse, bias = network(), "head.bias"
+    both = Masks({"head.weight": masks_of(sparse)["head.weight"], bias: torch.tensor([True, False, True])})
+    install(sparse, both)
+    assert held(sparse) == both
+    assert list(sparse.state_dict()) == list(network().state_dict())
+    for copied in (deepcopy(sparse), sparse):
+        train(copied, torch.optim.Adam(copied.parameters(), 0.1, weight_decay=0.1))
+        assert copied.head.bias.detach().ne(0).tolist() == both[bias].tolist()
+        assert masked_gradients(copied, both)
+        assert gone(copied, Masks({"head.weight": both["head.weight"]}))
+        assert sum(isinstance(hook, Hold) for hook in copied.head._forward_pre_hooks.values()) == 1
+    alone = Masks({bias: torch.tensor([False, True, True])})
+    assert held(install(sparse, alone)) == alone
+    train(sparse, torch.optim.SGD(sparse.parameters(), 0.1))
+    assert sparse.head.bias.detach().ne(0).tolist() == alone[bias].tolist()
+    assert held(remove(sparse)) is None
+    assert not list(sparse.buffers())
+
+
 def test_other_hooks_are_left_alone() -> None:
     sparse, calls = network(), []
     sparse.head.register_forward_pre_hook(lambda *_: calls.append(1))
@@ -304,7 +324,7 @@ def state(given: nn.Module) -> list[Tensor]:
     [
         ({"x": (3, 8)}, {}, "masks: names must be of parameters of the network, got 'x'"),
         ({"head.weight": (3, 7)}, {}, "masks: head.weight must be [3, 8] as in the network, got [3, 7]"),
-        ({"head.bias": (3,)}, {}, "install: masks must be of Linear or Conv2d layers, got 'head.bias'"),
+        ({"norm.weight": (3,)}, {}, "install: masks must be of Linear or Conv2d layers, got 'norm.weight'"),
         ({"head.weight": (3, 8)}, {"x": (3,)}, "install: weights must fit the network, got x [3]"),
         ({"head.weight": (3, 8)}, {"head.bias": (4,)}, "install: weights must fit the network, got head.bias [4]"),
     ],
@@ -314,6 +334,7 @@ def test_masks_and_weights_must_fit(
 ) -> None:
     """A network that something does not fit is as it was."""
     given = network()
+    given.norm = nn.LayerNorm(3)
     before = state(given)
     wrong = Masks(
         {"stages.0.1.weight": torch.zeros(8, 64).bool()} | {n: torch.ones(s).bool() for n, s in masks.items()}

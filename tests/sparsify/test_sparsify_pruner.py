@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from yoco.data.source import Batch, Splits
 from yoco.networks import build
@@ -16,6 +17,7 @@ from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
 from yoco.sparsify.curves import loss
 from yoco.sparsify.hessian import run
+from yoco.sparsify.hold import held
 from yoco.sparsify.layer import solve
 from yoco.sparsify.masks import Masks, prunable
 from yoco.sparsify.measure import measure
@@ -259,16 +261,36 @@ def test_one_layer_is_what_solve_answers(solver: str, refit: bool, data: Calibra
     assert (report.ridge, report.dead) == (wanted.ridge, int(wanted.dead.sum()))
 
 
-def test_biases_are_refitted_and_pruned_only_if_they_may_be(network: nn.Module, data: Calibration) -> None:
+def test_biases_are_refitted_and_kept(network: nn.Module, data: Calibration) -> None:
     refit, none = (prune(network, data, 0.5, solver="obd", refit=refit) for refit in (True, False))
     for name in ("0.bias", "5.bias"):
         assert not torch.equal(refit.weights[name], network.get_parameter(name))
         assert torch.equal(none.weights[name], network.get_parameter(name))
-    both = prune(network, data, 0.9, solver="magnitude", allocation="global", prune_bias=True)
-    gone = sum(int((both.weights[name] == 0).sum()) for name in ("0.bias", "5.bias"))
+    assert set(refit.masks) == set(prunable(network))
+
+
+@pytest.mark.parametrize("allocation", ["global", "hull"])
+def test_pruned_biases_have_masks_and_stay_zero_whoever_trains(
+    allocation: str, network: nn.Module, data: Calibration
+) -> None:
+    found = prune(network, data, 0.6, solver="magnitude", allocation=allocation, prune_bias=True)
+    assert list(found.masks) == [FIRST, "0.bias", SECOND, LAST, "5.bias"]
+    assert (found.masks.total, zeros(found)) == (163, int(163 * 0.6))
+    assert repr(found.masks).startswith("Masks(66 of 163 weights kept in 3 layers")
+    sparse = found.applied(network)
+    assert held(sparse) == found.masks
+    optimizer = torch.optim.Adam(sparse.train().parameters(), 0.05, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        cross_entropy(sparse(torch.cat(list(data))), data.batch.labels).backward()
+        optimizer.step()
+    gone = 0
+    for name, mask in found.masks.items():
+        assert not found.weights[name][~mask].any()
+        assert not sparse.get_parameter(name)[~mask].any()
+        gone += int((~mask).sum()) if name.endswith("bias") else 0
     assert gone > 0
-    assert zeros(both) + gone == int(163 * 0.9)
-    assert SECOND.replace("weight", "bias") not in both.weights
+    assert not torch.equal(sparse.get_parameter(LAST), found.weights[LAST])
 
 
 def test_scaled_inputs_change_no_mask(network: nn.Module, data: Calibration) -> None:

@@ -74,6 +74,21 @@ def test_masks_that_are_held_go_with_their_weights_and_hold_on(name: str) -> Non
     assert all(not small.get_parameter(layer)[~mask].any() for layer, mask in masks.items())
 
 
+def test_a_bias_that_takes_a_constant_up_is_kept_from_then_on() -> None:
+    network = chain(nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in network.named_parameters()}
+    masks["1.weight"][0], masks["3.bias"][:3] = False, False
+    with torch.no_grad():
+        network[1].bias[0] = 1.0
+        network[3].weight[1, 0] = 0.0
+    install(network, Masks(masks))
+    small = shrink(network, SHAPE)
+    assert sizes(small) == [[5, 64], [5, 5], [2, 5]]
+    assert torch.allclose(small(images()), network(images()), atol=1e-6)
+    assert held(small)["3.bias"].tolist() == [True, False, True, True, True]
+    assert small[3].bias.detach().ne(0).tolist() == [True, False, True, True, True]
+
+
 def test_networks_without_zeros_stay_as_they_are() -> None:
     network = build("lenet", SHAPE, 3, Rng(0))
     small = shrink(network, SHAPE)

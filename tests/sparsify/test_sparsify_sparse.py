@@ -58,6 +58,18 @@ def test_weights_that_are_kept_may_be_zero_or_anything(tmp_path: Path) -> None:
     assert load(tmp_path / "s").masks["weight"].tolist() == [[False, False, True], [True, True, False]]
 
 
+def test_masks_of_biases_come_back(tmp_path: Path) -> None:
+    network, masks = made("mlp:width=16")
+    masks = Masks({**masks, "head.bias": torch.arange(10) % 3 > 0})
+    with pytest.raises(ValueError, match=r"^save: weights outside of the mask must be 0, got others in head\.bias$"):
+        save(network, tmp_path / "s", masks=masks)
+    install(network, masks)
+    save(network, tmp_path / "s", masks=masks, about=about("mlp:width=16"))
+    assert load(tmp_path / "s").masks == masks
+    assert all(torch.equal(value, load(tmp_path / "s").state[key]) for key, value in network.state_dict().items())
+    assert torch.equal(rebuild(tmp_path / "s").head.bias, network.head.bias)
+
+
 def test_the_file_is_small_and_says_how_small(tmp_path: Path) -> None:
     network, masks = made("mlp:width=256", 0.95)
     size = save(network, tmp_path / "s", masks=masks)

@@ -12,6 +12,7 @@ from torch import nn
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.sparsify import METHODS, reestimate, retrain
+from yoco.sparsify.masks import budget
 from yoco.sparsify.sparse import load, rebuild
 from yoco.sparsify.study import BATCH, Study, load_weights
 from yoco.train import accuracy
@@ -102,6 +103,21 @@ def test_rounds_prune_more_and_more(study: Any) -> None:
     found = study(rounds=3, retrain=1.0).run()
     assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.001)
     assert found.certificate is None
+
+
+def test_pruned_biases_stay_zero_through_retraining_and_the_file(study: Any, tmp_path: Path) -> None:
+    options = {"prune_bias": True, "solver": "magnitude", "allocation": "global"}
+    found = study(sparsity=0.9, options=options, retrain=2.0, network="lenet").run(tmp_path)
+    sparse, masks = load(tmp_path / "sparse.safetensors"), found.pruned.masks
+    assert sparse.masks == masks
+    assert masks.kept == budget(masks.total, 0.9)
+    biases = {name: mask for name, mask in masks.items() if name.endswith("bias")}
+    gone, total = sum(int((~mask).sum()) for mask in biases.values()), sum(map(len, biases.values()))
+    assert gone > 0
+    assert not any(sparse.state[name][~mask].any() for name, mask in biases.items())
+    assert f"biases, which the table does not count: {gone} of {total} are zero" in found.markdown()
+    assert found.json()["biases"] == {"zeros": gone, "all": total}
+    assert "biases" not in study().run().json()
 
 
 def test_batch_norms_see_the_images_anew(study: Any) -> None:

@@ -52,7 +52,7 @@ class SparsifyOptions(DataOptions):
     refit: bool = True
     """least squares on the weights that stay"""
     prune_bias: bool = False
-    """biases may be pruned, too"""
+    """biases may be pruned, too: the sparsity is then the share of zeros among weights and biases"""
     ridge: float = 1e-6
     """least ridge of the second moments, in units of their mean diagonal"""
     rounds: int = 1

@@ -8,34 +8,37 @@ from torch import Tensor, nn
 from yoco.sparsify.hessian import Prunable, layers
 from yoco.sparsify.masks import Masks
 
-MASK = "weight_mask"
+MASK, BIAS_MASK = "weight_mask", "bias_mask"
+BUFFERS = {"weight": MASK, "bias": BIAS_MASK}
+"""Parameter of a layer -> the buffer with its mask."""
 
 
 class Hold:
     """What a layer does ahead of each forward pass: set its zeros, and see that they get no gradients.
 
-    The mask is a buffer of the layer: it moves with it to other devices and is copied with it, but is not in its
+    A mask is a buffer of the layer: it moves with it to other devices and is copied with it, but is not in its
     `state_dict`, which is that of the dense network.
     """
 
     def __call__(self, layer: nn.Module, _: object) -> None:
-        weight = layer.weight
-        if not isinstance(weight, nn.Parameter):  # torch.func has put another tensor in its place
-            return
-        weight.data.mul_(getattr(layer, MASK))  # not noticed by autograd: what another pass has kept stays valid
-        hooks = (weight._backward_hooks or {}).values()  # copies of a weight, and weights from files, have none
-        if weight.requires_grad and not any(isinstance(hook, Gradient) and hook.layer is layer for hook in hooks):
-            weight.register_hook(Gradient(layer))
+        for name, buffer in BUFFERS.items():
+            mask, weight = getattr(layer, buffer, None), getattr(layer, name)
+            if mask is None or not isinstance(weight, nn.Parameter):  # torch.func has put another tensor in its place
+                continue
+            weight.data.mul_(mask)  # not noticed by autograd: what another pass has kept stays valid
+            hooks = (weight._backward_hooks or {}).values()  # copies of a weight, and weights from files, have none
+            if weight.requires_grad and not any(isinstance(hook, Gradient) and hook.layer is layer for hook in hooks):
+                weight.register_hook(Gradient(layer, buffer))
 
 
 class Gradient:
-    """What a held weight does with a gradient."""
+    """What a held weight or bias does with a gradient."""
 
-    def __init__(self, layer: nn.Module) -> None:
-        self.layer = layer
+    def __init__(self, layer: nn.Module, buffer: str) -> None:
+        self.layer, self.buffer = layer, buffer
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        mask = getattr(self.layer, MASK, None)
+        mask = getattr(self.layer, self.buffer, None)
         return gradient if mask is None else gradient * mask
 
 
@@ -43,15 +46,17 @@ class Gradient:
 def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Put masks, and weights and biases by parameter name, into the network itself, and hold the zeros; answers it.
 
+    masks: of weights of Linear and Conv2d layers, and of their biases.
+
     Any optimiser may train it then: the zeros of these layers get no gradient, and whatever moves them is undone ahead
     of each forward pass. `copy.deepcopy` copies the hold; `state_dict` does not know of it: to go on from one, load it
-    and install the masks again. Masks that were held before are replaced.
+    and install the masks again. All masks that such a layer held before are replaced.
 
     Raises:
         ValueError: masks or weights that do not fit the network.
     """
     masks.check(network)
-    known, places = dict(network.named_parameters()), layers(network)
+    known, places = dict(network.named_parameters()), _places(network)
     for name, weight in (weights or {}).items():
         if name not in known or known[name].shape != weight.shape:
             raise ValueError(f"install: weights must fit the network, got {name} {list(weight.shape)}")
@@ -60,24 +65,35 @@ def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | No
             raise ValueError(f"install: masks must be of Linear or Conv2d layers, got {name!r}")
     for name, weight in (weights or {}).items():
         known[name].copy_(weight)
+    for name in masks:
+        _detach(places[name][0])
     for name, mask in masks.items():
-        _attach(places[name], mask)
+        _attach(*places[name], mask)
     return network
 
 
-def _attach(layer: Prunable, mask: Tensor) -> None:
-    _detach(layer)
-    layer.register_buffer(MASK, mask.to(layer.weight.device), persistent=False)
-    layer.register_forward_pre_hook(Hold())
-    layer.weight.mul_(mask.to(layer.weight.device))
+def _places(network: nn.Module) -> dict[str, tuple[Prunable, str]]:
+    """The layer of each parameter that a mask can be of, and what it is there: weight or bias."""
+    found: dict[str, tuple[Prunable, str]] = {}
+    for name, layer in layers(network).items():
+        found |= {name: (layer, "weight"), name.removesuffix("weight") + "bias": (layer, "bias")}
+    return found
+
+
+def _attach(layer: Prunable, name: str, mask: Tensor) -> None:
+    weight = getattr(layer, name)
+    layer.register_buffer(BUFFERS[name], mask.to(weight.device), persistent=False)
+    if not any(isinstance(hook, Hold) for hook in layer._forward_pre_hooks.values()):
+        layer.register_forward_pre_hook(Hold())
+    weight.mul_(mask.to(weight.device))
 
 
 def _detach(layer: nn.Module) -> None:
     for key, hook in list(layer._forward_pre_hooks.items()):
         if isinstance(hook, Hold):
             del layer._forward_pre_hooks[key]
-    if MASK in layer._buffers:
-        del layer._buffers[MASK]
+    for buffer in BUFFERS.values():
+        layer._buffers.pop(buffer, None)
 
 
 def remove(network: nn.Module) -> nn.Module:
@@ -89,5 +105,6 @@ def remove(network: nn.Module) -> nn.Module:
 
 def held(network: nn.Module) -> Masks | None:
     """The masks that are held in a network, if there are any."""
-    found = {name: getattr(layer, MASK) for name, layer in layers(network).items() if hasattr(layer, MASK)}
+    places = _places(network).items()
+    found = {name: getattr(layer, BUFFERS[own]) for name, (layer, own) in places if hasattr(layer, BUFFERS[own])}
     return Masks(found) if found else None

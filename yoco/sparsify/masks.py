@@ -73,7 +73,8 @@ class Masks(Mapping[str, Tensor]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Masks({self.kept} of {self.total} weights kept in {len(self)} layers, sparsity {self.sparsity:.4f})"
+        layers = len({name.removesuffix("bias").removesuffix("weight") for name in self})
+        return f"Masks({self.kept} of {self.total} weights kept in {layers} layers, sparsity {self.sparsity:.4f})"
 
     def __and__(self, other: "Masks") -> "Masks":
         """What both keep; a parameter that only one of them names keeps what that one says."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.certificate import Certificate
+from yoco.sparsify.masks import Count
 from yoco.sparsify.measure import Measure, Row
 from yoco.sparsify.paths import Effective
 from yoco.sparsify.pruned import Pruned, Report
@@ -45,6 +46,13 @@ class Outcome:
     curves: Mapping[str, Curve] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def biases(self) -> Count | None:
+        """Kept and all biases of the layers that were pruned, if these could lose some."""
+        known = {row.layer for row in self.measure.rows}
+        counts = [count for name, count in self.pruned.masks.by_layer().items() if name not in known]
+        return Count(sum(count.kept for count in counts), sum(count.total for count in counts)) if counts else None
+
     def rows(self) -> list[dict[str, Any]]:
         """What is known of each layer, and the total."""
         found, used = [], self.measure.on_paths()
@@ -60,6 +68,8 @@ class Outcome:
         """All of it, for json.dump."""
         found: dict[str, Any] = {name: dict(getattr(self, name)) for name in ("settings", "accuracy", "seconds")}
         found |= {"layers": self.rows(), "bytes": self.size._asdict() if self.size else None}
+        if self.biases:
+            found["biases"] = {"zeros": self.biases.total - self.biases.kept, "all": self.biases.total}
         if self.shrunk:
             found["shrunk"] = {"weights": self.shrunk.weights, "dense_flops": self.shrunk.dense_flops}
         if self.effective:
@@ -81,6 +91,9 @@ class Outcome:
 
     def _sentences(self) -> list[str]:
         said = [f"file: {self.size.file:,} bytes, dense {self.size.dense:,}"] if self.size else []
+        if self.biases:
+            gone = self.biases.total - self.biases.kept
+            said.append(f"biases, which the table does not count: {gone:,} of {self.biases.total:,} are zero")
         if self.shrunk:
             weights, flops = f"{self.shrunk.weights:,} weights", f"{self.shrunk.dense_flops:,} dense flops"
             said.append(f"without dead channels: {weights}, {flops}")

@@ -32,8 +32,9 @@ class Report:
 class Pruned:
     """What pruning a network has given; the network itself is as it was.
 
-    masks: by name of the weight. weights: new weights and biases by parameter name, where they differ from the
-    network's own by more than zeros. layers: a report of each pruned layer, by name of its weight.
+    masks: by name of the weight, and with `prune_bias` of the bias. weights: new weights and biases by parameter name,
+    where they differ from the network's own by more than zeros. layers: a report of each pruned layer, by name of its
+    weight.
     curves: what zeros in each layer cost, where that decided on how many it got.
     """
 

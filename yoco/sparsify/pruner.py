@@ -34,7 +34,8 @@ class Pruner:
     sparsity, a mapping: name of the weight to its count or share of zeros.
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, all by default.
-    pattern, refit, ridge, prune_bias: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
+    pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
+    prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too.
     sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
     shall be from the dense one, so that a layer mends what those before it have done.
     """
@@ -152,8 +153,8 @@ class Pruner:
         how: Solving,
     ) -> Pruned:
         """Solve layer after layer, in the order in which an image meets them."""
-        sparse, masks, reports = remove(deepcopy(network)), {}, {}
-        weights: dict[str, Tensor] = {}
+        sparse, reports = remove(deepcopy(network)), {}
+        masks, weights = dict[str, Tensor](), dict[str, Tensor]()
         for name, dense in found.items():
             place, own = layers(network)[name], [unit for unit in units if unit.name == name]
             sums = moments_after(network, sparse, data, name) if self.sequential else dense
@@ -161,7 +162,8 @@ class Pruner:
             solved = [problem.solve(zeros[unit], self.solver, **how.of(unit)) for unit, problem in problems.items()]
             rows = torch.stack([one.weight for one in solved])
             put(layers(sparse)[name], rows)
-            masks[name], _ = parts(place, torch.stack([one.mask for one in solved]))
+            chosen = _named(name, place, torch.stack([one.mask for one in solved]))
+            masks |= chosen if self.prune_bias else {name: chosen[name]}
             weights.update(_named(name, place, rows))
             reports[name] = _report(matrix(place), sums, solved)
         return Pruned(Masks(masks), weights, reports, self.solver)
@@ -179,7 +181,7 @@ class Pruner:
 
 
 def _named(name: str, place: Any, rows: Tensor) -> dict[str, Tensor]:
-    """Weight and bias by parameter name."""
+    """Weight and bias, or their masks, by parameter name."""
     weight, bias = parts(place, rows)
     found = {name: weight.contiguous()}
     return found if bias is None else {**found, name.removesuffix("weight") + "bias": bias}

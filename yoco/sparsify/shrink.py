@@ -22,7 +22,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from yoco.rng import Rng
 from yoco.sparsify.flow import follow
 from yoco.sparsify.hessian import Prunable, layers, run, watched
-from yoco.sparsify.hold import MASK
+from yoco.sparsify.hold import BIAS_MASK, MASK
 from yoco.sparsify.trace import Join, Layer, Trace
 from yoco.sparsify.trial import twin
 
@@ -179,11 +179,13 @@ def _independent(module: nn.Module) -> bool:
 
 
 def _fold(place: Prunable, value: Tensor, gone: Tensor) -> None:
-    """Move what a layer makes of the constants among its inputs [C, positions] into its bias."""
+    """Move what a layer makes of the constants among its inputs [C, positions] into its bias, which is then kept."""
     if place.bias is not None:
         weight = place.weight.flatten(2).sum(2) if place.weight.dim() > 2 else place.weight
         gone = gone.to(weight.device)
         place.bias += (weight[:, gone].double() @ value[gone, 0].double()).to(place.bias.dtype)
+        if (mask := getattr(place, BIAS_MASK, None)) is not None:
+            mask |= place.bias != 0
 
 
 def _cut(module: nn.Module, inputs: Tensor, outputs: Tensor) -> None:

@@ -41,8 +41,9 @@ def save(
 ) -> Size:
     """Write the state of a network as one safetensors file.
 
-    masks: which weights are kept, also those that are 0; layers that it does not name, and all by default, keep what
-    is not zero. about: what may be told in JSON, such as network, shape and classes for `rebuild`.
+    masks: which weights are kept, also those that are 0, and of biases that it names; layers that it does not name, and
+    all by default, keep what is not zero. about: what may be told in JSON, such as network, shape and classes for
+    `rebuild`.
 
     Raises:
         ValueError: masks that do not fit, or a weight outside of its mask that is not 0.
@@ -51,7 +52,8 @@ def save(
     if masks is not None:
         masks.check(network)
     tensors, layers = {}, {}
-    for name, weight in weights(network).items():
+    biases = {name: network.get_parameter(name).detach() for name in masks or ()}
+    for name, weight in {**weights(network), **biases}.items():
         kept = masks[name].cpu() if masks is not None and name in masks else weight.cpu() != 0
         if bool((weight.cpu()[~kept] != 0).any()):
             raise ValueError(f"save: weights outside of the mask must be 0, got others in {name}")
