@@ -1,5 +1,6 @@
 """Protocols: the published settings, word by word."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -43,6 +44,32 @@ def test_idc(data: str, factor: int, ipc: int, words: str, cutmix: float) -> Non
     )
     assert recipe("idc", data, RGB, factor, ipc) == expected
     assert expected.drop_epochs() == [666, 833]
+
+
+@pytest.mark.parametrize(
+    ("factor", "ipc", "ten", "hundred"),
+    [
+        (1, 1, 3000, 2000),
+        (1, 2, 2000, 1300),
+        (3, 1, 2000, 1300),
+        (1, 10, 2000, 1300),
+        (1, 11, 1500, 1000),
+        (1, 50, 1500, 1000),
+        (3, 50 / 9, 1500, 1000),
+        (3, 10, 1000, 600),
+        (3, 20, 1000, 600),
+        (1, 200, 1000, 600),
+        (3, 50, 500, 300),
+        (1, 501, 300, 200),
+    ],
+)
+def test_idc_trains_longer_on_few_images_of_imagenet(factor: int, ipc: float, ten: int, hundred: int) -> None:
+    usual = recipe("idc", "cifar10", (3, 224, 224), factor, ipc)
+    for data, epochs in (("imagenet-10", ten), ("imagenet-100", hundred)):
+        assert recipe("idc", data, (3, 224, 224), factor, ipc) == replace(usual, epochs=epochs)
+        assert recipe("idc", data, (3, 224, 224), factor, ipc, epochs=7).epochs == 7
+    for data in ("cifar100", "tiny-imagenet", "my-folder", "digits", "fashion-mnist"):
+        assert recipe("idc", data, (3, 224, 224), factor, ipc).epochs == 1000
 
 
 @pytest.mark.parametrize(
