@@ -56,6 +56,12 @@ def test_its_options_work(options: list[str], tmp_path: Path) -> None:
             "yoco: layout: unknown name 'erkk'; did you mean 'erk'?",
         ),
         (["--sparsity", "0.5", "--at-init", "npb", "--retrain", "1"], "yoco: sparsify: at_init is for a fresh network"),
+        (["--sparsity", "0.5", "--at-init", "snip", "--pattern=2:4"], "yoco: sparsify: --pattern is for a solver, got"),
+        (["--sparsity", "0.5", "--at-init", "snip", "--no-refit"], "yoco: sparsify: --refit is for a solver, got it"),
+        (
+            ["--sparsity", "0.5", "--weights", __file__],
+            "yoco: sparsify: weights must be .safetensors or .pt, got 'test_cli",
+        ),
         (["--sparsity", "0.5", "--tolerance", "0.1"], "yoco: sparsify: tolerance must be at least 0, with the"),
         (
             ["--sparsity", "0.5", "--allocation", "tolerance", "--tolerance", "0.1"],

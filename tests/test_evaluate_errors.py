@@ -20,6 +20,7 @@ MISTAKES = [
     ({"seeds": 0}, "seeds must be at least 1, or different numbers, got 0"),
     ({"seeds": (2, 2)}, "seeds must be at least 1, or different numbers, got (2, 2)"),
     ({"networks": ()}, "networks must name at least one, got none"),
+    ({"full_epochs": 3}, "full_epochs goes with the baseline full, got 3 without it"),
     ({"baselines": "random"}, "baselines must be a list of names, got 'random'"),
 ]
 

@@ -213,6 +213,11 @@ def test_weights_of_another_network_are_refused(study: Any, tmp_path: Path) -> N
         study(weights=tmp_path / "none.pt").run()
 
 
+def test_images_to_retrain_on_need_retraining(tiny_set: CondensedSet, study: Any) -> None:
+    with pytest.raises(ValueError, match=r"^sparsify: retrain_on goes with retrain, got none$"):
+        study(retrain_on=tiny_set)
+
+
 def test_bfloat16_trains_and_judges_but_does_not_prune(study: Any) -> None:
     seen: dict[str, list[torch.dtype]] = {}
     made = study(bf16=True, retrain=1.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from yoco.cli import parse
-from yoco.commands.options import DataOptions, Device
+from yoco.commands.options import DataOptions, Device, named
 
 if TYPE_CHECKING:
     from yoco.condensed import CondensedSet
@@ -83,6 +83,8 @@ def sparsify(argv: list[str]) -> None:
     from yoco.data import load as load_data
     from yoco.sparsify.study import Study
 
+    if options.at_init and (unread := [name for name in named(argv, SparsifyOptions) if name in PRUNER]):
+        raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} is for a solver, got it beside --at-init")
     data = load_data(options.data, size=options.size, grey=options.grey, download=options.download)
     calibrate, retrain_on = (_set(path, data.train) for path in (options.calibrate, options.retrain_on))
     given = {f.name: getattr(options, f.name) for f in fields(Study) if f.name in vars(options)}

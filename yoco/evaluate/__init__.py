@@ -138,6 +138,8 @@ def _check(
         raise ValueError("evaluate: networks must name at least one, got none")
     if isinstance(baselines, str):
         raise ValueError(f"evaluate: baselines must be a list of names, got {baselines!r}")
+    if full_epochs is not None and "full" not in baselines:
+        raise ValueError(f"evaluate: full_epochs goes with the baseline full, got {full_epochs} without it")
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES)

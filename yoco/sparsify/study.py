@@ -83,6 +83,8 @@ class Study:
             raise ValueError("sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain")
         if self.rounds > 1 and (self.sparsity is None or not self.retrain):
             raise ValueError("sparsify: rounds need a sparsity and retraining between them, got none")
+        if self.retrain_on is not None and not self.retrain:
+            raise ValueError("sparsify: retrain_on goes with retrain, got none")
         for given in (self.calibrate, self.retrain_on):
             if given is not None and given.space == "zca":
                 raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
@@ -260,6 +262,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise ValueError(f"sparsify: weights must be .safetensors or .pt, got {path.name!r}")
     try:
         tensors = path.suffix == ".safetensors"
         state = load_file(path) if tensors else torch.load(path, map_location="cpu", weights_only=True)
