@@ -14,7 +14,7 @@ import result
 if __name__ == "__main__":
     options = grid.options(
         __doc__,
-        "runs/digits/condensed.safetensors",
+        "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",
         "cross_architecture",
         networks=["convnet", "resnet10:width=32", "densenet"],

@@ -1,8 +1,8 @@
 """Accuracy against size, from 1 to 10 images per class, for every rule: one curve each, drawn with its band.
 
-    python experiments/resize_curve.py --set runs/digits/condensed.safetensors --part 0 2 &
-    python experiments/resize_curve.py --set runs/digits/condensed.safetensors --part 1 2
-    python experiments/resize_curve.py --set runs/digits/condensed.safetensors      # writes the result and the figure
+    python experiments/resize_curve.py --part 0 2 &
+    python experiments/resize_curve.py --part 1 2
+    python experiments/resize_curve.py      # writes the result and the figure
 
 It shares its trials with table1_digits.py.
 """
@@ -24,7 +24,7 @@ def main() -> None:
     """Judge every rule at every size; the whole set stands at the end of every curve."""
     options = grid.options(
         __doc__,
-        "runs/digits/condensed.safetensors",
+        "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",
         "resize_curve",
         ways=[way for way in grid.WAYS if way not in ("easy", "first")],

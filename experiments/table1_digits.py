@@ -1,6 +1,6 @@
 """The first and second table of YOCO's paper on scikit-learn's digits, by the full protocols.
 
-    yoco condense --data digits --ipc 10 --pretrain 0 --inner 100 --network-images 500 --out runs/digits
+    yoco condense --data digits --ipc 10 --pretrain 0 --inner 100 --network-images 500 --out runs/idc-digits
     python experiments/table1_digits.py
 
 The set is made with networks that know nothing at first, as published, not with the better settings for digits.
@@ -14,7 +14,7 @@ import table1
 if __name__ == "__main__":
     options = grid.options(
         __doc__,
-        "runs/digits/condensed.safetensors",
+        "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",
         "table1_digits",
         ipc=[1, 2, 5],
