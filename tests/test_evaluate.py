@@ -237,3 +237,18 @@ def test_the_module_is_its_verb(tiny: Splits, tiny_set: CondensedSet, plans: lis
     assert verb(tiny_set, tiny, epochs=1, **QUICK).epochs == 1
     assert signature(verb) == signature(evaluate)
     assert "protocol" in signature(verb).parameters
+
+
+def test_networks_take_the_step_size_that_was_learned(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"networks": "mlp:width=8", "progress": False, "device": "cpu", "epochs": 3, "seeds": 1}
+    known = replace(tiny_set, config={**tiny_set.config, "learned": {"lr": 0.01}})
+    other = replace(tiny_set, config={**tiny_set.config, "learned": {"lr": 0.5}})
+    usual = evaluate(tiny_set, tiny, protocol="dsa", baselines=("random",), curve=True, **how)
+    same, faster = (evaluate(s, tiny, protocol="mtt", baselines=("random",), curve=True, **how) for s in (known, other))
+    assert same.results == usual.results
+    assert faster.results[0] != usual.results[0]
+    assert faster.results[1] == usual.results[1]
+    for examples in (tiny_set, tiny.train):
+        message = r"^evaluate: protocol mtt needs a set with a learned step size, got none; take dsa$"
+        with pytest.raises(ValueError, match=message):
+            evaluate(examples, tiny, protocol="mtt", **how)

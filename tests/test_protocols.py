@@ -72,6 +72,11 @@ def test_idc_trains_longer_on_few_images_of_imagenet(factor: int, ipc: float, te
         assert recipe("idc", data, (3, 224, 224), factor, ipc).epochs == 1000
 
 
+def test_mtt_is_dsa_but_for_a_learned_step_size() -> None:
+    for data in ("cifar10", "svhn"):
+        assert recipe("mtt", data, RGB, 1, 10) == recipe("dsa", data, RGB, 1, 10)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [("cifar100", "color_crop_cutout_flip_scale_rotate"), ("svhn", "color_crop_cutout_scale_rotate")],
@@ -108,7 +113,7 @@ def test_ones_own_protocol_by_path() -> None:
 def test_mistakes_are_one_line() -> None:
     with pytest.raises(ValueError) as caught:
         recipe("icd", "cifar10", RGB, 1, 1)
-    assert str(caught.value) == "protocol: unknown name 'icd'; did you mean 'idc'? known: dc, dsa, idc"
+    assert str(caught.value) == "protocol: unknown name 'icd'; did you mean 'idc'? known: dc, dsa, idc, mtt"
     with pytest.raises(ValueError) as caught:
         recipe("idc", "cifar10", RGB, 1, 1, epochs=0)
     assert str(caught.value) == "evaluate: epochs must be at least 1, got 0"

@@ -14,7 +14,14 @@ from yoco.train import Recipe
 Protocol = Callable[[str, tuple[int, int, int], int, float], Recipe]
 """(data name, (C, H, W), factor, images per class) -> Recipe."""
 
-PROTOCOLS = {"idc": "yoco.protocols:idc", "dsa": "yoco.protocols:dsa", "dc": "yoco.protocols:dc"}
+PROTOCOLS = {
+    "idc": "yoco.protocols:idc",
+    "dsa": "yoco.protocols:dsa",
+    "dc": "yoco.protocols:dc",
+    "mtt": "yoco.protocols:mtt",
+}
+LEARNED = ("mtt",)
+"""Protocols whose networks take the step size that was learned with the set."""
 
 IMAGENET = {"imagenet-10": 10, "imagenet-100": 100}
 """Name -> classes of the sets for which IDC's epochs follow the number of images."""
@@ -96,6 +103,14 @@ def dsa(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Reci
     """
     words = "color_crop_cutout_scale_rotate" if data in GLYPHS else "color_crop_cutout_flip_scale_rotate"
     return _halved(Recipe(epochs=1000, augment=Policy(words, "dsa")))
+
+
+def mtt(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:
+    """MTT (Cazenavette et al., CVPR 2022): `dsa` with the step size that was learned with the set, see `LEARNED`.
+
+    What has learned none, such as real images beside the set, keeps 0.01. DATM has batches of 128 in place of 256.
+    """
+    return dsa(data, shape, factor, ipc)
 
 
 def dc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:

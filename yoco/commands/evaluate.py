@@ -25,7 +25,7 @@ class EvaluateOptions:
     download: bool = False
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     protocol: str = "idc"
-    """idc, dsa or dc"""
+    """idc, dsa, dc, or mtt (dsa with the step size that was learned with the set)"""
     epochs: int | None = None
     """epochs, in place of the protocol's"""
     same_compute: bool = False

@@ -18,7 +18,7 @@ from yoco.data.whitened import plain, refit
 from yoco.device import pick
 from yoco.evaluate.result import Result, Row
 from yoco.evaluate.trials import Curve, Plan, Trial, run
-from yoco.protocols import recipe
+from yoco.protocols import LEARNED, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.train import Normalise
@@ -211,6 +211,8 @@ def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[
 
     name = "coreset" if isinstance(examples, Source) else "condensed"
     own = row(name, factor, max(_counts(examples)) / factor**2, len(examples), wish.epochs)
+    if wish.protocol in LEARNED:
+        own = replace(own, recipe=replace(own.recipe, lr=_learned_lr(examples, wish.protocol)))
     if wish.same_compute:
         own = replace(own, recipe=replace(own.recipe, epochs=max(1, own.recipe.epochs // factor**2)))
     passes, rows = own.recipe.epochs * own.images, [own]
@@ -222,6 +224,14 @@ def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[
         epochs = wish.full_epochs or max(FULL_EPOCHS, round(passes / len(train)))
         rows.append(row("full", 1, max(map(len, train.by_class)), len(train), epochs))
     return rows
+
+
+def _learned_lr(examples: CondensedSet | Source, protocol: str) -> float:
+    """The step size that was learned with a set."""
+    learned = {} if isinstance(examples, Source) else examples.config.get("learned", {})
+    if "lr" not in learned:
+        raise ValueError(f"evaluate: protocol {protocol} needs a set with a learned step size, got none; take dsa")
+    return float(learned["lr"])
 
 
 def _gather(trials: tuple[Trial, ...], curves: list[Curve], seeds: int, keep: bool) -> tuple[Row, ...]:
