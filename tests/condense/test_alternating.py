@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim import SGD
 
 import yoco
+from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.matching import row_distance
 from yoco.condense.method import Task
 from yoco.condense.methods.dc import DC
 from yoco.condense.methods.dsa import DSA
+from yoco.condense.siamese import siamese
+from yoco.condensed import Examples
 from yoco.data import Splits
 from yoco.data.source import Batch
 from yoco.rng import Rng
+from yoco.train import Recipe, take_steps
 
 NETWORK = "convnet:width=4,depth=2"
 TOY: dict[str, Any] = {"outer": 2, "inner": 3, "real_batch": 500, "network_batch": 4}
@@ -74,6 +79,61 @@ def test_one_update_is_of_all_classes_and_then_the_network_learns_the_synthetic_
     assert bool((synthetic.cells.grad.flatten(1).abs().sum(1) > 0).all())
     assert next(episode, None) is None
     assert not all(torch.equal(a, b) for a, b in zip(before, memory.network.parameters(), strict=True))
+
+
+def test_the_step_is_that_of_normalised_pixels(task: Task) -> None:
+    method, rng = DC(**TOY), Rng(0)
+    synthetic, memory = method.synthetic(task, Rng(1)), method.memory(task, Rng(2))
+    synthetic.take_gradient(next(method.episode(task, synthetic, memory, rng)))
+    own = synthetic.cells.detach().clone().requires_grad_()
+    network, total = task.network(rng.child("network")), torch.zeros(())
+    for c in task.classes:
+        real = task.draw(c, 500, rng.child("real", c))
+        pair = (real, Batch(own[2 * c : 2 * c + 2], torch.full((2,), c)))
+        total = total + row_distance(network, *(Batch(task.normalise(part.images), part.labels) for part in pair))
+    (plain,) = torch.autograd.grad(total, own)
+    assert synthetic.cells.grad is not None
+    torch.testing.assert_close(synthetic.cells.grad, plain * task.real.std[0] ** 2, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("cls", [DC, DSA])
+def test_the_optimizer_of_the_pixels(task: Task, cls: Any) -> None:
+    method = cls.published("cifar10", 2)
+    synthetic = method.synthetic(task, Rng(0))
+    found = method.optimizer(synthetic)
+    assert found.state_dict() == SGD([synthetic.cells], lr=0.1, momentum=0.5).state_dict()
+    assert found.param_groups[0]["params"][0] is synthetic.cells
+
+
+@pytest.mark.parametrize(("cls", "words"), [(DC, ""), (DSA, "color_crop_cutout_flip_scale_rotate")])
+def test_networks_have_no_momentum_and_no_decay(task: Task, cls: Any, words: str) -> None:
+    recipe = cls.published("cifar10", 10).memory(task, Rng(0)).recipe
+    plain: Any = {"epochs": 1, "batch": 256, "lr": 0.01, "momentum": 0.0, "weight_decay": 0.0, "cutmix": 0.0}
+    assert recipe == Recipe(augment=Policy(words, "dsa"), **plain)
+
+
+def test_the_network_learns_augmented_synthetic_images_by_plain_sgd(task: Task) -> None:
+    method, rng = DSA(**TOY, augment="color_crop"), Rng(0)
+    synthetic, memory = method.synthetic(task, Rng(1)), method.memory(task, Rng(2))
+    list(method.episode(task, synthetic, memory, rng))
+    network = task.network(rng.child("network"))
+    cells = Examples(synthetic.everything().images.detach(), synthetic.labels)
+    recipe = Recipe(epochs=1, batch=4, augment=Policy("color_crop", "dsa"))
+    sgd = SGD(network.parameters(), lr=0.01)
+    take_steps(network, sgd, cells, 3 * 2, recipe, task.normalise, rng.child("train"))
+    assert all(map(torch.equal, memory.network.parameters(), network.parameters()))
+
+
+def test_pixels_are_clamped_after_an_update(task: Task) -> None:
+    method = DC(**TOY)
+    synthetic, memory = method.synthetic(task, Rng(1)), method.memory(task, Rng(2))
+    episode = method.episode(task, synthetic, memory, Rng(0))
+    next(episode)
+    with torch.no_grad():
+        synthetic.cells[0], synthetic.cells[1] = 2, -2
+    assert next(episode, None) is None
+    cells = synthetic.cells.detach()
+    assert (cells[0].min(), cells[1].max()) == (1, 0)
 
 
 def test_the_network_is_replaced_after_its_outer_steps_and_not_trained_after_the_last(
@@ -135,18 +195,14 @@ def test_dsa_is_dc_from_real_images_with_augmentation() -> None:
     assert "flip" not in settings_of("dsa", "mnist", 10, None).augment  # type: ignore[attr-defined]
 
 
-def test_the_pair_is_augmented_with_one_draw(task: Task) -> None:
-    method = DSA(**{**TOY, "augment": "flip"})
+@pytest.mark.parametrize("words", ["color", "crop", "color_crop_cutout"])
+def test_the_pair_is_augmented_with_one_draw(task: Task, words: str) -> None:
+    method, rng = DSA(**{**TOY, "real_batch": 8, "augment": words}), Rng(2)
     synthetic, memory = method.synthetic(task, Rng(1)), method.memory(task, Rng(2))
-    real = task.draw(0, 500, Rng(0).child("real", 0))
-    loss = method.distance(task, synthetic, memory, 0, Rng(0))
-    pairs = []
-    for flipped in (False, True):
-        images = [task.normalise(part.images.detach()) for part in (real, synthetic.of(0))]
-        turned = [part.flip(-1) if flipped else part for part in images]
-        pairs.append([Batch(turned[0], real.labels), Batch(turned[1], synthetic.of(0).labels)])
-    possible = [literal_distance(memory.network, *pair) for pair in pairs]
-    assert min(abs(float(loss.detach()) - value) for value in possible) < 1e-3
+    real = task.draw(1, 8, rng.child("real", 1))
+    pair = siamese(task, Policy(words, "dsa"), real, synthetic.of(1), rng.child("augment", 1))
+    found = method.distance(task, synthetic, memory, 1, rng)
+    assert found.item() == row_distance(memory.network, *pair).item()
 
 
 @pytest.mark.parametrize("cls", [DC, DSA])
