@@ -5,11 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim import SGD
 
 import yoco
+from augment import Policy
 from yoco.condense import condense, settings_of
+from yoco.condense.attention import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.methods.dm import DM
+from yoco.condense.siamese import siamese
 from yoco.data import Splits
 from yoco.rng import Rng
 
@@ -31,6 +35,18 @@ def test_the_loss_is_the_sum_over_classes_of_squared_distances_of_means(task: Ta
             means.append(maps.reshape(len(maps), -1).mean(0))
         expected += float(np.square(means[0] - means[1]).sum())
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("words", ["color", "crop", "color_crop_cutout"])
+def test_real_and_synthetic_images_pass_one_draw(task: Task, words: str) -> None:
+    method, rng = DM(augment=words, real_batch=8), Rng(2)
+    synthetic, network = method.synthetic(task, Rng(1)), task.network(Rng(3))
+    real = task.draw(1, 8, rng.child("real", 1))
+    pair = siamese(task, Policy(words, "dsa"), real, synthetic.of(1), rng.child("augment", 1))
+    with torch.no_grad():
+        target = network.features(pair[0].images)[-1]
+    expected = mean_distance(target, network.features(pair[1].images)[-1])
+    assert method.distance(task, synthetic, network, 1, rng).item() == expected.item()
 
 
 def test_every_episode_has_a_new_network_that_is_not_trained(task: Task) -> None:
@@ -55,6 +71,26 @@ def test_the_step_is_that_of_normalised_pixels(task: Task) -> None:
     (plain,) = torch.autograd.grad(total, own)
     assert synthetic.cells.grad is not None
     torch.testing.assert_close(synthetic.cells.grad, plain * task.real.std[0] ** 2, rtol=1e-3, atol=1e-7)
+
+
+def test_the_optimizer_of_the_pixels(task: Task) -> None:
+    method = DM.published("cifar10", 2)
+    synthetic = method.synthetic(task, Rng(0))
+    found = method.optimizer(synthetic)
+    assert found.state_dict() == SGD([synthetic.cells], lr=1.0, momentum=0.5).state_dict()
+    assert found.param_groups[0]["params"][0] is synthetic.cells
+
+
+def test_pixels_are_clamped_after_an_update(task: Task) -> None:
+    method = DM(real_batch=8)
+    synthetic = method.synthetic(task, Rng(1))
+    episode = method.episode(task, synthetic, None, Rng(0))
+    next(episode)
+    with torch.no_grad():
+        synthetic.cells[0], synthetic.cells[1] = 2, -2
+    assert next(episode, None) is None
+    cells = synthetic.cells.detach()
+    assert (cells[0].min(), cells[1].max()) == (1, 0)
 
 
 @pytest.mark.parametrize(("ipc", "lr"), [(1, 1.0), (50, 1.0), (100, 10.0)])
