@@ -5,12 +5,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim import SGD
 
 import yoco
+from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.idm import IDM
 from yoco.condense.pool import Member, Pool
+from yoco.condense.siamese import siamese
 from yoco.data import Splits
 from yoco.data.source import Batch
 from yoco.rng import Rng
@@ -76,10 +79,21 @@ def test_at_one_image_per_class_the_batch_is_the_whole_class(task: Task) -> None
 
 
 def test_tiles_stand_row_by_row(tiny: Splits) -> None:
-    """Top left, top right, bottom left, bottom right, as everywhere here; not column by column as in IDM's code."""
-    made = condense(tiny, "idm", ipc=1, episodes=0, factor=2, progress=False)
-    canvas = torch.cat([torch.cat(list(made.cells[:2]), 2), torch.cat(list(made.cells[2:4]), 2)], 1)
-    torch.testing.assert_close(yoco.condensed.cut(canvas[None], 2), made.cells[:4])
+    """Not column by column as in IDM's code: image k of a class, shrunk, fills the visible part of its tile k.
+
+    A canvas of 8x8 has tiles of 3x3, of which the last row and the last column show two pixels.
+    """
+    task = Task(tiny.train, 1, NETWORK)
+    cells = IDM(factor=3).synthetic(task, Rng(0)).cells.detach().numpy()
+    for label, members in enumerate(task.real.by_class):
+        images = task.real.batch(members[Rng(0).child(label).choice(len(members), 9)]).images.numpy()
+        for tile in range(9):
+            height, width = (2 if place == 2 else 3 for place in divmod(tile, 3))
+            expected = np.full((1, 3, 3), 0.5, dtype=np.float32)
+            for y in range(height):
+                for x in range(width):
+                    expected[0, y, x] = images[tile, 0, y * 8 // height, x * 8 // width]
+            np.testing.assert_array_equal(cells[9 * label + tile], expected)
 
 
 def test_loss_against_numpy(task: Task) -> None:
@@ -128,14 +142,15 @@ def test_every_class_is_updated_with_one_network_then_two_are_trained(task: Task
     assert [each.seen for each in memory.members] == [32 * c for c in changed]
 
 
-def test_one_loss_is_that_of_jointly_augmented_batches(task: Task) -> None:
-    method = IDM(**SMALL, augment="")
+@pytest.mark.parametrize("words", ["color", "crop", "color_crop_cutout"])
+def test_one_loss_is_that_of_jointly_augmented_batches(task: Task, words: str) -> None:
+    method = IDM(**SMALL, augment=words)
     synthetic, memory, rng = method.synthetic(task, Rng(0)), method.memory(task, Rng(1)), Rng(2)
     loss = next(method.episode(task, synthetic, memory, rng))
-    real, cells = task.draw(0, 8, rng.child("real", 0)), synthetic.of(0)
-    batches = [Batch(task.normalise(batch.images), batch.labels) for batch in (real, cells)]
+    real = task.draw(0, 8, rng.child("real", 0))
+    pair = siamese(task, Policy(words, "dsa"), real, synthetic.of(0), rng.child("augment", 0))
     (member,) = memory.draw(1, rng.child("member"))
-    assert loss.item() == pytest.approx(method.loss(member, *batches).item(), rel=1e-6)
+    assert loss.item() == method.loss(member, *pair).item()
 
 
 def test_steps_are_those_of_normalised_pixels(task: Task) -> None:
@@ -181,6 +196,23 @@ def test_the_queue_is_the_memory(task: Task) -> None:
     memory = IDM(**SMALL).memory(task, Rng(1))
     assert isinstance(memory, Pool)
     assert (len(memory.members), memory.limit, memory.recipe.batch, memory.recipe.cutmix) == (2, 3, 16, 0)
+
+
+@pytest.mark.parametrize("data", ["cifar10", "svhn"])
+def test_networks_are_trained_by_the_recipe_of_evaluation(task: Task, data: str) -> None:
+    words = "color_crop_cutout_scale_rotate" if data == "svhn" else "color_crop_cutout_flip_scale_rotate"
+    expected = Recipe(
+        epochs=1, batch=256, lr=0.01, momentum=0.9, weight_decay=5e-4, augment=Policy(words, "dsa"), cutmix=0.0
+    )
+    assert IDM.published(data, 10).memory(task, Rng(1)).recipe == expected
+
+
+def test_the_optimizer_of_the_pixels(task: Task) -> None:
+    method = IDM.published("cifar10", 2)
+    synthetic = method.synthetic(task, Rng(0))
+    found = method.optimizer(synthetic)
+    assert found.state_dict() == SGD([synthetic.cells], lr=0.2, momentum=0.5).state_dict()
+    assert found.param_groups[0]["params"][0] is synthetic.cells
 
 
 @pytest.mark.parametrize(
