@@ -48,7 +48,7 @@ def literal_distance(network: Network, real: Batch, cells: Batch, metric: str) -
 @pytest.mark.parametrize("data", ["cifar10", "cifar100"])
 def test_published_cifar_settings(data: str) -> None:
     settings = AccDD.published(data, 10)
-    assert (settings.early, settings.early_epochs) == (5, 2)
+    assert (settings.early, settings.early_epochs, settings.episodes) == (5, 2, 40_000)
     assert (settings.perturb_low, settings.perturb_high) == (0.01, 0.09)
     assert (settings.metric, settings.lr_image, settings.reference_side) == ("mse", 1e-2, 32)
     assert (settings.network_images, settings.network_batch, settings.cutmix) == (2000, 64, 0.5)
@@ -59,7 +59,7 @@ def test_published_cifar_settings(data: str) -> None:
 
 def test_published_imagenet_settings() -> None:
     settings = AccDD.published("imagenet-10", 10)
-    assert (settings.early, settings.early_epochs, settings.factor) == (5, 10, 3)
+    assert (settings.early, settings.early_epochs, settings.factor, settings.episodes) == (5, 10, 3, 10_000)
     assert (settings.metric, settings.lr_image, settings.reference_side) == ("l1", 3e-3, 224)
 
 

@@ -15,6 +15,7 @@ from yoco.condense.methods.idc import IDC
 from yoco.condense.siamese import siamese
 from yoco.data import Source, Splits
 from yoco.rng import Rng
+from yoco.train import Recipe
 
 
 def black(side: int, per_class: int) -> Source:
@@ -51,6 +52,22 @@ def test_published_table(data: str, metric: str, lr: float, images: int, side: i
     assert (settings.real_batch, settings.synthetic_batch) == (128 if data == "imagenet-100" else 64, 128)
     assert settings.momentum_image == 0.5
     assert settings.episodes == (50_000 if "imagenet" in data else 200_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "cutmix", "lr", "decay"),
+    [
+        ("cifar10", 0.5, 0.01, 5e-4),
+        ("mnist", 0.0, 0.01, 5e-4),
+        ("fashion-mnist", 0.5, 0.01, 5e-4),
+        ("imagenet-10", 0.5, 0.01, 5e-4),
+        ("imagenet-100", 0.5, 0.1, 1e-4),
+    ],
+)
+def test_published_training_of_networks(task: Task, data: str, cutmix: float, lr: float, decay: float) -> None:
+    settings, policy = IDC.published(data, 10), Policy("color_crop", "idc")
+    expected = Recipe(epochs=1, batch=64, lr=lr, momentum=0.9, weight_decay=decay, augment=policy, cutmix=cutmix)
+    assert settings.recipe() == settings.memory(task, Rng(0)).recipe == expected
 
 
 def test_mnist_mixes_nothing_and_fashion_does() -> None:
@@ -119,6 +136,19 @@ def test_one_update_is_the_distance_of_jointly_augmented_batches(task: Task, met
     policy = Policy(method.augment, "idc")
     real, cells = siamese(task, policy, real, synthetic.of(0), rng.child("augment", 0))
     assert loss.item() == gradient_distance(fresh, real, cells, "l1").item()
+
+
+def test_more_cells_than_the_limit_are_a_random_choice(task: Task, method: IDC) -> None:
+    """Eight cells of a class, of which three are decoded, matched and moved."""
+    few, rng = replace(method, synthetic_batch=3), Rng(2)
+    synthetic, network, real = few.synthetic(task, Rng(0)), task.network(Rng(1)), task.draw(1, 8, Rng(3))
+    loss = few.distance(task, network, real, synthetic, 1, rng)
+    cells = synthetic.of(1, 3, rng.child("cells", 1))
+    pair = siamese(task, Policy(few.augment, "idc"), real, cells, rng.child("augment", 1))
+    assert loss.item() == gradient_distance(network, *pair, "l1").item()
+    synthetic.take_gradient(loss)
+    assert synthetic.cells.grad is not None
+    assert synthetic.cells.grad.flatten(1).any(1).view(3, 8).sum(1).tolist() == [0, 3, 0]
 
 
 def test_siamese_augmentation_is_one_draw_for_both(task: Task, method: IDC) -> None:
