@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 import yoco
 from augment import Policy
@@ -114,6 +115,34 @@ def test_the_network_that_gave_the_features_is_trained_after_the_step(task: Task
     assert all(torch.equal(a, b) for a, b in zip(before[other], memory.networks[other].parameters(), strict=True))
 
 
+def test_a_network_learns_the_centred_labels_of_augmented_images_by_adam(task: Task) -> None:
+    """Two steps of Adam, each on its own random images and draw, to the same bits."""
+    pool, synthetic = Pool(task, 1, 8, 3e-4, Rng(0)), FRePo().synthetic(task, Rng(1))
+    policy, network = Policy("color_crop_flip", "dsa"), task.network(Rng(0).child(0))
+    adam = torch.optim.Adam(network.parameters(), lr=3e-4)
+    with torch.no_grad():
+        synthetic.beside["targets"].add_(noise(6, 3).float())
+    for rng in (Rng(7), Rng(8)):
+        pool.learn(0, synthetic, policy, 4, rng)
+        chosen = rng.child("batch").choice(6, 4)
+        draw = policy.draw(4, (8, 8), rng.child("augment").generator())
+        images = policy(task.normalise(synthetic.cells.detach()[chosen]), draw)
+        adam.zero_grad()
+        mse_loss(network(images), synthetic.beside["targets"].detach()[chosen]).backward()
+        adam.step()
+    assert all(map(torch.equal, pool.networks[0].parameters(), network.parameters()))
+
+
+def test_an_episode_trains_by_its_settings(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(Pool, "learn", lambda *them: given.append(them[3:]))
+    method, rng = FRePo(**TOY, augment="color_crop", lr_network=2e-3), Rng(0)
+    synthetic, memory = method.synthetic(task, rng), method.memory(task, rng)
+    list(method.episode(task, synthetic, memory, rng))
+    assert given == [(Policy("color_crop", "dsa"), 4, rng.child("train"))]
+    assert [optimizer.param_groups[0]["lr"] for optimizer in memory.optimizers] == [2e-3] * 2
+
+
 def test_networks_are_replaced_at_the_end_of_their_lives(task: Task) -> None:
     pool, synthetic = Pool(task, 4, 8, 1e-3, Rng(0)), FRePo().synthetic(task, Rng(0))
     assert pool.ages == [0, 2, 4, 6]
@@ -126,6 +155,8 @@ def test_networks_are_replaced_at_the_end_of_their_lives(task: Task) -> None:
     pool.learn(3, synthetic, policy, 6, Rng(9))
     assert pool.networks[3] is not old
     assert pool.ages[3] == 1
+    assert pool.optimizers[3].param_groups[0]["params"][0] is next(pool.networks[3].parameters())
+    assert pool.optimizers[3].param_groups[0]["lr"] == 1e-3
 
 
 def test_lamb_is_its_formula() -> None:
@@ -161,7 +192,7 @@ def test_lamb_moves_what_is_zero_and_leaves_what_has_no_gradient() -> None:
 )
 def test_published_settings(data: str, ipc: int, flip: bool) -> None:
     found: Any = settings_of(NAME, data, ipc, None)
-    assert (found.flip, found.lr, found.pool, found.life) == (flip, 3e-4, 10, 100)
+    assert (found.flip, found.lr, found.lr_network, found.pool, found.life) == (flip, 3e-4, 3e-4, 10, 100)
     assert (found.real_batch, found.episodes, found.ridge, found.labels) == (1024, 500_000, 1e-6, "learned")
 
 
