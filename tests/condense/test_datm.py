@@ -109,10 +109,11 @@ def test_logits_and_pixels_get_the_derivatives(task: Task, double: None, leaf: s
     assert (above - below) / (2 * h) * variance == pytest.approx(float(value.grad[place]), rel=1e-2)
 
 
-def test_constant_memory_learns_labels_too(task: Task, double: None) -> None:
+@pytest.mark.parametrize("seen", [{}, {"augment": "crop_scale", "student_batch": 4}])
+def test_constant_memory_learns_labels_too(task: Task, double: None, seen: dict[str, Any]) -> None:
     grads = []
     for flag in (False, True):
-        method = DATM(**{**TOY, "student_steps": 1, "constant_memory": flag})
+        method = DATM(**{**TOY, **seen, "student_steps": 1, "constant_memory": flag})
         synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(0))
         synthetic.take_gradient(next(method.episode(task, synthetic, memory, Rng(3))))
         grads.append([synthetic.beside[name].grad for name in ("pixels", "logits", "lr")])

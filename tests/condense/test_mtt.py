@@ -16,9 +16,10 @@ from yoco.condense import condense, experts, settings_of
 from yoco.condense.experts import KIND, VERSION, Experts, flat, record, unflat
 from yoco.condense.method import Task
 from yoco.condense.methods.mtt import MTT
+from yoco.condense.trajectories import student_loss
 from yoco.data import Splits
 from yoco.rng import Rng
-from yoco.train import fit
+from yoco.train import Recipe, fit
 
 NAME = "yoco.condense.methods.mtt:MTT"
 NETWORK = "convnet:width=4,depth=2"
@@ -188,6 +189,37 @@ def test_constant_memory_has_the_same_value_and_at_one_step_the_same_gradients(
         assert 0.8 < float(close) < 1
 
 
+def test_constant_memory_takes_the_weights_of_each_step_as_given(task: Task, double: None) -> None:
+    """Its second pass sees what the first saw, in the same order: here both are one, and in one graph."""
+    some = {**PLAIN, "student_steps": 3, "augment": "crop_scale", "student_batch": 4}
+    method, rng = MTT(**some, constant_memory=True), Rng(3)
+    synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+    path = memory.trajectory(int(rng.child("expert").choice(2, 1))).double()
+    begin, network = int(rng.child("epoch").choice(2, 1)), task.network(rng.child("network"))
+    first, goal, lr = path[begin], path[begin + 2], synthetic.beside["lr"]
+    weights, total = first, torch.zeros_like(first)
+    for batch in method.batches(task, synthetic, rng.child("student")):
+        weights = weights.requires_grad_()
+        (step,) = torch.autograd.grad(student_loss(network, weights, batch), weights, create_graph=True)
+        total, weights = total + step, (weights - lr * step).detach()
+    expected = (first - lr * total - goal).square().sum() / (first - goal).square().sum()
+    pixels, rate = torch.autograd.grad(expected, [synthetic.cells, lr])
+    loss, ours, our_rate = gradients(method, task)
+    assert loss == pytest.approx(expected.item(), rel=1e-9)
+    torch.testing.assert_close((ours, our_rate), (pixels, rate))
+
+
+def test_the_student_sees_augmented_images(task: Task) -> None:
+    method, rng = MTT(**{**TOY, "augment": "color_crop", "student_batch": 4}), Rng(3)
+    synthetic, policy = method.synthetic(task, Rng(0)), Policy("color_crop", "dsa")
+    for step, seen in enumerate(method.batches(task, synthetic, rng)):
+        rest = torch.cat([rng.child("order", k).choice(6, 6) for k in range(2)])
+        chosen = synthetic.everything(rest[4 * step : 4 * step + 4])
+        draw = policy.draw(4, (8, 8), rng.child("augment", step).generator())
+        assert torch.equal(seen.images, policy(task.normalise(chosen.images), draw))
+        assert torch.equal(seen.labels, chosen.labels)
+
+
 def test_all_images_are_seen_before_one_is_seen_again(task: Task) -> None:
     method = MTT(**{**PLAIN, "student_steps": 6, "student_batch": 4})
     synthetic = method.synthetic(task, Rng(0))
@@ -246,9 +278,14 @@ def test_depth_is_that_of_experts_and_student(tiny: Splits, asked: str, used: st
     assert MTT().memory(Task(tiny.train, 1, asked), Rng(0)).task.network_name == asked
 
 
-def test_experts_are_trained_plainly() -> None:
-    recipe = MTT().recipe()
-    assert (recipe.momentum, recipe.weight_decay, recipe.drop_epochs(), recipe.length) == (0.0, 0.0, [], 50)
+@pytest.mark.parametrize("data", ["cifar10", "svhn"])
+def test_experts_are_trained_plainly_but_augmented(task: Task, data: str) -> None:
+    method = MTT.published(data, 10)
+    words = "color_crop_cutout_scale_rotate" if data == "svhn" else "color_crop_cutout_flip_scale_rotate"
+    plain: Any = {"momentum": 0.0, "weight_decay": 0.0, "drops": (), "cutmix": 0.0}
+    expected = Recipe(epochs=50, batch=256, lr=0.01, augment=Policy(words, "dsa"), **plain)
+    assert method.recipe() == method.memory(task, Rng(0)).recipe == expected
+    assert expected.length == 50
 
 
 def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path: Path) -> None:
