@@ -114,7 +114,7 @@ def warp(images: Tensor, params: Params) -> Tensor:
     params: map, [1 or n, 2, 3], from the coordinates (x, y) in [-1, 1] of a target pixel to those of its source.
     """
     dtype = images.dtype if images.dtype in (torch.float32, torch.float64) else torch.float32
-    maps = rows(params, "map", images).to(dtype)
+    maps = rows(params, "map", images, dtype)
     grid = affine_grid(maps, [len(maps), 1, *images.shape[2:]], align_corners=False)
     grid = grid.expand(len(images), -1, -1, -1)
     repeatable = images.is_cuda and torch.are_deterministic_algorithms_enabled()

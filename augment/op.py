@@ -21,8 +21,10 @@ class Op(Protocol):
         """The augmented images; the same for the same parameters, differentiable in the images."""
 
 
-def rows(params: Params, name: str, images: Tensor) -> Tensor:
-    """One parameter on the device of the images, as [1 or n, ...].
+def rows(params: Params, name: str, images: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """One parameter on the device of the images, as [1 or n, ...], in this dtype, or its own.
+
+    It is converted ahead of the device, as some have no float64.
 
     Raises:
         ValueError: it has neither one row nor one for each image.
@@ -30,12 +32,12 @@ def rows(params: Params, name: str, images: Tensor) -> Tensor:
     values = params[name]
     if len(values) not in (1, len(images)):
         raise ValueError(f"augment: parameters must have 1 or {len(images)} rows, got {len(values)}")
-    return values.to(images.device)
+    return values.to(values.dtype if dtype is None else dtype).to(images.device)
 
 
 def factors(params: Params, name: str, images: Tensor) -> Tensor:
     """One parameter as numbers that multiply or shift images: [1 or n, 1, 1, 1] in their dtype."""
-    return rows(params, name, images).to(images.dtype).view(-1, 1, 1, 1)
+    return rows(params, name, images, images.dtype).view(-1, 1, 1, 1)
 
 
 def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:

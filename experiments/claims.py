@@ -30,7 +30,7 @@ class Folder:
         shared: all parts need it, so that it is done by the first that comes, and waited for by others.
         """
         path = self.file(name, "json")
-        mine = shared or self.at % self.part[1] == self.part[0]
+        mine = self.part[0] < self.part[1] and (shared or self.at % self.part[1] == self.part[0])
         self.at += not shared
         if mine and not path.is_file():
             with self.file(name, "claim").open("w") as handle:

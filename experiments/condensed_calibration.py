@@ -44,7 +44,7 @@ def main() -> None:
         for sparsity in options.sparsities
         if (row := judged(trials, network, source, sparsity, seed, options))
     ]
-    if options.part[1] > 1:
+    if not trials.complete():
         return
     content = {
         **trained.about(trials, options),

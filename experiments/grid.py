@@ -19,6 +19,7 @@ from torch import Tensor
 
 import yoco
 from yoco.allocator import keep_freed_memory
+from yoco.artefact import replace_file
 from yoco.data import Splits, load
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
 from yoco.prune.material import checksum
@@ -90,7 +91,7 @@ class Grid:
     def evidence(self, run: int) -> Evidence:
         """The dynamics of one training, and its network's view at the end."""
         path = self.out / f"evidence-{run}.safetensors"
-        if not path.is_file():
+        if not path.is_file() or Evidence.load(path).meta["epochs"] != self.score_epochs:
             recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=self.score_epochs)
             how: Any = {"passes": self.passes, "snapshot": True, "bf16": self.bf16}
             stream = Rng(run).child("score", 0)
@@ -138,12 +139,18 @@ class Grid:
         """The accuracy of one trial, measured once at the end of the training; anew when its set is another one."""
         kept, small = self.out / trial.file, self.pruned(trial)
         found = json.loads(kept.read_text()) if kept.is_file() else {}
-        if found.get("checksum") != checksum(small):
+        same = found.get("checksum") == checksum(small) and found.get("epochs", self.epochs) == self.epochs
+        if not same:
             how: Any = {"epochs": self.epochs, "seeds": (trial.seed,), "bf16": self.bf16, "measurements": 1}
             measured = yoco.evaluate(small, self.data, networks=trial.network, progress=False, **how)
-            made = {"cells": small.counts, "checksum": checksum(small), "commit": result.commit()}
+            made = {
+                "cells": small.counts,
+                "checksum": checksum(small),
+                "epochs": self.epochs,
+                "commit": result.commit(),
+            }
             found = {**trial._asdict(), "last": measured.results[0].last[0], "seconds": measured.seconds, **made}
-            kept.write_text(json.dumps(found))
+            replace_file(kept, lambda path: path.write_text(json.dumps(found)))
             print(*trial, f"{found['last']:.2f}", flush=True)
         return found
 

@@ -48,7 +48,7 @@ def main() -> None:
         for kept in KEPT[network]
         for row in judged(trials, network, seed, kept, options)
     ]
-    if options.part[1] > 1:
+    if not trials.complete():
         return
     content = {
         **trained.about(trials, options),

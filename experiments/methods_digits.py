@@ -1,7 +1,7 @@
 """Every method on scikit-learn's digits at 1, 5 and 10 images per class, at its own settings for them.
 
     python experiments/methods_digits.py &      # as many processes as there are cores: they share the trials
-    python experiments/methods_digits.py        # the last of them to end writes the result
+    python experiments/methods_digits.py        # once more, when all have ended, to write the result
 
 What was stopped goes on; `--part 1 1` does no trial and writes the result of those that are there. Seconds of a method
 are those of one thread: its start, and the experts, teachers and networks that it trains, are in them.

@@ -52,7 +52,7 @@ def main() -> None:
         made = partial(trial, trials, network, seed, sparsity, way, options)
         if row := trials.keep(f"{network}-{sparsity}-{way}-{seed}", made):
             rows.append({**row, "network": network, "sparsity": sparsity, "way": way, "seed": seed})
-    if options.part[1] > 1:
+    if not trials.complete():
         return
     content = {
         **trained.about(trials, options),

@@ -1,7 +1,7 @@
 """Accuracy against size, by how a smaller set is made: at its size, pruned out of a larger one, or as its beginning.
 
     python experiments/resize_sets.py &      # as many processes as there are cores: they share the trials
-    python experiments/resize_sets.py        # the last of them to end writes the result and the figure
+    python experiments/resize_sets.py        # once more, when all have ended, to write both
 
 Sets are those of methods_digits.py, in whose folder they are found or made: one of each method and seed at the largest
 size is pruned, and some are made at each size. Dynamics that rank are those of one network on the larger set.

@@ -20,6 +20,7 @@ import road_map
 import torch
 
 import yoco
+from yoco.artefact import replace_file
 from yoco.condense import Task, settings_of
 from yoco.condense.loop import Progress, condense
 from yoco.data import Splits, load
@@ -87,10 +88,10 @@ def main() -> None:
     for name in options.tries:
         path = options.out / f"{name.replace(' ', '-')}-{options.ipc}.json"
         if not path.is_file():
-            path.write_text(json.dumps(tried(name, splits, options, path)))
+            keep(path, tried(name, splits, options, path))
             print(name, json.loads(path.read_text())["last"], flush=True)
         if options.test and "test" not in (row := json.loads(path.read_text())):
-            path.write_text(json.dumps({**row, **tested(path, options)}))
+            keep(path, {**row, **tested(path, options)})
     files = [options.out / f"{name.replace(' ', '-')}-{options.ipc}.json" for name in TRIES]
     content = {
         "data": options.data,
@@ -153,7 +154,12 @@ class Meter:
 
     def __call__(self, progress: Progress) -> None:
         """Note them."""
-        self.path.write_text(f"{self.seconds()}")
+        replace_file(self.path, lambda path: path.write_text(f"{self.seconds()}"))
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """The file of a try, whole or not at all."""
+    replace_file(path, lambda temporary: temporary.write_text(json.dumps(row)))
 
 
 def tested(path: Path, options: Any) -> dict[str, Any]:

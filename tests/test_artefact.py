@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -117,3 +118,12 @@ def test_the_header_alone_and_folders_and_other_files(tmp_path: Path) -> None:
     (tmp_path / "set.npz").write_bytes(b"PK" + bytes(100))
     with pytest.raises(ValueError, match=r"is damaged or no safetensors file .*; yoco convert reads .npz$"):
         artefact.read(tmp_path / "set.npz", "toy", 2)
+
+
+def test_npz_files_hold_what_they_are_given_and_nothing_else(tmp_path: Path) -> None:
+    artefact.write_npz(tmp_path / "a.npz", numbers=np.arange(3), words=np.array("ä"))
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["numbers", "words"]
+    with pytest.raises(AssertionError, match="objects would be pickled"):
+        artefact.write_npz(tmp_path / "b.npz", things=np.array([{}], dtype=object))
+    assert not (tmp_path / "b.npz").exists()

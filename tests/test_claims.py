@@ -87,3 +87,11 @@ def test_parts_do_every_nth_trial_and_nobody_does_none(claims: Any, tmp_path: Pa
     nobody = claims.Folder(tmp_path, (1, 1))
     assert [bool(nobody.keep(str(n), lambda: {"n": 0})) for n in range(4)] == [False, True, False, True]
     assert nobody.complete()
+
+
+def test_who_only_reads_does_no_shared_trial_either(claims: Any, tmp_path: Path) -> None:
+    reader = claims.Folder(tmp_path, (1, 1))
+    assert reader.keep("whole", lambda: {"value": 1}, shared=True) is None
+    assert reader.keep("part", lambda: {"value": 1}) is None
+    assert reader.complete()
+    assert not list(tmp_path.glob("*.json"))

@@ -106,6 +106,7 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         ),
         (["--rule", "random", "--ipc", "1", "--beta", "1"], "yoco: prune: Unrecognized options: --beta, 1"),
         (["--rule", "ccs", "--n", "9", "--drop", "margn"], "score: unknown name 'margn'; did you mean 'margin'?"),
+        (["--rule", "random", "--ipc", "1", "--uint8", "--out", "x.npz"], "prune: uint8 is for a set (.safetensors)"),
         (["--ipc", "1", "--rule"], "rule: must be a name, or module:Class, got None"),
     ],
 )

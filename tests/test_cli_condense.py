@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import yoco
 from yoco.cli import run
@@ -88,6 +90,8 @@ def test_a_typo_in_the_config_is_named(tmp_path: Path, fails: Callable[..., str]
     path = tmp_path / "config.yaml"
     path.write_text("epizodes: 3\n")
     assert "did you mean --episodes?" in fails("condense", "--config", str(path))
+    path.write_text("a: [1\n")
+    assert f"condense: {path} is no YAML (while parsing" in fails("condense", "--config", str(path))
 
 
 def test_another_command_in_the_same_folder_is_refused(
@@ -198,3 +202,24 @@ def test_whitened_pixels_from_experts_to_an_evaluation(
     matching[-1] = str(tmp_path / "plain")
     assert fails(*matching).endswith("must be of space unit, got zca\n")
     assert "--space must be one of unit, zca, got 'rgb'" in fails(*matching, "--space", "rgb")
+
+
+def test_a_set_of_a_folder_is_evaluated_on_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for half, count in (("train", 6), ("test", 2)):
+        for label in "ab":
+            (tmp_path / "birds" / half / label).mkdir(parents=True)
+            for k in range(count):
+                noise = np.random.default_rng([k, ord(label)]).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(tmp_path / "birds" / half / label / f"{k}.png")
+    common = ["--data", str(tmp_path / "birds"), "--size", "8", "--grey", "--method", "random", "--ipc", "2"]
+    assert run(["condense", *common, "--out", str(tmp_path / "run")]) == 0
+    made = yoco.load(tmp_path / "run/condensed.safetensors")
+    assert (made.source["name"], made.source["data"]) == ("birds", str(tmp_path / "birds"))
+    assert (made.source["size"], made.source["grey"]) == (8, True)
+    quick = ["--network", "mlp:width=4", "--epochs", "1", "--seeds", "1"]
+    assert run(["evaluate", str(tmp_path / "run/condensed.safetensors"), *quick]) == 0
+    said = capsys.readouterr().out
+    assert "birds, protocol idc" in said
+    assert "made from other images" not in said
+    small = yoco.prune(made, ipc=1, rule="first")
+    assert yoco.evaluate(small, networks="mlp:width=4", epochs=1, seeds=1, progress=False).same_data

@@ -252,3 +252,43 @@ def test_networks_take_the_step_size_that_was_learned(tiny: Splits, tiny_set: Co
         message = r"^evaluate: protocol mtt needs a set with a learned step size, got none; take dsa$"
         with pytest.raises(ValueError, match=message):
             evaluate(examples, tiny, protocol="mtt", **how)
+
+
+def test_a_protocol_is_the_same_by_its_path(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {**QUICK, "epochs": 2, "seeds": 1}
+    learned = replace(tiny_set, config={**tiny_set.config, "learned": {"lr": 0.5}})
+    names = ("mtt", "yoco.protocols:mtt")
+    named, reached = (evaluate(learned, tiny, protocol=name, curve=True, **how).results for name in names)
+    assert named == reached
+
+
+def test_accuracy_is_that_on_the_test_half(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def accuracy(network: Any, examples: Any, normalise: Any) -> float:
+        seen.append(examples.checksum)
+        return 50.0
+
+    monkeypatch.setattr("yoco.evaluate.trials.accuracy", accuracy)
+    evaluate(tiny_set, tiny, epochs=2, seeds=1, baselines=("random", "full"), full_epochs=1, measurements=1, **QUICK)
+    assert seen == [tiny.test.checksum] * 3
+    assert tiny.test.checksum != tiny.train.checksum
+
+
+def test_a_class_without_cells_has_no_images_in_the_random_baseline(
+    tiny: Splits, tiny_set: CondensedSet, plans: list[Plan]
+) -> None:
+    two = tiny_set.take(torch.arange(24))
+    assert two.counts == (12, 12, 0)
+    evaluate(two, tiny, epochs=10, baselines=("random",), **QUICK)
+    assert plans[0].budget == (3, 3, 0)
+    assert len(random_subset(tiny.train, plans[0].budget, Rng(0))) == 6
+
+
+def test_other_images_than_the_sets_are_said(tiny: Splits, tiny_set: CondensedSet, plans: list[Plan]) -> None:
+    line = "the set was made from other images than these"
+    other = replace(tiny_set, source={"name": "digits", "checksum": "0"})
+    assert line in repr(evaluate(other, tiny, epochs=1, **QUICK)).splitlines()
+    assert line not in repr(evaluate(tiny_set, tiny, epochs=1, **QUICK))

@@ -72,6 +72,10 @@ def test_idc_trains_longer_on_few_images_of_imagenet(factor: int, ipc: float, te
         assert recipe("idc", data, (3, 224, 224), factor, ipc).epochs == 1000
 
 
+def test_digits_and_letters_are_these() -> None:
+    assert set(GLYPHS) == {"digits", "emnist", "kmnist", "mnist", "svhn"}
+
+
 def test_mtt_is_dsa_but_for_a_learned_step_size() -> None:
     for data in ("cifar10", "svhn"):
         assert recipe("mtt", data, RGB, 1, 10) == recipe("dsa", data, RGB, 1, 10)

@@ -83,8 +83,9 @@ def test_a_run_is_finished_when_only_its_result_is_there(tmp_path: Path) -> None
     assert run.finished
 
 
-def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("just words")
+@pytest.mark.parametrize("content", [b"just words", b"a: [1", b"\xff\xfe", b""])
+def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
     (tmp_path / "checkpoint.pt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"config\.yaml is missing or damaged"):
         Run(tmp_path, {})
@@ -99,3 +100,42 @@ def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
     with Run(tmp_path, {}).working():
         assert (tmp_path / "config.yaml").is_file()
+
+
+def test_a_run_that_came_between_is_found(tmp_path: Path) -> None:
+    late, early = Run(tmp_path, {"a": 1}), Run(tmp_path, {"a": 2})
+    with early.working():
+        early.save({"episode": 1})
+    with pytest.raises(ValueError, match="holds a run with a=2, got 1; choose another folder"), late.working():
+        pass
+    assert Run(tmp_path, {"a": 2}).checkpoint.is_file()
+
+
+def test_a_run_that_works_may_say_so_again(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    with run.working():
+        with run.working():
+            pass
+        with pytest.raises(ValueError, match="is being worked on by another process"), Run(tmp_path, {}).working():
+            pass
+    with Run(tmp_path, {}).working():
+        pass
+
+
+def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b"
+    with pytest.raises(ValueError, match="start"), Run(place, {}).working():
+        raise ValueError("start")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="later"), (run := Run(place, {})).working():
+        run.log(episode=1)
+        raise ValueError("later")
+    assert sorted(path.name for path in place.iterdir()) == ["config.yaml", "metrics.jsonl"]
+    with pytest.raises(ValueError, match="start"), Run(tmp_path, {}).working():
+        raise ValueError("start")
+    assert (tmp_path / "config.yaml").is_file()
+
+
+def test_an_error_of_the_run_itself_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError, match="pipe"), Run(tmp_path, {}).working():
+        raise BlockingIOError("pipe")

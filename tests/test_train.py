@@ -156,6 +156,21 @@ def test_a_step_descends_the_mixed_cross_entropy(cutmix: float, soft: bool) -> N
     np.testing.assert_allclose(network.trained[0].numpy(), mixed, atol=1e-6)
 
 
+def test_each_image_is_augmented_by_itself_ahead_of_the_mix() -> None:
+    data, network, rng = examples(9), Linear(), Rng(4)
+    recipe = Recipe(epochs=1, augment=Policy("crop", crop=0.5), cutmix=1.0)
+    train_step(network, recipe.optimizer(network), data.batch(torch.arange(9)), recipe, NORMALISE, rng)
+    generator = rng.generator()
+    drawn = recipe.augment.draw(9, (4, 4), generator)
+    mix = CutMix(1.0).draw(9, (4, 4), generator)
+    assert mix is not None
+    expected = recipe.augment(NORMALISE(data.images), drawn).clone()
+    top, bottom, left, right = mix.box
+    assert (bottom - top) * (right - left) > 0
+    expected[..., top:bottom, left:right] = expected[mix.partner][..., top:bottom, left:right]
+    assert torch.equal(network.trained[0], expected)
+
+
 def test_cutmix_mixes_about_the_asked_share_of_batches() -> None:
     network, data = Linear(32 * 32), examples(8, side=32)
     fit(network, data, Recipe(epochs=150, cutmix=0.5), NORMALISE, Rng(0))

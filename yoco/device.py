@@ -28,7 +28,7 @@ def pick(word: str) -> torch.device:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """On CUDA, have torch compute in ways that give the same bits again, within; other devices do so anyway.
+    """On CUDA, have torch compute in ways that give the same bits again, within; the CPU does so anyway.
 
     Where torch has no such way it warns and goes on, or raises if the caller has asked it to. The caller's own choice
     holds again afterwards.

@@ -1,4 +1,7 @@
-"""Evaluation protocols by name: how the papers train the networks that a set is judged by."""
+"""Evaluation protocols by name: how the papers train the networks that a set is judged by.
+
+Not those of FRePo, SRe2L and RDED, which ask for more than a recipe says: regression, or a teacher that looks on.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,7 +23,7 @@ PROTOCOLS = {
     "dc": "yoco.protocols:dc",
     "mtt": "yoco.protocols:mtt",
 }
-LEARNED = ("mtt",)
+LEARNED = ("yoco.protocols:mtt",)
 """Protocols whose networks take the step size that was learned with the set."""
 
 IMAGENET = {"imagenet-10": 10, "imagenet-100": 100}

@@ -30,7 +30,7 @@ class Rng:
         return int.from_bytes(digest, "big") >> 1
 
     def generator(self) -> torch.Generator:
-        """A fresh CPU generator at the beginning of this stream."""
+        """A fresh CPU generator at the beginning of this stream; of the key torch takes the lower 32 bits."""
         return torch.Generator().manual_seed(self.key())
 
     def choice(self, n: int, count: int) -> Tensor:

@@ -3,8 +3,8 @@
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,7 +21,7 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 FREE = ("minutes", "device")
-"""Parts of a configuration that may change when a run goes on: they do not change what is computed."""
+"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits."""
 
 
 class Run:
@@ -34,22 +34,44 @@ class Run:
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self.config = _plain(config)
-        if self.checkpoint.is_file() or self.result.is_file():
-            self._check_same()
+        self.held = False
+        self._check_same()
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Make the folder, keep other processes out of it, and write the configuration.
+        """Make the folder, keep other processes out of it, and write the configuration; within itself, do nothing.
+
+        A folder in which a failing run has left nothing else goes again.
 
         Raises:
-            ValueError: another process works in the folder.
+            ValueError: another process works in the folder, or has left another run there.
             OSError: the folder cannot be written.
         """
+        if self.held:
+            yield
+            return
         text = yaml.safe_dump(self.config, sort_keys=False)
+        made = [place for place in (self.folder, *self.folder.parents) if not place.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         with _alone(self.folder):
+            self._check_same()
             replace_file(self.folder / "config.yaml", lambda path: path.write_text(text))
-            yield
+            self.held = True
+            try:
+                yield
+            except BaseException:
+                self._forget(made)
+                raise
+            finally:
+                self.held = False
+
+    def _forget(self, made: Sequence[Path]) -> None:
+        """Remove these folders, from within outwards, if there is nothing in them but the configuration."""
+        if made and [path.name for path in self.folder.iterdir()] == ["config.yaml"]:
+            (self.folder / "config.yaml").unlink()
+            with suppress(OSError):
+                for place in made:
+                    place.rmdir()
 
     @property
     def metrics(self) -> Path:
@@ -72,8 +94,13 @@ class Run:
         return self.result.is_file() and not self.checkpoint.is_file()
 
     def _check_same(self) -> None:
+        if not (self.checkpoint.is_file() or self.result.is_file()):
+            return
         path = self.folder / "config.yaml"
-        before = yaml.safe_load(path.read_text()) if path.is_file() else None
+        try:
+            before = yaml.safe_load(path.read_text()) if path.is_file() else None
+        except (yaml.YAMLError, UnicodeDecodeError):
+            before = None
         if not isinstance(before, dict):
             raise ValueError(f"run: {path} is missing or damaged; choose another folder")
         for name in sorted({*before, *self.config} - {*FREE}):
@@ -132,10 +159,11 @@ def _alone(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"run: {folder} is being worked on by another process") from None
         yield
-    except BlockingIOError:
-        raise ValueError(f"run: {folder} is being worked on by another process") from None
     finally:
         os.close(handle)
 

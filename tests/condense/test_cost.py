@@ -92,6 +92,17 @@ def test_the_bytes_are_those_of_the_set_that_will_be_made(tiny: Splits) -> None:
     assert made.bytes_of["soft labels"] > 0
 
 
+@pytest.mark.parametrize(
+    ("method", "labels", "soft"),
+    [("idc", None, 0), ("idc", "teacher", 72), ("readout", None, 72), ("readout", "hard", 0)],
+)
+def test_labels_that_are_asked_for_are_counted(tiny: Splits, method: str, labels: str | None, soft: int) -> None:
+    how: dict[str, Any] = {"ipc": 2, "network": TOY["network"], "factor": 1, "labels": labels, "device": "cpu"}
+    assert estimate(tiny, method, **how).sample.bytes_of["soft labels"] == soft
+    with pytest.raises(ValueError, match=r"^condense: labels must be hard or teacher with idc, got 'learned'$"):
+        estimate(tiny, "idc", **{**how, "labels": "learned"})
+
+
 def test_memory_is_the_peak_of_the_process(tiny: Splits) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = estimate(tiny, **TOY)

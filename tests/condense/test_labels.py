@@ -17,6 +17,8 @@ from yoco.condense.teacher import Teacher, taught
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.data.source import Source
+from yoco.prune import rank
+from yoco.prune.items import carried
 
 NETWORK = "convnet:width=8,depth=2"
 
@@ -196,3 +198,13 @@ def test_what_is_refused(tiny: Splits, tiny_set: CondensedSet) -> None:
         relabel(replace(tiny_set, size=(7, 7)), tiny)
     with pytest.raises(ValueError, match="condense: teacher_epochs must be at least 1, got 0"):
         run(tiny, "random", labels="teacher", teacher_epochs=0)
+
+
+def test_scores_of_networks_that_learned_other_labels_are_gone(tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"network": "mlp:width=4", "epochs": 3, "top": 2, "device": "cpu", "progress": False}
+    ranked = rank(tiny_set, **how)
+    assert carried(ranked) is not None
+    relabelled = relabel(ranked, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)))
+    assert relabelled.scores is None
+    assert carried(relabelled) is None
+    assert len(relabelled.history) == len(ranked.history) + 1

@@ -144,6 +144,15 @@ def test_the_start_is_counted_once(task: Task, tmp_path: Path, monkeypatch: pyte
     assert found == [(0, 40.0), (3, 60.0), (9, 110.0)]
 
 
+def test_a_folder_is_locked_ahead_of_the_start(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pull, "synthetic", None)
+    with (
+        Run(tmp_path, {}).working(),
+        pytest.raises(ValueError, match="is being worked on by another process"),
+    ):
+        condense(task, Pull(), seed=0, run=Run(tmp_path, {}))
+
+
 def test_no_episodes_give_the_start(task: Task) -> None:
     made = condense(task, Pull(episodes=0), seed=7)
     assert torch.equal(made.cells, start("mix", task.real, 1, 2, Rng(7).child("start")).cells)

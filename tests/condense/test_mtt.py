@@ -98,6 +98,16 @@ def test_files_of_experts_that_do_not_say_how_images_were_augmented_are_read(tas
     assert torch.equal(Experts(task, recipe, Rng(0), tmp_path).trajectory(0), tensors["weights"])
 
 
+def test_experts_of_another_seed_or_precision_are_not_mixed(task: Task, tmp_path: Path) -> None:
+    recipe = MTT(**TOY).recipe()
+    record(task, recipe, tmp_path, 1, seed=3)
+    with pytest.raises(ValueError, match=r"^experts: .*expert-0.safetensors must be of seed 4, got 3$"):
+        record(task, recipe, tmp_path, 2, seed=4)
+    with pytest.raises(ValueError, match=r"must be of autocast torch.bfloat16, got None$"):
+        Experts(replace(task, autocast=torch.bfloat16), recipe, Rng(3), tmp_path)
+    assert Experts(task, recipe, Rng(4), tmp_path).trajectory(0).shape[0] == 4
+
+
 def test_experts_of_a_folder_do_not_fill_the_memory(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

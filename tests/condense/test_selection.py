@@ -14,7 +14,7 @@ from yoco.condense.selection import Selection
 from yoco.condense.synthetic import start
 from yoco.condense.teacher import Teacher, usual
 from yoco.condensed import upsample
-from yoco.data import Splits
+from yoco.data import Splits, from_arrays
 from yoco.rng import Rng
 
 NETWORK = "convnet:width=8,depth=2"
@@ -119,3 +119,12 @@ def test_names_on_the_set_are_those_of_the_table(tiny: Splits) -> None:
 def test_impossible_settings(tiny: Splits, name: str, setting: dict[str, Any], line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         run(tiny, name, **setting)
+
+
+@pytest.mark.parametrize("method", ["random", "herding", "k-means", "best-crops"])
+def test_every_tile_has_some_room(method: str) -> None:
+    images, labels = torch.rand(40, 1, 9, 9, generator=Rng(0).generator()), torch.arange(40) % 2
+    data = Splits(from_arrays(images, labels), from_arrays(images, labels))
+    message = r"^condense: factor must leave room for each tile of 9x9 pixels, got 4$"
+    with pytest.raises(ValueError, match=message):
+        condense(data, method, ipc=1, factor=4, progress=False)

@@ -11,9 +11,9 @@ from yoco.condense import Task, condense, cost, estimate, settings_of
 from yoco.condense.synthetic import start
 from yoco.data import Splits
 from yoco.data.arrays import from_arrays
-from yoco.protocols import GLYPHS
 from yoco.rng import Rng
 
+GLYPHS = ("digits", "emnist", "kmnist", "mnist", "svhn")
 MIRRORING = ("dm", "dsa", "datadam", "idm", "mtt", "datm", "frepo")
 
 

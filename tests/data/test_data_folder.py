@@ -60,6 +60,8 @@ def test_every_format_counts_and_nothing_else(tmp_path: Path) -> None:
         write(tmp_path / "train/a" / f"one_{end}.{end}")
     write(tmp_path / "train/b/deep/er/x.png")
     write(tmp_path / "train/b/.hidden.png")
+    write(tmp_path / "train/b/.ipynb_checkpoints/x-checkpoint.png")
+    write(tmp_path / "train/b/deep/.thumbs/x.png")
     (tmp_path / "train/b/notes.txt").write_text("no image")
     (tmp_path / "train/.git").mkdir()
     fill(tmp_path / "test", {"a": 1, "b": 1})

@@ -8,6 +8,7 @@ import torch
 
 from yoco.data import load
 from yoco.data.idx import read_idx
+from yoco.protocols import recipe
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
 LABELS = np.tile(np.arange(10, dtype=np.uint8), 3)
@@ -83,10 +84,30 @@ def test_a_folder_of_idx_files(tmp_path: Path, below: str, end: str) -> None:
     np.testing.assert_array_equal(train.images[:, 0].numpy(), IMAGES[:20])
     np.testing.assert_array_equal(test.images[:, 0].numpy(), IMAGES[20:])
     assert train.labels.tolist() == LABELS[:20].tolist()
-    assert train.name == "mine"
+    assert train.name == ("fashion-mnist" if below.startswith("Fashion") else "mine")
     assert train.mean == pytest.approx((IMAGES[:20].mean() / 255,))
     assert test.mean == train.mean
     assert load(str(tmp_path / "mine")).train.checksum == train.checksum
+
+
+@pytest.mark.parametrize(
+    ("folder", "prefix", "name"),
+    [
+        ("MNIST", "", "mnist"),
+        ("MNIST/raw", "", "mnist"),
+        ("data/KMNIST/raw", "", "kmnist"),
+        ("fashion_mnist", "", "fashion-mnist"),
+        ("letters", "emnist-letters-", "emnist"),
+        ("mnist-c", "", "mnist-c"),
+    ],
+)
+def test_a_member_of_the_family_is_known_by_its_folder(tmp_path: Path, folder: str, prefix: str, name: str) -> None:
+    test = "test" if prefix else "t10k"
+    write_set(tmp_path / folder, prefix=prefix, test=test)
+    train, _ = load(tmp_path / folder)
+    assert train.name == name
+    mirrored = "flip" in recipe("idc", train.name, train.shape, 1, 10).augment.words.split("_")  # type: ignore[attr-defined]
+    assert mirrored == (name in ("fashion-mnist", "mnist-c"))
 
 
 def test_labels_of_a_folder_need_not_begin_at_zero(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,15 @@ def test_a_table_of_several_results_says_which(run: Path, tmp_path: Path) -> Non
     assert lines[5].startswith(f"| {tmp_path / 'other.json'} | random | convnet | dsa |")
     assert len(lines) == 6
     assert table(tmp_path / "other.json").startswith("| trained on |")
+
+
+def test_folders_of_one_name_are_told_apart(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / run.name
+    copytree(run, other)
+    lines = table(run, other).splitlines()
+    assert len(lines) == 2 + 2 * (len(table(run).splitlines()) - 2)
+    for place in (run, other):
+        assert any(line.startswith(f"| {place.as_posix()}/condensed-idc |") for line in lines)
 
 
 def test_a_table_of_nothing_is_one_line(run: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def condense(argv: list[str]) -> None:
 def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:
     from yoco.condense import estimate
 
-    asked = {name: value for name, value in given.items() if name not in ("out", "sink", "labels", "teacher_epochs")}
+    asked = {name: value for name, value in given.items() if name not in ("out", "sink", "teacher_epochs")}
     print(estimate(asked.pop("data"), asked.pop("method"), **asked, **settings))
 
 
@@ -104,7 +104,10 @@ def _from_config(argv: Sequence[str]) -> list[str]:
     path = peek(argv, CondenseOptions)["config"]
     if path is None:
         return []
-    content = yaml.safe_load(Path(path).read_text())
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"condense: {path} is no YAML ({error})") from None
     if not isinstance(content, dict):
         raise ValueError(f"condense: {path} must be a mapping of options, got {type(content).__name__}")
     words = []

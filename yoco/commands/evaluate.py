@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -19,9 +20,9 @@ class EvaluateOptions:
     data: str | None = None
     """the data whose test half is used; by default those the set was made from"""
     size: int | None = None
-    """pixels: resize and centre-crop the images to this side"""
+    """pixels: resize and centre-crop the images to this side; by default as for the set"""
     grey: bool = False
-    """turn colour images into one channel"""
+    """turn colour images into one channel; by default as for the set"""
     download: bool = False
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     protocol: str = "idc"
@@ -58,14 +59,17 @@ def evaluate(argv: list[str]) -> None:
     from yoco.evaluate import evaluate as measure
 
     condensed = load(options.set)
-    name = options.data or condensed.source.get("name")
+    made_from = condensed.source
+    name = options.data or made_from.get("data") or made_from.get("name")
     if not name:
         raise ValueError("evaluate: the set does not say where it comes from; give --data")
-    data = load_data(name, size=options.size, grey=options.grey, download=options.download)
+    size, grey = options.size or made_from.get("size"), options.grey or made_from.get("grey", False)
+    data = load_data(name, size=size, grey=grey, download=options.download)
     skip = {"set", "data", "size", "grey", "download", "network", "out"}
     given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in skip}
     result = measure(condensed, data, networks=options.network, **given)
-    out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{options.protocol}.json")
-    result.save(out)
     print(result)
+    protocol = re.sub(r"[^\w.-]", "-", options.protocol)
+    out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")
+    result.save(out)
     print(f"written to {out}")

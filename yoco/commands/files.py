@@ -56,5 +56,8 @@ def convert(argv: list[str]) -> None:
     from yoco.convert import convert as rewrite
 
     given = {f.name: getattr(options, f.name) for f in fields(options)}
-    print(rewrite(given.pop("source"), given.pop("target"), **given))
+    made = rewrite(given.pop("source"), given.pop("target"), **given)
+    print(made)
+    if made.soft_labels is not None and options.target.is_dir():
+        print("PNGs hold no soft labels, they are left out; .npz has them", file=sys.stderr)
     print(f"written to {options.target}", file=sys.stderr)

@@ -106,7 +106,11 @@ def prune(argv: list[str]) -> None:
     options = _read(argv, "prune", PruneOptions, own, {name: row.what for name, row in RULES.items()})
     if options.out.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
+    if options.uint8 and options.out.suffix == ".npz":
+        raise ValueError("prune: uint8 is for a set (.safetensors), got an index file")
     whole = _samples(options)
+    if options.uint8 and options.set is not None:
+        whole.quantised()  # what cannot be stored so is said before any training
     more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
     more |= {"features": _features(options.features), "reference": _reference(options)}
     _prune(whole, options, more)

@@ -1,5 +1,6 @@
 """Condense a data set: the table of methods and the one call that runs them."""
 
+from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
 from numbers import Real
 from pathlib import Path
@@ -161,14 +162,17 @@ def condense(
     task = Task(in_space(space, real).to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None)
     shown = [Bar(minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
-    result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
-    if asked.afterwards:
-        folder = run.folder / "teacher" if run else None
-        result = relabel_from(result, task, teacher_epochs, seed, folder=folder, progress=progress)
-    if run:
-        result.save(run.result)
-        if result.config["episodes_done"] >= chosen.episodes:
-            run.finish()
+    where = {"data": name, "size": size, "grey": grey} if (name, size, grey) != (real.name, None, False) else {}
+    with run.working() if run else nullcontext():
+        result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
+        if asked.afterwards:
+            folder = run.folder / "teacher" if run else None
+            result = relabel_from(result, task, teacher_epochs, seed, folder=folder, progress=progress)
+        result = replace(result, source={**result.source, **where})
+        if run:
+            result.save(run.result)
+            if result.config["episodes_done"] >= chosen.episodes:
+                run.finish()
     return result
 
 
@@ -186,21 +190,28 @@ def estimate(
     minutes: float | None = None,
     device: str = "auto",
     bf16: bool = False,
+    labels: str | None = None,
     **settings: Any,
 ) -> Estimate:
     """What `condense`, called with the same words, would cost in time and memory: measured by two steps of it.
 
-    Nothing is written. On a CPU the memory is the most that this process has held since it began, whatever for.
+    Nothing is written. On a CPU the memory is the most that this process has held since it began, whatever for. The
+    training of a teacher that only gives labels is not measured.
 
     Raises:
         ValueError: as `condense`.
     """
     _check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
-    chosen = settings_of(method, real.name, ipc, real.shape, **settings)
+    asked = labels_of(method, labels)
+    chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
     task = Task(in_space(space, real).to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None, dry=True)
-    return measure(task, chosen, seed=seed, minutes=minutes)
+    found = measure(task, chosen, seed=seed, minutes=minutes)
+    if not asked.afterwards:
+        return found
+    soft = torch.full((len(found.sample), len(real.classes)), 1 / len(real.classes))
+    return replace(found, sample=replace(found.sample, soft_labels=soft))
 
 
 def _check_minutes(minutes: float | None) -> None:

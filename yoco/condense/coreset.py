@@ -16,8 +16,8 @@ def herding(features: Tensor, count: int, mean: Tensor | None = None, groups: Te
     iCaRL, CVPR 2017, algorithm 4). features: [n, D]; mean: [D]. groups: long [n]; a group gives one row at most.
     As many as `count`, or as there are rows or groups; smaller answers are beginnings. O(n D count) time.
     """
-    x = features.double().cpu()
-    x = x - (x.mean(0) if mean is None else mean.double().cpu())
+    x = features.cpu().double()
+    x = x - (x.mean(0) if mean is None else mean.cpu().double())
     groups = torch.arange(len(x)) if groups is None else groups
     half, total, chosen = x.square().sum(1) / 2, torch.zeros_like(x[0]), []
     for _ in range(min(count, len(groups.unique()))):
@@ -37,7 +37,7 @@ def medoids(features: Tensor, count: int, rng: Rng) -> Tensor:
     from sklearn.cluster import KMeans
     from sklearn.metrics import pairwise_distances
 
-    x = features.double().cpu().numpy()
+    x = features.cpu().double().numpy()
     seed = rng.child("k-means").key() % 2**32
     with catch_warnings():
         simplefilter("ignore")  # fewer distinct rows than clusters

@@ -51,9 +51,16 @@ class Experts:
         return self.known[number]
 
     def record(self, number: int) -> bool:
-        """Make sure that the file of an expert is there; whether it had to be made. Nothing is kept in memory."""
+        """Make sure that the file of an expert is there; whether it had to be made. Nothing is kept in memory.
+
+        Raises:
+            ValueError: it was made with another seed.
+        """
         assert self.folder is not None
-        if self._path(number):
+        if path := self._path(number):
+            made = artefact.read_header(path, KIND, VERSION).get("seed", self.rng.seed)
+            if made != self.rng.seed:
+                raise ValueError(f"experts: {path} must be of seed {self.rng.seed}, got {made}")
             return False
         self._recorded(number)
         return True
@@ -67,7 +74,8 @@ class Experts:
         made: dict[str, Any] = {"data": real.checksum, "space": real.space}
         made |= {"network": self.task.network_name, "epochs": self.recipe.epochs}
         made |= {"lr": self.recipe.lr, "batch": self.recipe.batch, "momentum": self.recipe.momentum}
-        return {**made, "augment": str(self.recipe.augment), "weight_decay": self.recipe.weight_decay}
+        made |= {"augment": str(self.recipe.augment), "weight_decay": self.recipe.weight_decay}
+        return {**made, "autocast": str(self.task.autocast)}
 
     def _read(self, number: int) -> Tensor:
         path = self._path(number)
@@ -77,7 +85,7 @@ class Experts:
     def _check(self, path: Path) -> None:
         """The file of an expert must be of this task and recipe."""
         header, wanted = artefact.read_header(path, KIND, VERSION), self._about()
-        late = {name: wanted[name] for name in ("augment", "weight_decay")}
+        late = {name: wanted[name] for name in ("augment", "weight_decay", "autocast")}
         found = {"space": "unit", **late, **header}  # older files do not say these
         for name, value in wanted.items():
             if found.get(name) != value:
@@ -99,7 +107,7 @@ class Experts:
         weights = torch.stack(noted)
         if self.folder is not None:
             path = self.folder / f"expert-{number}.safetensors"
-            artefact.write(path, KIND, VERSION, {"weights": weights}, self._about())
+            artefact.write(path, KIND, VERSION, {"weights": weights}, {**self._about(), "seed": self.rng.seed})
         return weights
 
     def state_dict(self) -> dict[str, Any]:

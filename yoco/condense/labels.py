@@ -128,7 +128,7 @@ def _check_images(condensed: CondensedSet, real: Source) -> None:
 def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about: Mapping[str, Any]) -> CondensedSet:
     entry = {"step": "relabel", **about, "temperature": temperature}
     soft = (logits.float() / temperature).softmax(1)
-    return replace(condensed, soft_labels=soft, history=(*condensed.history, entry))
+    return replace(condensed, soft_labels=soft, scores=None, history=(*condensed.history, entry))
 
 
 @torch.no_grad()

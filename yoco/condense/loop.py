@@ -107,8 +107,8 @@ def condense(
         Interrupted: Ctrl-C or SIGTERM; the state was saved.
     """
     rng = Rng(seed)
-    journey = begin(task, method, rng)
     with run.working() if run else nullcontext(), interruptible() as interrupted:
+        journey = begin(task, method, rng)
         journey.restore(run.restore() if run else None)
         while journey.episode < method.episodes and not _late(journey, minutes):
             loss = descend(task, method, journey, rng.child("episode", journey.episode))

@@ -11,7 +11,7 @@ from torch.optim import SGD, Optimizer
 
 from yoco.condense.coreset import enough
 from yoco.condense.method import Task
-from yoco.condense.synthetic import Synthetic, check_factor, shrunk
+from yoco.condense.synthetic import Synthetic, check_factor, check_tiles, shrunk
 from yoco.condense.teacher import Teacher, usual
 from yoco.rng import Rng
 
@@ -70,6 +70,7 @@ class Selection(ABC):
     def cells(self, task: Task, see: See, rng: Rng) -> Tensor:
         """Those of all classes; a choice too short for its cells is gone through again."""
         _, height, width = task.real.shape
+        check_tiles((height, width), self.factor)
         parts, wanted = [], task.per_class * self.factor**2
         for label, members in enumerate(task.real.by_class):
             chosen = self.choose(task.real.batch(members).images, see, wanted, rng.child(label))

@@ -30,6 +30,7 @@ def tensorboard(folder: Path) -> Callback:
     def write(progress: Progress) -> None:
         writer.add_scalar("loss", progress.loss, progress.episode)
         writer.add_scalar("seconds", progress.seconds, progress.episode)
+        writer.flush()  # a run that is stopped closes nothing
         if progress.episode >= progress.episodes:
             writer.close()
 

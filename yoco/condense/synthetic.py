@@ -159,8 +159,7 @@ def start(
         raise ValueError(f"condense: start must be one of {', '.join(STARTS)}, got {kind!r}")
     check_factor(factor)
     height, width = source.shape[1:]
-    if 0 in (side for tile in visible((height, width), factor) for side in tile):
-        raise ValueError(f"condense: factor must leave room for each tile of {height}x{width} pixels, got {factor}")
+    check_tiles((height, width), factor)
     wanted = per_class if kind in ("noise", "real") else per_class * factor**2
     parts = []
     for label, members in enumerate(source.by_class):
@@ -183,6 +182,17 @@ def check_factor(factor: int) -> None:
     """
     if factor not in (1, 2, 3, 4):
         raise ValueError(f"condense: factor must be 1, 2, 3 or 4, got {factor}")
+
+
+def check_tiles(size: tuple[int, int], factor: int) -> None:
+    """A tile that lies off the canvas would have nothing to learn.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if 0 in (side for tile in visible(size, factor) for side in tile):
+        height, width = size
+        raise ValueError(f"condense: factor must leave room for each tile of {height}x{width} pixels, got {factor}")
 
 
 def _noise(like: Tensor, space: str, rng: Rng) -> Tensor:

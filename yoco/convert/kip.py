@@ -24,6 +24,8 @@ def read(origin: Origin) -> CondensedSet:
     images, labels = found["images"], found["labels"]
     if images.ndim != 4 or images.dtype.kind != "f" or not len(images):
         origin.refuse("images must be float [n, H, W, C] with n > 0", f"{images.dtype} {list(images.shape)}")
+    if images.shape[3] not in (1, 3):
+        origin.refuse("images must be [n, H, W, C] with 1 or 3 channels", list(images.shape))
     if labels.ndim != 2 or len(labels) != len(images) or labels.dtype.kind not in "iuf" or not labels.shape[1]:
         origin.refuse(f"labels must be numbers [{len(images)}, classes]", f"{labels.dtype} {list(labels.shape)}")
     classes = labels.shape[1]

@@ -21,7 +21,7 @@ ORDER = "classes.txt"
 def write(condensed: CondensedSet, target: Path) -> None:
     """Write the decoded images, 8 bits a channel, as CLASS/0000.png and on, in their order.
 
-    Pixels outside [0, 1] are cut off there. Characters that file systems refuse become _.
+    Pixels outside [0, 1] are cut off there, soft labels left out. Characters that file systems refuse become _.
 
     Raises:
         ValueError: the folder is not empty; or the set is whitened, or has neither 1 nor 3 channels, or has two classes

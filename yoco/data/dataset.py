@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from yoco.data.arrays import from_arrays
-from yoco.data.pixels import as_pixels, resize
+from yoco.data.pixels import EIGHT_BIT, as_pixels, resize
 from yoco.data.source import Source
 
 
@@ -63,6 +63,8 @@ def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:
 def _pixels(image: Any, name: str) -> Tensor:
     """One image as uint8 [1, C, H, W]."""
     if hasattr(image, "convert"):
+        if image.mode not in EIGHT_BIT:
+            raise ValueError(f"data {name}: images need 8 bits a channel, got mode {image.mode}")
         bands = np.array(image if image.mode == "L" else image.convert("RGB"))
         image = bands if bands.ndim == 2 else bands.transpose(2, 0, 1)
     elif not isinstance(image, Tensor):

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yoco.data.pixels import EIGHT_BIT
 from yoco.data.source import Source, Splits
 from yoco.data.splits import held_out, pair
 
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff")
-EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
 
 def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) -> Splits:
@@ -21,7 +21,8 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
 
     size: the square in the centre of each image is resized to size x size; without it, all must be of one size.
     grey: one channel; otherwise every image becomes RGB.
-    Classes are in sorted order, files anywhere below a class folder belong to it, hidden ones and other formats do not.
+    Classes are in sorted order. Files anywhere below a class folder belong to it; hidden ones, those in hidden folders
+    and other formats do not.
 
     Raises:
         ValueError: fewer than two classes, an empty class, halves with different classes, images of several sizes
@@ -69,7 +70,8 @@ def _listing(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
 
 def _images(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.suffix.lower().lstrip(".") in EXTENSIONS and not path.name.startswith("."):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower().lstrip(".") in EXTENSIONS and not hidden:
             yield path
 
 

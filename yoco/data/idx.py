@@ -50,6 +50,9 @@ def sets_in(folder: Path) -> list[tuple[Path, str]]:
 def from_folder(folder: Path) -> Splits:
     """The one set whose idx files lie in this folder; classes are named by their labels, mean and std are computed.
 
+    It has the name of the folder; but if the folder of its files, or the one above `raw`, is called as a member of the
+    MNIST family, in any way of writing (FashionMNIST), the one by which methods and protocols know that.
+
     Raises:
         ValueError: the folder holds several sets, or files that cannot be read.
     """
@@ -57,11 +60,22 @@ def from_folder(folder: Path) -> Splits:
     if len(sets) != 1:
         several = ", ".join(f"{place}/{prefix}train-images" for place, prefix in sets[:3])
         raise ValueError(f"data {folder}: must hold one set of idx files, got {len(sets)}: {several}")
-    name = folder.resolve().name
+    name = _member(*sets[0]) or _member(folder, "") or folder.resolve().name
     images, labels = half_of(*sets[0], TRAIN)
     train = from_arrays(images, labels, name=name)
     images, labels = half_of(*sets[0], TEST)
     return pair(train, from_arrays(images, [str(label) for label in labels.tolist()], classes=train.classes, name=name))
+
+
+FAMILY = {"mnist": "mnist", "fashionmnist": "fashion-mnist", "kmnist": "kmnist", "emnist": "emnist"}
+"""Names of folders in small letters, without - and _, and what the set is called."""
+
+
+def _member(place: Path, prefix: str) -> str | None:
+    """The member of the MNIST family whose files, by their folder or prefix, these are."""
+    place = place.resolve()
+    name = (place.parent if place.name == "raw" else place).name
+    return FAMILY.get("emnist" if prefix.startswith("emnist") else name.lower().replace("-", "").replace("_", ""))
 
 
 def half_of(folder: Path, prefix: str, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,8 @@ from torch.nn.functional import interpolate
 from yoco.data.source import Source
 
 CHANNELS = (1, 3, 4)
+EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+"""Modes of Pillow's images with 8 bits a channel or less; Pillow converts others by cutting, not by scaling."""
 LUMINANCE = (19595, 38470, 7471)
 """Weights of red, green and blue, in units of 1/65536 (ITU-R BT.601: 0.299, 0.587, 0.114)."""
 

@@ -1,11 +1,12 @@
 """What a set is worth: networks trained on it from scratch, by a named protocol, and their accuracy on real images."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from yoco.data.whitened import plain, refit
 from yoco.device import pick
 from yoco.evaluate.result import Result, Row
 from yoco.evaluate.trials import Curve, Plan, Trial, run
-from yoco.protocols import LEARNED, recipe
+from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.train import Normalise
@@ -50,7 +51,8 @@ def evaluate(
 ) -> Result:
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
-    data: by default those the set says it was made from; its images are not trained on, except in the baselines.
+    data: by default those the set says it was made from, by name or path, in its size and colours; its images are not
+    trained on, except in the baselines.
     epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, so that the decoded images of
     a set cost as many image passes as whole images of its size would.
     seeds: how many, 0 and up, or which; each gives a new network. jobs: processes that train at the same time; a script
@@ -154,11 +156,13 @@ def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -
         plain(examples)
     if isinstance(data, Splits):
         return Splits(plain(data.train), plain(data.test))
-    if data is None:
-        data = examples.name if isinstance(examples, Source) else examples.source.get("name")
-    if not data:
+    if data is not None:
+        return data_sets.load(data)
+    made_from: Mapping[str, Any] = {"name": examples.name} if isinstance(examples, Source) else examples.source
+    name = made_from.get("data") or made_from.get("name")
+    if not name:
         raise ValueError("evaluate: the set does not say what it was made from, got no data; name it")
-    return data_sets.load(data)
+    return data_sets.load(name, size=made_from.get("size"), grey=made_from.get("grey", False))
 
 
 def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, ...]) -> None:
@@ -198,7 +202,7 @@ def _factor(examples: CondensedSet | Source) -> int:
 
 def _budget(examples: CondensedSet | Source) -> tuple[int, ...]:
     """Whole images of each class that the set has room for."""
-    return tuple(max(1, ceil(count / _factor(examples) ** 2)) for count in _counts(examples))
+    return tuple(ceil(count / _factor(examples) ** 2) for count in _counts(examples))
 
 
 def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[Trial]:
@@ -211,7 +215,7 @@ def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[
 
     name = "coreset" if isinstance(examples, Source) else "condensed"
     own = row(name, factor, max(_counts(examples)) / factor**2, len(examples), wish.epochs)
-    if wish.protocol in LEARNED:
+    if PROTOCOLS.get(wish.protocol, wish.protocol) in LEARNED:
         own = replace(own, recipe=replace(own.recipe, lr=_learned_lr(examples, wish.protocol)))
     if wish.same_compute:
         own = replace(own, recipe=replace(own.recipe, epochs=max(1, own.recipe.epochs // factor**2)))

@@ -16,7 +16,7 @@ HEAD = ("name", "network", "images", "epochs", "last", "best")
 class Row:
     """One training set and one network: test accuracies in percent, one for each seed.
 
-    images: what was trained on; epochs: how often each was seen.
+    images: what was trained on; epochs: of the protocol, of which dc, dsa and mtt train one more.
     last: after the last epoch; best: the highest of all measurements, which is a choice by the test data.
     curves: for each seed the pairs (epochs done, accuracy) of all measurements.
     """
@@ -90,6 +90,7 @@ class Result:
         seeds = len(self.results[0].seeds)
         head = f"{self.data}, protocol {self.protocol}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         held = [f"the set: {self.storage}"] if self.storage else []
+        held += ["the set was made from other images than these"] if self.same_data is False else []
         return "\n".join([f"{head}: test accuracy in percent", *held, *table])
 
 

@@ -14,6 +14,7 @@ from yoco import artefact
 from yoco.prune.material import AnySet, checksum
 
 FORM = "yoco selection 1"
+PARTS = ("indices", "weights", "scores")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,8 +61,7 @@ class Selection:
         path = Path(path)
         if path.suffix != ".npz":
             raise ValueError(f"selection: the file must end in .npz, got {path.name!r}")
-        parts = {"indices": self.indices, "weights": self.weights, "scores": self.scores}
-        arrays: dict[str, Any] = {name: part.numpy() for name, part in parts.items() if part is not None}
+        arrays: dict[str, Any] = {name: part.numpy() for name in PARTS if (part := getattr(self, name)) is not None}
         about = {"form": FORM, "checksum": self.checksum, "entry": self.entry, "classes": self.classes}
         artefact.write_npz(path, about=np.array(json.dumps(about)), **arrays)
 
@@ -76,7 +76,7 @@ class Selection:
         try:
             with np.load(path, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
-                parts = {name: torch.from_numpy(file[name]) for name in file.files if name != "about"}
+                parts = {name: torch.from_numpy(file[name]) for name in PARTS if name in file.files}
         except FileNotFoundError:
             raise
         except Exception as error:

@@ -20,9 +20,11 @@ def table(*places: str | Path) -> str:
         ValueError: a file is damaged, a folder holds no run, or there is no result at all.
     """
     found: dict[str, Mapping[str, Any]] = {}
+    names = [Path(place).name for place in places]
     for place in map(Path, places):
         if place.is_dir():
-            found |= {f"{place.name}/{name}": result for name, result in RunFiles(place).evaluations().items()}
+            called = place.name if names.count(place.name) == 1 and place.name else place.as_posix()
+            found |= {f"{called}/{name}": result for name, result in RunFiles(place).evaluations().items()}
         else:
             found[str(place)] = evaluation(place)
     if not found:

@@ -189,13 +189,16 @@ def features(network: Network, images: Tensor) -> Tensor:
 
 
 def regression(support: Tensor, targets: Tensor, query: Tensor, ridge: float) -> Tensor:
-    """Kernel ridge regression with the dot product of features, in float64: predictions [q, classes]."""
-    support, query = support.double(), query.double()
+    """Kernel ridge regression with the dot product of features, in float64: predictions [q, classes].
+
+    On the CPU where the features are on a device of Apple, which has no float64.
+    """
+    support, targets, query = ((x.cpu() if x.device.type == "mps" else x).double() for x in (support, targets, query))
     kernel = support @ support.T
     damped = kernel + ridge * kernel.diagonal().mean() * torch.eye(
         len(kernel), device=kernel.device, dtype=kernel.dtype
     )
-    return query @ support.T @ torch.linalg.solve(damped, targets.double())
+    return query @ support.T @ torch.linalg.solve(damped, targets)
 
 
 def margin(targets: Tensor) -> Tensor:
