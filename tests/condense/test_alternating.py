@@ -96,15 +96,6 @@ def test_the_step_is_that_of_normalised_pixels(task: Task) -> None:
     torch.testing.assert_close(synthetic.cells.grad, plain * task.real.std[0] ** 2, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("cls", [DC, DSA])
-def test_the_optimizer_of_the_pixels(task: Task, cls: Any) -> None:
-    method = cls.published("cifar10", 2)
-    synthetic = method.synthetic(task, Rng(0))
-    found = method.optimizer(synthetic)
-    assert found.state_dict() == SGD([synthetic.cells], lr=0.1, momentum=0.5).state_dict()
-    assert found.param_groups[0]["params"][0] is synthetic.cells
-
-
 @pytest.mark.parametrize(("cls", "words"), [(DC, ""), (DSA, "color_crop_cutout_flip_scale_rotate")])
 def test_networks_have_no_momentum_and_no_decay(task: Task, cls: Any, words: str) -> None:
     recipe = cls.published("cifar10", 10).memory(task, Rng(0)).recipe
@@ -122,18 +113,6 @@ def test_the_network_learns_augmented_synthetic_images_by_plain_sgd(task: Task) 
     sgd = SGD(network.parameters(), lr=0.01)
     take_steps(network, sgd, cells, 3 * 2, recipe, task.normalise, rng.child("train"))
     assert all(map(torch.equal, memory.network.parameters(), network.parameters()))
-
-
-def test_pixels_are_clamped_after_an_update(task: Task) -> None:
-    method = DC(**TOY)
-    synthetic, memory = method.synthetic(task, Rng(1)), method.memory(task, Rng(2))
-    episode = method.episode(task, synthetic, memory, Rng(0))
-    next(episode)
-    with torch.no_grad():
-        synthetic.cells[0], synthetic.cells[1] = 2, -2
-    assert next(episode, None) is None
-    cells = synthetic.cells.detach()
-    assert (cells[0].min(), cells[1].max()) == (1, 0)
 
 
 def test_the_network_is_replaced_after_its_outer_steps_and_not_trained_after_the_last(

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.optim import SGD
 
 import yoco
 from augment import Policy
@@ -71,26 +70,6 @@ def test_the_step_is_that_of_normalised_pixels(task: Task) -> None:
     (plain,) = torch.autograd.grad(total, own)
     assert synthetic.cells.grad is not None
     torch.testing.assert_close(synthetic.cells.grad, plain * task.real.std[0] ** 2, rtol=1e-3, atol=1e-7)
-
-
-def test_the_optimizer_of_the_pixels(task: Task) -> None:
-    method = DM.published("cifar10", 2)
-    synthetic = method.synthetic(task, Rng(0))
-    found = method.optimizer(synthetic)
-    assert found.state_dict() == SGD([synthetic.cells], lr=1.0, momentum=0.5).state_dict()
-    assert found.param_groups[0]["params"][0] is synthetic.cells
-
-
-def test_pixels_are_clamped_after_an_update(task: Task) -> None:
-    method = DM(real_batch=8)
-    synthetic = method.synthetic(task, Rng(1))
-    episode = method.episode(task, synthetic, None, Rng(0))
-    next(episode)
-    with torch.no_grad():
-        synthetic.cells[0], synthetic.cells[1] = 2, -2
-    assert next(episode, None) is None
-    cells = synthetic.cells.detach()
-    assert (cells[0].min(), cells[1].max()) == (1, 0)
 
 
 @pytest.mark.parametrize(("ipc", "lr"), [(1, 1.0), (50, 1.0), (100, 10.0)])

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.optim import SGD
 
 import yoco
 from augment import Policy
@@ -205,14 +204,6 @@ def test_networks_are_trained_by_the_recipe_of_evaluation(task: Task, data: str)
         epochs=1, batch=256, lr=0.01, momentum=0.9, weight_decay=5e-4, augment=Policy(words, "dsa"), cutmix=0.0
     )
     assert IDM.published(data, 10).memory(task, Rng(1)).recipe == expected
-
-
-def test_the_optimizer_of_the_pixels(task: Task) -> None:
-    method = IDM.published("cifar10", 2)
-    synthetic = method.synthetic(task, Rng(0))
-    found = method.optimizer(synthetic)
-    assert found.state_dict() == SGD([synthetic.cells], lr=0.2, momentum=0.5).state_dict()
-    assert found.param_groups[0]["params"][0] is synthetic.cells
 
 
 @pytest.mark.parametrize(

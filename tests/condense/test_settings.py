@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.optim import SGD
 
 from yoco.condense import Task, condense, cost, estimate, settings_of
 from yoco.condense.synthetic import start
@@ -125,6 +126,29 @@ def test_impossible_values_are_said_before_any_step(method: str, changes: dict[s
     with pytest.raises(ValueError) as caught:
         settings_of(method, "digits", 1, None, **changes)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("method", "lr"), [("dc", 0.1), ("dsa", 0.1), ("dm", 1.0), ("idm", 0.2)])
+def test_the_optimizer_of_the_pixels(tiny: Splits, method: str, lr: float) -> None:
+    chosen: Any = settings_of(method, "cifar10", 2, None)
+    synthetic = chosen.synthetic(Task(tiny.train, 2), Rng(0))
+    found = chosen.optimizer(synthetic)
+    assert found.state_dict() == SGD([synthetic.cells], lr=lr, momentum=0.5).state_dict()
+    assert found.param_groups[0]["params"][0] is synthetic.cells
+
+
+@pytest.mark.parametrize("method", ["dc", "dsa", "dm"])
+def test_pixels_are_clamped_after_an_update(tiny: Splits, method: str) -> None:
+    task = Task(tiny.train, 2, "convnet:width=4,depth=2")
+    chosen: Any = settings_of(method, "digits", 2, None, real_batch=8)
+    synthetic, memory = chosen.synthetic(task, Rng(1)), chosen.memory(task, Rng(2))
+    episode = chosen.episode(task, synthetic, memory, Rng(0))
+    next(episode)
+    with torch.no_grad():
+        synthetic.cells[0], synthetic.cells[1] = 2, -2
+    assert next(episode, None) is None
+    cells = synthetic.cells.detach()
+    assert (cells[0].min(), cells[1].max()) == (1, 0)
 
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan")])
