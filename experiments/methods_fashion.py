@@ -143,7 +143,7 @@ def read_options() -> Namespace:
         "methods_fashion",
         data="fashion-mnist",
         methods=list(METHODS),
-        one=["random", "idc", "dm", "frepo", "readout"],
+        one=["random", "idc", "readout"],
         ipc=10,
         stops=[4.0, 10.0],
         threads=1,

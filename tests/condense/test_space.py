@@ -192,7 +192,7 @@ def test_references_are_whitened_as_the_set_was(tiny: Splits) -> None:
 @pytest.mark.parametrize("role", ["calibrate", "retrain_on"])
 def test_whitened_cells_do_not_calibrate_networks_of_plain_images(tiny: Splits, role: str) -> None:
     with pytest.raises(ValueError, match="sparsify: images must be plain as those of the data, got whitened ones"):
-        Study(data=tiny, sparsity=0.5, **{role: made(tiny, "dm")})  # type: ignore[arg-type]
+        Study(data=tiny, sparsity=0.5, retrain=1.0, **{role: made(tiny, "dm")})  # type: ignore[arg-type]
 
 
 def test_a_converted_set_of_mtt_is_evaluated_by_its_papers_fit(colours: Splits, tmp_path: Path) -> None:

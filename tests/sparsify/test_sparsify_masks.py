@@ -125,7 +125,7 @@ def test_damaged_files_of_masks_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"^load: .* is damaged, the mask of a is not \[2, 4\]$"):
             load(tmp_path / "m")
     artefact.write(tmp_path / "m", "condensed set", 1, {"a": torch.ones(1)}, {})
-    with pytest.raises(ValueError, match="must hold a masks, got a condensed set"):
+    with pytest.raises(ValueError, match="must be of the kind masks, got condensed set"):
         load(tmp_path / "m")
 
 
