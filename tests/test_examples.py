@@ -138,7 +138,8 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     assert (tmp_path / "resize_curve.png").stat().st_size > 10_000
     found = run("cross_architecture", *toy, "--ipc", "1", "--networks", "mlp", "lenet")
     assert len(found["rows"]) == 6
-    found = run("beat_yoco", *toy, "--ipc", "1", "2", "--runs", "2")
+    ways = ["--ways", "yoco", "kernel", "kernel-alone"]
+    found = run("beat_yoco", *toy, *ways, "--ipc", "1", "2", "--runs", "2")
     assert set(found["gain"]) == {"kernel", "kernel-alone"}
     road = ["--data", "digits", "--ipc", "1", "--epochs", "2", "--held", "300", "--out", str(tmp_path / "road")]
     assert [row["steps"] for row in run("road", *road, "--tries", "mixed start")["rows"]] == [0]

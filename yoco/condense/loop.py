@@ -157,7 +157,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     synthetic, real = journey.synthetic, task.real
     settings = asdict(method)  # type: ignore[call-overload]
     made = {"network": task.network_name, "autocast": str(task.autocast) if task.autocast else None}
-    spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 1)}
+    spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 3)}
     numbers = {name: float(value.detach()) for name, value in synthetic.beside.items() if value.numel() == 1}
     soft, cells = synthetic.soft_labels(), synthetic.cells.detach()
     white = {"whitening": dict(real.whitening)} if isinstance(real, Whitened) else {}
