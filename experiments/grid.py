@@ -207,7 +207,7 @@ def options(description: str | None, set: str, out: str, name: str, **defaults: 
     parser.add_argument("--results", type=Path, default=result.FOLDER)
     for key, value in defaults.items():
         many = {"nargs": "*"} if isinstance(value, list) else {}
-        kind = type(value[0]) if isinstance(value, list) else type(value)
+        kind = type(value) if not many else type(value[0]) if value else str
         parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
     found = parser.parse_args()
     for folder in (found.out, found.results):

@@ -2,11 +2,13 @@
 
     python experiments/methods_fashion.py &    # as many processes as there are cores to spare, of one thread each
     python experiments/methods_fashion.py
+    python experiments/methods_fashion.py --ipc 1 --name methods_fashion_1 --methods random idc dm frepo readout
 
 A method runs once and is stopped on the way: everything that it trains, and its start, counts. An episode is not cut
-short, nor a start, so that a stop comes late where they are long. `--one` names methods that also make one image per
-class. Minutes are those of the clock; where the processor's are far fewer than threads times as many, others were at
-work. What was stopped goes on, but for a run within its minutes, which is made anew; `--part 1 1` writes what is there.
+short, nor a start, so that a stop comes late where they are long. How many episodes fit into the minutes is for the
+computer to say: `--fit readout:episodes=150` changes settings of a method. Minutes are those of the clock; where the
+processor's are far fewer than threads times as many, others were at work. What was stopped goes on, but for a run
+within its minutes, which is made anew; `--part 1 1` writes what is there.
 """
 
 import time
@@ -41,8 +43,6 @@ FITTED: dict[str, dict[str, Any]] = {
 """Settings in place of published ones that would spend hours: experts, early networks or a teacher of about half of ten
 minutes; stages that are all done, and a step size that has fallen, when about ten minutes are over.
 """
-FITTED_TO_ONE: dict[str, dict[str, Any]] = {"readout": {"episodes": 640}}
-"""What is other for one image per class, of which a step takes less."""
 VALUES = ("minutes", "cpu_minutes", "steps", "last", "best")
 BY = ("method", "ipc", "stop", "images", "bytes", "labels")
 
@@ -53,9 +53,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     sets.warm_up()
     bench = Bench(Folder(options.out, options.part), load(options.data), options)
-    sizes = [(options.ipc, method) for method in options.methods]
-    sizes += [(1, method) for method in options.one if method in options.methods and options.ipc != 1]
-    rows = [row for seed in range(options.seeds) for ipc, method in sizes for row in bench.rows(method, ipc, seed)]
+    rows = [row for seed in range(options.seeds) for method in options.methods for row in bench.rows(method, seed)]
     if bench.folder.complete():
         content = {**bench.about(), "rows": trained.means(sets.by_network(rows), BY, VALUES)}
         minutes_curve.draw(content, options.results / f"{options.name}.png")
@@ -70,40 +68,39 @@ class Bench(sets.Bench):
         """How long networks are trained on a set."""
         return {"epochs": self.options.epochs} if self.options.epochs else {"same_compute": True}
 
-    def changes(self, method: str, ipc: int) -> dict[str, Any]:
+    def changes(self, method: str) -> dict[str, Any]:
         """What is not as published."""
-        one = FITTED_TO_ONE.get(method, {}) if ipc == 1 else {}
-        return {**FITTED.get(method, {}), **one, **self.fewer(method, ipc)}
+        own = dict(map(sets.named, self.options.fit)).get(method, {})
+        return {**FITTED.get(method, {}), **own, **self.fewer(method, self.options.ipc)}
 
-    def rows(self, method: str, ipc: int, seed: int) -> Iterator[dict[str, Any]]:
+    def rows(self, method: str, seed: int) -> Iterator[dict[str, Any]]:
         """The stops of one run that are there, each with its accuracies."""
-        settings, options = sets.settings(method, self.data, ipc, **self.changes(method, ipc)), self.options
+        options, ipc = self.options, self.options.ipc
+        settings = sets.settings(method, self.data, ipc, **self.changes(method))
         how = {"stops": options.stops, "threads": options.threads, "bf16": options.bf16}
         name = f"{method}-{ipc}-{seed}-{sets.key(settings=settings, **how)}"
-        run = self.folder.keep(name, partial(self.run, name, method, ipc, seed))
+        run = self.folder.keep(name, partial(self.run, name, method, seed))
         judged = sets.key(networks=options.networks_per_set, **self.judging)
         for stop in run["stops"] if run else ():
             at = f"{name}-at-{stop['stop']:g}"
             if found := self.folder.keep(f"{at}-{judged}", partial(self.judge, at, seed)):
                 yield {**stop, "method": method, "ipc": ipc, "seed": seed, **found}
 
-    def run(self, name: str, method: str, ipc: int, seed: int) -> dict[str, Any]:
+    def run(self, name: str, method: str, seed: int) -> dict[str, Any]:
         """The sets at the stops, each in a file; a stop at which nothing is new is left out."""
         stops: list[dict[str, Any]] = []
         with TemporaryDirectory(dir=self.folder.path) as place:
             began = time.process_time()
-            for stop, made, seconds in self.sets_of(method, ipc, seed, Path(place)):
+            for stop, made, seconds in self.sets_of(method, seed, Path(place)):
                 cpu, steps = time.process_time() - began, made.config["episodes_done"]
                 made.save(self.folder.file(f"{name}-at-{stop:g}", "safetensors"))
                 done = {"stop": stop, "minutes": seconds / 60, "cpu_minutes": cpu / 60}
                 stops.append({**done, "steps": steps, **sets.held(made)})
         return {"stops": stops}
 
-    def sets_of(
-        self, method: str, ipc: int, seed: int, place: Path
-    ) -> Iterator[tuple[float, yoco.CondensedSet, float]]:
+    def sets_of(self, method: str, seed: int, place: Path) -> Iterator[tuple[float, yoco.CondensedSet, float]]:
         """Stop, set, and all seconds spent on it."""
-        changes = self.changes(method, ipc)
+        changes, ipc = self.changes(method), self.options.ipc
         if "experts" in sets.settings(method, self.data, ipc):
             changes["experts"] = str(place / "experts")
         how = {"ipc": ipc, "seed": seed, "bf16": bool(self.options.bf16), "progress": False, **changes}
@@ -126,24 +123,23 @@ class Bench(sets.Bench):
         """What the result says of the data, the settings and the networks that judge."""
         options = self.options
         return {
-            **self.common("ipc", "one", "stops", "threads"),
+            **self.common("ipc", "stops", "threads"),
             "epochs": options.epochs or "1,000 / factor²",
             "computed_in": "bfloat16" if options.bf16 else "float32",
-            "changed": {method: made for method in options.methods if (made := self.changes(method, options.ipc))},
-            "changed_at_one": {method: FITTED_TO_ONE[method] for method in options.one if method in FITTED_TO_ONE},
+            "changed": {method: made for method in options.methods if (made := self.changes(method))},
         }
 
 
 def read_options() -> Namespace:
     """The command line."""
-    return grid.options(
+    options = grid.options(
         __doc__,
         "",
         "runs/methods-fashion",
         "methods_fashion",
         data="fashion-mnist",
         methods=list(METHODS),
-        one=["random", "idc", "readout"],
+        fit=[],
         ipc=10,
         stops=[4.0, 10.0],
         threads=1,
@@ -153,6 +149,9 @@ def read_options() -> Namespace:
         epochs=0,
         episodes=0,
     )
+    if strange := {name for name, _ in map(sets.named, options.fit)} - {*options.methods}:
+        raise SystemExit(f"--fit: no method of this run: {', '.join(sorted(strange))}")
+    return options
 
 
 if __name__ == "__main__":

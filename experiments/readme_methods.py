@@ -44,28 +44,30 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
 
 def methods_fashion(content: dict[str, Any]) -> list[str]:
     """The accuracies behind the figure: the latest that was there within a quarter more than the minutes."""
+    ipc, groups = content["ipc"], dict[str, list[dict[str, Any]]]()
     names = " | ".join(f"{stop:g} min" for stop in content["stops"])
     lines = [
-        f"| method | per class | {names} | updates | published | its updates | labels | bytes |",
-        "|---" * (len(content["stops"]) + 7) + "|",
+        f"| method | {names} | updates | published | its updates | labels | bytes |",
+        "|---" * (len(content["stops"]) + 6) + "|",
     ]
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in sorted(content["rows"], key=lambda row: row["stop"]):
-        groups.setdefault((row["method"], row["ipc"]), []).append(row)
-    for (method, ipc), rows in sorted(groups.items(), key=lambda each: (-each[0][1], -each[1][-1]["last_mean"])):
+        if row["ipc"] == ipc:
+            groups.setdefault(row["method"], []).append(row)
+    for method, rows in sorted(groups.items(), key=lambda each: -each[1][-1]["last_mean"]):
         there = [[row for row in rows if mean(row["minutes"]) <= 1.25 * stop] for stop in content["stops"]]
         cells = " | ".join(result.plus(each[-1], "last") if each else "-" for each in there)
         accuracy, updates = PUBLISHED.get((method, ipc), ("-", 0))
         compute = f"{mean(rows[-1]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
-        lines.append(f"| `{method}` | {ipc} | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
-    changed, at_one = changes(content["changed"]), changes(content.get("changed_at_one", {}))
+        lines.append(f"| `{method}` | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
+    changed, processor = changes(content["changed"]), content.get("processor")
     return [
         *lines,
         "",
         spread_of(content),
-        f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}, with all that a method trains; an",
+        f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}"
+        f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains; an",
         "episode is not cut short: - where there was no set. A method that ends before keeps its accuracy.",
-        f"Settings are published ones, but for {changed}{f', at one per class {at_one}' if at_one else ''}.",
+        f"Settings are published ones{f', but for {changed}' if changed else ''}.",
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
         "so many.",
     ]

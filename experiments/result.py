@@ -19,12 +19,16 @@ _BEGAN = time.monotonic()
 
 
 def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
-    """Write `folder`/`name`.json: command, commit, seconds, cores and versions, then the content of the experiment."""
+    """Write `folder`/`name`.json: what made it, then the content of the experiment.
+
+    processor: what the CPU's instructions reach, such as AVX2, which decides on how fast it is beside its cores.
+    """
     made = {
         "command": shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "commit": commit(),
         "seconds": round(time.monotonic() - _BEGAN, 1),
         "cores": CORES,
+        "processor": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }
     folder.mkdir(parents=True, exist_ok=True)
