@@ -1,13 +1,15 @@
-"""Devices by their words, and the same bits on a GPU."""
+"""Devices by their words, what they compute in, and the same bits on a GPU."""
 
 import os
+import warnings
 
 import pytest
 import torch
 
-from yoco.device import pick, repeatable
+from yoco import device
+from yoco.device import compute_type, pick, repeatable
 
-CUDA = torch.device("cuda")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def state() -> tuple[int, bool]:
@@ -52,3 +54,27 @@ def test_elsewhere_nothing_is_asked() -> None:
 
 def test_matrix_products_on_a_gpu_are_told_before_the_first_one() -> None:
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+
+
+@pytest.mark.parametrize(
+    ("capable", "said"), [(False, ["bf16: this processor has no instructions for bfloat16"]), (True, [])]
+)
+def test_bfloat16_without_instructions_for_it_is_spoken_of(
+    capable: bool, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_knows_bf16", lambda place: capable)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        assert compute_type(True, CPU) == torch.bfloat16
+        assert compute_type(False, CPU) is None
+    assert [str(each.message).partition(",")[0] for each in heard] == said
+
+
+def test_pytorch_says_whether_the_processor_knows_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert not device._knows_bf16(CPU)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert device._knows_bf16(CPU)
+    assert device._knows_bf16(torch.device("mps"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert not device._knows_bf16(CUDA)

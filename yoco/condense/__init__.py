@@ -19,7 +19,7 @@ from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet, load
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES, in_space
-from yoco.device import pick
+from yoco.device import compute_type, pick
 from yoco.registry import resolve, unknown
 from yoco.run import Run
 from yoco.verb import make_callable
@@ -159,7 +159,8 @@ def condense(
     run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
         return load(run.result)
-    task = Task(in_space(space, real).to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None)
+    place = pick(device)
+    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place))
     shown = [Bar(minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = {"data": name, "size": size, "grey": grey} if (name, size, grey) != (real.name, None, False) else {}
@@ -206,7 +207,8 @@ def estimate(
     asked = labels_of(method, labels)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
-    task = Task(in_space(space, real).to(pick(device)), ipc, network, torch.bfloat16 if bf16 else None, dry=True)
+    place = pick(device)
+    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True)
     found = measure(task, chosen, seed=seed, minutes=minutes)
     if not asked.afterwards:
         return found

@@ -14,7 +14,7 @@ from yoco.condense.teacher import taught
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.data.whitened import refit
-from yoco.device import pick
+from yoco.device import compute_type, pick
 from yoco.train import Normalise
 
 KINDS = ("hard", "teacher", "learned")
@@ -85,8 +85,9 @@ def relabel(
         logits = _logits(condensed, teacher, names)
         _check_knows(condensed, logits)
         return _labelled(condensed, logits, temperature, {"teacher": type(teacher).__name__})
-    real = _alike(condensed, data_sets.load(teacher).train).to(pick(device))
-    task = Task(real, 1, network, torch.bfloat16 if bf16 else None)
+    place = pick(device)
+    real = _alike(condensed, data_sets.load(teacher).train).to(place)
+    task = Task(real, 1, network, compute_type(bf16, place))
     return relabel_from(condensed, task, epochs, seed, temperature, None if out is None else Path(out), progress)
 
 

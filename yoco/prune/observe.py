@@ -12,6 +12,7 @@ from augment import Policy
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
+from yoco.device import compute_type
 from yoco.networks import build
 from yoco.protocols import GLYPHS
 from yoco.prune.dynamics import Dynamics
@@ -119,7 +120,7 @@ def observe(
         raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
     what = material(data, device or (data.images if isinstance(data, Source) else data.cells).device)
     model = build(network, what.shape, what.classes, rng.child("network")).to(what.device)
-    model.autocast = torch.bfloat16 if bf16 else None
+    model.autocast = compute_type(bf16, what.device)
     recorder = Recorder(len(data), shift=shift)
     everything = torch.arange(len(data))
 

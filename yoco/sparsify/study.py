@@ -19,7 +19,7 @@ from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
 from yoco.condensed import Examples as Decoded
 from yoco.data.source import Source, Splits
-from yoco.device import pick
+from yoco.device import compute_type, pick
 from yoco.registry import resolve
 from yoco.rng import Rng
 from yoco.sparsify import METHODS, SOLVERS, sparsify
@@ -216,7 +216,7 @@ class Study:
         Around a whole training, torch.autocast would go on with the weights that it has converted first.
         """
         assert isinstance(network, networks.Network)
-        network.autocast = torch.bfloat16 if self.bf16 else None
+        network.autocast = compute_type(self.bf16, pick(self.device))
         try:
             yield
         finally:
