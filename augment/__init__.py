@@ -6,9 +6,10 @@ real, synthetic = policy(real, draw), policy(synthetic, draw)       # the same f
 """
 
 from augment.color import Brightness, Contrast, Saturation
+from augment.combined import InTurn, OnePerImage
 from augment.cutmix import CutMix, Mix
 from augment.cutout import Cutout
-from augment.geometry import Crop, Flip, Rotate, Scale, Translate
+from augment.geometry import Crop, Flip, ResizedCrop, Rotate, Scale, Translate
 from augment.kornia_op import KorniaOp
 from augment.op import Op, Params
 from augment.policy import FLAVOURS, OPS, WORDS, Draw, Policy
@@ -24,11 +25,14 @@ __all__ = [
     "Cutout",
     "Draw",
     "Flip",
+    "InTurn",
     "KorniaOp",
     "Mix",
+    "OnePerImage",
     "Op",
     "Params",
     "Policy",
+    "ResizedCrop",
     "Rotate",
     "Saturation",
     "Scale",

@@ -1,4 +1,4 @@
-"""Flip, crop, scale, rotate and translate, with zeros where an image does not reach."""
+"""Flip, crop, scale, rotate and translate, with zeros where an image does not reach; and crops that are resized."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,9 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 from augment.op import Params, check_magnitude, rows, uniform, whole
+
+TRIES = 10
+"""Random parts of an image of which one is looked for that lies on it."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,49 @@ class Rotate:
         return warp(images, params)
 
 
-def warp(images: Tensor, params: Params) -> Tensor:
+@dataclass(frozen=True)
+class ResizedCrop:
+    """A random part of each image, enlarged to all of it: U(least, 1) of the area, its sides 3 : 4 to 4 : 3.
+
+    The ratio is uniform in its logarithm; the place is uniform. Of `TRIES` parts the first that fits on
+    the image is taken, else the largest of its ratio (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015).
+    """
+
+    least: float = 0.08
+
+    def __post_init__(self) -> None:
+        check_magnitude("resized crop", self.least, 0, 1)
+
+    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
+        """map: float64 [count, 2, 3]."""
+        area = uniform(count * TRIES, self.least, 1, generator).view(count, TRIES)
+        ratio = uniform(count * TRIES, -math.log(4 / 3), math.log(4 / 3), generator).view(count, TRIES).exp()
+        sides = torch.stack([(area * ratio * size[0] / size[1]).sqrt(), (area / ratio * size[1] / size[0]).sqrt()])
+        first = (sides <= 1).all(0).int().argmax(1)
+        found = sides[:, torch.arange(count), first]
+        wide, high = found / found.amax(0).clamp(min=1)
+        right, down = ((1 - side) * uniform(count, -1, 1, generator) for side in (wide, high))
+        zero = torch.zeros_like(wide)
+        return {"map": _matrix((wide, zero, right), (zero, high, down))}
+
+    def apply(self, images: Tensor, params: Params) -> Tensor:
+        """Enlarge the parts, bilinearly; nothing comes from outside of the image."""
+        return warp(images, params, inside=True)
+
+
+def warp(images: Tensor, params: Params, inside: bool = False) -> Tensor:
     """Sample each image bilinearly on a mapped grid, corners not aligned, zeros outside.
 
     params: map, [1 or n, 2, 3], from the coordinates (x, y) in [-1, 1] of a target pixel to those of its source.
+    inside: the outermost pixels go on, in the place of zeros.
     """
     dtype = images.dtype if images.dtype in (torch.float32, torch.float64) else torch.float32
     maps = rows(params, "map", images, dtype)
     grid = affine_grid(maps, [len(maps), 1, *images.shape[2:]], align_corners=False)
     grid = grid.expand(len(images), -1, -1, -1)
+    if inside:
+        most = 1 - 1 / grid.new_tensor((images.shape[3], images.shape[2]))
+        grid = grid.clamp(-most, most)
     repeatable = images.is_cuda and torch.are_deterministic_algorithms_enabled()
     sample = bilinear if repeatable else partial(grid_sample, align_corners=False)
     return sample(images.to(dtype), grid).to(images.dtype)

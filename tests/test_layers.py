@@ -16,13 +16,16 @@ LEVELS = {
     "augment": 0,
     **dict.fromkeys(("rng", "parallel", "registry", "allocator", "artefact", "device", "verb"), 1),
     **dict.fromkeys(("data", "networks", "condensed", "run"), 2),
-    **dict.fromkeys(("train", "protocols"), 3),
+    **dict.fromkeys(("train", "recipes", "protocols"), 3),
     **dict.fromkeys(("condense", "prune", "evaluate", "sparsify", "convert"), 4),
     "report": 5,
     **dict.fromkeys(("cli", "commands", "__main__"), 6),
 }
 BELOW = {0: (), 1: (), 2: (1,), 3: (0, 1, 2), 4: (0, 1, 2, 3), 5: (1, 2), 6: (0, 1, 2, 3, 4, 5, 6)}
-BESIDE = {("condensed", "data"), ("protocols", "train"), ("artefact", "verb")}
+BESIDE = {
+    *(("condensed", "data"), ("artefact", "verb")),
+    *(("recipes", "train"), ("protocols", "train"), ("protocols", "recipes")),
+}
 INSIDE_CONDENSE = {
     "methods": {
         *("method", "synthetic", "matching", "experts", "learner", "lamb"),

@@ -4,10 +4,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-import torch
 
-from augment import Crop, Policy, Rotate, Scale
-from yoco.protocols import GLYPHS, PROTOCOLS, OnePerImage, recipe
+from augment import Crop, Flip, InTurn, OnePerImage, Policy, ResizedCrop, Rotate, Scale
+from yoco.protocols import GLYPHS, PROTOCOLS, recipe, teaching
+from yoco.recipes import Distilled, Regression
 from yoco.train import Recipe
 
 RGB, GREY = (3, 32, 32), (1, 28, 28)
@@ -100,9 +100,65 @@ def test_dc() -> None:
     assert mnist == Recipe(epochs=1000, augment=ops, **HALVED)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("data", "ipc", "steps"),
+    [("cifar10", 50, 1000), ("cifar100", 1, 1000), ("cifar100", 10, 2000), ("cifar100", 50, 5000)],
+)
+def test_frepo(data: str, ipc: int, steps: int) -> None:
+    policy = Policy("flip_color_crop_rotate_translate_cutout", "dsa")
+    assert recipe("frepo", data, RGB, 1, ipc) == Regression(
+        epochs=steps, batch=500, lr=3e-4, weight_decay=0, drops=(), cutmix=0, augment=policy
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "ipc", "batch", "lr"),
+    [
+        ("cifar10", 1, 10, 1e-3),
+        ("cifar10", 10, 50, 1e-3),
+        ("imagenet-10", 50, 100, 1e-3),
+        ("tiny-imagenet", 1, 20, 1e-3),
+        ("imagenet-100", 10, 100, 1e-3),
+        ("cifar100", 50, 25, 2e-3),
+    ],
+)
+def test_rded(data: str, ipc: int, batch: int, lr: float) -> None:
+    augment = InTurn((ResizedCrop(0.08), Flip(0.5)))
+    assert recipe("rded", data, RGB, 1, ipc) == Distilled(
+        epochs=300, batch=batch, lr=lr, weight_decay=0.01, drops=(), cutmix=1, temperature=20, augment=augment
+    )
+
+
+def test_sre2l() -> None:
+    common = {"lr": 1e-3, "weight_decay": 0.01, "drops": (), "cutmix": 1.0, "temperature": 20.0}
+    large, small = InTurn((ResizedCrop(0.08), Flip(0.5))), Policy("flip_crop", "idc")
+    assert recipe("sre2l", "imagenet-100", (3, 224, 224), 1, 10) == Distilled(
+        epochs=300,
+        batch=1024,
+        augment=large,
+        **common,  # type: ignore[arg-type]
+    )
+    assert recipe("sre2l", "cifar100", RGB, 1, 10) == Distilled(
+        epochs=400,
+        batch=128,
+        augment=small,
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def test_teachers_learn_as_networks_of_idc_in_larger_steps() -> None:
+    assert teaching("cifar10", RGB, 50_000, 20) == replace(recipe("idc", "cifar10", RGB, 1, 1, 20), lr=0.1)
+
+
 def test_no_class_that_is_told_by_its_handedness_is_mirrored() -> None:
-    made = [recipe(name, data, GREY, 2, 10).augment for name in PROTOCOLS for data in GLYPHS]
+    made = [
+        recipe(name, data, shape, 2, 10).augment
+        for name in PROTOCOLS
+        for data in GLYPHS
+        for shape in (GREY, (3, 128, 128))
+    ]
     assert all("flip" not in policy.words for policy in made if isinstance(policy, Policy))
+    assert not any(isinstance(op, Flip) for augment in made if isinstance(augment, InTurn) for op in augment.ops)
 
 
 def test_other_epochs_keep_the_shares() -> None:
@@ -117,20 +173,8 @@ def test_ones_own_protocol_by_path() -> None:
 def test_mistakes_are_one_line() -> None:
     with pytest.raises(ValueError) as caught:
         recipe("icd", "cifar10", RGB, 1, 1)
-    assert str(caught.value) == "protocol: unknown name 'icd'; did you mean 'idc'? known: dc, dsa, idc, mtt"
+    known = "dc, dsa, frepo, idc, mtt, rded, sre2l"
+    assert str(caught.value) == f"protocol: unknown name 'icd'; did you mean 'idc'? known: {known}"
     with pytest.raises(ValueError) as caught:
         recipe("idc", "cifar10", RGB, 1, 1, epochs=0)
     assert str(caught.value) == "evaluate: epochs must be at least 1, got 0"
-
-
-def test_one_per_image_gives_each_image_its_own_op() -> None:
-    ops = (Crop(4 / 28), Scale(1.2), Rotate(45.0))
-    augment, images = OnePerImage(ops), torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    choice, params = augment.draw(40, (28, 28), torch.Generator().manual_seed(1))
-    assert min(torch.bincount(choice, minlength=3).tolist()) > 4
-    found = augment(images, (choice, params))
-    for row, op in enumerate(choice.tolist()):
-        own = {name: values[row : row + 1] for name, values in params[op].items()}
-        torch.testing.assert_close(found[row : row + 1], ops[op].apply(images[row : row + 1], own))
-    shifts = params[0]["down"]
-    assert (int(shifts.min()), int(shifts.max())) == (-4, 4)

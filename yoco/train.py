@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import SGD, Optimizer
 
 from augment import CutMix, Policy
 from yoco.data.source import Batch
@@ -52,7 +53,7 @@ class Normalise:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained.
+    """How a network is trained: here by SGD on cross-entropy; `yoco.recipes` has others.
 
     drops: shares of the epochs after which the step size is multiplied by gamma.
     extra: the schedule of DC, DSA and DM numbers its epochs 0..E and drops after the one numbered share * E + 1; so it
@@ -82,10 +83,39 @@ class Recipe:
         """The epochs, counted from 0, at whose start the step size falls."""
         return [int(self.epochs * share) + 2 * self.extra for share in self.drops]
 
-    def optimizer(self, network: nn.Module, lr: float | None = None) -> torch.optim.SGD:
+    def optimizer(self, network: nn.Module, lr: float | None = None) -> Optimizer:
         """SGD over all parameters of the network."""
         lr = self.lr if lr is None else lr
-        return torch.optim.SGD(network.parameters(), lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return SGD(network.parameters(), lr=lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def retuned(self, network: nn.Module, optimizer: Optimizer, epoch: int) -> Optimizer:
+        """The optimiser for an epoch, counted from 0: this one at its step size, or a new one."""
+        for _ in range(self.drop_epochs().count(epoch)):
+            lr = optimizer.param_groups[0]["lr"] * self.gamma
+            optimizer = self.optimizer(network, lr) if self.fresh else optimizer
+            optimizer.param_groups[0]["lr"] = lr
+        return optimizer
+
+    def batches(self, count: int, rng: Rng) -> Iterator[Tensor]:
+        """The indices of an epoch: all of `count` images in random order, the last batch perhaps smaller."""
+        return shuffled(count, self.batch, rng)
+
+    def seen(self, count: int) -> int:
+        """How many images an epoch looks at where there are `count`."""
+        return count
+
+    def loss(self, logits: Tensor, images: Tensor, targets: Tensor, partner: Tensor, share: float) -> Tensor:
+        """What a step descends, of a batch as the network saw it: mixed, `share` of each image its own.
+
+        logits [n, classes]; images float [n, C, H, W]; targets long [n] or soft [n, classes]; partner long [n]: whose
+        the rest is.
+        """
+        loss = self.error(logits, targets)
+        return loss if share == 1 else share * loss + (1 - share) * self.error(logits, targets[partner])
+
+    def error(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy, mean over images."""
+        return cross_entropy(logits, targets)
 
 
 def fit(
@@ -102,10 +132,8 @@ def fit(
     """Train `network` in place on shuffled batches for `recipe.length` epochs, or only the first `stop` of them."""
     optimizer = recipe.optimizer(network)
     for epoch in range(recipe.length if stop is None else min(stop, recipe.length)):
-        for _ in range(recipe.drop_epochs().count(epoch)):
-            optimizer = _dropped(network, optimizer, recipe)
-        stream = rng.child("epoch", epoch)
-        for step, indices in enumerate(shuffled(len(examples), recipe.batch, stream)):
+        optimizer, stream = recipe.retuned(network, optimizer, epoch), rng.child("epoch", epoch)
+        for step, indices in enumerate(recipe.batches(len(examples), stream)):
             logits = train_step(network, optimizer, examples.batch(indices), recipe, normalise, stream.child(step))
             if observe:
                 observe(epoch, indices, logits)
@@ -115,7 +143,7 @@ def fit(
 
 def take_steps(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     examples: Examples,
     steps: int,
     recipe: Recipe,
@@ -134,13 +162,13 @@ def take_steps(
 
 def train_step(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batch: Batch,
     recipe: Recipe,
     normalise: Normalise,
     rng: Rng,
 ) -> Tensor:
-    """One step of the optimiser on the cross-entropy of an augmented, perhaps mixed, batch; the detached logits."""
+    """One step of the optimiser on the loss of an augmented, perhaps mixed, batch; the detached logits."""
     network.train()
     generator, mixing = rng.generator(), CutMix(recipe.cutmix)
     images, targets = normalise(batch.images), batch.labels
@@ -149,9 +177,7 @@ def train_step(
         images = recipe.augment(images, recipe.augment.draw(n, size, generator))
         images, partner, share = mixing.apply(images, mixing.draw(n, size, generator))
         logits = network(images)
-        loss = cross_entropy(logits, targets)
-        if share < 1:
-            loss = share * loss + (1 - share) * cross_entropy(logits, targets[partner])
+        loss = recipe.loss(logits, images, targets, partner, share)
         optimizer.zero_grad()
         loss.backward()
     optimizer.step()
@@ -175,11 +201,3 @@ def accuracy(network: nn.Module, examples: Examples, normalise: Normalise) -> fl
 def shuffled(n: int, batch: int, rng: Rng) -> Iterator[Tensor]:
     """All of range(n) in random order, in batches; the last may be smaller."""
     return iter(rng.child("order").choice(n, n).split(batch))
-
-
-def _dropped(network: nn.Module, optimizer: torch.optim.SGD, recipe: Recipe) -> torch.optim.SGD:
-    lr = optimizer.param_groups[0]["lr"] * recipe.gamma
-    if recipe.fresh:
-        return recipe.optimizer(network, lr)
-    optimizer.param_groups[0]["lr"] = lr
-    return optimizer

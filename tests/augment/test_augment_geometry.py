@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from augment import Crop, Flip, Rotate, Scale, Translate
+from augment import Crop, Flip, ResizedCrop, Rotate, Scale, Translate
 from augment.geometry import bilinear
 
 SIZE = (5, 7)
@@ -143,8 +143,53 @@ def test_angles_are_drawn_evenly_on_both_sides() -> None:
     assert abs(float(degrees.std()) - 30 / math.sqrt(12)) < 0.2
 
 
-@pytest.mark.parametrize("op", [Scale(), Rotate()])
-def test_half_precision_is_sampled_on_a_fine_grid(op: Scale | Rotate) -> None:
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_resized_crop_is_a_part_enlarged_bilinearly(count: int) -> None:
+    params = ResizedCrop(0.2).draw(count, SIZE, generator(1))
+    result = ResizedCrop(0.2).apply(X, params).numpy()
+    for n, image in enumerate(X.numpy()):
+        (wide, _, right), (_, high, down) = params["map"][n % count].tolist()
+        for y in range(5):
+            for x in range(7):
+                row = 2 + high * (y - 2) + down * 5 / 2
+                column = 3 + wide * (x - 3) + right * 7 / 2
+                expected = sample(image, min(max(row, 0), 4), min(max(column, 0), 6))
+                np.testing.assert_allclose(result[n, :, y, x], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_resized_crops_lie_on_the_image_and_have_any_area_and_ratio() -> None:
+    maps = ResizedCrop(0.08).draw(4000, (32, 64), generator())["map"]
+    wide, high, right, down = maps[:, 0, 0], maps[:, 1, 1], maps[:, 0, 2], maps[:, 1, 2]
+    assert ((right.abs() <= 1 - wide + 1e-12) & (down.abs() <= 1 - high + 1e-12)).all()
+    area, ratio = wide * high, 2 * wide / high
+    assert 0.08 <= area.min() < 0.082
+    assert 0.75 - 1e-9 <= ratio.min() < 0.76
+    assert 1.32 < ratio.max() <= 4 / 3 + 1e-9
+    for side, place in ((wide, right), (high, down)):
+        share = (place / (1 - side))[side < 1]
+        assert abs(float(share.mean())) < 0.04
+        assert abs(float(share.std()) - 2 / math.sqrt(12)) < 0.02
+    assert not maps[:, [0, 1], [1, 0]].any()
+    square = ResizedCrop(0.0).draw(4000, (32, 32), generator())["map"]
+    small = square[square[:, 0, 0] * square[:, 1, 1] < 0.5]  # where every ratio lies on the image
+    shares = small[:, 0, 0] * small[:, 1, 1]
+    assert abs(float(shares.mean()) - 0.25) < 0.01
+    assert abs(float((small[:, 0, 0] / small[:, 1, 1]).log().mean())) < 0.01
+
+
+def test_a_resized_crop_of_everything_is_the_image() -> None:
+    whole = torch.tensor([[[1.0, 0, 0], [0, 1, 0]]], dtype=torch.float64)
+    torch.testing.assert_close(ResizedCrop().apply(X, {"map": whole}), X)
+    params = ResizedCrop(1.0).draw(50, (32, 32), generator())
+    sides = params["map"][:, [0, 1], [0, 1]]
+    assert torch.equal(sides.amax(1), torch.ones(50, dtype=torch.float64))  # none fits but the image: the largest
+    assert 0.75 - 1e-9 <= sides.min() < 0.8
+    with pytest.raises(ValueError, match=r"augment: resized crop must be from 0 to 1, got 1\.2"):
+        ResizedCrop(1.2)
+
+
+@pytest.mark.parametrize("op", [Scale(), Rotate(), ResizedCrop()])
+def test_half_precision_is_sampled_on_a_fine_grid(op: Scale | Rotate | ResizedCrop) -> None:
     x = torch.randn(4, 3, 32, 32, generator=generator()).bfloat16()
     params = op.draw(4, (32, 32), generator())
     result = op.apply(x, params)

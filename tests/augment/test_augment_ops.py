@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 import augment
-from augment import OPS, Op, Params
+from augment import OPS, Op, Params, ResizedCrop
 
 SIZE = (6, 5)
-EVERY = pytest.mark.parametrize("word", OPS)
+EVERY = pytest.mark.parametrize("word", [*OPS, "resized crop"])
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -21,6 +21,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def op_of(word: str) -> Op:
+    if word == "resized crop":
+        return ResizedCrop(0.3)
     return OPS[word](0.3) if word in ("crop", "translate") else OPS[word](1.5 if word == "scale" else 0.5)
 
 

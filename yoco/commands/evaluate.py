@@ -26,7 +26,8 @@ class EvaluateOptions:
     download: bool = False
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     protocol: str = "idc"
-    """idc, dsa, dc, or mtt (dsa with the step size that was learned with the set)"""
+    """idc, dsa, dc, mtt (dsa with the step size that was learned with the set), frepo (regression, an epoch is a step),
+    or sre2l or rded (a teacher, trained on the training half, says what each augmented image is)"""
     epochs: int | None = None
     """epochs, in place of the protocol's"""
     same_compute: bool = False
@@ -47,6 +48,8 @@ class EvaluateOptions:
     """where to compute"""
     bf16: bool = False
     """run networks in bfloat16"""
+    teacher_epochs: int | None = None
+    """epochs of the teacher that sre2l and rded ask for; 20 by default"""
     out: Path | None = None
     """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew"""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from yoco.condense.method import Task
-from yoco.protocols import recipe
+from yoco.protocols import teaching
 from yoco.rng import Rng
 from yoco.run import Run
 from yoco.train import Recipe, take_steps
@@ -65,8 +64,8 @@ class Teacher:
 
 
 def usual(task: Task, epochs: int) -> Recipe:
-    """As IDC's evaluation trains on whole images, but with ten times its step size, as epochs are few."""
-    return replace(recipe("idc", task.real.name, task.real.shape, 1, len(task.real), epochs), lr=0.1)
+    """How a teacher learns the data of a task."""
+    return teaching(task.real.name, task.real.shape, len(task.real), epochs)
 
 
 def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progress: bool = False) -> Teacher:

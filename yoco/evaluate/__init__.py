@@ -9,6 +9,7 @@ from platform import python_version
 from typing import Any
 
 import torch
+from torch import nn
 
 import yoco
 from yoco import data as data_sets
@@ -16,8 +17,9 @@ from yoco import networks as architectures
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source, Splits
 from yoco.data.whitened import plain, refit
-from yoco.device import pick
+from yoco.device import compute_type, pick
 from yoco.evaluate.result import Result, Row
+from yoco.evaluate.teachers import attended
 from yoco.evaluate.trials import Curve, Plan, Trial, run
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
@@ -48,6 +50,8 @@ def evaluate(
     progress: bool = True,
     measurements: int = 4,
     curve: bool = False,
+    teacher: nn.Module | None = None,
+    teacher_epochs: int | None = None,
 ) -> Result:
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
@@ -62,6 +66,9 @@ def evaluate(
     epochs or as many image passes, and 10 epochs at least. Both are normalised as the set is.
     For a set in ZCA space they and the test images are whitened by a fit on the training half of `data`, as it was.
     Accuracy is measured `measurements` times, evenly and at the end: `last` is the end, `best` the highest.
+    teacher: for protocols whose networks learn what a teacher says of each augmented image, and not the labels: a
+    module in the place of a network of the same kind that learns the training half for `teacher_epochs`, by default 20.
+    It maps images [n, C, H, W], normalised as the set says, to logits [n, classes] in the order of the data.
     The standard deviation is that of a sample (over n - 1), and 0.0 for one seed. curve: keep all measurements.
 
     Raises:
@@ -70,7 +77,8 @@ def evaluate(
     """
     names = (networks,) if isinstance(networks, str) else tuple(networks)
     numbers, where = _seeds(seeds), pick(device)
-    _check(epochs, same_compute, jobs, full_epochs, measurements, names, baselines)
+    counts = {"jobs": jobs, "full_epochs": full_epochs, "measurements": measurements, "teacher_epochs": teacher_epochs}
+    _check(epochs, same_compute, full_epochs, counts, names, baselines)
     splits = _splits(examples, data)
     _check_fit(examples, splits.test, names)
     splits = _alike(examples, splits)
@@ -82,11 +90,12 @@ def evaluate(
         budget=_budget(examples),
         normalise=Normalise(like.mean, like.std),
         device=where,
-        autocast=torch.bfloat16 if bf16 else None,
+        autocast=compute_type(bf16, where),
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
         measurements=measurements,
     )
     began = time.monotonic()
+    plan, teachers = attended(plan, teacher, teacher_epochs, progress)
     found = _gather(plan.trials, run(plan, jobs, progress), len(numbers), curve)
     return Result(
         set=repr(examples),
@@ -101,6 +110,7 @@ def evaluate(
         device=str(where),
         versions={"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()},
         storage=examples.storage if isinstance(examples, CondensedSet) else "",
+        teachers=teachers,
     )
 
 
@@ -125,15 +135,14 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 def _check(
     epochs: int | None,
     same_compute: bool,
-    jobs: int,
     full_epochs: int | None,
-    measurements: int,
+    counts: Mapping[str, int | None],
     networks: tuple[str, ...],
     baselines: Sequence[str],
 ) -> None:
     if epochs is not None and same_compute:
         raise ValueError(f"evaluate: give only one of epochs and same_compute, got epochs={epochs} and same_compute")
-    for name, value in _least(epochs, jobs, full_epochs, measurements).items():
+    for name, value in {"epochs": epochs, **counts}.items():
         if value is not None and value < 1:
             raise ValueError(f"evaluate: {name} must be at least 1, got {value}")
     if not networks:
@@ -145,10 +154,6 @@ def _check(
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES)
-
-
-def _least(epochs: int | None, jobs: int, full_epochs: int | None, measurements: int) -> dict[str, int | None]:
-    return {"epochs": epochs, "jobs": jobs, "full_epochs": full_epochs, "measurements": measurements}
 
 
 def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -> Splits:
@@ -219,13 +224,14 @@ def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[
         own = replace(own, recipe=replace(own.recipe, lr=_learned_lr(examples, wish.protocol)))
     if wish.same_compute:
         own = replace(own, recipe=replace(own.recipe, epochs=max(1, own.recipe.epochs // factor**2)))
-    passes, rows = own.recipe.epochs * own.images, [own]
+    passes, rows = own.recipe.epochs * own.recipe.seen(own.images), [own]
     if "random" in wish.baselines:
         budget = _budget(examples)
         images = sum(min(count, len(members)) for count, members in zip(budget, train.by_class, strict=True))
-        rows.append(row("random", 1, max(budget), images, max(1, round(passes / images))))
+        rows.append(row("random", 1, max(budget), images, max(1, round(passes / own.recipe.seen(images)))))
     if "full" in wish.baselines:
-        epochs = wish.full_epochs or max(FULL_EPOCHS, round(passes / len(train)))
+        whole = wish.full_epochs or max(FULL_EPOCHS, round(passes / len(train)))
+        epochs = ceil(whole * len(train) / own.recipe.seen(len(train)))
         rows.append(row("full", 1, max(map(len, train.by_class)), len(train), epochs))
     return rows
 

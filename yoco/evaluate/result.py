@@ -54,6 +54,7 @@ class Result:
     set: the evaluated set in words; storage: its bytes, where it is a condensed one; epochs: of its own rows.
     data, checksum: the real data, by its training half.
     same_data: whether the set says that it was made from these very images; None where it says nothing.
+    teachers: network, epochs and test accuracy in percent of those that looked on.
     """
 
     set: str
@@ -68,11 +69,12 @@ class Result:
     device: str
     versions: Mapping[str, str] = field(default_factory=dict)
     storage: str = ""
+    teachers: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""
-        parts = {name: value for name, value in vars(self).items() if name != "results"}
-        return {**parts, "versions": dict(self.versions), "results": [row.to_dict() for row in self.results]}
+        rows, teachers = [row.to_dict() for row in self.results], [dict(each) for each in self.teachers]
+        return {**vars(self), "versions": dict(self.versions), "results": rows, "teachers": teachers}
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON.
@@ -91,7 +93,13 @@ class Result:
         head = f"{self.data}, protocol {self.protocol}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         held = [f"the set: {self.storage}"] if self.storage else []
         held += ["the set was made from other images than these"] if self.same_data is False else []
+        held += [_teacher(**each) for each in self.teachers]
         return "\n".join([f"{head}: test accuracy in percent", *held, *table])
+
+
+def _teacher(network: str, accuracy: float, epochs: int | None = None) -> str:
+    learned = f" after {epochs} epochs on the training images" if epochs else ""
+    return f"the teacher: {network}{learned}, {accuracy:.2f}"
 
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> str:

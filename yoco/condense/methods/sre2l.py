@@ -207,4 +207,4 @@ DIGITS: dict[str, Any] = {"episodes": 115, "squeeze": 15, "teacher": "convnet:wi
 # - with fewer classes than `batch` images, a batch has more than one image of each;
 # - crops keep the sides' ratio of the image;
 # - every cell has one soft label, made once from the decoded cell; the authors store one for each augmented image of
-#   300 epochs of the student's training, and compare at temperature 20.
+#   300 epochs of the student's training, and compare at temperature 20, as evaluation's protocol `sre2l` does.

@@ -1,0 +1,33 @@
+"""Ops put together: each image has its own op, or all of them in turn."""
+
+import torch
+
+from augment import Crop, Flip, InTurn, OnePerImage, ResizedCrop, Rotate, Scale
+
+SIZE = (28, 28)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_one_per_image_gives_each_image_its_own_op() -> None:
+    ops = (Crop(4 / 28), Scale(1.2), Rotate(45.0))
+    augment, images = OnePerImage(ops), torch.rand(40, 1, *SIZE, generator=generator(0))
+    choice, params = augment.draw(40, SIZE, generator(1))
+    assert min(torch.bincount(choice, minlength=3).tolist()) > 4
+    found = augment(images, (choice, params))
+    for row, op in enumerate(choice.tolist()):
+        own = {name: values[row : row + 1] for name, values in params[op].items()}
+        torch.testing.assert_close(found[row : row + 1], ops[op].apply(images[row : row + 1], own))
+    shifts = params[0]["down"]
+    assert (int(shifts.min()), int(shifts.max())) == (-4, 4)
+
+
+def test_in_turn_gives_all_images_all_ops_in_their_order() -> None:
+    resize, flip = ResizedCrop(0.2), Flip()
+    augment, images = InTurn((resize, flip)), torch.rand(40, 1, *SIZE, generator=generator(0))
+    first, second = augment.draw(40, SIZE, generator(1))
+    assert (len(first["map"]), len(second["flip"])) == (40, 40)
+    assert torch.equal(augment(images, (first, second)), flip.apply(resize.apply(images, first), second))
+    assert torch.equal(InTurn(())(images, ()), images)

@@ -1,0 +1,117 @@
+"""Protocols with teachers: who teaches, what is said of them, and what is refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Splits
+from yoco.evaluate import Result, evaluate
+from yoco.protocols import PROTOCOLS
+from yoco.recipes import Regression
+
+SMALL = "mlp:width=8"
+HOW: dict[str, Any] = {"seeds": 1, "networks": SMALL, "progress": False, "protocol": "rded", "epochs": 2}
+
+
+class Known(nn.Module):
+    """Says the nearest class mean of the test images; keeps how often it was asked, and in which mode."""
+
+    def __init__(self, tiny: Splits, off: int = 0) -> None:
+        super().__init__()
+        means = torch.stack([tiny.test.batch(members).images.mean(0) for members in tiny.test.by_class])
+        shift, scale = torch.tensor(tiny.train.mean), torch.tensor(tiny.train.std)
+        self.means = nn.Parameter(((means - shift[:, None, None]) / scale[:, None, None]).flatten(1).roll(off, 0))
+        self.asked: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked.append(self.training)
+        return -torch.cdist(images.flatten(1), self.means)
+
+
+def found(tiny: Splits, tiny_set: CondensedSet, **how: Any) -> Result:
+    return evaluate(tiny_set, tiny, **{**HOW, **how})
+
+
+def test_a_network_of_each_kind_is_taught_first(tiny: Splits, tiny_set: CondensedSet) -> None:
+    networks = (SMALL, "mlp:width=4")
+    made = found(tiny, tiny_set, networks=networks, teacher_epochs=3, baselines=("random",), seeds=2)
+    assert [(each["network"], each["epochs"]) for each in made.teachers] == [(name, 3) for name in networks]
+    assert all(0 < each["accuracy"] <= 100 for each in made.teachers)
+    assert [row.name for row in made.results] == ["condensed", "condensed", "random", "random"]
+    said = made.teachers[0]["accuracy"]
+    assert f"the teacher: {SMALL} after 3 epochs on the training images, {said:.2f}" in repr(made)
+    assert made.to_dict()["teachers"] == [dict(each) for each in made.teachers]
+    assert found(tiny, tiny_set, teacher_epochs=3).teachers == made.teachers[:1]
+
+
+def test_a_teacher_of_ones_own_is_asked_and_left_as_it_was(tiny: Splits, tiny_set: CondensedSet) -> None:
+    teacher = Known(tiny).train()
+    made = found(tiny, tiny_set, teacher=teacher)
+    assert [set(each) for each in made.teachers] == [{"network", "accuracy"}]
+    assert made.teachers[0]["network"] == "Known"
+    assert f"the teacher: Known, {made.teachers[0]['accuracy']:.2f}" in repr(made)
+    assert teacher.training
+    assert not teacher.asked
+    assert teacher.means.requires_grad
+
+
+def test_labels_are_the_teachers_alone(tiny: Splits, tiny_set: CondensedSet) -> None:
+    asked: dict[str, Any] = {"teacher": Known(tiny), "protocol": "sre2l", "networks": "mlp:width=64", "epochs": 300}
+    learned = found(tiny, tiny_set, **asked)
+    assert learned.results[0].last[0] > 60
+    turned = replace(tiny_set, labels=tiny_set.labels.flip(0), soft_labels=torch.eye(3).repeat(12, 1))
+    assert found(tiny, turned, **asked).results == learned.results
+    by_labels = found(tiny, tiny_set, protocol="idc", epochs=2)
+    assert by_labels.teachers == ()
+    assert "teacher" not in repr(by_labels)
+
+
+def test_several_processes_give_the_same(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"teacher_epochs": 2, "seeds": 2}
+    assert found(tiny, tiny_set, jobs=2, **how).results == found(tiny, tiny_set, **how).results
+
+
+def test_regression_counts_in_steps_but_its_baselines_in_images(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoco.protocols.frepo", lambda *about: Regression(epochs=1000, batch=27))
+    asked: dict[str, Any] = {"protocol": "frepo", "epochs": 7, "baselines": ("random", "full")}
+    for full, steps in ((None, 45), (4, 18)):  # 10 and 4 epochs of 120 images in steps of 27
+        made = found(tiny, tiny_set, **asked, full_epochs=full)
+        turns = {row.name: (row.images, row.epochs) for row in made.results}
+        assert turns == {"condensed": (36, 7), "random": (9, 21), "full": (120, steps)}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_trains_and_gives_the_same_again(protocol: str, tiny: Splits, tiny_set: CondensedSet) -> None:
+    learned = replace(tiny_set, config={"learned": {"lr": 0.02}})
+    first, second = (found(tiny, learned, protocol=protocol, seeds=2) for _ in range(2))
+    assert first.results == second.results
+    assert (first.protocol, first.epochs) == (protocol, 2)
+    assert len(first.teachers) == (protocol in ("rded", "sre2l"))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"protocol": "idc", "teacher_epochs": 3}, "a teacher goes with a protocol that asks for one, as rded does"),
+        ({"teacher_epochs": 0}, "teacher_epochs must be at least 1, got 0"),
+        ({"teacher": "mine", "teacher_epochs": 3}, "a given teacher learns no more, got teacher_epochs=3"),
+        (
+            {"teacher": "rolled"},
+            r"a teacher must know more than guessing, got .* % of the test images right; ",
+        ),
+        ({"teacher": "wide"}, r"a teacher must give logits \[n, 3\], got \[\d+, 5\]"),
+        ({"teacher": "mine", "protocol": "dsa"}, "a teacher goes with a protocol that asks for one"),
+    ],
+)
+def test_what_is_refused(how: dict[str, Any], said: str, tiny: Splits, tiny_set: CondensedSet) -> None:
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(tiny.test.shape[1] * tiny.test.shape[2], 5))
+    mine = {"mine": Known(tiny), "rolled": Known(tiny, off=1), "wide": wide}
+    asked = {**how, **({"teacher": mine[how["teacher"]]} if "teacher" in how else {})}
+    with pytest.raises(ValueError, match=f"evaluate: {said}"):
+        found(tiny, tiny_set, **asked)

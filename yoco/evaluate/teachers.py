@@ -1,0 +1,89 @@
+"""Teachers that look on while networks learn a set, for the protocols that ask for one (SRe2L, RDED)."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from tqdm import tqdm
+
+from yoco import networks
+from yoco.evaluate.trials import Plan, Trial
+from yoco.protocols import teaching
+from yoco.recipes import Distilled
+from yoco.rng import Rng
+from yoco.train import accuracy, fit, predict
+
+EPOCHS = 20
+"""Epochs of a teacher on the training half, unless others are asked for."""
+
+Teachers = Mapping[str, nn.Module]
+"""Name of a network -> who teaches it."""
+
+
+def attended(
+    plan: Plan, given: nn.Module | None, epochs: int | None, progress: bool
+) -> tuple[Plan, tuple[Mapping[str, Any], ...]]:
+    """The plan with teachers, if its protocol asks for them, and what there is to say of each.
+
+    given: a module that teaches all networks; else each is taught by one of its kind, which learns the training half.
+
+    Raises:
+        ValueError: a teacher, or epochs for one, that nothing asks for, or one that knows no more than guessing.
+    """
+    if not isinstance(plan.trials[0].recipe, Distilled):
+        if given is not None or epochs is not None:
+            raise ValueError("evaluate: a teacher goes with a protocol that asks for one, as rded does, got another")
+        return plan, ()
+    if given is not None and epochs is not None:
+        raise ValueError(f"evaluate: a given teacher learns no more, got teacher_epochs={epochs}")
+    names, epochs = dict.fromkeys(trial.network for trial in plan.trials), epochs or EPOCHS
+    if given is None:
+        teachers = {name: taught(name, plan, epochs, progress) for name in names}
+        about = [{"network": name, "epochs": epochs, "accuracy": grade(teachers[name], plan)} for name in names]
+    else:
+        own = deepcopy(given).eval().requires_grad_(False).to(plan.device)
+        right = grade(own, plan)
+        check_knows(right, plan)
+        teachers, about = dict.fromkeys(names, own), [{"network": type(given).__name__, "accuracy": right}]
+    return replace(plan, trials=tuple(under(trial, teachers) for trial in plan.trials)), tuple(about)
+
+
+def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
+    """A network that has learned the training half, normalised as the networks' images are, the same for all seeds."""
+    train, rng = plan.splits.train, Rng(0).child("evaluate", "teacher", name)
+    network = networks.build(name, train.shape, len(train.classes), rng.child("network")).to(plan.device)
+    network.autocast = plan.autocast
+    recipe = teaching(train.name, train.shape, len(train), epochs)
+    with tqdm(total=epochs, desc="teacher", unit="epoch", disable=None if progress else True) as bar:
+        source, stream = train.to(plan.device), rng.child("train")
+        fit(network, source, recipe, plan.normalise, stream, after_epoch=lambda _: bar.update())
+    return network.eval().requires_grad_(False)
+
+
+def grade(teacher: nn.Module, plan: Plan) -> float:
+    """The accuracy of a teacher on the test images, in percent.
+
+    Raises:
+        ValueError: it has another number of classes.
+    """
+    test, classes = plan.splits.test.to(plan.device), len(plan.splits.test.classes)
+    found = predict(teacher, test, plan.normalise)
+    if found.shape != (len(test), classes):
+        raise ValueError(f"evaluate: a teacher must give logits [n, {classes}], got {list(found.shape)}")
+    return accuracy(teacher, test, plan.normalise)
+
+
+def check_knows(right: float, plan: Plan) -> None:
+    """Refuse a given teacher that has learned other classes, or the same in another order."""
+    test = plan.splits.test
+    if right <= 100 / len(test.classes):
+        rule = f"evaluate: a teacher must know more than guessing, got {right:.2f} % of the test images right"
+        raise ValueError(f"{rule}; its classes must stand in the order of {test.name}")
+
+
+def under(trial: Trial, teachers: Teachers) -> Trial:
+    """The trial, with its teacher."""
+    assert isinstance(trial.recipe, Distilled)
+    return replace(trial, recipe=replace(trial.recipe, teacher=teachers[trial.network]))
