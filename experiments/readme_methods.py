@@ -45,14 +45,14 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
 def methods_fashion(content: dict[str, Any]) -> list[str]:
     """The accuracies behind the figure: the latest that was there within a quarter more than the minutes."""
     ipc, groups = content["ipc"], dict[str, list[dict[str, Any]]]()
+    content = {**content, "rows": [row for row in content["rows"] if row["ipc"] == ipc]}
     names = " | ".join(f"{stop:g} min" for stop in content["stops"])
     lines = [
         f"| method | {names} | updates | published | its updates | labels | bytes |",
         "|---" * (len(content["stops"]) + 6) + "|",
     ]
     for row in sorted(content["rows"], key=lambda row: row["stop"]):
-        if row["ipc"] == ipc:
-            groups.setdefault(row["method"], []).append(row)
+        groups.setdefault(row["method"], []).append(row)
     for method, rows in sorted(groups.items(), key=lambda each: -each[1][-1]["last_mean"]):
         there = [[row for row in rows if mean(row["minutes"]) <= 1.25 * stop] for stop in content["stops"]]
         cells = " | ".join(result.plus(each[-1], "last") if each else "-" for each in there)
