@@ -5,6 +5,7 @@ of each other: each takes the next trial that nobody has.
 """
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,21 @@ import result
 from yoco.artefact import replace_file
 
 
+def key(**content: Any) -> str:
+    """A short name of whatever a trial rests on, so that one made under other settings is not taken for it."""
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=4).hexdigest()
+
+
 class Folder:
     """The folder of an experiment. part: (i, n), to do every n-th trial only; `1 1` does none, and reads what is there.
 
+    settings: what all its trials rest on, such as the data; the names of their files change with them.
     missing: how many of the trials that were asked for are not there.
     """
 
-    def __init__(self, path: Path, part: tuple[int, ...] = (0, 1)) -> None:
+    def __init__(self, path: Path, part: tuple[int, ...] = (0, 1), **settings: Any) -> None:
         self.path, self.part, self.at, self.missing = path, tuple(part), 0, 0
+        self.ending = f"-{key(**settings)}" if settings else ""
 
     def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
         """What the work gave: read, or done now if it is this process's and nobody is at it; else None.
@@ -42,7 +50,7 @@ class Folder:
 
     def file(self, name: str, ending: str) -> Path:
         """Where something of a trial is kept."""
-        return self.path / f"{name.replace(':', '_').replace('/', '_')}.{ending}"
+        return self.path / f"{name.replace(':', '_').replace('/', '_')}{self.ending}.{ending}"
 
     def complete(self) -> bool:
         """Whether to write the result: all trials are there, or this process was to do none of them."""

@@ -16,6 +16,7 @@ import result
 import trained
 
 import yoco
+from yoco.prune.material import checksum
 from yoco.rng import Rng
 from yoco.sparsify.study import BATCH
 
@@ -35,7 +36,8 @@ def main() -> None:
         steps=300,
         full=60_000,
     )
-    trials = trained.Trials(options)
+    whole = checksum(yoco.load(options.set))
+    trials = trained.Trials(options, steps=options.steps, full=options.full, set=whole)
     rows = [
         {**row, "network": network, "source": source, "sparsity": sparsity, "seed": seed}
         for seed in range(options.seeds)
@@ -66,17 +68,17 @@ def drawn(trials: Any, source: str, seed: int, options: Any) -> Any:
     train = trials.data.train
     if source.startswith("condensed"):
         whole = yoco.load(options.set)
-        return small(whole, options) if "1 per" in source else whole
+        return small(trials, whole) if "1 per" in source else whole
     if source == "full data":
         return train if options.full >= len(train) else train.take(Rng(seed).choice(len(train), options.full))
     return train.take(Rng(seed).child(source).choice(len(train), int(source.split()[0])))
 
 
-def small(whole: yoco.CondensedSet, options: Any) -> yoco.CondensedSet:
+def small(trials: Any, whole: yoco.CondensedSet) -> yoco.CondensedSet:
     """The condensed set at one image per class; ranked once and kept."""
-    path = Path(options.out) / "one.safetensors"
+    path = trials.file("one", "safetensors")
     if not path.is_file():
-        yoco.prune(whole, ipc=1, rule="yoco", bf16=bool(options.bf16)).save(path)
+        yoco.prune(whole, ipc=1, rule="yoco", bf16=trials.bf16).save(path)
     return yoco.load(path)
 
 

@@ -1,16 +1,17 @@
 """Coresets of real data: the training half of Fashion-MNIST pruned to 1 %, 5 % and 10 % by the main rules.
 
-    python experiments/coreset_fashion.py
+    python experiments/coreset_fashion.py       # several processes share the trials
 
 One network of a narrow ConvNet, watched for ten plain epochs, ranks for all rules; narrow ConvNets are trained on each
 coreset for as many steps as `--steps` says. Small shares are where rules that keep the hardest samples are worst.
 """
 
-import json
+from functools import partial
 from typing import Any
 
 import grid
 import result
+from claims import Folder, key
 
 import yoco
 from yoco.data import Splits, load
@@ -51,13 +52,18 @@ def main() -> None:
         score_epochs=10,
     )
     data = load(options.data)
-    seen = evidence(data, options)
+    how = {"data": data.train.checksum, "network": options.network, "score_epochs": options.score_epochs}
+    seen = evidence(data, options, key(**how))
+    folder = Folder(options.out, options.part, **how, steps=options.steps)
     rows = [
-        judged(data, seen, rule, keep, seed, options)
+        row
         for seed in range(options.seeds)
         for keep in options.keep
         for rule in options.rules
+        if (row := folder.keep(f"{rule}-{keep}-{seed}", partial(judged, data, seen, rule, keep, seed, options)))
     ]
+    if not folder.complete():
+        return
     content = {
         "data": data.train.name,
         "checksum": data.train.checksum,
@@ -72,9 +78,9 @@ def main() -> None:
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
 
-def evidence(data: Splits, options: Any) -> Evidence:
+def evidence(data: Splits, options: Any, name: str) -> Evidence:
     """The behaviour of one network on all training images."""
-    path = options.out / "evidence.safetensors"
+    path = options.out / f"evidence-{name}.safetensors"
     if not path.is_file():
         recipe = Recipe(epochs=options.score_epochs)
         how: Any = {"network": options.network, "snapshot": True, "recipe": recipe, "epochs": options.score_epochs}
@@ -84,16 +90,11 @@ def evidence(data: Splits, options: Any) -> Evidence:
 
 def judged(data: Splits, seen: Evidence, rule: str, keep: float, seed: int, options: Any) -> dict[str, Any]:
     """One network on one coreset."""
-    kept = options.out / f"{rule}-{keep}-{seed}.json"
-    if not kept.is_file():
-        chosen = select(data.train, rule=rule, keep=keep, seed=seed, evidence=[seen], **RULES[rule])
-        epochs = max(1, options.steps * 64 // len(chosen))
-        how: Any = {"networks": options.network, "seeds": (seed,), "epochs": epochs, "measurements": 1}
-        last = yoco.evaluate(chosen.of(data.train), data, progress=False, **how).results[0].last[0]
-        print(rule, keep, seed, f"{last:.2f}", flush=True)
-        row = {"way": rule, "ipc": keep, "run": 0, "seed": seed, "last": last, "commit": result.commit()}
-        kept.write_text(json.dumps({**row, "counts": chosen.entry["kept"]}))
-    return dict(json.loads(kept.read_text()))
+    chosen = select(data.train, rule=rule, keep=keep, seed=seed, evidence=[seen], **RULES[rule])
+    epochs = max(1, options.steps * 64 // len(chosen))
+    how: Any = {"networks": options.network, "seeds": (seed,), "epochs": epochs, "measurements": 1}
+    last = yoco.evaluate(chosen.of(data.train), data, progress=False, **how).results[0].last[0]
+    return {"way": rule, "ipc": keep, "run": 0, "seed": seed, "last": last, "counts": chosen.entry["kept"]}
 
 
 if __name__ == "__main__":

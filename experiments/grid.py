@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import result
 import torch
+from claims import key
 from torch import Tensor
 
 import yoco
@@ -56,9 +57,9 @@ class Trial(NamedTuple):
     network: str = "convnet"
 
     @property
-    def file(self) -> str:
-        """Its name in the folder."""
-        return "-".join(map(str, self)).replace(":", "_").replace("=", "") + ".json"
+    def name(self) -> str:
+        """Of its file, but for what all trials share."""
+        return "-".join(map(str, self)).replace(":", "_").replace("=", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +89,20 @@ class Grid:
         """The data that judge."""
         return self.splits or load(self.whole.source["name"])
 
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """What everything here rests on."""
+        return {"set": checksum(self.whole), "data": self.data.train.checksum, "bf16": self.bf16}
+
+    @cached_property
+    def dynamics(self) -> dict[str, Any]:
+        """How the trainings that rank are watched."""
+        return {"score_epochs": self.score_epochs, "passes": self.passes}
+
     def evidence(self, run: int) -> Evidence:
         """The dynamics of one training, and its network's view at the end."""
-        path = self.out / f"evidence-{run}.safetensors"
-        if not path.is_file() or Evidence.load(path).meta["epochs"] != self.score_epochs:
+        path = self.out / f"evidence-{run}-{key(**self.shared, **self.dynamics)}.safetensors"
+        if not path.is_file():
             recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=self.score_epochs)
             how: Any = {"passes": self.passes, "snapshot": True, "bf16": self.bf16}
             stream = Rng(run).child("score", 0)
@@ -103,7 +114,7 @@ class Grid:
         rule, real = find("kernel"), self.data.train
         found = []
         for number in range(rule.settings["runs"]):
-            path = self.out / f"view-{run}-{number}.safetensors"
+            path = self.out / f"view-{run}-{number}-{key(**self.shared)}.safetensors"
             if not path.is_file():
                 epochs = rule.settings["epochs"]
                 how: Any = {"snapshot": True, "dynamics": False, "bf16": self.bf16, "epochs": epochs}
@@ -135,12 +146,15 @@ class Grid:
         chosen = select(self.whole, ipc=trial.ipc, seed=10 * trial.run + trial.seed, **how)
         return self.whole.take(chosen.indices)
 
+    def file(self, trial: Trial) -> Path:
+        """Where a trial is kept."""
+        return self.out / f"{trial.name}-{key(**self.shared, **self.dynamics, epochs=self.epochs)}.json"
+
     def judge(self, trial: Trial) -> dict[str, Any]:
         """The accuracy of one trial, measured once at the end of the training; anew when its set is another one."""
-        kept, small = self.out / trial.file, self.pruned(trial)
+        kept, small = self.file(trial), self.pruned(trial)
         found = json.loads(kept.read_text()) if kept.is_file() else {}
-        same = found.get("checksum") == checksum(small) and found.get("epochs", self.epochs) == self.epochs
-        if not same:
+        if found.get("checksum") != checksum(small):
             how: Any = {"epochs": self.epochs, "seeds": (trial.seed,), "bf16": self.bf16, "measurements": 1}
             measured = yoco.evaluate(small, self.data, networks=trial.network, progress=False, **how)
             made = {
@@ -161,7 +175,7 @@ class Grid:
 
     def done(self, trials: Iterable[Trial]) -> list[dict[str, Any]]:
         """Those trials that are there."""
-        return [json.loads(path.read_text()) for trial in trials if (path := self.out / trial.file).is_file()]
+        return [json.loads(path.read_text()) for trial in trials if (path := self.file(trial)).is_file()]
 
     def about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """What the result file says of the set, the dynamics and the networks that judge."""
@@ -205,10 +219,10 @@ def options(description: str | None, set: str, out: str, name: str, **defaults: 
     parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this process does")
     parser.add_argument("--name", default=name)
     parser.add_argument("--results", type=Path, default=result.FOLDER)
-    for key, value in defaults.items():
+    for word, value in defaults.items():
         many = {"nargs": "*"} if isinstance(value, list) else {}
         kind = type(value) if not many else type(value[0]) if value else str
-        parser.add_argument(f"--{key.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
+        parser.add_argument(f"--{word.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
     found = parser.parse_args()
     for folder in (found.out, found.results):
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import result
 import torch
+from claims import key
 from torch.profiler import ProfilerActivity, profile
 
 import yoco
@@ -34,7 +35,8 @@ def main() -> None:
     mine = pace["bfloat16" if options.bf16 else "float32"]["seconds"]
     rows = [evaluated(steps, options, mine) for steps in options.steps]
     content = {"data": options.data, "checksum": load(options.data).train.checksum, "ipc": options.ipc}
-    precision = {"condensed_in": "bfloat16" if options.bf16 else "float32", "evaluated_in": "bfloat16"}
+    computed = {"condensed_in": options.bf16, "evaluated_in": options.evaluate_bf16}
+    precision = {name: "bfloat16" if bf16 else "float32" for name, bf16 in computed.items()}
     how = {"factor": options.factor, "protocol": "idc", "seeds": [0, 1], **precision}
     made = {**content, **how, "rows": rows, "inner_step": pace, "operations": operations(options)}
     print(f"written to {result.write(options.name, folder=options.results, **made)}")
@@ -52,6 +54,7 @@ def condense_with_stops(options: argparse.Namespace) -> None:
             replace(first, cells=cells, config=config).save(stop(progress.episode, options))
             stop(progress.episode, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
 
+    check_same(first, stop(max(options.steps), options))
     first.save(stop(0, options))
     stop(0, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
     if not stop(max(options.steps), options).is_file():
@@ -59,15 +62,24 @@ def condense_with_stops(options: argparse.Namespace) -> None:
         yoco.condense(options.data, "idc", **how, out=options.out, callbacks=(keep,))
 
 
+def check_same(first: yoco.CondensedSet, path: Path) -> None:
+    """Refuse a folder in which there is another set, made of other data or under other settings."""
+    if path.is_file():
+        run = dict.fromkeys(("episodes", "episodes_done", "seconds", "autocast"))
+        made = yoco.load(path)
+        if made.source != first.source or {**made.config, **run} != {**first.config, **run}:
+            raise SystemExit(f"idc_fashion: {path} is another set; say another folder by --out")
+
+
 def evaluated(steps: int, options: argparse.Namespace, pace: float) -> dict[str, Any]:
     """The accuracy of the set at this stop, measured once: by two networks at the last one, else by one."""
     path = stop(steps, options)
     made = yoco.load(path)
-    kept = path.with_suffix(".accuracy.json")
+    how: dict[str, Any] = {"epochs": options.epochs} if options.epochs else {"same_compute": True}
+    how |= {"seeds": 2 if steps == max(options.steps) else 1, "bf16": bool(options.evaluate_bf16)}
+    kept = path.with_suffix(f".accuracy-{key(**how)}.json")
     if not kept.is_file():
-        how = {"epochs": options.epochs} if options.epochs else {"same_compute": True}
-        seeds = 2 if steps == max(options.steps) else 1
-        measured = yoco.evaluate(made, options.data, protocol="idc", seeds=seeds, bf16=True, **how).to_dict()
+        measured = yoco.evaluate(made, options.data, protocol="idc", **how).to_dict()
         kept.write_text(json.dumps({**measured["results"][0], "evaluate_seconds": measured["seconds"]}))
     commit = json.loads(path.with_suffix(".json").read_text())["commit"]
     spent = {"minutes": round(steps * pace / 60, 1), "wall_seconds": made.config["seconds"], "condense_commit": commit}
@@ -122,6 +134,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, nargs="+", default=[0, 100, 200, 400], help="inner steps at each stop")
     parser.add_argument("--epochs", type=int, help="in place of the protocol's 1000 / factor^2")
     parser.add_argument("--bf16", action="store_true", help="condense in bfloat16")
+    parser.add_argument("--evaluate-bf16", type=int, default=1, help="0: networks that judge compute in float32")
     parser.add_argument("--threads", type=int, help="of torch; by default all cores")
     parser.add_argument("--out", type=Path, help="by default runs/idc-fashion, with --bf16 runs/idc-fashion-bf16")
     parser.add_argument("--name", help="of the result; by default idc_fashion or idc_fashion_bf16")

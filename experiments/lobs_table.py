@@ -40,7 +40,7 @@ def main() -> None:
     options = trained.options(
         __doc__, "runs/lobs-table", "lobs_table", networks=list(KEPT), seeds=3, steps=600, images=2048
     )
-    trials = trained.Trials(options)
+    trials = trained.Trials(options, steps=options.steps, images=options.images)
     rows = [
         row
         for network in options.networks

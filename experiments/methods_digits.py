@@ -16,7 +16,7 @@ import grid
 import result
 import sets
 import trained
-from claims import Folder
+from claims import Folder, key
 
 import yoco
 from yoco.condense import METHODS
@@ -59,8 +59,8 @@ class Bench(sets.Bench):
 
     def name(self, method: str, ipc: int, seed: int) -> str:
         """Of a trial; it changes with the settings of the method and the length of judging."""
-        key = sets.key(settings=self.settings(method, ipc), epochs=self.options.epochs, networks=len(self.judges(seed)))
-        return f"{method.replace(':', '-')}-{ipc}-{seed}-{key}"
+        judged = {"epochs": self.options.epochs, "networks": len(self.judges(seed))}
+        return f"{method.replace(':', '-')}-{ipc}-{seed}-{key(settings=self.settings(method, ipc), **judged)}"
 
     def trial(self, name: str, **asked: Any) -> dict[str, Any]:
         """A set is made and judged; a method that has no set of this size, or whose losses explode, says why."""

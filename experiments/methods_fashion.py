@@ -25,7 +25,7 @@ import result
 import sets
 import torch
 import trained
-from claims import Folder
+from claims import Folder, key
 
 import yoco
 from yoco.condense import METHODS
@@ -52,7 +52,8 @@ def main() -> None:
     options = read_options()
     torch.set_num_threads(options.threads)
     sets.warm_up()
-    bench = Bench(Folder(options.out, options.part), load(options.data), options)
+    data = load(options.data)
+    bench = Bench(Folder(options.out, options.part, data=data.train.checksum), data, options)
     rows = [row for seed in range(options.seeds) for method in options.methods for row in bench.rows(method, seed)]
     if bench.folder.complete():
         content = {**bench.about(), "rows": trained.means(sets.by_network(rows), BY, VALUES)}
@@ -78,9 +79,9 @@ class Bench(sets.Bench):
         options, ipc = self.options, self.options.ipc
         settings = sets.settings(method, self.data, ipc, **self.changes(method))
         how = {"stops": options.stops, "threads": options.threads, "bf16": options.bf16}
-        name = f"{method}-{ipc}-{seed}-{sets.key(settings=settings, **how)}"
+        name = f"{method}-{ipc}-{seed}-{key(settings=settings, **how)}"
         run = self.folder.keep(name, partial(self.run, name, method, seed))
-        judged = sets.key(networks=options.networks_per_set, **self.judging)
+        judged = key(networks=options.networks_per_set, **self.judging)
         for stop in run["stops"] if run else ():
             at = f"{name}-at-{stop['stop']:g}"
             if found := self.folder.keep(f"{at}-{judged}", partial(self.judge, at, seed)):

@@ -18,7 +18,7 @@ import methods_digits
 import result
 import sets
 import trained
-from claims import Folder
+from claims import Folder, key
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -73,8 +73,8 @@ class Resizer:
             judged = self.bench.kept(method, ipc, seed, shared=True)
             return judged and {**judged, **asked}
         options, name = self.options, self.bench.name(method, self.options.full, seed)
-        key = sets.key(set=name, epochs=options.epochs, score_epochs=options.score_epochs)
-        file = f"{method.replace(':', '-')}-{way.replace(' ', '_')}-{ipc}-{seed}-{key}"
+        made = key(set=name, epochs=options.epochs, score_epochs=options.score_epochs)
+        file = f"{method.replace(':', '-')}-{way.replace(' ', '_')}-{ipc}-{seed}-{made}"
         return self.folder.keep(file, partial(self.trial, **asked))
 
     def trial(self, **asked: Any) -> dict[str, Any]:

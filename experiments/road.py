@@ -3,6 +3,7 @@
     python experiments/road.py                               # hours
     python experiments/road.py --tries regression            # one try; the log has all that are there
     python experiments/road.py --tries readout --test 3      # test images, 3 networks
+    python experiments/road.py --bf16 0                      # where the processor has no instructions for bfloat16
 
 The test images are not looked at before that: 5,000 training images are held back, and one network that is trained on
 the set by protocol `idc` is judged on them. What was stopped goes on. Processor seconds count everything up to the set.
@@ -18,12 +19,14 @@ import grid
 import result
 import road_map
 import torch
+from claims import key
 
 import yoco
 from yoco.artefact import replace_file
 from yoco.condense import Task, settings_of
 from yoco.condense.loop import Progress, condense
 from yoco.data import Splits, load
+from yoco.device import compute_type
 from yoco.rng import Rng
 from yoco.run import Run
 
@@ -81,18 +84,19 @@ def main() -> None:
         epochs=250,
         held=5000,
         threads=1,
+        bf16=1,
         test=0,
     )
     torch.set_num_threads(options.threads)
     splits = halves(options)
     for name in options.tries:
-        path = options.out / f"{name.replace(' ', '-')}-{options.ipc}.json"
+        path = file(name, splits, options)
         if not path.is_file():
             keep(path, tried(name, splits, options, path))
             print(name, json.loads(path.read_text())["last"], flush=True)
-        if options.test and "test" not in (row := json.loads(path.read_text())):
+        if options.test > len((row := json.loads(path.read_text())).get("test", ())):
             keep(path, {**row, **tested(path, options)})
-    files = [options.out / f"{name.replace(' ', '-')}-{options.ipc}.json" for name in TRIES]
+    files = [file(name, splits, options) for name in TRIES]
     content = {
         "data": options.data,
         "checksum": splits.train.checksum,
@@ -101,7 +105,7 @@ def main() -> None:
         "protocol": "idc",
         "epochs": options.epochs,
         "seeds": [0],
-        "computed_in": "bfloat16",
+        "computed_in": "bfloat16" if options.bf16 else "float32",
         "rows": [json.loads(path.read_text()) for path in files if path.is_file()],
     }
     written = result.write(options.name, folder=options.results, **content)
@@ -116,17 +120,23 @@ def halves(options: Any) -> Splits:
     return Splits(whole.take(order[options.held :]), whole.take(order[: options.held]))
 
 
+def file(name: str, splits: Splits, options: Any) -> Path:
+    """Where a try is kept; its name changes with all that it rests on."""
+    judged = {"data": splits.train.checksum, "epochs": options.epochs, "bf16": options.bf16, "threads": options.threads}
+    slug = f"{name.replace(' ', '-')}-{options.ipc}-{key(changes=TRIES[name], **judged)}"
+    return Path(options.out, f"{slug}.json")
+
+
 def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]:
     """One try: its settings, what it took and what its set is worth."""
     settings = dict(TRIES[name])
     method = settings_of(settings.pop("method"), options.data, options.ipc, splits.train.shape, **settings)
-    task = Task(splits.train, options.ipc, "convnet", torch.bfloat16)
+    task = Task(splits.train, options.ipc, "convnet", compute_type(bool(options.bf16), splits.train.images.device))
     run, meter = Run(path.with_suffix(""), {"try": name, **asdict(method)}), Meter(path.with_suffix(".spent"))  # type: ignore[call-overload]
     made = condense(task, method, seed=0, run=run, callbacks=(meter,))
     spent = meter.seconds()
     made.save(path.with_suffix(".safetensors"))
-    how: Any = {"protocol": "idc", "epochs": options.epochs, "seeds": 1, "bf16": True, "measurements": 1}
-    judged = yoco.evaluate(made, splits, progress=False, **how).results[0].last
+    judged = accuracies(made, splits, 1, options)
     return {
         "try": name,
         "changes": TRIES[name],
@@ -134,7 +144,7 @@ def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]
         "seconds": made.config["seconds"],
         "processor_seconds": round(spent, 1),
         "threads": options.threads,
-        "last": list(judged),
+        "last": judged,
         **result.spread("last", [{"last": value} for value in judged]),
         "commit": result.commit(),
     }
@@ -164,10 +174,15 @@ def keep(path: Path, row: dict[str, Any]) -> None:
 
 def tested(path: Path, options: Any) -> dict[str, Any]:
     """What so many networks that are trained on the set of a try reach on the test images."""
-    how: Any = {"protocol": "idc", "epochs": options.epochs, "seeds": options.test, "bf16": True, "measurements": 1}
     made = yoco.load(path.with_suffix(".safetensors"))
-    found = yoco.evaluate(made, load(options.data), progress=False, **how).results[0].last
-    return {"test": list(found), **result.spread("test", [{"test": value} for value in found])}
+    found = accuracies(made, load(options.data), options.test, options)
+    return {"test": found, **result.spread("test", [{"test": value} for value in found])}
+
+
+def accuracies(made: yoco.CondensedSet, splits: Splits, networks: int, options: Any) -> list[float]:
+    """Of so many networks that are trained on a set, at the end."""
+    how: Any = {"epochs": options.epochs, "seeds": networks, "bf16": bool(options.bf16), "measurements": 1}
+    return list(yoco.evaluate(made, splits, protocol="idc", progress=False, **how).results[0].last)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """What the comparisons of methods say of a condensed set: what it holds, and what it is worth."""
 
-import hashlib
-import json
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -58,11 +56,6 @@ def warm_up() -> None:
     """Load what methods and networks need, so that the first trial is not charged for it."""
     made = yoco.condense("digits", "dsa", ipc=1, progress=False, episodes=1, outer=1)
     yoco.evaluate(made, "digits", epochs=2, seeds=1, progress=False)
-
-
-def key(**content: Any) -> str:
-    """A short name of whatever a trial rests on, so that one made under other settings is not taken for it."""
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=4).hexdigest()
 
 
 def held(made: yoco.CondensedSet) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def main() -> None:
         for solver in (LITERAL, *options.solvers):
             if solver not in SLOW or d <= options.slow:
                 how = {"solver": solver, "d": d, "m": m, "samples": options.samples, "sparsity": options.sparsity}
-                rows.append(apart.kept(__file__, how, options.out / f"{solver}-{d}-{m}-{options.samples}.json"))
+                rows.append(apart.kept(__file__, how, options.out / f"{'-'.join(map(str, how.values()))}.json"))
     content = {
         "data": "correlated normal inputs",
         "checksum": rows[0]["checksum"],

@@ -24,7 +24,7 @@ if __name__ == "__main__":
         seeds=2,
         epochs=250,
         score_epochs=250,
+        bf16=1,
     )
-    table1.run(
-        options, grid.Grid(set=options.set, out=options.out, epochs=options.epochs, score_epochs=options.score_epochs)
-    )
+    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
+    table1.run(options, grid.Grid(set=options.set, out=options.out, **how))

@@ -6,7 +6,7 @@ from typing import Any
 
 import grid
 import result
-from claims import Folder
+from claims import Folder, key
 from safetensors.torch import save_file
 
 from yoco.data import Splits, load
@@ -17,19 +17,27 @@ EPOCHS = {"lenet-300-100": 10, "lenet-5": 5, "convnet:width=32": 3}
 
 
 class Trials(Folder):
-    """The folder of an experiment: dense networks by name and seed, and one JSON file for each trial."""
+    """The folder of an experiment: dense networks by name and seed, and one JSON file for each trial.
 
-    def __init__(self, options: Namespace) -> None:
-        super().__init__(Path(options.out), options.part)
+    settings: what trials rest on beside the data, the precision and the epochs of the dense networks.
+    """
+
+    def __init__(self, options: Namespace, **settings: Any) -> None:
         self.data: Splits = load(options.data)
         self.bf16 = bool(options.bf16)
         self.epochs = dict(EPOCHS)
         if options.dense_epochs:
             self.epochs = dict.fromkeys(EPOCHS, options.dense_epochs)
+        self.shared = {"data": self.data.train.checksum, "bf16": self.bf16, "epochs": self.epochs}
+        super().__init__(Path(options.out), options.part, **self.shared, **settings)
+
+    def dense(self, network: str, seed: int) -> Path:
+        """Where the weights of a trained network are, whatever is done with it."""
+        return self.path / f"dense-{network.replace(':', '_')}-{seed}-{key(**self.shared)}.safetensors"
 
     def study(self, network: str, seed: int, **how: Any) -> Study:
         """A study of a network that is trained once for each seed."""
-        path = self.path / f"dense-{network.replace(':', '_')}-{seed}.safetensors"
+        path = self.dense(network, seed)
         if not path.is_file():
             training: Any = {"sparsity": 0.0, "epochs": self.epochs.get(network, 3), "bf16": self.bf16}
             fresh = Study(data=self.data, network=network, seed=seed, **training)

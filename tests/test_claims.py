@@ -54,6 +54,14 @@ def test_a_trial_is_done_once_and_says_its_commit(claims: Any, tmp_path: Path) -
     assert folder.complete()
 
 
+def test_a_trial_under_other_settings_is_not_taken(claims: Any, tmp_path: Path) -> None:
+    found = [
+        claims.Folder(tmp_path, data=data, epochs=epochs).keep("a", lambda n=n: {"value": n})["value"]
+        for n, (data, epochs) in enumerate([("x", 1), ("y", 1), ("x", 2), ("x", 1)])
+    ]
+    assert found == [0, 1, 2, 0]
+
+
 def test_a_trial_of_another_process_is_left_to_it_or_waited_for(
     claims: Any, tmp_path: Path, worker: subprocess.Popen[str]
 ) -> None:
