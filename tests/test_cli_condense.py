@@ -49,6 +49,15 @@ def test_a_teacher_labels_what_any_method_makes(
     assert torch.equal(load("again/condensed.safetensors").soft_labels, made.soft_labels)  # type: ignore[arg-type]
 
 
+def test_a_run_that_minutes_end_says_how_far_it_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["condense", *TOY, "--ipc", "1"]
+    cut = ["--episodes", "5000", "--minutes", "0.0001", "--out", str(tmp_path / "cut")]
+    assert run([*words, *cut]) == 0
+    assert "stopped by --minutes after 0 of 5,000 episodes" in capsys.readouterr().out
+    assert run([*words, "--episodes", "1", "--out", str(tmp_path / "whole")]) == 0
+    assert "stopped" not in capsys.readouterr().out
+
+
 def test_condense_writes_its_folder_and_the_config_reruns_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,9 @@ def condense(argv: list[str]) -> None:
 
     sheet(made, path=options.out / "images.png")
     print(made)
+    done, asked = made.config["episodes_done"], made.config["episodes"]
+    if done < asked:
+        print(f"stopped by --minutes after {done:,} of {asked:,} episodes; what falls over --episodes is not down yet")
     rule = "" if made.order == "condensed" else " --rule first"
     file = options.out / "condensed.safetensors"
     print(f"yoco prune {file} --ipc 1{rule} --out small.safetensors  # any smaller size")
