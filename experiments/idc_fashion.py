@@ -24,6 +24,8 @@ from yoco.condense import Progress, Task, settings_of
 from yoco.data import load
 from yoco.rng import Rng
 
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
 
 def main() -> None:
     """Condense, keeping the set at each stop; evaluate all of them; time an inner step; write the result."""
@@ -31,12 +33,13 @@ def main() -> None:
     torch.set_num_threads(options.threads or torch.get_num_threads())
     condense_with_stops(options)
     torch.set_num_threads(options.threads or result.CORES)
-    pace = {"float32": step_seconds(options, None), "bfloat16": step_seconds(options, torch.bfloat16)}
-    mine = pace["bfloat16" if options.bf16 else "float32"]["seconds"]
-    rows = [evaluated(steps, options, mine) for steps in options.steps]
-    content = {"data": options.data, "checksum": load(options.data).train.checksum, "ipc": options.ipc}
     computed = {"condensed_in": options.bf16, "evaluated_in": options.evaluate_bf16}
     precision = {name: "bfloat16" if bf16 else "float32" for name, bf16 in computed.items()}
+    timed = dict.fromkeys([*options.timed, precision["condensed_in"]])
+    pace = {name: step_seconds(options, PRECISIONS[name]) for name in timed}
+    mine = pace[precision["condensed_in"]]["seconds"]
+    rows = [evaluated(steps, options, mine) for steps in options.steps]
+    content = {"data": options.data, "checksum": load(options.data).train.checksum, "ipc": options.ipc}
     how = {"factor": options.factor, "protocol": "idc", "seeds": [0, 1], **precision}
     made = {**content, **how, "rows": rows, "inner_step": pace, "operations": operations(options)}
     print(f"written to {result.write(options.name, folder=options.results, **made)}")
@@ -135,6 +138,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="in place of the protocol's 1000 / factor^2")
     parser.add_argument("--bf16", action="store_true", help="condense in bfloat16")
     parser.add_argument("--evaluate-bf16", type=int, default=1, help="0: networks that judge compute in float32")
+    parser.add_argument("--timed", nargs="*", choices=PRECISIONS, default=list(PRECISIONS), help="precisions of a step")
     parser.add_argument("--threads", type=int, help="of torch; by default all cores")
     parser.add_argument("--out", type=Path, help="by default runs/idc-fashion, with --bf16 runs/idc-fashion-bf16")
     parser.add_argument("--name", help="of the result; by default idc_fashion or idc_fashion_bf16")

@@ -27,11 +27,12 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
         for row in content["rows"]
     ]
     pace, first, made_in = content["inner_step"], content["rows"][0], content.get("condensed_in", "float32")
+    took = " and ".join(f"{each['seconds']} s in {name}" for name, each in pace.items())
     lines += [
         "",
         f"Per cent; mean and standard deviation of {len(content['seeds'])} networks at the last stop, one network",
         f"before; {first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took",
-        f"{pace['float32']['seconds']} s in float32 and {pace['bfloat16']['seconds']} s in bfloat16 on",
+        f"{took} on",
         f"{content['cores']} cores by itself; minutes are steps times that of {made_in}, in which the set was made.",
         f"The networks that judge were run in {content['evaluated_in']}.",
     ]

@@ -126,10 +126,11 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
 
     idc, trials = tmp_path / "idc", ["--out", str(tmp_path / "trials")]
     steps = ["--data", "digits", "--ipc", "2", "--steps", "0", "2", "--out", str(idc), "--evaluate-bf16", "0"]
+    steps += ["--timed", "float32"]  # some processors take many times as long in bfloat16
     assert [row["steps"] for row in run("idc_fashion", *steps, "--factor", "1", "--epochs", "4")["rows"]] == [0, 2]
     toy = ["--set", str(idc / "at-2.safetensors"), *trials, "--runs", "1", "--seeds", "1", "--epochs", "2"]
     toy += ["--score-epochs", "100"]
-    plain = ["--bf16", "0"]  # some processors take many times as long in bfloat16
+    plain = ["--bf16", "0"]
     python("experiments/table1_digits.py", *toy, "--ipc", "1", "--ablation", "1", "--part", "0", "2", cwd=ROOT)
     assert not (tmp_path / "table1_digits.json").exists()
     for name in ("table1_digits", "table1_fashion"):
