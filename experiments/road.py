@@ -65,10 +65,17 @@ TRIES: dict[str, dict[str, Any]] = {
         "network_steps": 8,
         "labels": "hard",
     },
+    "readout, 100 steps, four times the batches": {**READOUT, "episodes": 100, "network_steps": 8},
+    "readout, 250 steps, four times the batches, half the width": {
+        **READOUT,
+        "episodes": 250,
+        "network_steps": 8,
+        "network": "convnet:width=64",
+    },
     "readout, half as long, twenty times the batches": {**READOUT, "episodes": 200, "network_steps": 40},
     "readout, fifteen times as long": {**READOUT, "episodes": 6000},
 }
-"""name -> the method and what is changed in its published settings."""
+"""name -> the method and what is changed in its published settings; network: another than those that judge."""
 
 
 def main() -> None:
@@ -129,10 +136,12 @@ def file(name: str, splits: Splits, options: Any) -> Path:
 
 def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]:
     """One try: its settings, what it took and what its set is worth."""
-    settings = dict(TRIES[name])
-    method = settings_of(settings.pop("method"), options.data, options.ipc, splits.train.shape, **settings)
-    task = Task(splits.train, options.ipc, "convnet", compute_type(bool(options.bf16), splits.train.images.device))
-    run, meter = Run(path.with_suffix(""), {"try": name, **asdict(method)}), Meter(path.with_suffix(".spent"))  # type: ignore[call-overload]
+    settings = {"network": "convnet", **TRIES[name]}
+    network, chosen = settings.pop("network"), settings.pop("method")
+    method = settings_of(chosen, options.data, options.ipc, splits.train.shape, **settings)
+    task = Task(splits.train, options.ipc, network, compute_type(bool(options.bf16), splits.train.images.device))
+    about = {"try": name, "network": network, **asdict(method)}  # type: ignore[call-overload]
+    run, meter = Run(path.with_suffix(""), about), Meter(path.with_suffix(".spent"))
     made = condense(task, method, seed=0, run=run, callbacks=(meter,))
     spent = meter.seconds()
     made.save(path.with_suffix(".safetensors"))
