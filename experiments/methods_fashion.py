@@ -6,9 +6,10 @@
 
 A method runs once and is stopped on the way: everything that it trains, and its start, counts. An episode is not cut
 short, nor a start, so that a stop comes late where they are long. How many episodes fit into the minutes is for the
-computer to say: `--fit readout:episodes=150` changes settings of a method. Minutes are those of the clock; where the
-processor's are far fewer than threads times as many, others were at work. What was stopped goes on, but for a run
-within its minutes, which is made anew; `--part 1 1` writes what is there.
+computer to say: `--fit readout:episodes=150` changes settings of a method, and `--networks readout=convnet:width=64`
+the network that it learns with. Minutes are those of the clock; where the processor's are far fewer than threads times
+as many, others were at work. What was stopped goes on, but for a run within its minutes, which is made anew;
+`--part 1 1` writes what is there.
 """
 
 import time
@@ -74,11 +75,17 @@ class Bench(sets.Bench):
         own = dict(map(sets.named, self.options.fit)).get(method, {})
         return {**FITTED.get(method, {}), **own, **self.fewer(method, self.options.ipc)}
 
+    def network(self, method: str) -> dict[str, str]:
+        """The network of a method, if it is another than those that judge."""
+        chosen = dict(word.split("=", 1) for word in self.options.networks)
+        return {"network": chosen[method]} if method in chosen else {}
+
     def rows(self, method: str, seed: int) -> Iterator[dict[str, Any]]:
         """The stops of one run that are there, each with its accuracies."""
         options, ipc = self.options, self.options.ipc
         settings = sets.settings(method, self.data, ipc, **self.changes(method))
         how = {"stops": options.stops, "threads": options.threads, "bf16": options.bf16}
+        how |= self.network(method)
         name = f"{method}-{ipc}-{seed}-{key(settings=settings, **how)}"
         run = self.folder.keep(name, partial(self.run, name, method, seed))
         judged = key(networks=options.networks_per_set, **self.judging)
@@ -105,6 +112,7 @@ class Bench(sets.Bench):
         if "experts" in sets.settings(method, self.data, ipc):
             changes["experts"] = str(place / "experts")
         how = {"ipc": ipc, "seed": seed, "bf16": bool(self.options.bf16), "progress": False, **changes}
+        how |= self.network(method)
         seconds = 0.0
         for stop in sorted(self.options.stops):
             if 60 * stop <= seconds:
@@ -127,7 +135,9 @@ class Bench(sets.Bench):
             **self.common("ipc", "stops", "threads"),
             "epochs": options.epochs or "1,000 / factor²",
             "computed_in": "bfloat16" if options.bf16 else "float32",
-            "changed": {method: made for method in options.methods if (made := self.changes(method))},
+            "changed": {
+                method: made for method in options.methods if (made := {**self.changes(method), **self.network(method)})
+            },
         }
 
 
@@ -141,6 +151,7 @@ def read_options() -> Namespace:
         data="fashion-mnist",
         methods=list(METHODS),
         fit=[],
+        networks=[],
         ipc=10,
         stops=[4.0, 10.0],
         threads=1,
@@ -150,8 +161,13 @@ def read_options() -> Namespace:
         epochs=0,
         episodes=0,
     )
-    if strange := {name for name, _ in map(sets.named, options.fit)} - {*options.methods}:
-        raise SystemExit(f"--fit: no method of this run: {', '.join(sorted(strange))}")
+    if wrong := [word for word in options.networks if "=" not in word]:
+        raise SystemExit(f"--networks: must read method=network, got {wrong[0]!r}")
+    asked = {"fit": [sets.named(word)[0] for word in options.fit]}
+    asked["networks"] = [word.split("=")[0] for word in options.networks]
+    for flag, names in asked.items():
+        if strange := {*names} - {*options.methods}:
+            raise SystemExit(f"--{flag}: no method of this run: {', '.join(sorted(strange))}")
     return options
 
 

@@ -1,4 +1,4 @@
-"""Trials that experiments keep are taken again under the same settings alone."""
+"""Trials that experiments keep are taken again under the same settings alone, and wrong words are refused."""
 
 import importlib
 from argparse import Namespace
@@ -77,6 +77,23 @@ def test_tries_of_the_road(experiment: Callable[[str], Any], tmp_path: Path) -> 
     assert place() == place()
     others = [{"ipc": 2}, {"epochs": 3}, {"held": 400}, {"bf16": 1}, {"threads": 2}, {"name": "regression"}]
     assert len({place(), *(place(**how) for how in others)}) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--fit", "dm:episodes=3"], "--fit: no method of this run: dm"),
+        (["--networks", "dm=mlp"], "--networks: no method of this run: dm"),
+        (["--networks", "idc"], "--networks: must read method=network, got 'idc'"),
+    ],
+)
+def test_what_no_method_of_a_run_reads_is_refused(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], line: str
+) -> None:
+    place = ["--out", str(tmp_path), "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["methods_fashion.py", "--methods", "idc", *place, *words])
+    with pytest.raises(SystemExit, match=line):
+        experiment("methods_fashion").read_options()
 
 
 def test_a_folder_with_another_set_of_idc_is_refused(
