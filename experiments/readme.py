@@ -179,6 +179,7 @@ TABLES = {
     "road": road,
     "road_1": road,
     "road_50": road,
+    "road_float32": road,
     "road_best": road_best,
     "cross_architecture": cross_architecture,
     "cross_architecture_fashion": cross_architecture,
