@@ -1,6 +1,7 @@
 """The command `condense`: its folder, its config, its experts, and a run that is killed and goes on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def test_a_run_that_minutes_end_says_how_far_it_came(tmp_path: Path, capsys: pyt
     words = ["condense", *TOY, "--ipc", "1"]
     cut = ["--episodes", "5000", "--minutes", "0.0001", "--out", str(tmp_path / "cut")]
     assert run([*words, *cut]) == 0
-    assert "stopped by --minutes after 0 of 5,000 episodes" in capsys.readouterr().out
+    assert re.search(r"stopped by --minutes after \d+ of 5,000 episodes", capsys.readouterr().out)
     assert run([*words, "--episodes", "1", "--out", str(tmp_path / "whole")]) == 0
     assert "stopped" not in capsys.readouterr().out
 
