@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import yoco
-from yoco.condense import condense, settings_of
+from yoco.condense import condense
 from yoco.condense.experts import Experts, record
 from yoco.condense.method import Task
 from yoco.condense.methods import datm
@@ -221,63 +221,6 @@ def test_start_and_iterations_have_the_recorded_experts(task: Task, tmp_path: An
     recorded = record(task, method.recipe(), tmp_path, 1, seed=7).trajectory(0)
     for stream in (Rng(7).child("start"), Rng(7).child("memory")):
         assert torch.equal(method.memory(task, stream).trajectory(0), recorded)
-
-
-@pytest.mark.parametrize(
-    ("data", "ipc", "window", "steps", "batch", "lr"),
-    [
-        ("cifar10", 1, (0, 0, 4), 80, 0, 100.0),
-        ("cifar10", 10, (0, 10, 20), 80, 0, 100.0),
-        ("cifar10", 50, (0, 20, 40), 80, 0, 1000.0),
-        ("cifar10", 500, (40, 0, 60), 80, 1000, 50.0),
-        ("cifar10", 1000, (40, 0, 60), 80, 1000, 50.0),
-        ("cifar100", 1, (0, 0, 20), 40, 0, 1000.0),
-        ("cifar100", 10, (0, 0, 50), 20, 0, 1000.0),
-        ("cifar100", 50, (20, 0, 70), 80, 1000, 1000.0),
-        ("cifar100", 100, (30, 0, 70), 80, 1000, 1000.0),
-        ("tiny-imagenet", 1, (0, 0, 20), 10, 0, 1000.0),
-        ("tiny-imagenet", 10, (10, 0, 50), 20, 200, 1000.0),
-        ("tiny-imagenet", 50, (40, 0, 70), 20, 300, 1000.0),
-        ("fashion-mnist", 10, (0, 10, 20), 80, 0, 100.0),
-    ],
-)
-def test_published_settings(data: str, ipc: int, window: Any, steps: int, batch: int, lr: float) -> None:
-    m: Any = settings_of("datm", data, ipc, None)
-    assert (m.min_start, m.grow_from, m.max_start) == window
-    assert (m.student_steps, m.student_batch, m.lr_image) == (steps, batch, lr)
-    assert (m.episodes, m.expert_epochs, m.grow_over, m.threshold, m.momentum_labels) == (10_000, 100, 1000, 1.0, 0.9)
-    assert 2 <= m.lr_labels <= 10
-    assert m.decay in (0.995, 0.9995)
-
-
-def test_digits_have_settings_of_our_own() -> None:
-    m: Any = settings_of("datm", "digits", 10, (1, 8, 8))
-    assert (m.episodes, m.count, m.expert_epochs, m.depth, m.max_start, m.decay) == (300, 5, 15, 2, 13, 0.9)
-    assert "flip" not in m.augment
-
-
-@pytest.mark.parametrize(
-    ("setting", "line"),
-    [
-        ({"count": 0}, "datm: count must be at least 1, got 0"),
-        ({"expert_epochs": 20}, "datm: expert_epochs must be at least 21 for these segments, got 20"),
-        (
-            {"min_start": 20},
-            "datm: min_start must be at least 0, below grow_from, and that not above max_start, got 20, 0 and 20",
-        ),
-        (
-            {"grow_from": 21},
-            "datm: min_start must be at least 0, below grow_from, and that not above max_start, got 0, 21 and 20",
-        ),
-        ({"grow_over": 0}, "datm: grow_over must be at least 1, got 0"),
-        ({"decay": 1.0}, "datm: decay must be at least 0 and below 1, got 1"),
-        ({"threshold": 0.0}, "datm: threshold must be above 0, got 0"),
-        ({"start": "noise"}, "datm: start must be one of real, mix, k-means, got 'noise'"),
-    ],
-)
-def test_impossible_settings(setting: dict[str, Any], line: str) -> None:
-    with pytest.raises(ValueError, match=f"^{line}$"):
-        DATM(**setting)
 
 
 @pytest.mark.parametrize(("episodes", "told"), [(4, 4), (200, 50)])

@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -275,36 +274,3 @@ def test_networks_that_compute_in_bfloat16(tiny: Splits) -> None:
         gap = (found[name].dense - plain[name].dense).norm() / plain[name].dense.norm()
         assert found[name].dense.dtype == torch.float64
         assert gap < 0.02
-
-
-@pytest.mark.parametrize("name", ["lenet", "resnet20:width=4", "densenet:blocks=2-2,growth=4"])
-def test_moments_behind_a_sparse_prefix(name: str, tiny: Splits) -> None:
-    dense = build(name, (1, 8, 8), 3, Rng(0)).double()
-    sparse = deepcopy(dense)
-    first, *_, wanted = layers(dense)
-    for middle in (wanted, list(layers(dense))[1]):
-        layers(sparse)[first].weight.data *= images(*layers(sparse)[first].weight.shape, seed=2) > 0
-        x = tiny.train.batch(torch.arange(12)).images.double()
-        rows = []
-        for network in (dense, sparse):
-            caught: list[Tensor] = []
-            layer = layers(network)[middle]
-            handle = layer.register_forward_pre_hook(lambda _, given, to=caught: to.append(given[0]))
-            run(network, x)
-            handle.remove()
-            rows.append(patches(layer, caught[0].detach()).numpy())
-        found = moments_after(dense, sparse, x.split(5), middle)
-        before, after = rows
-        assert (found.n, found.images) == (before.shape[1], 12)
-        for sums, left, right in ((found.dense, before, before), (found.sparse, after, after)):
-            np.testing.assert_allclose(sums.numpy(), left.transpose(0, 2, 1) @ right, rtol=1e-10, atol=1e-10)
-        np.testing.assert_allclose(found.cross.numpy(), after.transpose(0, 2, 1) @ before, rtol=1e-10, atol=1e-10)
-        assert not np.allclose(found.cross.numpy(), found.dense.numpy())
-
-
-def test_a_run_behind_a_prefix_ends_at_its_layer(tiny: Splits) -> None:
-    network = build("mlp:width=8", (1, 8, 8), 3, Rng(0))
-    calls: list[int] = []
-    network.head.register_forward_hook(lambda *_: calls.append(1))
-    moments_after(network, network, [tiny.train.batch(torch.arange(4)).images], "stages.1.0.weight")
-    assert not calls

@@ -1,7 +1,6 @@
 """Zeros stay zeros whatever trains, copies, stores or moves the network."""
 
 import io
-import re
 from copy import deepcopy
 
 import pytest
@@ -12,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from yoco.networks import build
 from yoco.rng import Rng
 from yoco.sparsify.hold import MASK, Hold, held, install, remove
-from yoco.sparsify.masks import Masks, prunable, weights
+from yoco.sparsify.masks import Masks, weights
 
 NETWORKS = ("mlp:width=8", "convnet:width=4,depth=2,norm=batch", "resnet10:width=4")
 
@@ -293,60 +292,3 @@ def test_biases_are_held_as_weights_are() -> None:
     assert sparse.head.bias.detach().ne(0).tolist() == alone[bias].tolist()
     assert held(remove(sparse)) is None
     assert not list(sparse.buffers())
-
-
-def test_other_hooks_are_left_alone() -> None:
-    sparse, calls = network(), []
-    sparse.head.register_forward_pre_hook(lambda *_: calls.append(1))
-    install(sparse, masks_of(sparse))
-    sparse(batch()[0])
-    remove(sparse)
-    sparse(batch()[0])
-    assert calls == [1, 1]
-
-
-def test_a_weight_that_two_layers_share_is_held_in_both() -> None:
-    given = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
-    given[2].weight = given[0].weight
-    masks = masks_of(given)
-    assert list(masks) == ["0.weight"]
-    install(given, masks)
-    given(torch.randn(3, 4)).sum().backward()
-    assert masked_gradients(given, masks)
-
-
-def state(given: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in given.state_dict().values()]
-
-
-@pytest.mark.parametrize(
-    ("masks", "weight", "line"),
-    [
-        ({"x": (3, 8)}, {}, "masks: names must be of parameters of the network, got 'x'"),
-        ({"head.weight": (3, 7)}, {}, "masks: head.weight must be [3, 8] as in the network, got [3, 7]"),
-        ({"norm.weight": (3,)}, {}, "install: masks must be of Linear or Conv2d layers, got 'norm.weight'"),
-        ({"head.weight": (3, 8)}, {"x": (3,)}, "install: weights must fit the network, got x [3]"),
-        ({"head.weight": (3, 8)}, {"head.bias": (4,)}, "install: weights must fit the network, got head.bias [4]"),
-    ],
-)
-def test_masks_and_weights_must_fit(
-    masks: dict[str, tuple[int, ...]], weight: dict[str, tuple[int, ...]], line: str
-) -> None:
-    """A network that something does not fit is as it was."""
-    given = network()
-    given.norm = nn.LayerNorm(3)
-    before = state(given)
-    wrong = Masks(
-        {"stages.0.1.weight": torch.zeros(8, 64).bool()} | {n: torch.ones(s).bool() for n, s in masks.items()}
-    )
-    values = {"stages.0.1.bias": torch.ones(8)} | {name: torch.zeros(shape) for name, shape in weight.items()}
-    with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
-        install(given, wrong, values)
-    assert held(given) is None
-    assert all(torch.equal(*pair) for pair in zip(before, state(given), strict=True))
-
-
-def test_held_zeros_are_the_networks_zeros() -> None:
-    sparse = install(network(), masks_of(network()))
-    assert Masks.of(sparse) == held(sparse)
-    assert tuple(held(sparse)) == prunable(sparse)

@@ -1,0 +1,76 @@
+"""What zeros are held in: networks with hooks and shared weights of their own, and masks that do not fit them."""
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from yoco.networks import build
+from yoco.rng import Rng
+from yoco.sparsify.hold import held, install, remove
+from yoco.sparsify.masks import Masks, prunable, weights
+
+
+def network() -> nn.Module:
+    return build("mlp:width=8", (1, 8, 8), 3, Rng(0))
+
+
+def test_other_hooks_are_left_alone() -> None:
+    sparse, calls = network(), []
+    sparse.head.register_forward_pre_hook(lambda *_: calls.append(1))
+    install(sparse, Masks({"head.weight": torch.eye(3, 8).bool()}))
+    sparse(torch.ones(1, 1, 8, 8))
+    remove(sparse)
+    sparse(torch.ones(1, 1, 8, 8))
+    assert calls == [1, 1]
+
+
+def test_a_weight_that_two_layers_share_is_held_in_both() -> None:
+    given = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4, bias=False))
+    given[2].weight = given[0].weight
+    assert list(weights(given)) == ["0.weight"]
+    mask = torch.eye(4).bool()
+    install(given, Masks({"0.weight": mask}))
+    given(torch.randn(3, 4)).sum().backward()
+    assert not given[0].weight.grad[~mask].any()
+
+
+def state(given: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in given.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    ("masks", "weight", "line"),
+    [
+        ({"x": (3, 8)}, {}, "masks: names must be of parameters of the network, got 'x'"),
+        ({"head.weight": (3, 7)}, {}, "masks: head.weight must be [3, 8] as in the network, got [3, 7]"),
+        ({"norm.weight": (3,)}, {}, "install: masks must be of Linear or Conv2d layers, got 'norm.weight'"),
+        ({"head.weight": (3, 8)}, {"x": (3,)}, "install: weights must fit the network, got x [3]"),
+        ({"head.weight": (3, 8)}, {"head.bias": (4,)}, "install: weights must fit the network, got head.bias [4]"),
+    ],
+)
+def test_masks_and_weights_must_fit(
+    masks: dict[str, tuple[int, ...]], weight: dict[str, tuple[int, ...]], line: str
+) -> None:
+    """A network that something does not fit is as it was."""
+    given = network()
+    given.norm = nn.LayerNorm(3)
+    before = state(given)
+    wrong = Masks(
+        {"stages.0.1.weight": torch.zeros(8, 64).bool()} | {n: torch.ones(s).bool() for n, s in masks.items()}
+    )
+    values = {"stages.0.1.bias": torch.ones(8)} | {name: torch.zeros(shape) for name, shape in weight.items()}
+    with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
+        install(given, wrong, values)
+    assert held(given) is None
+    assert all(torch.equal(*pair) for pair in zip(before, state(given), strict=True))
+
+
+def test_held_zeros_are_the_networks_zeros() -> None:
+    masks = {
+        name: torch.arange(weight.numel()).view(weight.shape) % 3 > 0 for name, weight in weights(network()).items()
+    }
+    sparse = install(network(), Masks(masks))
+    assert Masks.of(sparse) == held(sparse)
+    assert tuple(held(sparse)) == prunable(sparse)
