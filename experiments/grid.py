@@ -19,7 +19,6 @@ from claims import key
 from torch import Tensor
 
 import yoco
-from yoco.allocator import keep_freed_memory
 from yoco.artefact import replace_file
 from yoco.data import Splits, load
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
@@ -212,7 +211,6 @@ def summary(rows: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[st
 def options(description: str | None, set: str, out: str, name: str, **defaults: Any) -> argparse.Namespace:
     """The command line that these experiments share."""
     torch.set_num_threads(1)
-    keep_freed_memory()
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, default=Path(set))
     parser.add_argument("--out", type=Path, default=Path(out), help="folder of the trials")

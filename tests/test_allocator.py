@@ -1,5 +1,6 @@
 """Keeping freed memory changes no result, and is left alone where there is no glibc."""
 
+import subprocess
 import sys
 
 import pytest
@@ -14,10 +15,27 @@ def test_it_is_set_on_linux_and_results_stay_the_same_to_the_bit() -> None:
     network = build("convnet:width=16", (1, 16, 16), 3, Rng(0))
     images = torch.rand(64, 1, 16, 16, generator=Rng(1).generator())
     before = network(images)
-    assert keep_freed_memory() == sys.platform.startswith("linux")
+    assert keep_freed_memory.__wrapped__() == sys.platform.startswith("linux")
     assert torch.equal(before, network(images))
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yoco.allocator.sys.platform", "darwin")
-    assert not keep_freed_memory()
+    assert not keep_freed_memory.__wrapped__()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
+@pytest.mark.parametrize(("device", "least", "most"), [("cpu", 0, 40_000), ("meta", 130_000, 140_000)])
+def test_at_work_on_a_cpu_large_tensors_have_pages_of_those_before(device: str, least: int, most: int) -> None:
+    program = f"""
+import resource, torch
+from yoco.device import at_work
+with at_work(torch.device("{device}")):
+    for turn in range(16):
+        if turn == 8:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(1 << 24)  # 16,384 pages
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert least <= int(done.stdout) <= most

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from yoco import device
-from yoco.device import compute_type, pick, repeatable
+from yoco.device import at_work, compute_type, pick
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -25,13 +25,13 @@ def test_the_words() -> None:
 
 def test_cuda_is_asked_for_the_same_bits_and_nothing_stays_changed() -> None:
     before = state()
-    with repeatable(CUDA):
+    with at_work(CUDA):
         assert state() == (1, False)
-        with repeatable(CUDA):
+        with at_work(CUDA):
             assert state() == (1, False)
         assert state() == (1, False)
     assert state() == before
-    with pytest.raises(KeyError), repeatable(CUDA):
+    with pytest.raises(KeyError), at_work(CUDA):
         raise KeyError
     assert state() == before
 
@@ -39,7 +39,7 @@ def test_cuda_is_asked_for_the_same_bits_and_nothing_stays_changed() -> None:
 def test_a_caller_who_wants_errors_has_them_within_too() -> None:
     torch.set_deterministic_debug_mode("error")
     try:
-        with repeatable(CUDA):
+        with at_work(CUDA):
             assert state() == (2, False)
         assert state()[0] == 2
     finally:
@@ -48,7 +48,7 @@ def test_a_caller_who_wants_errors_has_them_within_too() -> None:
 
 def test_elsewhere_nothing_is_asked() -> None:
     before = state()
-    with repeatable(torch.device("cpu")):
+    with at_work(torch.device("cpu")):
         assert state() == before
 
 

@@ -23,7 +23,7 @@ LEVELS = {
 }
 BELOW = {0: (), 1: (), 2: (1,), 3: (0, 1, 2), 4: (0, 1, 2, 3), 5: (1, 2), 6: (0, 1, 2, 3, 4, 5, 6)}
 BESIDE = {
-    *(("condensed", "data"), ("artefact", "verb")),
+    *(("condensed", "data"), ("artefact", "verb"), ("device", "allocator")),
     *(("recipes", "train"), ("protocols", "train"), ("protocols", "recipes")),
 }
 INSIDE_CONDENSE = {

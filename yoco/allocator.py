@@ -2,13 +2,15 @@
 
 import ctypes
 import sys
+from functools import cache
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_KEPT = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: 1 << 30, _TOP_PAD: 1 << 26}
+_KEPT = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 1 << 26}
 
 
+@cache
 def keep_freed_memory() -> bool:
-    """Let glibc hold up to 1 GiB of freed memory; whether that could be set.
+    """Let glibc hold up to 2 GiB of freed memory, for as long as this process lives; whether that could be set.
 
     By default each tensor of more than 32 MiB is mapped when it is made and unmapped when it is freed, and the kernel
     clears its pages every time. Results stay the same to the bit. Other systems are left as they are.

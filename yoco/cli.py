@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from yoco import __version__
-from yoco.allocator import keep_freed_memory
 from yoco.commands import COMMANDS as FUNCTIONS
 from yoco.registry import resolve, unknown
 
@@ -48,7 +47,6 @@ def run(argv: list[str]) -> int:
     try:
         if argv[0] not in COMMANDS:
             raise unknown("command", argv[0], COMMANDS)
-        keep_freed_memory()
         command: Any = resolve("command", FUNCTIONS, argv[0])
         return int(command(argv[1:]) or 0)
     except KeyboardInterrupt as stop:

@@ -1,4 +1,4 @@
-"""The device that a user's word means, what it computes in, and the same bits on it every time."""
+"""The device that a user's word means, what it computes in, and how: fast, and the same bits every time."""
 
 import os
 import warnings
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 import torch.utils.deterministic
+
+from yoco.allocator import keep_freed_memory
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, at the first matrix product on a GPU
 
@@ -47,13 +49,15 @@ def _knows_bf16(device: torch.device) -> bool:
 
 
 @contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """On CUDA, have torch compute in ways that give the same bits again, within; the CPU does so anyway.
+def at_work(device: torch.device) -> Iterator[None]:
+    """Compute on a device within: on CUDA in ways that give the same bits again; the CPU does so anyway.
 
     Where torch has no such way it warns and goes on, or raises if the caller has asked it to. The caller's own choice
-    holds again afterwards.
+    holds again afterwards. The memory that large tensors on a CPU had is kept for the next ones, from then on.
     """
     if device.type != "cuda":
+        if device.type == "cpu":
+            keep_freed_memory()
         yield
         return
     filling: Any = torch.utils.deterministic

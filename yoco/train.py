@@ -12,7 +12,7 @@ from torch.optim import SGD, Optimizer
 
 from augment import CutMix, Policy
 from yoco.data.source import Batch
-from yoco.device import repeatable
+from yoco.device import at_work
 from yoco.rng import Rng
 
 Observer = Callable[[int, Tensor, Tensor], None]
@@ -173,7 +173,7 @@ def train_step(
     generator, mixing = rng.generator(), CutMix(recipe.cutmix)
     images, targets = normalise(batch.images), batch.labels
     n, size = len(images), (images.shape[-2], images.shape[-1])
-    with repeatable(images.device):
+    with at_work(images.device):
         images = recipe.augment(images, recipe.augment.draw(n, size, generator))
         images, partner, share = mixing.apply(images, mixing.draw(n, size, generator))
         logits = network(images)

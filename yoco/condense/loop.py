@@ -16,7 +16,7 @@ from yoco.condense.method import Method, Stateful, Task
 from yoco.condense.synthetic import Synthetic
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import Whitened
-from yoco.device import repeatable
+from yoco.device import at_work
 from yoco.rng import Rng
 from yoco.run import Run
 
@@ -139,7 +139,7 @@ def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
         ValueError: a loss is not finite.
     """
     losses = []
-    with repeatable(task.real.device):
+    with at_work(task.real.device):
         for loss in method.episode(task, journey.synthetic, journey.memory, rng):
             journey.synthetic.take_gradient(loss)
             journey.optimizer.step()

@@ -8,7 +8,7 @@ from torch import nn
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.device import repeatable
+from yoco.device import at_work
 from yoco.registry import resolve, unknown
 from yoco.rng import Rng
 from yoco.sparsify.calibration import calibration
@@ -89,9 +89,8 @@ def sparsify(
         pruner.check(sparsity)
     images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
     drawn = calibration(network, data, rng.child("images"), images, normalise)
-    same_bits = repeatable(drawn.device)
     if at_init is None:
-        with same_bits:
+        with at_work(drawn.device):
             return pruner(network, drawn, sparsity=sparsity, rng=rng)
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
@@ -100,7 +99,7 @@ def sparsify(
     for name in options:
         if name not in given:
             raise unknown(f"option of {at_init}", name, sorted(given))
-    with same_bits:
+    with at_work(drawn.device):
         masks = method(network, sparsity=sparsity, rng=rng, data=drawn.batch, normalise=drawn.normalise, **options)
     return Pruned(masks, {}, {}, at_init)
 
