@@ -78,11 +78,11 @@ TRIES: dict[str, dict[str, Any]] = {
         "network_steps": 8,
         "network": "convnet:width=32",
     },
-    "readout, 1,300 steps, four times the batches, half the width": {
+    "readout, 2,600 steps, four times the batches, a quarter of the width": {
         **READOUT,
-        "episodes": 1300,
+        "episodes": 2600,
         "network_steps": 8,
-        "network": "convnet:width=64",
+        "network": "convnet:width=32",
     },
     "readout, half as long, twenty times the batches": {**READOUT, "episodes": 200, "network_steps": 40},
     "readout, fifteen times as long": {**READOUT, "episodes": 6000},
