@@ -180,6 +180,7 @@ TABLES = {
     "road_1": road,
     "road_50": road,
     "road_float32": road,
+    "road_1_float32": road,
     "road_best": road_best,
     "cross_architecture": cross_architecture,
     "cross_architecture_fashion": cross_architecture,

@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
@@ -22,6 +23,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
     axes.set_title(title(content), fontsize=9, loc="left")
     axes.grid(alpha=0.25, which="both")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(LogFormatter())
     drawing.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     drawing.savefig(path)
 
