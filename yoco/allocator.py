@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
 
     By default each tensor of more than 32 MiB is mapped when it is made and unmapped when it is freed, and the kernel
     clears its pages every time: on two cores, a step of `readout` on Fashion-MNIST with one image per class took 2.8 s
-    so, and 1.85 s with what is set here. Results stay the same to the bit. Other systems are left as they are.
+    so, and 1.9 s with what is set here (means of three runs in turn). Results stay the same to the
+    bit. Other systems are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False
