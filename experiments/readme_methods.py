@@ -60,6 +60,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         compute = f"{mean(rows[-1]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
         lines.append(f"| `{method}` | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
     changed, processor = changes(content["changed"]), content.get("processor")
+    judged = ", ".join(place for place in content.get("judged_on", ()) if place != "cpu")
     return [
         *lines,
         "",
@@ -68,6 +69,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains; an",
         "episode is not cut short: - where there was no set. A method that ends before keeps its accuracy.",
         f"Settings are published ones{f', but for {changed}' if changed else ''}.",
+        *([f"The networks that judge the sets were trained on {judged}."] if judged else []),
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
         "so many.",
     ]

@@ -70,7 +70,7 @@ def worth(examples: yoco.CondensedSet | Source, data: Splits, seeds: Iterable[in
     """Accuracies of new networks that were trained on these images alone: at the end, and at the best measurement."""
     found = yoco.evaluate(examples, data, protocol="idc", seeds=tuple(seeds), progress=False, **how)
     (row,) = found.results
-    done = {"epochs": found.epochs, "measured_seconds": found.seconds}
+    done = {"epochs": found.epochs, "measured_seconds": found.seconds, "judged_on": found.device}
     return {"last": list(row.last), "best": list(row.best), **done}
 
 

@@ -225,11 +225,13 @@ def test_resized_sets_at_toy_size(bench: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_methods_in_the_same_minutes_at_toy_size(bench: Any, tmp_path: Path) -> None:
     toy = ["--data", "digits", "--methods", "random", "rded", "--ipc", "2", "--seeds", "1"]
-    toy += ["--bf16", "0", "--networks", "rded=convnet:width=8"]
-    found = bench("methods_fashion", *toy, "--stops", "1e-6", "5", "6", "--threads", "1")
-    assert found["changed"]["rded"]["network"] == "convnet:width=8"
-    made = [yoco.load(path) for path in (tmp_path / "methods_fashion").glob("rded-*.safetensors")]
-    assert [each.config["network"] for each in made] == ["convnet:width=8"] * 2
+    toy += ["--networks", "rded=convnet:width=8", "--stops", "1e-6", "5", "6", "--threads", "1"]
+    assert bench("methods_fashion", *toy, "--judge", "0") is None
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "methods_fashion").glob("rded-*.safetensors")}
+    assert [yoco.load(path).config["network"] for path in made] == ["convnet:width=8"] * 2
+    found = bench("methods_fashion", *toy)
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert (found["changed"]["rded"]["network"], len(found["judged_on"])) == ("convnet:width=8", 1)
     cells = [(row["method"], row["ipc"], row["stop"], row["steps"][0]) for row in found["rows"]]
     assert cells == [("random", 2, 1e-6, 0), ("rded", 2, 1e-6, 0), ("rded", 2, 5, 2)]
     first, last = (row["minutes"][0] for row in found["rows"] if row["method"] == "rded")
