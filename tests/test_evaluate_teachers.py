@@ -1,12 +1,17 @@
 """Protocols with teachers: who teaches, what is said of them, and what is refused."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import yoco
+from yoco.cli import run
 from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import Result, evaluate
@@ -98,7 +103,10 @@ def test_every_protocol_trains_and_gives_the_same_again(protocol: str, tiny: Spl
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"protocol": "idc", "teacher_epochs": 3}, "a teacher goes with a protocol that asks for one, as rded does"),
+        (
+            {"protocol": "idc", "teacher_epochs": 3},
+            "a teacher goes with a protocol that asks for one, such as rded, got idc",
+        ),
         ({"teacher_epochs": 0}, "teacher_epochs must be at least 1, got 0"),
         ({"teacher": "mine", "teacher_epochs": 3}, "a given teacher learns no more, got teacher_epochs=3"),
         (
@@ -115,3 +123,28 @@ def test_what_is_refused(how: dict[str, Any], said: str, tiny: Splits, tiny_set:
     asked = {**how, **({"teacher": mine[how["teacher"]]} if "teacher" in how else {})}
     with pytest.raises(ValueError, match=f"evaluate: {said}"):
         found(tiny, tiny_set, **asked)
+
+
+def test_the_command_takes_the_file_of_a_teacher(
+    tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kind, weights, small = "mlp:width=32", str(tmp_path / "dense.safetensors"), str(tmp_path / "set.safetensors")
+    learn = ["sparsify", "--data", "digits", "--network", kind, "--epochs", "8", "--sparsity", "0", "--images", "60"]
+    assert run([*learn, "--out", str(tmp_path)]) == 0
+    yoco.condense("digits", "random", ipc=1, progress=False).save(small)
+    quick = ["evaluate", small, "--protocol", "rded", "--network", "mlp:width=4", "--epochs", "1", "--seeds", "1"]
+    assert run([*quick, "--teacher", weights, "--teacher-network", kind]) == 0
+    (teacher,) = json.loads((tmp_path / "evaluation-set-rded.json").read_text())["teachers"]
+    assert (teacher["network"], teacher["file"]) == ("MLP", weights)
+    right = json.loads((tmp_path / "sparsify.json").read_text())["accuracy"]["dense"]
+    assert teacher["accuracy"] == pytest.approx(right)
+    assert f"the teacher: MLP of {weights}, {right:.2f}" in capsys.readouterr().out
+    wrong = {
+        (weights,): f"evaluate: {weights} must hold weights of this network, got: ",
+        (f"{tmp_path}/none.pt",): f"{tmp_path}/none.pt: No such file",
+        (weights, "--teacher-network", kind, "--teacher-epochs", "3"): "a given teacher learns no more",
+        (weights, "--teacher-network", kind, "--protocol", "idc"): "such as rded, got idc",
+    }
+    for words, line in wrong.items():
+        assert line in fails(*quick, "--teacher", *words)
+    assert "teacher_network needs the file of a teacher, got mlp" in fails(*quick, "--teacher-network", "mlp")

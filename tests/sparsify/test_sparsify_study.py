@@ -14,7 +14,8 @@ from yoco.data import Splits
 from yoco.sparsify import METHODS, reestimate, retrain
 from yoco.sparsify.masks import budget
 from yoco.sparsify.sparse import load, rebuild
-from yoco.sparsify.study import BATCH, Study, load_weights
+from yoco.sparsify.study import BATCH, Study
+from yoco.sparsify.weights import load_weights
 from yoco.train import accuracy
 
 FLOAT = {torch.float32}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from yoco.cli import parse
 from yoco.commands.options import Device, Place
+
+if TYPE_CHECKING:
+    from yoco.data.source import Source
+    from yoco.networks import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +54,27 @@ class EvaluateOptions:
     """run networks in bfloat16"""
     teacher_epochs: int | None = None
     """epochs of the teacher that sre2l and rded ask for; 20 by default"""
+    teacher: Path | None = None
+    """the weights of a trained teacher (.safetensors, or a .pt state_dict), in the place of one that is trained"""
+    teacher_network: str | None = None
+    """the network that the file of the teacher holds; a convnet by default"""
     out: Path | None = None
     """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew"""
+
+
+def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
+    """The teacher of a file, in the order of classes of the data."""
+    from yoco.networks import build
+    from yoco.rng import Rng
+    from yoco.sparsify.weights import load_weights
+
+    if options.teacher is None:
+        if options.teacher_network is not None:
+            raise ValueError(f"evaluate: teacher_network needs the file of a teacher, got {options.teacher_network}")
+        return None
+    teacher = build(options.teacher_network or "convnet", real.shape, len(real.classes), Rng(0))
+    load_weights(teacher, options.teacher, "evaluate")
+    return teacher
 
 
 def evaluate(argv: list[str]) -> None:
@@ -68,9 +91,12 @@ def evaluate(argv: list[str]) -> None:
         raise ValueError("evaluate: the set does not say where it comes from; give --data")
     size, grey = options.size or made_from.get("size"), options.grey or made_from.get("grey", False)
     data = load_data(name, size=size, grey=grey, download=options.download)
-    skip = {"set", "data", "size", "grey", "download", "network", "out"}
+    skip = {"set", "data", "size", "grey", "download", "network", "teacher", "teacher_network", "out"}
     given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in skip}
-    result = measure(condensed, data, networks=options.network, **given)
+    teacher = read_teacher(options, data.train)
+    result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
+    if teacher is not None:
+        result = replace(result, teachers=tuple({**each, "file": str(options.teacher)} for each in result.teachers))
     print(result)
     protocol = re.sub(r"[^\w.-]", "-", options.protocol)
     out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")

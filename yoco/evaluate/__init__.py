@@ -95,7 +95,7 @@ def evaluate(
         measurements=measurements,
     )
     began = time.monotonic()
-    plan, teachers = attended(plan, teacher, teacher_epochs, progress)
+    plan, teachers = attended(plan, protocol, teacher, teacher_epochs, progress)
     found = _gather(plan.trials, run(plan, jobs, progress), len(numbers), curve)
     return Result(
         set=repr(examples),

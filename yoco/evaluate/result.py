@@ -54,7 +54,7 @@ class Result:
     set: the evaluated set in words; storage: its bytes, where it is a condensed one; epochs: of its own rows.
     data, checksum: the real data, by its training half.
     same_data: whether the set says that it was made from these very images; None where it says nothing.
-    teachers: network, epochs and test accuracy in percent of those that looked on.
+    teachers: network, epochs or file, and test accuracy in percent of those that looked on.
     """
 
     set: str
@@ -97,9 +97,9 @@ class Result:
         return "\n".join([f"{head}: test accuracy in percent", *held, *table])
 
 
-def _teacher(network: str, accuracy: float, epochs: int | None = None) -> str:
+def _teacher(network: str, accuracy: float, epochs: int | None = None, file: str = "") -> str:
     learned = f" after {epochs} epochs on the training images" if epochs else ""
-    return f"the teacher: {network}{learned}, {accuracy:.2f}"
+    return f"the teacher: {network}{learned}{f' of {file}' if file else ''}, {accuracy:.2f}"
 
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> str:

@@ -24,7 +24,7 @@ Teachers = Mapping[str, nn.Module]
 
 
 def attended(
-    plan: Plan, given: nn.Module | None, epochs: int | None, progress: bool
+    plan: Plan, protocol: str, given: nn.Module | None, epochs: int | None, progress: bool
 ) -> tuple[Plan, tuple[Mapping[str, Any], ...]]:
     """The plan with teachers, if its protocol asks for them, and what there is to say of each.
 
@@ -35,7 +35,8 @@ def attended(
     """
     if not isinstance(plan.trials[0].recipe, Distilled):
         if given is not None or epochs is not None:
-            raise ValueError("evaluate: a teacher goes with a protocol that asks for one, as rded does, got another")
+            rule = "a teacher goes with a protocol that asks for one, such as rded"
+            raise ValueError(f"evaluate: {rule}, got {protocol}")
         return plan, ()
     if given is not None and epochs is not None:
         raise ValueError(f"evaluate: a given teacher learns no more, got teacher_epochs={epochs}")

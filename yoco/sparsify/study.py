@@ -10,8 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from yoco import networks
@@ -35,8 +34,9 @@ from yoco.sparsify.pruned import Pruned
 from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.retrain import gradually, reestimate, retrain
 from yoco.sparsify.shrink import shrink
-from yoco.sparsify.sparse import BITS, Size, load, save
+from yoco.sparsify.sparse import Size, save
 from yoco.sparsify.watch import Watch
+from yoco.sparsify.weights import load_weights
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
 
 BATCH, CERTIFIED = 128, 1024
@@ -251,24 +251,3 @@ class Study:
         found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("data", "options")}
         plain = {name: value if isinstance(value, int | float | None) else str(value) for name, value in found.items()}
         return {"data": self.data.train.name, "checksum": self.data.train.checksum, **plain, **self.options}
-
-
-def load_weights(network: nn.Module, path: Path) -> None:
-    """A state_dict out of a .safetensors file, or of a .pt file of tensors alone, or a sparse file, into the network.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it does not fit the network.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(2, "No such file", str(path))
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise ValueError(f"sparsify: weights must be .safetensors or .pt, got {path.name!r}")
-    try:
-        tensors = path.suffix == ".safetensors"
-        state = load_file(path) if tensors else torch.load(path, map_location="cpu", weights_only=True)
-        sparse = any(name.endswith(BITS) for name in state)
-        network.load_state_dict(load(path).state if sparse else state)
-    except Exception as error:
-        line = str(error).splitlines()[-1].strip()
-        raise ValueError(f"sparsify: {path} must hold weights of this network, got: {line}") from None

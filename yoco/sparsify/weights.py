@@ -1,0 +1,32 @@
+"""Weights of a network out of a file."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from yoco.sparsify.sparse import BITS, load
+
+
+def load_weights(network: nn.Module, path: Path, who: str = "sparsify") -> None:
+    """A state_dict out of a .safetensors file, or of a .pt file of tensors alone, or a sparse file, into the network.
+
+    who: the command that asks, ahead of what is wrong.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does not fit the network.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(2, "No such file", str(path))
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise ValueError(f"{who}: weights must be .safetensors or .pt, got {path.name!r}")
+    try:
+        tensors = path.suffix == ".safetensors"
+        state = load_file(path) if tensors else torch.load(path, map_location="cpu", weights_only=True)
+        sparse = any(name.endswith(BITS) for name in state)
+        network.load_state_dict(load(path).state if sparse else state)
+    except Exception as error:
+        line = str(error).splitlines()[-1].strip()
+        raise ValueError(f"{who}: {path} must hold weights of this network, got: {line}") from None
