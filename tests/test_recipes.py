@@ -55,6 +55,10 @@ def test_an_epoch_of_regression_is_one_step_of_adam_on_random_images() -> None:
     assert len({tuple(batch.tolist()) for batch in drawn}) == 4
     assert len(next(recipe.batches(3, Rng(0)))) == 3
     assert (recipe.seen(9), recipe.seen(3), Recipe(epochs=1).seen(9)) == (5, 3, 9)
+    long = Regression(epochs=2000, batch=500)
+    assert [long.shared(cells, 2) for cells in (40, 500, 1000, 2000, 8000)] == [500, 500, 1000, 2000, 2000]
+    assert [Recipe(epochs=2000).shared(cells, 2) for cells in (6, 8000)] == [500, 500]
+    assert long.shared(30, 3) == Recipe(epochs=2000).shared(30, 3) == 222
     ours, theirs, data = linear(1), linear(1), examples(9)
     fit(ours, data, recipe, NORMALISE, Rng(0))
     optimizer = torch.optim.Adam(theirs.parameters(), lr=0.1)

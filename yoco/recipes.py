@@ -38,6 +38,10 @@ class Regression(Recipe):
         """A batch."""
         return min(count, self.batch)
 
+    def shared(self, cells: int, factor: int) -> int:
+        """Batches that are full of cells and of whole images cost the same."""
+        return max(1, self.epochs * min(self.batch * factor**2, cells) // (factor**2 * self.seen(cells)))
+
     def error(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The mean over images and classes."""
         shares = targets if targets.is_floating_point() else one_hot(targets, logits.shape[1])

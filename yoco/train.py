@@ -104,6 +104,12 @@ class Recipe:
         """How many images an epoch looks at where there are `count`."""
         return count
 
+    def shared(self, cells: int, factor: int) -> int:
+        """Epochs on `cells` decoded cells, factor^2 of which share the room of an image, for as many image passes as
+        all epochs are on so many whole images; at least 1.
+        """
+        return max(1, self.epochs // factor**2)
+
     def loss(self, logits: Tensor, images: Tensor, targets: Tensor, partner: Tensor, share: float) -> Tensor:
         """What a step descends, of a batch as the network saw it: mixed, `share` of each image its own.
 

@@ -187,3 +187,12 @@ def test_the_command_says_it_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
     assert run(["condense", "--dry-run", "--minutes", "0"]) == 2
     assert capsys.readouterr().err == "yoco: condense: minutes must be above 0, got 0\n"
+
+
+@pytest.mark.parametrize("method", ["random", "herding", "k-means", "best-crops", "rded", "pdd"])
+def test_a_run_of_no_steps_is_its_start_alone(tiny: Splits, method: str) -> None:
+    found = estimate(tiny, method, episodes=0, ipc=2, network=TOY["network"], device="cpu")
+    (part,) = found.parts
+    assert (part.episodes, part.pace, found.episodes, found.fitting) == (0, 0.0, 0, 0)
+    assert part.start == found.seconds > 0
+    assert f"time     {cost.duration(part.start)}, without a step" in str(found)

@@ -188,7 +188,7 @@ def test_what_is_refused(tiny: Splits, tiny_set: CondensedSet) -> None:
         (Knows(tiny_set.labels, 3), {"temperature": 0.0}, "relabel: temperature must be above 0, got 0"),
         (Knows(tiny_set.labels, 4), {}, r"relabel: logits must be \[36, 3\], got \[36, 4\]"),
         (few, {}, "relabel: classes must be those of the set, 0, 1, 2, got 0, 1, x"),
-        (tiny, {"epochs": 0}, "epochs must be at least 1, got 0"),
+        (tiny, {"epochs": 0}, "^relabel: epochs must be at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=line):
             relabel(tiny_set, teacher, network=NETWORK, progress=False, **options)  # type: ignore[arg-type]

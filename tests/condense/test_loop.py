@@ -1,9 +1,11 @@
 """The loop: resuming to the same bits, time budgets, interruption, and what it refuses. Its method is a stand-in."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
+import yoco
 from yoco.condense import loop
 from yoco.condense.loop import Interrupted, Progress, condense
 from yoco.condense.method import Task
@@ -206,3 +209,13 @@ def test_estimate_never_exceeds_the_budget() -> None:
     bar(progress_at(10, 20.0))
     assert bar.left(progress_at(20, 50.0)) == 70
     assert bar.left(progress_at(99, 50.0)) == pytest.approx(30 / 89)
+
+
+def test_an_episode_that_descends_nothing_has_no_loss(tiny: Splits, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"episodes": 2, "network": "mlp:width=4", "progress": False, "out": tmp_path}
+    yoco.condense(tiny, "herding", ipc=1, **how)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["episode"], "loss" in row) for row in rows] == [(1, False), (2, False)]
+    shown = Bar()
+    shown(replace(progress_at(1, 2.0), loss=nan))
+    assert "loss" not in str(shown._bar)

@@ -22,7 +22,9 @@ def test_every_stage_is_as_long_and_as_published_for_its_images(data: str) -> No
     found: Any = settings_of("pdd", data, 10, None)
     assert found.base_method == IDC.published(data, 2)
     assert (found.stages, found.factor, found.episodes) == (5, 2, 5 * 200_000)
-    assert settings_of("pdd", data, 1, None, factor=1).factor == 1  # type: ignore[attr-defined]
+    for ipc, factor, made in ((1, 1, 1), (2, 1, 2), (1, 3, 5)):
+        own: Any = settings_of("pdd", data, ipc, None, factor=factor)
+        assert (own.factor, own.episodes) == (factor, made * 200_000)
     few: Any = settings_of("pdd", data, 1, None)
     assert few.episodes == 4 * 200_000  # as there are four cells
 

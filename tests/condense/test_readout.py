@@ -9,6 +9,7 @@ from torch import Tensor
 
 import yoco
 from augment import Policy
+from yoco.condense import settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.readout import Readout
 from yoco.condensed import Examples
@@ -97,6 +98,10 @@ def test_the_training_is_that_of_the_protocol() -> None:
         judged, mine = idc(data, shape, 2, 10), Readout.published(data, 10, shape).recipe()
         assert replace(mine, epochs=judged.epochs) == judged
         assert (method.factor, method.labels) == (2, "learned")
+    for data, ipc, factor in (("mnist", 10, 1), ("svhn", 1, 1), ("svhn", 1, 2)):
+        mine = settings_of("readout", data, ipc, (3, 32, 32), factor=factor)
+        judged = idc(data, (3, 32, 32), factor, ipc)
+        assert (mine.factor, mine.cutmix, Policy(mine.augment)) == (factor, judged.cutmix, judged.augment)
     digits = Readout.published("digits", 1)
     assert (digits.factor, digits.start, digits.episodes) == (1, "real", 500)
 

@@ -1,6 +1,7 @@
 """Metrics in other places, with stand-ins for the packages that keep them."""
 
 import sys
+from math import nan
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,9 @@ from yoco.condense.sinks import SINKS, sink
 from yoco.condense.synthetic import Synthetic
 
 
-def progress(episode: int) -> Progress:
-    return Progress(episode, 2, 0.5 * episode, 3.0, Synthetic(torch.zeros(2, 1, 2, 2), 2, 1, (2, 2)))
+def progress(episode: int, loss: float | None = None) -> Progress:
+    loss = 0.5 * episode if loss is None else loss
+    return Progress(episode, 2, loss, 3.0, Synthetic(torch.zeros(2, 1, 2, 2), 2, 1, (2, 2)))
 
 
 class Writer:
@@ -40,11 +42,13 @@ def test_tensorboard_gets_every_episode(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "tensorboard", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", summary)
     write = sink("tensorboard", tmp_path)
+    write(progress(0, nan))
     write(progress(1))
     write(progress(2))
     assert made[0].folder == str(tmp_path / "tensorboard")
-    assert made[0].rows == [("loss", 0.5, 1), ("seconds", 3.0, 1), ("loss", 1.0, 2), ("seconds", 3.0, 2)]
-    assert (made[0].flushed, made[0].closed) == (4, True)
+    told = [("loss", 0.5, 1), ("seconds", 3.0, 1), ("loss", 1.0, 2), ("seconds", 3.0, 2)]
+    assert made[0].rows == [("seconds", 3.0, 0), *told]
+    assert (made[0].flushed, made[0].closed) == (5, True)
 
 
 def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,9 +56,10 @@ def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run = SimpleNamespace(log=lambda row, step: rows.append((step, row)), finish=lambda: rows.append("end"))
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: rows.append(options) or run))
     write = sink("wandb", tmp_path / "mine")
+    write(progress(1, nan))
     write(progress(2))
     assert rows[0]["name"] == "mine"
-    assert rows[1:] == [(2, {"loss": 1.0, "seconds": 3.0}), "end"]
+    assert rows[1:] == [(1, {"seconds": 3.0}), (2, {"loss": 1.0, "seconds": 3.0}), "end"]
 
 
 @pytest.mark.parametrize("name", sorted(SINKS))

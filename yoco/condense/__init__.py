@@ -16,6 +16,7 @@ from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task
 from yoco.condense.progress import Bar
 from yoco.condense.sinks import sink as make_sink
+from yoco.condense.synthetic import check_factor
 from yoco.condensed import CondensedSet, load
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES, in_space
@@ -224,6 +225,7 @@ def _check_minutes(minutes: float | None) -> None:
 def _check_space(space: str, method: Method, real: Source) -> None:
     if space not in SPACES:
         raise ValueError(f"condense: space must be {' or '.join(SPACES)}, got {space!r}")
+    check_factor(method.factor)
     _, height, width = real.shape
     if space == "zca" and (height % method.factor or width % method.factor):
         rule = f"factor must divide {height}x{width} where pixels are whitened, as nothing is grey there"

@@ -40,6 +40,8 @@ class Part:
         return self.start + self.pace * self.episodes
 
     def __str__(self) -> str:
+        if not self.episodes:
+            return f"{duration(self.start)}, without a step"
         many = f"{self.episodes:,} {self.unit.replace('step', 'steps', 1)} in {duration(self.seconds)}"
         return f"{duration(self.start)} to start, then {self.pace:.3g} s a {self.unit}: {many}"
 
@@ -107,10 +109,12 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
 
 
 def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
-    """Begin a run and time two steps; both draw the same, so that the second finds what the first had to make."""
+    """Begin a run and time two steps, if any; both draw the same, so that the second finds what the first made."""
     began = time.monotonic()
     journey = begin(task, method, rng)
     ends = [time.monotonic()]
+    if not method.episodes:
+        return Part(episodes=0, start=ends[0] - began, pace=0.0), journey
     for _ in range(STEPS):
         descend(task, method, journey, rng.child("episode", 0))
         _wait(task.real.device)

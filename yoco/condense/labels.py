@@ -80,6 +80,8 @@ def relabel(
     """
     if not temperature > 0:
         raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
+    if epochs < 1:
+        raise ValueError(f"relabel: epochs must be at least 1, got {epochs}")
     if isinstance(teacher, nn.Module):
         names = condensed.classes if classes is None else tuple(classes)
         logits = _logits(condensed, teacher, names)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from math import isfinite, isnan, nan
 from typing import Any
 
 import torch
@@ -25,7 +26,10 @@ CHECKPOINT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after an episode. episode: done so far; seconds: spent so far, earlier starts included."""
+    """Where a run stands after an episode. episode: done so far; seconds: spent so far, earlier starts included.
+
+    loss: NaN where the episode descended none.
+    """
 
     episode: int
     episodes: int
@@ -133,7 +137,7 @@ def begin(task: Task, method: Method, rng: Rng) -> Journey:
 
 
 def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
-    """One episode: a step of the optimiser for every loss that the method yields; their mean.
+    """One episode: a step of the optimiser for every loss that the method yields; their mean, NaN of none.
 
     Raises:
         ValueError: a loss is not finite.
@@ -144,8 +148,10 @@ def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
             journey.synthetic.take_gradient(loss)
             journey.optimizer.step()
             losses.append(loss.detach())
-    mean = float(torch.stack(losses).mean()) if losses else 0.0
-    if mean != mean or mean in (float("inf"), float("-inf")):
+    if not losses:
+        return nan
+    mean = float(torch.stack(losses).mean())
+    if not isfinite(mean):
         raise ValueError(
             f"condense: loss must be finite, got {mean} in episode {journey.episode}; lower the step sizes"
         )
@@ -194,7 +200,8 @@ def _late(journey: Journey, minutes: float | None) -> bool:
 def _tell(journey: Journey, method: Method, loss: float, run: Run | None, callbacks: Sequence[Callback]) -> None:
     progress = Progress(journey.episode, method.episodes, loss, journey.seconds, journey.synthetic)
     if run:
-        run.log(episode=progress.episode, loss=loss, seconds=round(progress.seconds, 3))
+        found = {} if isnan(loss) else {"loss": loss}
+        run.log(episode=progress.episode, **found, seconds=round(progress.seconds, 3))
     for callback in callbacks:
         callback(progress)
 

@@ -1,5 +1,7 @@
 """A progress bar with an honest estimate: of the episodes, or of the time budget when that ends first."""
 
+from math import isnan
+
 from tqdm import tqdm
 
 from yoco.condense.loop import Progress
@@ -25,7 +27,8 @@ class Bar:
         done = progress.seconds / (progress.seconds + left) if progress.seconds + left > 0 else 1.0
         self._bar.n = min(1.0, done)
         spent = f"{tqdm.format_interval(progress.seconds)} spent, {tqdm.format_interval(left)} left"
-        self._bar.set_description_str(f"step {progress.episode}, loss {progress.loss:.4g}, {spent}")
+        loss = "" if isnan(progress.loss) else f"loss {progress.loss:.4g}, "
+        self._bar.set_description_str(f"step {progress.episode}, {loss}{spent}")
         if progress.episode >= progress.episodes or left <= 0:
             self.close()
 

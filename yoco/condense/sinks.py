@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,13 @@ def sink(name: str, folder: Path) -> Callback:
 
 
 def tensorboard(folder: Path) -> Callback:
-    """Scalars `loss` and `seconds` by episode, in the run's folder: `tensorboard --logdir runs`."""
+    """Scalars `seconds`, and `loss` if any, by episode, in the run's folder: `tensorboard --logdir runs`."""
     _need("tensorboard")
     writer: Any = import_module("torch.utils.tensorboard").SummaryWriter(str(folder / "tensorboard"))
 
     def write(progress: Progress) -> None:
-        writer.add_scalar("loss", progress.loss, progress.episode)
-        writer.add_scalar("seconds", progress.seconds, progress.episode)
+        for name, value in numbers(progress).items():
+            writer.add_scalar(name, value, progress.episode)
         writer.flush()  # a run that is stopped closes nothing
         if progress.episode >= progress.episodes:
             writer.close()
@@ -42,11 +43,17 @@ def wandb(folder: Path) -> Callback:
     run: Any = _need("wandb").init(project="yoco", name=folder.name, dir=str(folder))
 
     def write(progress: Progress) -> None:
-        run.log({"loss": progress.loss, "seconds": progress.seconds}, step=progress.episode)
+        run.log(numbers(progress), step=progress.episode)
         if progress.episode >= progress.episodes:
             run.finish()
 
     return write
+
+
+def numbers(progress: Progress) -> dict[str, float]:
+    """What is told of an episode."""
+    found = {} if isnan(progress.loss) else {"loss": progress.loss}
+    return {**found, "seconds": progress.seconds}
 
 
 def _need(package: str) -> Any:

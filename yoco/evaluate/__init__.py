@@ -57,8 +57,8 @@ def evaluate(
 
     data: by default those the set says it was made from, by name or path, in its size and colours; its images are not
     trained on, except in the baselines.
-    epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, so that the decoded images of
-    a set cost as many image passes as whole images of its size would.
+    epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, or as much less as makes the
+    decoded images of a set cost as many image passes as whole images of its size would.
     seeds: how many, 0 and up, or which; each gives a new network. jobs: processes that train at the same time; a script
     that asks for more than one guards its main part with `if __name__ == "__main__"`.
     baselines: "random": for each seed another random real subset with as many images of each class as the set has room
@@ -223,7 +223,7 @@ def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[
     if PROTOCOLS.get(wish.protocol, wish.protocol) in LEARNED:
         own = replace(own, recipe=replace(own.recipe, lr=_learned_lr(examples, wish.protocol)))
     if wish.same_compute:
-        own = replace(own, recipe=replace(own.recipe, epochs=max(1, own.recipe.epochs // factor**2)))
+        own = replace(own, recipe=replace(own.recipe, epochs=own.recipe.shared(own.images, factor)))
     passes, rows = own.recipe.epochs * own.recipe.seen(own.images), [own]
     if "random" in wish.baselines:
         budget = _budget(examples)

@@ -79,9 +79,7 @@ class Plan:
 
 def measured(recipe: Recipe, times: int) -> set[int]:
     """The numbers of epochs after which to measure: so many times, evenly, and at the end."""
-    step = max(1, recipe.epochs // times)
-    evenly = {step * k for k in range(1, times)}
-    return {epochs for epochs in evenly if epochs <= recipe.length} | {recipe.length}
+    return {recipe.epochs * k // times for k in range(1, times)} - {0} | {recipe.length}
 
 
 def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:

@@ -40,7 +40,7 @@ class PDD:
     later epochs of theirs. One episode is one of the base; all stages have as many.
     """
 
-    deciding: ClassVar[tuple[str, ...]] = ("base", "stages")
+    deciding: ClassVar[tuple[str, ...]] = ("base", "stages", "factor")
     episodes: int = 1_000_000
     """episodes of the base, in all stages together"""
     stages: int = 5
@@ -75,6 +75,7 @@ class PDD:
         shape: tuple[int, int, int] | None = None,
         base: str = "idc",
         stages: int = 5,
+        factor: int | None = None,
     ) -> Self:
         """The base's settings for the images of one stage, with what the authors' commands change; 5 stages.
 
@@ -84,8 +85,9 @@ class PDD:
         kind, given = base_of(base)
         each = max(1, per_class // max(1, stages))
         method = replace(kind.published(data, each, shape), **{**authors(base, data, each), **given})
-        made = 1 if data == "digits" else max(1, min(stages, per_class * method.factor**2))
-        return cls(stages=stages, base=named(base, method), factor=method.factor, episodes=made * method.episodes)
+        factor = method.factor if factor is None else factor
+        made = 1 if data == "digits" else max(1, min(stages, per_class * factor**2))
+        return cls(stages=stages, base=named(base, method), factor=factor, episodes=made * method.episodes)
 
     def synthetic(self, task: Task, rng: Rng) -> Growing:
         """As the base's; it will be ordered."""

@@ -51,6 +51,7 @@ class Readout:
     """
 
     label_kinds: ClassVar[tuple[str, ...]] = ("learned", "hard")
+    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 2000
     """steps"""
     pool: int = 10
@@ -106,7 +107,9 @@ class Readout:
         CutMix(self.cutmix)
 
     @classmethod
-    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+    def published(
+        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
+    ) -> Self:
         """Settings of our own; networks are trained as protocol `idc` does for the data.
 
         Digits have whole images; a network that takes many steps on a few of them in one turn knows them by heart.
@@ -114,6 +117,7 @@ class Readout:
         own: dict[str, Any] = {}
         if data == "digits":
             own = {"factor": 1, "start": "real", "episodes": 500, "network_steps": 2, "network_epochs": 5.0}
+        own |= {} if factor is None else {"factor": factor}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
         return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
