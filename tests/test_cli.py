@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import yoco
 from yoco.cli import COMMANDS, run
 from yoco.condensed import CondensedSet, load
-from yoco.prune import ALL_SCORES, RULES, Selection
+from yoco.prune import ALL_SCORES, RULES, Scores, Selection
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:
@@ -89,6 +91,9 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "yoko", "--ipc", "1"], "unknown name 'yoko'; did you mean 'yoco'?"),
         (["--rule", "random", "--ipc", "9"], "got ipc=9"),
         (["--rule", "random", "--ipc", "0"], "got 0"),
+        (["--rule", "yoco", "--ipc", "9", "--scores", "none-yet.safetensors"], "got ipc=9"),
+        (["--rule", "random", "--ipc", "1", "--size", "9"], "data: size, grey and download go with --data"),
+        (["--rule", "random", "--ipc", "1", "--grey"], "data: size, grey and download go with --data"),
         (["--rule", "random"], "exactly one"),
         (["--rule", "random", "--ipc", "1", "--cells", "2"], "exactly one"),
         (["--rule", "random", "--ipc", "1", "--data", "digits"], "data: give either a condensed set or --data"),
@@ -165,6 +170,26 @@ def test_score_writes_csv_npz_and_what_prune_reads(
     )
     assert "score: out must end in" in fails("score", str(saved), "--out", "s.txt")
     assert "prune: out must end in" in fails("prune", str(saved), "--n", "5", "--out", "s.txt")
+
+
+def test_features_of_a_file_are_scored(saved: Path) -> None:
+    numbers, file = saved.with_name("numbers.npy"), saved.with_name("new.safetensors")
+    np.save(numbers, np.random.default_rng(0).random((36, 5)))
+    table, small = str(saved.with_name("s.csv")), str(saved.with_name("small.safetensors"))
+    assert run(["score", str(saved), "--score", "ssp", "--features", str(numbers), "--out", table]) == 0
+    common = ["prune", str(saved), "--rule", "ssp", "--features", str(numbers), "--scores", str(file), "--n", "3"]
+    for _ in range(2):
+        assert run([*common, "--out", small]) == 0
+    assert Scores.load(file).meta["features"] == "given"
+
+
+def test_references_come_in_the_size_of_the_set(tmp_path: Path, fails: Callable[..., str]) -> None:
+    made, small = str(tmp_path / "set.safetensors"), str(tmp_path / "small.safetensors")
+    yoco.condense("digits", "random", ipc=2, size=6, progress=False).save(made)
+    quick = ["--features", "pixels", "--ipc", "1", "--out", small]
+    assert run(["prune", made, "--rule", "kernel", "--reference", "digits", *quick]) == 0
+    wrong = fails("prune", made, "--rule", "kernel", "--reference", "digits", "--size", "7", *quick)
+    assert "must have images [1, 6, 6] as the set, got [1, 7, 7]" in wrong
 
 
 def test_weights_that_a_set_cannot_hold_are_said(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:

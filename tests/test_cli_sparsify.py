@@ -1,10 +1,12 @@
 """The command `sparsify`."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from yoco.cli import run
+from yoco.commands.sparsify import SparsifyOptions, _settings
 from yoco.condensed import CondensedSet
 from yoco.sparsify.sparse import load
 
@@ -26,7 +28,8 @@ def test_it_writes_the_sparse_file_the_table_and_the_curves(tmp_path: Path, caps
     [
         ["--pattern", "2:4"],
         ["--sparsity", "0.5", "--at-init", "npb"],
-        ["--sparsity", "0.5", "--at-init", "snip", "--settings", "iterations=3", "redraw=1", "--shrink"],
+        ["--sparsity", "0.5", "--at-init", "snip", "--settings", "iterations=3", "redraw=true", "--shrink"],
+        ["--sparsity", "0.5", "--at-init", "grasp", "--settings", "temperature=0.5"],
         ["--sparsity", "0.5", "--at-init", "npb", "--settings", "layout=uniform", "beta=2"],
         ["--sparsity", "0.5", "--settings", "swaps=2", "--shrink"],
         ["--allocation", "tolerance", "--tolerance", "0.01"],
@@ -39,6 +42,23 @@ def test_its_options_work(options: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "words", "found"),
+    [
+        ({"at_init": "snip"}, ("redraw=false", "iterations=3"), {"redraw": False, "iterations": 3}),
+        ({"at_init": "grasp"}, ("temperature=0.5",), {"temperature": 0.5}),
+        ({"at_init": "npb"}, ("cap=9", "beta=2", "mode=repo"), {"cap": 9, "beta": 2.0, "mode": "repo"}),
+        ({"solver": "exact"}, ("second=false", "swaps=4"), {"second": False, "swaps": 4}),
+    ],
+)
+def test_words_have_the_types_that_the_options_declare(
+    asked: dict[str, Any], words: tuple[str, ...], found: dict[str, Any]
+) -> None:
+    made = _settings(SparsifyOptions(data="digits", settings=words, **asked))
+    assert made == found
+    assert [type(value) for value in made.values()] == [type(value) for value in found.values()]
+
+
+@pytest.mark.parametrize(
     ("options", "line"),
     [
         (["--sparsity", "1.5"], "yoco: sparsity: must be at least 0 and below 1, got 1.5"),
@@ -46,6 +66,12 @@ def test_its_options_work(options: list[str], tmp_path: Path) -> None:
         (["--sparsity", "0.5", "--solver", "exat"], "yoco: solver: unknown name 'exat'; did you mean 'exact'?"),
         (["--sparsity", "0.5", "--at-init", "npx"], "yoco: method: unknown name 'npx'; did you mean 'npb'?"),
         (["--sparsity", "0.5", "--settings", "swap=2"], "yoco: option of exact: unknown name 'swap'; did you mean"),
+        (["--sparsity", "0.5", "--settings", "second=1"], "yoco: sparsify: second must be true or false, got '1'"),
+        (["--sparsity", "0.5", "--settings", "memory"], "yoco: sparsify: memory must be a whole number, got ''"),
+        (
+            ["--sparsity", "0.5", "--at-init", "npb", "--settings", "shape=1"],
+            "yoco: option of npb: unknown name",
+        ),
         (["--sparsity", "0.5", "--settings", "swaps=x"], "yoco: sparsify: swaps must be a whole number, got 'x'"),
         (
             ["--sparsity", "0.5", "--solver", "admm", "--settings", "rho"],

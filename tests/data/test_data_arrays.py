@@ -200,5 +200,10 @@ def test_labels_in_an_array_of_objects_are_what_they_hold(values: list[Any]) -> 
     plain, held = (from_arrays(IMAGES[:3], np.array(values, dtype=kind)) for kind in (None, object))
     assert held.classes == plain.classes
     assert torch.equal(held.labels, plain.labels)
+    for missing in (None, float("nan")):
+        with pytest.raises(
+            ValueError, match=rf"labels must be strings, all of them or none, got {missing} among them$"
+        ):
+            from_arrays(IMAGES[:3], np.array([missing, "a", "b"], dtype=object))
     with pytest.raises(ValueError, match=r"labels must be a list of integers or of strings, got object \[3\]$"):
-        from_arrays(IMAGES[:3], np.array([None, "a", "b"], dtype=object))
+        from_arrays(IMAGES[:3], np.array([None, 1, 2], dtype=object))

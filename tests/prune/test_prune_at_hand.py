@@ -10,7 +10,7 @@ import torch
 from augment import Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.prune import Evidence, Scores, find, observe, prune, score, select, training
+from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, select, training
 from yoco.prune.choosing import draw_references, scores_for
 from yoco.prune.items import Given, items_for
 from yoco.prune.sampling import Stratified
@@ -46,6 +46,14 @@ def test_scores_of_another_mode_that_a_set_carries_are_made_anew(tiny_set: Conde
     made = again.history[-1]["scores"]
     assert (made["never_learned"], made["passes"]) == ("zero", "train")
     assert small.history[-1]["scores"]["never_learned"] == "max"
+
+
+@pytest.mark.parametrize("rule", ["forgetting", "el2n", "ccs"])
+def test_what_a_set_carries_from_the_codes_way_is_not_taken_for_the_papers(tiny_set: CondensedSet, rule: str) -> None:
+    small = prune(tiny_set, rule=rule, mode="repo", ipc=2, **FAST)
+    again = prune(small, rule=rule, ipc=1, **FAST).history[-1]["scores"]
+    assert (small.history[-1]["scores"]["passes"], again["passes"]) == ("train", "clean")
+    assert prune(small, rule="easy", ipc=1).history[-1]["scores"]["passes"] == "train"
 
 
 @pytest.mark.parametrize("rule", ["ccs", "dual", "d2"])
@@ -102,7 +110,7 @@ def test_what_nobody_reads_is_refused_before_any_training(
         (
             "kernel",
             {"reference": tiny.train, "features": numbers},
-            "reference: must have 3 features, got 64 pixels",
+            "reference: goes with features of the network or pixels, got numbers [36, 3]",
         ),
     ]
     for rule, options, message in cases:
@@ -192,3 +200,60 @@ def test_what_ccs_drops_is_said(tiny_set: CondensedSet) -> None:
 def test_d2_repo_takes_never_learned_as_never_forgotten() -> None:
     assert find("d2", "repo").settings == {"never_learned": "zero"}
     assert find("d2").settings == {}
+
+
+@pytest.mark.parametrize("rule", ["d2", "ccs", "forgetting"])
+def test_scores_for_a_rule_are_those_that_it_makes(tiny_set: CondensedSet, rule: str) -> None:
+    how: dict[str, Any] = {"network": "mlp:width=4", "epochs": 6, "device": "cpu", "progress": False, "ipc": 1}
+    how |= {"drop": "margin", "beta": 0.1} if rule == "ccs" else {}
+    ahead, made = scores_for(tiny_set, rule=rule, **how), select(tiny_set, rule=rule, **how)
+    assert {"score": ahead.name, **ahead.meta} == made.entry["scores"]
+    assert torch.equal(ahead.values[made.indices], made.scores)
+    with pytest.raises(ValueError, match=r"got ipc=9"):
+        scores_for(tiny_set, rule=rule, **{**how, "ipc": 9, "network": "none"})
+
+
+def test_what_evidence_says_otherwise_is_refused(tiny_set: CondensedSet, seen: Evidence) -> None:
+    for options, line in (
+        ({"score": "prototype", "stage": 0}, "must have stage=0, got -1; gather it anew"),
+        ({"score": "prototype", "epochs": 300}, "must have epochs=300, got 12; gather it anew"),
+        ({"score": "lbpe", "epochs": 3, "top": 2, "runs": 7}, "must be of runs=7, got 1"),
+    ):
+        with pytest.raises(ValueError, match=f"^evidence: {line}$"):
+            score(tiny_set, evidence=[seen], **options)  # type: ignore[arg-type]
+    for options in ({"stage": 0}, {"epochs": 300}, {"runs": 7}):
+        with pytest.raises(ValueError, match=r"^evidence: must (have|be of) \w+=\d+, got (-1|12|1)"):
+            select(tiny_set, rule="herding", ipc=1, evidence=[seen], **options)  # type: ignore[arg-type]
+    assert len(score(tiny_set, score="lbpe", epochs=3, top=2, stage=0, evidence=[seen])) == 36
+
+
+def test_evidence_of_other_data_is_read_as_published_for_its_epochs(tiny: Splits) -> None:
+    long = observe(tiny.train, epochs=30, recipe=Recipe(epochs=30), rng=Rng(0), network="mlp:width=4")
+    assert long.dynamics is not None
+    assert score(tiny.train, score="el2n", evidence=[long]).meta["epochs"] == 20
+    assert torch.equal(score(tiny.train, score="el2n", evidence=[long]).values, long.dynamics.error[19].double())
+    assert score(tiny.train, score="lbpe", evidence=[long]).meta["epochs"] == 30
+    assert select(tiny.train, rule="el2n", n=3, evidence=[long]).entry["scores"]["epochs"] == 20
+    short = observe(tiny.train, epochs=5, recipe=Recipe(epochs=5), rng=Rng(0), network="mlp:width=4")
+    assert score(tiny.train, score="el2n", evidence=[long, short]).meta["epochs"] == 5
+
+
+def test_epochs_are_those_of_the_recipe_where_none_are_read(tiny_set: CondensedSet) -> None:
+    with pytest.raises(ValueError, match=r"got epochs=5 beside a recipe of 12$"):
+        score(tiny_set, score="entropy", epochs=5, **FAST)
+    assert score(tiny_set, score="entropy", epochs=12, **FAST).meta["epochs"] == 12
+    assert score(tiny_set, score="lbpe", epochs=5, top=2, **FAST).meta["epochs"] == 5
+
+
+def test_references_have_the_sets_images(tiny_set: CondensedSet, tiny: Splits) -> None:
+    wide = replace(tiny.train, images=tiny.train.images.repeat(1, 1, 2, 2))
+    with pytest.raises(ValueError, match=r"^reference: must have images \[1, 8, 8\] as the set, got \[1, 16, 16\]$"):
+        select(tiny_set, rule="kernel", ipc=1, reference=wide)
+
+
+def test_only_a_condensed_set_is_ranked_and_only_alike_at_every_size(tiny_set: CondensedSet, tiny: Splits) -> None:
+    with pytest.raises(ValueError, match=r"^rank: needs a condensed set, got a Source; select "):
+        rank(tiny.train)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^rank: rule must be the same at every size, got 'ccs' of published "):
+        rank(tiny_set, "ccs", quota="equal")
+    assert len(rank(tiny_set, "ccs", quota="equal", beta=0.0, scores=list(range(36)))) == 36

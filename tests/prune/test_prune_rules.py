@@ -122,7 +122,9 @@ def test_the_released_codes_of_yoco_are_a_mode() -> None:
     assert type(find("ssp", "repo")) is type(find("medoids"))
     assert find("ccs", "repo").usual == "el2n"
     assert set(REPO) <= set(RULES)
-    with pytest.raises(ValueError, match=r"^rule herding: mode must be paper, for paper and code agree; got 'repo'$"):
+    with pytest.raises(
+        ValueError, match=r"^rule herding: mode must be paper, as there is no other of it here; got 'repo'$"
+    ):
         find("herding", "repo")
     with pytest.raises(ValueError, match=r"^rule yoco: mode must be paper or repo, got 'code'$"):
         find("yoco", "code")  # type: ignore[arg-type]

@@ -117,6 +117,16 @@ def test_without_an_inverse_it_takes_that_of_the_hessian() -> None:
     assert torch.allclose(own.weight, given.weight)
 
 
+def test_an_inverse_of_its_own_follows_the_inputs_into_the_order_of_a_pattern() -> None:
+    x, weight, order = inputs(60, 8), weights(5, 8), torch.tensor([0, 4, 1, 5, 2, 6, 3, 7])
+    hessian, inverse = x.T @ x / 60, recursive_inverse(x)
+    own = Layer(weight, hessian, pattern="2:4", order=order).solve(None, "lobs", refit=False, inverse=inverse)
+    moved = Layer(weight[:, order], hessian[order][:, order], pattern="2:4")
+    there = moved.solve(None, "lobs", refit=False, inverse=inverse[order][:, order])
+    assert torch.equal(own.mask[:, order], there.mask)
+    assert torch.equal(own.weight[:, order], there.weight)
+
+
 def test_bad_input_is_one_line() -> None:
     x, weight = inputs(20, 8), weights(2, 8)
     hessian, wrong = x.T @ x / 20, torch.eye(8)

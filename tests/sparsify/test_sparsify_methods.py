@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from yoco.data.source import Batch, Source, Splits
 from yoco.networks import build
 from yoco.registry import resolve
 from yoco.rng import Rng
+from yoco.sparsify.hold import install, remove
 from yoco.sparsify.masks import Masks, budget, prunable
 from yoco.sparsify.methods import METHODS
 from yoco.train import Normalise
@@ -151,3 +153,10 @@ def test_all_methods_are_called_alike(name: str) -> None:
     assert list(parameters)[:5] == ["network", "sparsity", "rng", "data", "normalise"]
     assert all(parameters[key].kind is inspect.Parameter.KEYWORD_ONLY for key in list(parameters)[1:])
     assert all(parameter.default is not inspect.Parameter.empty for parameter in list(parameters.values())[3:])
+
+
+def test_zeros_that_a_network_holds_are_weights_as_others(method: Callable[..., Masks], tiny: Splits) -> None:
+    holding = build("convnet:width=8,depth=2", tiny.train.shape, 3, Rng(0))
+    install(holding, resolve("method", METHODS, "random")(holding, sparsity=0.5, rng=Rng(3)))
+    free = remove(deepcopy(holding))
+    assert method(holding, sparsity=0.7, **given(tiny.train)) == method(free, sparsity=0.7, **given(tiny.train))

@@ -39,9 +39,10 @@ def test_moments_behind_a_sparse_prefix(name: str, tiny: Splits) -> None:
         assert not np.allclose(found.cross.numpy(), found.dense.numpy())
 
 
-def test_a_run_behind_a_prefix_ends_at_its_layer(tiny: Splits) -> None:
+def test_runs_after_the_first_end_at_a_layer_that_comes_once(tiny: Splits) -> None:
     network = build("mlp:width=8", (1, 8, 8), 3, Rng(0))
     calls: list[int] = []
     network.head.register_forward_hook(lambda *_: calls.append(1))
-    moments_after(network, network, [tiny.train.batch(torch.arange(4)).images], "stages.1.0.weight")
-    assert not calls
+    images = tiny.train.batch(torch.arange(12)).images
+    moments_after(network, network, images.split(4), "stages.1.0.weight")
+    assert len(calls) == 2

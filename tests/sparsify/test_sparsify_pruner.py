@@ -272,6 +272,22 @@ def test_float32_networks_get_float32_weights(tiny: Splits) -> None:
         ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9"),
         ({"ridge": -1.0}, "solve: ridge must be in 0..1, got -1"),
         ({"sparsity": None}, "sparsify: needs sparsity, got None"),
+        (
+            {"pattern": "2:4", "allocation": "tolerance", "tolerance": 0.0},
+            "sparsify: pattern 2:4 says how many zeros there are, got a tolerance beside it",
+        ),
+        (
+            {"pattern": "2:4", "allocation": {"nonsense": 3}},
+            "sparsify: pattern 2:4 says how many zeros there are, got zeros of each layer beside it",
+        ),
+        (
+            {"allocation": "global", "weigh": "loss"},
+            "sparsify: allocation global weighs by relative or error, got loss",
+        ),
+        (
+            {"allocation": "erk", "prune_bias": True},
+            "sparsify: prune_bias needs an allocation that counts biases, got erk",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.Module, data: Calibration) -> None:

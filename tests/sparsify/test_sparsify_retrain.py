@@ -187,6 +187,15 @@ def test_a_last_batch_of_one_image_does_not_count(tiny: Splits) -> None:
         torch.testing.assert_close(value, two.state_dict()[name])
 
 
+def test_batch_norms_need_two_images_at_a_time(tiny: Splits) -> None:
+    network = sparse()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    for given, batch in ((tiny.train, 1), (tiny.train.take(torch.arange(1)), 8)):
+        with pytest.raises(ValueError, match=r"^reestimate: needs batches of two images, got batch \d of \d+ "):
+            reestimate(network, given, normalised(tiny.train), Rng(2), batch=batch)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_images_that_are_sorted_by_class_have_the_variance_of_all() -> None:
     """Classes of different brightness: what varies in one of them is little."""
     labels = torch.arange(3).repeat_interleave(40)

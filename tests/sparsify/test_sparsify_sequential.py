@@ -93,3 +93,30 @@ def test_zeros_that_are_held_do_not_count(sequential: bool, network: nn.Module, 
     assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
     assert one.layers == two.layers
     assert held_masks(install(held, one.masks, one.weights)) == one.masks
+
+
+class Again(nn.Module):
+    """A layer in the middle that runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.twice, self.last = nn.Linear(16, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self.twice(self.twice(self.first(x[:, 0, ::2, ::2].flatten(1)).relu()).relu()).relu())
+
+
+def test_a_layer_that_runs_twice_is_solved_for_all_that_it_sees(data: Calibration) -> None:
+    with Rng(0).as_global():
+        dense = Again().double()
+    x = torch.cat(list(data))
+    sparse = prune(dense, data, None, allocation={"first.weight": 0.6}, layers=["first.weight"]).applied(dense)
+    found = moments_after(dense, sparse, [x[:40], x[40:]], "twice.weight")
+    literal = []
+    for network in (dense, sparse):
+        first = network.first(x[:, 0, ::2, ::2].flatten(1)).relu()
+        rows = torch.cat([first, network.twice(first).relu()])
+        literal.append(torch.cat([rows, rows.new_ones(len(rows), 1)], 1).detach())
+    for sums, (one, two) in ((found.dense, (0, 0)), (found.sparse, (1, 1)), (found.cross, (1, 0))):
+        torch.testing.assert_close(sums[0], literal[one].T @ literal[two])
+    assert (found.n, found.images) == (120, 60)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from yoco.condensed import CondensedSet
@@ -98,6 +99,13 @@ def test_masks_at_initialisation_are_trained_with(study: Any, method: str) -> No
     assert list(found.accuracy) == ["trained"]
     assert found.certificate is None
     assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_dense_file_is_dense_at_initialisation_too(study: Any, tmp_path: Path) -> None:
+    made = study(at_init="random", epochs=1)
+    made.run(tmp_path)
+    kept, fresh = load_file(tmp_path / "dense.safetensors"), made.fresh().state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in fresh.items())
 
 
 def test_rounds_prune_more_and_more(study: Any) -> None:

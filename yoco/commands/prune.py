@@ -41,8 +41,6 @@ class SetOptions:
     """the network that is trained; a convnet by default"""
     stage: int | None = None
     """whose output the features are, counted from 0, or from the end if negative; the last by default"""
-    reference: str | None = None
-    """a data set by name, or a folder: real images that the kept samples shall stand for (rule kernel)"""
     features: str = "network"
     """network, pixels, or an .npy file of numbers [n, ...]"""
     seed: int = 0
@@ -77,6 +75,8 @@ class PruneOptions(SetOptions):
     """for the quota floor: the least part of its equal share that each class gets"""
     shares: dict[str, int] | None = None
     """for the quota given: name of a class, its samples, name of the next, ..."""
+    reference: str | None = None
+    """a data set by name, or a folder: real images that the kept samples shall stand for (rule kernel)"""
     scores: Path | None = None
     """score file (.safetensors): used when it is there, else written"""
     score: str | None = None
@@ -108,11 +108,11 @@ def prune(argv: list[str]) -> None:
         raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
     if options.uint8 and options.out.suffix == ".npz":
         raise ValueError("prune: uint8 is for a set (.safetensors), got an index file")
-    whole = _samples(options)
+    whole = _samples(options, options.reference)
     if options.uint8 and options.set is not None:
         whole.quantised()  # what cannot be stored so is said before any training
     more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
-    more |= {"features": _features(options.features), "reference": _reference(options)}
+    more |= {"features": _features(options.features), "reference": _reference(options, whole)}
     _prune(whole, options, more)
 
 
@@ -158,7 +158,7 @@ def score(argv: list[str]) -> None:
         raise ValueError(f"score: out must end in .csv, .npz or .safetensors, got {options.out.name!r}")
     whole, features = _samples(options), _features(options.features)
     how = {name: getattr(options, name) for name in ("score", *TRAINING, *own)}
-    found = measure(whole, **how, features=None if features == "network" else features)
+    found = measure(whole, **how, features=features)
     if options.out.suffix == ".safetensors":
         found.save(options.out)
     else:
@@ -200,27 +200,39 @@ def _first_sentence(function: Any) -> str:
     return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
 
 
-def _samples(options: Any) -> Any:
-    """The condensed set, or the training half of the data."""
+def _samples(options: Any, reference: str | None = None) -> Any:
+    """The condensed set, or the training half of the data; reference: other data that are to be read.
+
+    Raises:
+        ValueError: neither or both, or a word for data where none are read.
+    """
     from yoco.condensed import load
     from yoco.data import load as load_data
 
     if (options.set is None) == (options.data is None):
         raise ValueError("data: give either a condensed set or --data")
     if options.set is not None:
+        if reference is None and (options.size or options.grey or options.download):
+            raise ValueError("data: size, grey and download go with --data or --reference, got a condensed set alone")
         return load(options.set)
     return load_data(options.data, size=options.size, grey=options.grey, download=options.download).train
 
 
-def _reference(options: Any) -> Any:
-    """The training half of the data that stand behind the set."""
+def _reference(options: Any, whole: Any) -> Any:
+    """The training half of the data that stand behind the set, by default in its size and colours."""
     from yoco.data import load
 
-    return options.reference and load(options.reference, size=options.size, grey=options.grey).train
+    if options.reference is None:
+        return None
+    made = {} if options.set is None else whole.source
+    size, grey = options.size or made.get("size"), options.grey or made.get("grey", False)
+    return load(options.reference, size=size, grey=grey, download=options.download).train
 
 
 def _features(word: str) -> Any:
-    """The word, or the numbers of the file that it names."""
+    """The word, or the numbers of the file that it names; None for those of a network."""
     import numpy as np
 
+    if word == "network":
+        return None
     return np.load(word, allow_pickle=False) if word.endswith(".npy") else word

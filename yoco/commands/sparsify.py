@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from yoco.cli import parse
 from yoco.commands.options import DataOptions, Device, named
@@ -95,28 +96,29 @@ def sparsify(argv: list[str]) -> None:
 
 
 def _settings(options: SparsifyOptions) -> dict[str, Any]:
-    """Words such as swaps=20 as options of the function that is asked for, with the types of its own values.
+    """Words such as swaps=20 as options of the function that is asked for, with the types that it declares.
 
     Raises:
         ValueError: the function has no such option, or one of another type.
     """
-    from yoco.registry import resolve, unknown
+    from yoco.registry import resolve, typed_options, unknown
     from yoco.sparsify import METHODS, SOLVERS
 
     kind, table, name = ("method", METHODS, options.at_init) if options.at_init else ("solver", SOLVERS, options.solver)
-    parameters = inspect.signature(resolve(kind, table, name)).parameters.values()
-    known = {p.name: p.default for p in parameters if isinstance(p.default, int | float | str)}
-    found: dict[str, Any] = {}
-    for word in options.settings:
-        key, _, value = word.partition("=")
+    found = resolve(kind, table, name)
+    function = found.func if isinstance(found, partial) else found
+    hints, parameters = get_type_hints(function), inspect.signature(function).parameters.values()
+    known = {p.name for p in parameters if p.default is not p.empty and _worded(hints.get(p.name, type(p.default)))}
+    words = {key: value for key, _, value in (word.partition("=") for word in options.settings)}
+    for key in words:
         if key not in known:
-            raise unknown(f"option of {name}", key, known)
-        try:
-            found[key] = type(known[key])(value)
-        except ValueError:
-            wanted = "a whole number" if isinstance(known[key], int) else "a number"
-            raise ValueError(f"sparsify: {key} must be {wanted}, got {value!r}") from None
-    return found
+            raise unknown(f"option of {name}", key, sorted(known))
+    return typed_options("sparsify", function, words)
+
+
+def _worded(hint: Any) -> bool:
+    """Whether a word can say a value of this type."""
+    return any(kind in (bool, int, float, str) or isinstance(kind, str) for kind in (hint, *get_args(hint)))
 
 
 def _set(path: Path | None, data: Source) -> CondensedSet | None:

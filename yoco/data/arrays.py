@@ -37,6 +37,7 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
     """
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.dtype.kind == "O":  # as pandas keeps its strings
+        _check_strings(values.ravel().tolist(), name)
         values = np.asarray(values.tolist())
     if values.ndim != 1 or values.dtype.kind not in "iuUb":
         got = f"{values.dtype} {list(values.shape)}"
@@ -51,3 +52,10 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
     if strange:
         raise ValueError(f"data {name}: labels must be among the {len(classes)} known classes, got {strange[0]!r}")
     return torch.tensor([position[value] for value in values.tolist()], dtype=torch.long), tuple(classes)
+
+
+def _check_strings(labels: list[Any], name: str) -> None:
+    """Refuse what is no string among strings, such as a missing label of pandas."""
+    others = [label for label in labels if not isinstance(label, str)]
+    if 0 < len(others) < len(labels):
+        raise ValueError(f"data {name}: labels must be strings, all of them or none, got {others[0]!r} among them")

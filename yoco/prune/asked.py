@@ -61,6 +61,11 @@ class Asked:
         what |= {"dynamics": dynamics or self.reads == "dynamics", "snapshot": snapshot or self.reads == "snapshot"}
         return gather(data, self.training, self.recipe, self.epochs, **what)
 
+    def decides(self, views: bool = False) -> tuple[str, ...]:
+        """What of a training decides over what is read of it, beside `OF_EVIDENCE`. views: features are."""
+        stage = ("stage",) if views or self.reads == "snapshot" else ()
+        return stage if "epochs" in self.options else (*stage, "epochs")
+
     @property
     def said(self) -> dict[str, Any]:
         """What decides over the values, in JSON values."""
@@ -76,11 +81,12 @@ def ask(
     *,
     whole: bool = False,
     also: Iterable[str] = (),
+    recorded: int | None = None,
 ) -> Asked:
     """The score of this name with the given options, its published ones, or its defaults.
 
     whole: train to the recipe's end, whatever the score reads; `epochs` is then the length of the recipe, too.
-    also: options of others, which the error for an unknown one lists, too.
+    also: options of others, which the error for an unknown one lists, too. recorded: epochs of a training that is over.
 
     Raises:
         ValueError: an unknown score or option, or an impossible value.
@@ -100,7 +106,10 @@ def ask(
             raise unknown(f"option of {name}", option, {*chosen, "epochs", *(f.name for f in fields(Training)), *also})
         same_kind(name, option, value, chosen.get(option))
     whole = whole or isinstance(data, Source) or first.name == "snapshot"
-    recipe = training.on(data, wanted if whole else None)
+    if training.recipe and wanted not in (None, training.recipe.epochs) and "epochs" not in chosen:
+        got = f"epochs={wanted} beside a recipe of {training.recipe.epochs}"
+        raise ValueError(f"score: epochs must be those of the recipe, as {name} reads none of its own, got {got}")
+    recipe = training.on(data, wanted or (recorded if isinstance(data, Source) else None) if whole else None)
     options = {**_within(chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}
     epochs = recipe.length if whole else options["epochs"] or recipe.length
     if epochs > recipe.length:

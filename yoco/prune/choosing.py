@@ -15,16 +15,14 @@ from yoco.data.source import Source
 from yoco.data.whitened import plain, refit
 from yoco.prune.budget import Budget
 from yoco.prune.classes import check_classes, counts_of
-from yoco.prune.items import Given, items_for, score_of
+from yoco.prune.items import Given, items_for, scores_of
 from yoco.prune.kinds import same_kind
 from yoco.prune.material import AnySet, checksum, data_name, nbytes
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
-from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.quotas import NESTED, apply, lost, shortage
 from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
-from yoco.prune.scoring import score
 from yoco.prune.selection import Selection, spans
 from yoco.rng import Rng
 
@@ -66,23 +64,18 @@ def select(
         ValueError: an unknown name, an impossible size, scores of another set or made in another way than asked for.
     """
     same_kind("prune", "seed", seed, 0)
-    budget = Budget(ipc=ipc, cells=cells, keep=keep, n=n, factor=data.factor if isinstance(data, CondensedSet) else 1)
-    total = budget.total(len(data), len(data.classes))
+    budget = _budget(data, ipc=ipc, cells=cells, keep=keep, n=n)
     found, rest = _rule(rule, mode, options)
-    room = budget.factor**2 * len(data.classes)
-    whole = isinstance(data, Source)
-    found = found.published(data_name(data), not whole, Fraction(len(data), room), Fraction(total, room))
+    found, total, kind, counts = _planned(data, found, budget, quota, shares, floor)
     if reference is not None and not found.refers:
         raise ValueError(f"rule {rule}: reads no references, got {reference!r}")
-    kind = quota or ("given" if shares else found.quota)
-    counts = counts_of(data, kind, shares)
-    check_classes(found, data, total, kind, counts, floor)
     given = Given(
         scores=scores if scores is None or isinstance(scores, Scores) else Scores.of(data, scores),
         evidence=evidence,
-        features=None if isinstance(features, str) and features == "network" else features,
+        features=_brought(features),
         reference=None if reference is None else draw_references(data, reference, Rng(seed)),
         score=rest.pop("score", None),
+        mode=mode,
         options={"seed": seed, **rest},
     )
     items, known = items_for(data, rule, found, given)
@@ -101,6 +94,32 @@ def select(
         entry={**entry, **_outcome(data, picked, chosen, kind, floor)},
         classes=data.classes,
     )
+
+
+def _budget(data: CondensedSet | Source, **size: Any) -> Budget:
+    return Budget(**size, factor=data.factor if isinstance(data, CondensedSet) else 1)
+
+
+def _planned(
+    data: CondensedSet | Source,
+    rule: Rule,
+    budget: Budget,
+    quota: str | None = None,
+    shares: Mapping[Any, int] | None = None,
+    floor: float = 0.5,
+) -> tuple[Rule, int, str, list[int] | None]:
+    """The rule as published for this size, how many samples it keeps, the quota, and what classes are asked for.
+
+    Raises:
+        ValueError: an impossible size, or one that this rule or the quota cannot give.
+    """
+    total, room = budget.total(len(data), len(data.classes)), budget.factor**2 * len(data.classes)
+    sizes = Fraction(len(data), room), Fraction(total, room)
+    rule = rule.published(data_name(data), isinstance(data, CondensedSet), *sizes)
+    kind = quota or ("given" if shares else rule.quota)
+    counts = counts_of(data, kind, shares)
+    check_classes(rule, data, total, kind, counts, floor)
+    return rule, total, kind, counts
 
 
 REFERENCES = 4000
@@ -134,20 +153,29 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
 
 
 def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = "paper", **how: Any) -> Scores:
-    """The scores that `select` would make for a rule under the same options.
+    """The scores that `select` would make for a rule under the same options; a size may be among them.
 
     Raises:
         ValueError: the rule reads no scores; otherwise as `select`.
     """
-    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in _OTHERS})
+    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*_SIZES, *_SHARES, *_OTHERS)})
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
-    name, own = score_of(found, rest.pop("score", None), rule)
-    features = how.get("features") if name in FROM_FEATURES and how.get("features") != "network" else None
-    return score(data, score=name, features=features, **{**own, **rest})
+    size = {name: how.get(name) for name in _SIZES}
+    if set(size.values()) != {None}:
+        shares = {name: how[name] for name in _SHARES if name in how}
+        found, *_ = _planned(data, found, _budget(data, **size), **shares)
+    given = Given(features=_brought(how.get("features")), score=rest.pop("score", None), mode=mode, options=rest)
+    return scores_of(data, rule, found, given)
 
 
-_OTHERS = ("ipc", "cells", "keep", "n", "quota", "shares", "floor", "scores", "evidence", "features", "reference")
+def _brought(features: Any) -> Any:
+    """Features that no network has to make, if any."""
+    return None if isinstance(features, str) and features == "network" else features
+
+
+_SIZES, _SHARES = ("ipc", "cells", "keep", "n"), ("quota", "shares", "floor")
+_OTHERS = ("scores", "evidence", "features", "reference")
 
 
 def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
@@ -176,11 +204,18 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
     Raises:
         ValueError: as `select`; or the rule's smaller answers are not the beginnings of its larger ones.
     """
+    if not isinstance(data, CondensedSet):
+        raise ValueError(
+            f"rank: needs a condensed set, got a {type(data).__name__}; select answers an order of any data"
+        )
     found, _ = _rule(rule, how.get("mode", "paper"), how)
     kind = how.get("quota") or found.quota
     if not found.nested or kind not in NESTED:
         what = repr(rule) if not found.nested else f"the quota {kind!r}"
         raise ValueError(f"rank: rule must be nested, got {what}; prune to one size with it")
+    images = Fraction(len(data), data.factor**2 * len(data.classes))
+    if found.published(data_name(data), True, images, images) != found:
+        raise ValueError(f"rank: rule must be the same at every size, got {rule!r} of published settings; name its own")
     return _recorded("rank", data, select(data, rule=rule, **{**how, "n": len(data)}))
 
 
@@ -209,6 +244,9 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
         raise ValueError(
             f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
         )
+    shape = data.shape if isinstance(data, Source) else (data.cells.shape[1], *data.size)
+    if reference.shape != shape:
+        raise ValueError(f"reference: must have images {list(shape)} as the set, got {list(reference.shape)}")
     most = -(-REFERENCES // len(data.classes))
     members = [
         mine[rng.child("reference", c).choice(len(mine), min(most, len(mine)))]

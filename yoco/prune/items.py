@@ -17,7 +17,7 @@ from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.rules import Items, Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scores import mean_confidence
-from yoco.prune.scoring import checked, combined, score
+from yoco.prune.scoring import checked, combined, recorded, score
 from yoco.prune.snapshot import Snapshot
 from yoco.prune.training import Training, split
 from yoco.registry import unknown
@@ -26,13 +26,17 @@ from yoco.train import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a caller brings: scores, evidence, features, and options for what is still to be learned."""
+    """What a caller brings: scores, evidence, features, and options for what is still to be learned.
+
+    mode: of the rule; what a set carries from the code's way does not stand for the paper's.
+    """
 
     scores: Scores | None = None
     evidence: Sequence[Evidence] | None = None
     features: Any = None
     reference: Source | None = None
     score: str | None = None
+    mode: str = "paper"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -45,7 +49,8 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     labels, classes = data.labels.cpu(), len(data.classes)
     asked = _asked(data, name, rule, given)
     if given.evidence is not None:
-        checked(data, given.evidence, {"passes": rule.settings.get("passes"), **given.options})
+        decides = asked.decides(views=bool({"features", "errors"} & set(rule.needs)))
+        checked(data, given.evidence, {"passes": rule.settings.get("passes"), **given.options}, decides)
     _refuse(name, rule, given, asked)
     known = _known_scores(data, name, rule, given)
     features = None if given.features is None else given_features(data, given.features)
@@ -57,14 +62,36 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
             asked.gather(data, snapshot="snapshot" in lacks, dynamics="dynamics" in lacks, reference=given.reference)
         )
     if "scores" in rule.needs and known is None:
-        own = {**score_of(rule, given.score, name)[1], **given.options}
-        known = score(data, score=asked.name, evidence=evidence, features=_for_score(asked.name, given), **own)
+        known = _scored(data, name, rule, given, asked, evidence)
     seen = _seen(data, evidence, rule, asked.options.get("epochs"))
     if features is not None:
-        seen |= {"features": features, "reference": _pixels(given.reference, features)}
+        seen |= {"features": features, "reference": _pixels(given, features)}
     if rule.dropped_by is not None:
         seen["doubts"] = _doubts(data, dropping, known, evidence)
     return Items(known.values if known and "scores" in rule.needs else None, labels, classes, **seen), known
+
+
+def scores_of(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> Scores:
+    """The scores among the items, by a training of their own.
+
+    Raises:
+        ValueError: as `items_for`.
+    """
+    asked = _asked(data, name, rule, given)
+    seen = None if _for_score(asked.name, given) is not None else list(asked.gather(data))
+    return _scored(data, name, rule, given, asked, seen)
+
+
+def _scored(
+    data: CondensedSet | Source,
+    name: str,
+    rule: Rule,
+    given: Given,
+    asked: Asked,
+    evidence: Sequence[Evidence] | None,
+) -> Scores:
+    own = {**score_of(rule, given.score, name)[1], **given.options}
+    return score(data, score=asked.name, evidence=evidence, features=_for_score(asked.name, given), **own)
 
 
 def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
@@ -81,14 +108,14 @@ def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
         raise ValueError("reference: must have been seen by the networks of the evidence, got another; see observe")
 
 
-def _pixels(reference: Source | None, features: Tensor) -> tuple[Tensor, Tensor] | None:
+def _pixels(given: Given, features: Tensor) -> tuple[Tensor, Tensor] | None:
     """References by their pixels, as the features of the samples are."""
-    if reference is None:
+    if given.reference is None:
         return None
-    found = given_features(reference, "pixels")
-    if found.shape[1] != features.shape[1]:
-        raise ValueError(f"reference: must have {features.shape[1]} features, got {found.shape[1]} pixels")
-    return found, reference.labels.cpu()
+    if not isinstance(given.features, str):
+        got = f"numbers {list(features.shape)}"
+        raise ValueError(f"reference: goes with features of the network or pixels, got {got}")
+    return given_features(given.reference, "pixels"), given.reference.labels.cpu()
 
 
 def score_of(rule: Rule, wanted: str | None, name: str) -> tuple[str, Mapping[str, Any]]:
@@ -110,7 +137,8 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> 
         wanted, own = "entropy", rule.settings  # any score of one network will do: it is the network that is wanted
     training, options = split({**own, **given.options})
     whole = bool({"features", "errors"} & set(rule.needs)) or rule.dropped_by is not None
-    return ask(wanted, data, training, options, whole=whole, also=options_of_rule(rule))
+    how: dict[str, Any] = {"also": options_of_rule(rule), "recorded": recorded(given.evidence)}
+    return ask(wanted, data, training, options, whole=whole, **how)
 
 
 def _dropping(data: CondensedSet | Source, rule: Rule, ranking: Asked | Scores, asked: Asked) -> Asked | None:
@@ -141,7 +169,10 @@ def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Giv
     wanted = given.score or rule.score
     if given.scores is None:
         fits = held.name == ((usual if rule.faithful else wanted) or held.name)
-        if not fits or any(held.meta[option] != value for option, value in own.items()):
+        published = rule.score is not None or rule.faithful
+        if not fits or (published and given.mode == "paper" and _carried_mode(data) == "repo"):
+            return None
+        if any(held.meta[option] != value for option, value in own.items()):
             return None
     else:
         held.check(data)
@@ -152,6 +183,12 @@ def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Giv
     trains = set(rule.needs) != {"scores"} or rule.dropped_by is not None
     _check_same(held, {"features": _for_score(held.name, given), **own, **given.options}, trains)
     return held
+
+
+def _carried_mode(data: CondensedSet | Source) -> str:
+    """The mode of the rule whose scores a set keeps."""
+    made = [] if isinstance(data, Source) else [entry for entry in data.history if entry.get("scores")]
+    return str(made[-1].get("mode", "paper")) if made else "paper"
 
 
 def carried(data: CondensedSet | Source) -> Scores | None:
@@ -166,12 +203,12 @@ def carried(data: CondensedSet | Source) -> Scores | None:
 
 def _check_same(held: Scores, options: Mapping[str, Any], trains: bool) -> None:
     """Scores at hand must be those that the options would make. trains: the rule needs more, of a training."""
-    training = {f.name for f in fields(Training)} | {"epochs"}
+    usual = {f.name: f.default for f in fields(Training)} | {"epochs": None}
     for option, value in options.items():
         if option in ("device", "progress", "seed") or value is None:
             continue
         value = value if option != "features" or isinstance(value, str) else "given"
-        if trains and "network" not in held.meta and option in training:
+        if "network" not in held.meta and option in usual and (trains or value == usual[option]):
             continue
         made = {"score": held.name, "features": "network", **held.meta}
         if option not in made:

@@ -117,7 +117,7 @@ def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
     """The rule of this name, or behind `module:Class`, with its options.
 
     Raises:
-        ValueError: there is none, it has no such option, or its code and its paper do not differ.
+        ValueError: there is none, it has no such option, or only the paper's way is here.
     """
     if not isinstance(name, str):
         raise ValueError(f"rule: must be a name, or module:Class, got {name!r}")
@@ -125,7 +125,7 @@ def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
         raise ValueError(f"rule {name}: mode must be paper or repo, got {mode!r}")
     table = RULES if mode == "paper" else REPO
     if mode == "repo" and name in RULES and name not in REPO:
-        raise ValueError(f"rule {name}: mode must be paper, for paper and code agree; got 'repo'")
+        raise ValueError(f"rule {name}: mode must be paper, as there is no other of it here; got 'repo'")
     target = resolve("rule", {key: row.target for key, row in table.items()}, name)
     base: Any = target(**table[name].options) if name in table else target() if isinstance(target, type) else target
     if not isinstance(base, Rule):

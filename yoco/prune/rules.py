@@ -126,7 +126,10 @@ class AtRandom(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class InOrder(Rule):
-    """The first samples as they stand: what a set that is ordered already was made for (MDC, ICLR 2024)."""
+    """The first samples as they stand: what a set that is ordered already was made for (MDC, ICLR 2024).
+
+    `select` puts the classes after each other, so that with the quota none those of the first class come first.
+    """
 
     nested: ClassVar[bool] = True
 

@@ -39,7 +39,7 @@ def score(
             than asked for; before any training.
     """
     training, own = split(options)
-    asked = ask(score, data, training, own)
+    asked = ask(score, data, training, own, recorded=recorded(evidence))
     if features is not None:
         if score not in FROM_FEATURES:
             raise ValueError(f"score {score}: must be {' or '.join(FROM_FEATURES)} to read given features")
@@ -47,7 +47,8 @@ def score(
         return Scores.of(data, combined(map(asked.values, seen)), score, **asked.options, features=_name(features))
     if evidence is None:
         return Scores.of(data, combined(map(asked.values, asked.gather(data))), score, **asked.said)
-    made = {**agreed(checked(data, evidence, options)), "runs": len(evidence), **asked.options}
+    same = checked(data, evidence, options, asked.decides())
+    made = {**agreed(same), "runs": len(evidence), **asked.options}
     return Scores.of(data, combined(map(asked.values, evidence)), score, **made)
 
 
@@ -64,6 +65,14 @@ def _ranks(values: Tensor) -> Tensor:
     return (count.cumsum(0) - (count + 1) / 2)[place].double()
 
 
+def recorded(evidence: Any) -> int | None:
+    """Epochs of the shortest of trainings that are over, where all have dynamics."""
+    if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
+        return None
+    epochs = [0 if each.dynamics is None else each.dynamics.epochs for each in evidence]
+    return min(epochs, default=0) or None
+
+
 def agreed(evidence: Sequence[Evidence]) -> dict[str, Any]:
     """How it was gathered, as far as all of it was in the same way."""
     first, *others = (each.meta for each in evidence)
@@ -71,9 +80,14 @@ def agreed(evidence: Sequence[Evidence]) -> dict[str, Any]:
 
 
 def checked(
-    data: CondensedSet | Source, evidence: Sequence[Evidence], wanted: Mapping[str, Any] | None = None
+    data: CondensedSet | Source,
+    evidence: Sequence[Evidence],
+    wanted: Mapping[str, Any] | None = None,
+    read: Sequence[str] = (),
 ) -> Sequence[Evidence]:
     """Evidence that was gathered on this very set, and as `wanted`: what of `OF_EVIDENCE` it names, but for None.
+
+    read: what decides beside these, such as the stage where features are read.
 
     Raises:
         ValueError: it was not, or there is none.
@@ -82,12 +96,15 @@ def checked(
         raise ValueError(f"evidence: must be a list of what yoco.prune.observe answers, got {type(evidence).__name__}")
     if not evidence:
         raise ValueError("evidence: needs at least one training, got none")
+    runs = (wanted or {}).get("runs")
+    if runs not in (None, len(evidence)):
+        raise ValueError(f"evidence: must be of runs={runs}, got {len(evidence)}")
     found = checksum(data)
     for each in evidence:
         if each.checksum != found:
             got = f"{each.checksum[:8]} for the set {found[:8]}"
             raise ValueError(f"evidence: must be of this very set, got checksum {got}; gather it anew")
-        for name in OF_EVIDENCE:
+        for name in (*OF_EVIDENCE, *read):
             asked = (wanted or {}).get(name)
             asked = plain(asked) if isinstance(asked, Recipe) else asked
             if asked is not None and each.meta.get(name, asked) != asked:
@@ -96,7 +113,7 @@ def checked(
 
 
 OF_EVIDENCE = ("passes", "network", "recipe", "bf16")
-"""Options of `Training` that decide over what one training shows; a `stage` only over features."""
+"""Options of `Training` that decide over what one training shows, whatever is read of it."""
 
 
 def _view(data: CondensedSet | Source, features: Tensor) -> Evidence:

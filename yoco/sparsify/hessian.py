@@ -190,12 +190,14 @@ def run(network: nn.Module, images: Tensor) -> Tensor | None:
 def moments_after(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor], name: str) -> Moments:
     """The second moments of the inputs of one layer in a network and in a copy that is sparse ahead of it."""
     pair = [layers(network)[name] for network in (dense, sparse)]
-    found = empty(pair[0], pair[0].weight.device, apart=True)
+    found, once = empty(pair[0], pair[0].weight.device, apart=True), False
     for images in batches:
         inputs = []
         for network, layer in zip((dense, sparse), pair, strict=True):
-            with watched({name: layer}, stop=True) as seen:
+            with watched({name: layer}, stop=once) as seen:
                 run(network, images)
-            inputs.append(patches(layer, seen[name][0]))
-        found.add(inputs[0], inputs[1], len(images))
+            inputs.append(seen[name])
+        for number, (before, after) in enumerate(zip(*inputs, strict=True)):
+            found.add(patches(pair[0], before), patches(pair[1], after), 0 if number else len(images))
+        once = len(inputs[0]) == 1
     return found

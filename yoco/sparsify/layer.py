@@ -68,8 +68,8 @@ class Layer:
         if not 0 <= ridge <= 1:
             raise ValueError(f"solve: ridge must be in 0..1, got {ridge:g}")
         self.given, self.moments = weight.detach(), checked_moments(hessian.detach(), weight)
-        self.back = None if order is None or not (form.group or form.block > 1) else order.argsort()
-        if self.back is not None:
+        self.order = order if form.group or form.block > 1 else None
+        if order is not None and self.order is not None:
             self.given, self.moments = self.given[:, order], self.moments[order][:, order]
         columns = weight.shape[1] - (bias and not prune_bias)
         self.problem = Problem(self.given.double(), self.moments, columns, form, ridge)
@@ -85,6 +85,8 @@ class Layer:
     ) -> Solved:
         """Choose the zeros and, with `refit`, fit what stays by least squares; see `solve` below."""
         count = self.count(zeros)
+        if self.order is not None and isinstance(inverse := options.get("inverse"), Tensor):
+            options["inverse"] = inverse[self.order][:, self.order]
         weight, mask = _solver(solver, options)(self.problem, count, rng=rng, **options)
         self._check(solver, weight, mask, count)
         if refit:
@@ -93,8 +95,9 @@ class Layer:
         change = new.double() - self.problem.weight
         error = float(((change @ self.moments) * change).sum()) / 2
         dead = self.problem.dead
-        if self.back is not None:
-            new, mask, dead = new[:, self.back], mask[:, self.back], dead[self.back]
+        if self.order is not None:
+            back = self.order.argsort()
+            new, mask, dead = new[:, back], mask[:, back], dead[back]
         return Solved(new, mask, max(error, 0.0), self.problem.ridge, dead)
 
     def curve(

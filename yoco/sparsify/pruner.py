@@ -35,7 +35,8 @@ class Pruner:
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, all by default.
     pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
-    prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too.
+    prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too; not
+    with layouts, which count weights alone.
     sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
     shall be from the dense one, so that a layer mends what those before it have done.
     """
@@ -63,6 +64,13 @@ class Pruner:
         if self.tolerance is not None and not (self.allocation == "tolerance" and 0 <= self.tolerance < float("inf")):
             got = f"{self.tolerance:g} and allocation {self.allocation}"
             raise ValueError(f"sparsify: tolerance must be at least 0, with the allocation of this name, got {got}")
+        if parse(self.pattern).group and (self.tolerance is not None or isinstance(self.allocation, Mapping)):
+            got = "a tolerance" if self.tolerance is not None else "zeros of each layer"
+            raise ValueError(f"sparsify: pattern {self.pattern} says how many zeros there are, got {got} beside it")
+        if self.allocation == "global" and self.weigh in ("bound", "loss"):
+            raise ValueError(f"sparsify: allocation global weighs by relative or error, got {self.weigh}")
+        if self.prune_bias and isinstance(self.allocation, str) and self.allocation in LAYOUTS:
+            raise ValueError(f"sparsify: prune_bias needs an allocation that counts biases, got {self.allocation}")
         if self.cost != "weights" and (said := self._unpriced()):
             named = ", ".join(ALLOCATIONS)
             raise ValueError(f"sparsify: cost {self.cost} is for a sparsity shared out by {named}, got {said}")

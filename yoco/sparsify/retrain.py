@@ -54,10 +54,15 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
     As L-OBS does after pruning. Batches are random, so that each of them varies as all examples do, also where these
     are sorted by class; a last batch of one image is left out. Nothing else in the network changes; without batch norms
     nothing does.
+
+    Raises:
+        ValueError: no batch has two images.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
+    if min(batch, len(examples)) < 2:
+        raise ValueError(f"reestimate: needs batches of two images, got batch {batch} of {len(examples)} examples")
     modes, momenta = {module: module.training for module in network.modules()}, [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:

@@ -118,8 +118,8 @@ class Study:
             if self.retrain:
                 watch("retrained", network, self.mend)
         else:
-            pruned = watch("pruned", network, self.prune, judged=False)
             dense = deepcopy(network)
+            pruned = watch("pruned", network, self.prune, judged=False)
             watch("trained", network, self.train)
         shape = self.splits.train.shape
         measured = measure(network, shape, pruned.masks)

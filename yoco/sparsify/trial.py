@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from yoco.data.source import Batch
 from yoco.networks.base import Network
+from yoco.sparsify.hold import remove
 from yoco.sparsify.masks import Masks, prunable
 
 Normaliser = Callable[[Tensor], Tensor]
@@ -15,8 +16,8 @@ Normaliser = Callable[[Tensor], Tensor]
 
 
 def twin(network: nn.Module) -> nn.Module:
-    """A copy in float64 and in evaluation mode, of which only the prunable weights want gradients."""
-    copied = deepcopy(network).double().eval().requires_grad_(False)
+    """A copy in float64 and in evaluation mode that holds no zeros; only its prunable weights want gradients."""
+    copied = remove(deepcopy(network)).double().eval().requires_grad_(False)
     for module in copied.modules():
         if isinstance(module, Network):
             module.autocast = None
