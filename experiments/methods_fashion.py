@@ -37,8 +37,8 @@ FITTED: dict[str, dict[str, Any]] = {
     "mtt": {"count": 1, "expert_epochs": 2, "max_start": 1},
     "datm": {"count": 1, "expert_epochs": 2, "max_start": 1, "grow_from": 1, "grow_over": 5},
     "accdd": {"early": 2, "early_epochs": 1},
-    "sre2l": {"squeeze": 2, "teacher": "convnet:norm=batch", "episodes": 1002},
-    "rded": {"episodes": 3},
+    "sre2l": {"squeeze": 1, "teacher": "convnet:norm=batch", "episodes": 1001},
+    "rded": {"episodes": 2},
     "pdd": {"episodes": 110},
     "readout": {"episodes": 850},
 }
