@@ -1,5 +1,6 @@
 """Pruning with a condensed set instead of the data: Hessians and retraining from real images and from condensed ones.
 
+    python experiments/idc_fashion.py --bf16               # makes the set
     python experiments/condensed_calibration.py --part 0 2 &
     python experiments/condensed_calibration.py --part 1 2
     python experiments/condensed_calibration.py            # writes the result and its figure
@@ -9,6 +10,7 @@ image per class is the larger one, pruned by the rule of YOCO.
 """
 
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +94,7 @@ def judged(trials: Any, network: str, source: str, sparsity: float, seed: int, o
 def trial(trials: Any, network: str, source: str, sparsity: float, seed: int, options: Any) -> dict[str, Any]:
     """Its accuracies and seconds."""
     images = drawn(trials, source, seed, options)
-    epochs = options.steps * BATCH / len(trials.data.train)
+    epochs = options.steps / ceil(len(trials.data.train) / BATCH)
     study = trials.study(
         network, seed, sparsity=sparsity, calibrate=images, retrain_on=images, retrain=epochs, images=len(images)
     )

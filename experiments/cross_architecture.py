@@ -1,11 +1,16 @@
-"""The third table of YOCO's paper: pruned sets, ranked with a ConvNet, train other networks.
+r"""The third table of YOCO's paper: pruned sets, ranked with a ConvNet, train other networks.
 
     python experiments/cross_architecture.py --part 0 2 &
     python experiments/cross_architecture.py --part 1 2
     python experiments/cross_architecture.py
 
-On digits, by default; with `--set runs/idc-fashion-bf16/at-400.safetensors --out runs/table1-fashion --epochs 250
---score-epochs 250 --name cross_architecture_fashion` on Fashion-MNIST. It shares its trials with the first table's.
+On digits, by default. On Fashion-MNIST:
+
+    python experiments/cross_architecture.py --set runs/idc-fashion-bf16/at-400.safetensors --out runs/table1-fashion \
+        --epochs 250 --score-epochs 250 --bf16 1 --networks convnet resnet10:width=32 --ipc 1 \
+        --name cross_architecture_fashion
+
+It shares its trials with the first table's.
 """
 
 import grid

@@ -48,6 +48,7 @@ def main() -> None:
 def condense_with_stops(options: argparse.Namespace) -> None:
     """Run the inner steps, and write the set as it stands at each stop."""
     how: dict[str, Any] = {"ipc": options.ipc, "factor": options.factor, "seed": 0}
+    how["bf16"] = options.bf16
     first = yoco.condense(options.data, "idc", **how, episodes=0, progress=False)
 
     def keep(progress: Progress) -> None:
@@ -61,14 +62,13 @@ def condense_with_stops(options: argparse.Namespace) -> None:
     first.save(stop(0, options))
     stop(0, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
     if not stop(max(options.steps), options).is_file():
-        how.update(bf16=options.bf16, episodes=max(options.steps))
-        yoco.condense(options.data, "idc", **how, out=options.out, callbacks=(keep,))
+        yoco.condense(options.data, "idc", **how, episodes=max(options.steps), out=options.out, callbacks=(keep,))
 
 
 def check_same(first: yoco.CondensedSet, path: Path) -> None:
     """Refuse a folder in which there is another set, made of other data or under other settings."""
     if path.is_file():
-        run = dict.fromkeys(("episodes", "episodes_done", "seconds", "autocast"))
+        run = dict.fromkeys(("episodes", "episodes_done", "seconds"))
         made = yoco.load(path)
         if made.source != first.source or {**made.config, **run} != {**first.config, **run}:
             raise SystemExit(f"idc_fashion: {path} is another set; say another folder by --out")

@@ -60,8 +60,9 @@ def main() -> None:
     bench = Bench(Folder(options.out, options.part, data=data.train.checksum), data, options)
     rows = [row for seed in range(options.seeds) for method in options.methods for row in bench.rows(method, seed)]
     if bench.folder.complete() and options.judge:
-        judged_on = sorted({row["judged_on"] for row in rows})
-        content = {**bench.about(), "judged_on": judged_on, "rows": trained.means(sets.by_network(rows), BY, VALUES)}
+        places = {kind: sorted({row[kind] for row in rows}) for kind in ("processor", "judged_on")}
+        made = {**bench.about(), **places, "processor": " and ".join(places["processor"])}
+        content = {**made, "rows": trained.means(sets.by_network(rows), BY, VALUES)}
         minutes_curve.draw(content, options.results / f"{options.name}.png")
         print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
@@ -81,8 +82,8 @@ class Bench(sets.Bench):
 
     def network(self, method: str) -> dict[str, str]:
         """The network of a method, if it is another than those that judge."""
-        chosen = NETWORKS | dict(word.split("=", 1) for word in self.options.networks)
-        return {"network": chosen[method]} if method in chosen else {}
+        chosen = {**NETWORKS, **dict(word.split("=", 1) for word in self.options.networks)}.get(method, "convnet")
+        return {} if chosen == "convnet" else {"network": chosen}
 
     def rows(self, method: str, seed: int) -> Iterator[dict[str, Any]]:
         """The stops of one run that are there, each with its accuracies."""
@@ -96,7 +97,7 @@ class Bench(sets.Bench):
         for stop in run["stops"] if run and options.judge else ():
             at = f"{name}-at-{stop['stop']:g}"
             if found := self.folder.keep(f"{at}-{judged}", partial(self.judge, at, seed)):
-                yield {**stop, "method": method, "ipc": ipc, "seed": seed, **found}
+                yield {**stop, "processor": run["processor"], "method": method, "ipc": ipc, "seed": seed, **found}
 
     def run(self, name: str, method: str, seed: int) -> dict[str, Any]:
         """The sets at the stops, each in a file; a stop at which nothing is new is left out."""
@@ -108,7 +109,7 @@ class Bench(sets.Bench):
                 made.save(self.folder.file(f"{name}-at-{stop:g}", "safetensors"))
                 done = {"stop": stop, "minutes": seconds / 60, "cpu_minutes": cpu / 60}
                 stops.append({**done, "steps": steps, **sets.held(made)})
-        return {"stops": stops}
+        return {"stops": stops, "processor": torch.backends.cpu.get_cpu_capability()}
 
     def sets_of(self, method: str, seed: int, place: Path) -> Iterator[tuple[float, yoco.CondensedSet, float]]:
         """Stop, set, and all seconds spent on it."""
@@ -116,7 +117,7 @@ class Bench(sets.Bench):
         if "experts" in sets.settings(method, self.data, ipc):
             changes["experts"] = str(place / "experts")
         how = {"ipc": ipc, "seed": seed, "bf16": bool(self.options.bf16), "progress": False, **changes}
-        how |= self.network(method)
+        how |= {"device": "cpu", **self.network(method)}
         seconds = 0.0
         for stop in sorted(self.options.stops):
             if 60 * stop <= seconds:

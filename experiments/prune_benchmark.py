@@ -136,7 +136,7 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
         f"few: of {usual:,}{less}. Seconds, and megabytes of peak memory above",
         f"those of holding the data; {torch.get_num_threads()} of {os.cpu_count()} cores. Plain: the rule as one",
         "would write it first, with whole matrices. Same: the share of the choice that both have in common.",
-        "GradMatch was stopped after six minutes of all at once.",
+        "GradMatch is not run all at once, as its active set would be of thousands of gradients.",
     ]
 
 

@@ -124,8 +124,8 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Last accuracy in per cent of `{content['network']}` after {content['steps']:,} steps of 64 images; mean and",
-        f"standard deviation of {len(content['seeds'])} networks. One network, watched for",
+        f"Last accuracy in per cent of `{content['network']}` after about {content['steps']:,} steps of at most 64",
+        f"images; mean and standard deviation of {len(content['seeds'])} networks. One network, watched for",
         f"{content['dynamics']['epochs']} epochs, ranks for all rules.",
     ]
 

@@ -37,7 +37,7 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"{spread_of(content)} The seeds are those of the sets, too. Seconds of one thread,",
-        "and bytes of pixels (float32) and labels, both at the largest size. All training images:",
+        "and bytes of pixels (float32) and labels, both at the largest size. All training images, a byte a pixel:",
         f"{content['full_epochs']} epochs.{' Without a set: ' + '; '.join(failed) + '.' if failed else ''}",
     ]
 
@@ -60,7 +60,8 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         compute = f"{mean(rows[-1]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
         lines.append(f"| `{method}` | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
     changed, processor = changes(content["changed"]), content.get("processor")
-    judged = ", ".join(place for place in content.get("judged_on", ()) if place != "cpu")
+    judged = " and ".join(content.get("judged_on", ["cpu"]))
+    taught = {"rded", "sre2l"} & set(groups)
     return [
         *lines,
         "",
@@ -69,9 +70,9 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains; an",
         "episode is not cut short: - where there was no set. A method that ends before keeps its accuracy.",
         f"Settings are published ones{f', but for {changed}' if changed else ''}.",
-        *([f"The networks that judge the sets were trained on {judged}."] if judged else []),
+        *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
-        "so many.",
+        f"so many.{' Of `rded` all, of `sre2l` the first are epochs of a teacher.' if taught else ''}",
     ]
 
 

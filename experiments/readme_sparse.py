@@ -37,7 +37,7 @@ def condensed_calibration(content: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Test accuracy in per cent after pruning by `exact` (dashed) and after {content['steps']} steps of",
+        f"Test accuracy in per cent after pruning by `exact` (dashed) and after about {content['steps']} steps of",
         f"retraining, both on these images alone; means of {len(content['seeds'])} networks, trained in",
         f"{content['computed_in']}.",
     ]

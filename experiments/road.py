@@ -3,7 +3,7 @@
     python experiments/road.py                               # hours
     python experiments/road.py --tries regression            # one try; the log has all that are there
     python experiments/road.py --tries readout --test 3      # test images, 3 networks
-    python experiments/road.py --bf16 0                      # where the processor has no instructions for bfloat16
+    python experiments/road.py --bf16 0 --name road_float32  # where the processor has no instructions for bfloat16
 
 The test images are not looked at before that: 5,000 training images are held back, and one network that is trained on
 the set by protocol `idc` is judged on them. What was stopped goes on. Processor seconds count everything up to the set.

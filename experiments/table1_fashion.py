@@ -1,7 +1,7 @@
 """The first and second table of YOCO's paper on Fashion-MNIST: 10 images per class pruned to 1, 2 and 5.
 
     python experiments/idc_fashion.py --bf16                # makes the set
-    python experiments/table1_fashion.py --part 0 2 &       # about two hours on two cores, in two processes
+    python experiments/table1_fashion.py --part 0 2 &       # about an hour on two cores, in two processes
     python experiments/table1_fashion.py --part 1 2
     python experiments/table1_fashion.py                    # writes the result
 

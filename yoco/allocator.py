@@ -13,9 +13,8 @@ def keep_freed_memory() -> bool:
     """Let glibc hold up to 2 GiB of freed memory, for as long as this process lives; whether that could be set.
 
     By default each tensor of more than 32 MiB is mapped when it is made and unmapped when it is freed, and the kernel
-    clears its pages every time: on two cores, a step of `readout` on Fashion-MNIST with one image per class took 2.8 s
-    so, and 1.9 s with what is set here (means of three runs in turn). Results stay the same to the
-    bit. Other systems are left as they are.
+    clears its pages every time, which may take a good part of the time of a step. Results stay the same to the bit.
+    Other systems are left as they are.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -32,8 +32,8 @@ def pick(word: str) -> torch.device:
 def compute_type(bf16: bool, device: torch.device) -> torch.dtype | None:
     """What networks are to compute in, in the place of float32: bfloat16 if that is asked for.
 
-    Warns where the device has no instructions for it: an x86 processor without AVX-512 took about twenty times as long
-    in it as in float32.
+    Warns where the device has no instructions for it: an x86 processor without AVX-512 takes many times as long in
+    it as in float32.
     """
     if bf16 and not _knows_bf16(device):
         said = "bf16: this {} has no instructions for bfloat16, and may take many times as long as in float32"
