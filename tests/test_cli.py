@@ -61,6 +61,7 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
         (["condense", "--factor", "9"], "factor must be 1, 2, 3 or 4, got 9"),
         (["condense", "--network", "convnett"], "network: unknown name 'convnett'; did you mean 'convnet'?"),
         (["condense", "--labels", "learned"], "condense: labels must be hard or teacher with idc, got 'learned'"),
+        (["condense", "--teacher-epochs", "50"], "condense: teacher_epochs goes with labels=teacher of a method that"),
         (["condense", "--labels", "teacher", "--teacher-epochs", "0"], "teacher_epochs must be at least 1, got 0"),
         (["condense", "--method", "frepo", "--labels", "soft"], "labels must be hard, teacher or learned with frepo"),
         (["condense", "--method", "rded", "--labels", "learned"], "labels must be hard or teacher with rded"),
@@ -92,6 +93,16 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "random", "--ipc", "9"], "got ipc=9"),
         (["--rule", "random", "--ipc", "0"], "got 0"),
         (["--rule", "yoco", "--ipc", "9", "--scores", "none-yet.safetensors"], "got ipc=9"),
+        (["--rule", "random", "--ipc", "1", "--quota", "equal", "--floor", "0.9"], "floor goes with the quota floor"),
+        (
+            ["--rule", "random", "--ipc", "1", "--epochs", "50"],
+            "prune: --epochs is for rules that train",
+        ),
+        (
+            ["--rule", "first", "--ipc", "1", "--score", "el2n"],
+            "prune: --score is for rules that train",
+        ),
+        (["--rule", "random", "--ipc", "1", "--size", "0"], "data: size, grey and download go with --data"),
         (["--rule", "random", "--ipc", "1", "--size", "9"], "data: size, grey and download go with --data"),
         (["--rule", "random", "--ipc", "1", "--grey"], "data: size, grey and download go with --data"),
         (["--rule", "random"], "exactly one"),
@@ -181,6 +192,49 @@ def test_features_of_a_file_are_scored(saved: Path) -> None:
     for _ in range(2):
         assert run([*common, "--out", small]) == 0
     assert Scores.load(file).meta["features"] == "given"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 and no more", b"no numbers"])
+def test_damaged_features_are_named(content: bytes, saved: Path, fails: Callable[..., str]) -> None:
+    saved.with_name("f.npy").write_bytes(content)
+    line = fails("score", str(saved), "--score", "ssp", "--features", str(saved.with_name("f.npy")), "--out", "s.csv")
+    assert "f.npy cannot be read (" in line
+
+
+def test_a_set_of_chosen_images_says_where_they_are_from(tmp_path: Path) -> None:
+    small, common = str(tmp_path / "small.safetensors"), ["--rule", "random", "--n", "20", "--quota", "equal"]
+    assert run(["prune", "--data", "digits", "--size", "6", *common, "--out", small]) == 0
+    assert {"data": "digits", "size": 6, "grey": False}.items() <= load(small).source.items()
+    assert run(["evaluate", small, "--network", "mlp:width=4", "--epochs", "1", "--seeds", "1"]) == 0
+    assert run(["prune", "--data", "digits", *common, "--out", small]) == 0
+    assert "data" not in load(small).source
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 9 GiB"), RuntimeError("CUDA out of memory. Tried"), RuntimeError("other")]
+)
+def test_too_little_memory_is_one_line(
+    error: Exception, saved: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    def lacking(*words: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("yoco.prune.choosing.select", lacking)
+    argv = ("prune", str(saved), "--rule", "random", "--n", "3", "--out", str(saved.with_name("x.npz")))
+    if str(error) == "other":
+        with pytest.raises(RuntimeError, match=r"^other$"):
+            run(list(argv))
+    else:
+        assert fails(*argv) == f"yoco: not enough memory: {error}\n"
+
+
+def test_a_place_that_cannot_be_written_is_said_before_any_training(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    monkeypatch.setattr("yoco.evaluate.evaluate", None)
+    (saved.with_name("file")).write_text("")
+    out = str(saved.with_name("file") / "found.json")
+    assert "file" in fails("evaluate", str(saved), "--data", "digits", "--out", out)
 
 
 def test_references_come_in_the_size_of_the_set(tmp_path: Path, fails: Callable[..., str]) -> None:

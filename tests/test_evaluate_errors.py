@@ -1,5 +1,7 @@
 """What an evaluation refuses, each mistake in one line."""
 
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +75,7 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
         (
             tiny_set,
             other(tiny, classes=("1", "0", "2")),
-            "the classes of the set must stand in the order of digits, got ('0', '1', '2')",
+            "the classes of the set must stand in the order of digits, got '0' at 0 and not at 1",
         ),
     ]
     for examples, data, message in cases:
@@ -84,3 +86,20 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
     for examples, whitened in plain:
         with pytest.raises(ValueError, match=r"^data digits: images must be plain here, got whitened ones; ask for"):
             evaluate(examples, whitened, epochs=1, **QUICK)
+
+
+def test_a_class_at_another_place_is_said_beside_strange_ones(tiny: Splits, tiny_set: CondensedSet) -> None:
+    data, mine = other(tiny, classes=("ant", "cat", "dog")), replace(tiny_set, classes=("cat", "dog", "fox"))
+    with pytest.raises(ValueError, match=r"in the order of digits, got 'cat' at 0 and not at 1$"):
+        evaluate(mine, data, epochs=1, **QUICK)
+    assert evaluate(replace(mine, classes=("a", "cat", "b")), data, epochs=1, seeds=1, **QUICK).results
+
+
+def test_a_process_that_is_ended_is_said(tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ended:
+        def result(self) -> None:
+            raise BrokenProcessPool("a process was ended")
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda *words: Ended())
+    with pytest.raises(ValueError, match=r"^evaluate: a process of the 2 jobs was ended, perhaps for want of memory"):
+        evaluate(tiny_set, tiny, epochs=1, seeds=2, jobs=2, **QUICK)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,3 +140,20 @@ def test_a_run_that_fails_at_once_leaves_no_folder(tmp_path: Path) -> None:
 def test_an_error_of_the_run_itself_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError, match="pipe"), Run(tmp_path, {}).working():
         raise BlockingIOError("pipe")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    config = {"seed": np.int64(3), "lr": np.float64(0.5), "bf16": np.bool_(True)}
+    run = Run(tmp_path, config)
+    with run.working():
+        run.save({"episode": 1})
+    assert run.config == Run(tmp_path, {"seed": 3, "lr": 0.5, "bf16": True}).config
+    assert "seed: 3\n" in (tmp_path / "config.yaml").read_text()
+
+
+def test_a_stray_line_among_the_metrics_is_dropped(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    run.save({"episode": 1})
+    run.metrics.write_text('{"episode": 1, "loss": 2.0}\n6\n')
+    assert run.restore() is not None
+    assert run.metrics.read_text() == '{"episode": 1, "loss": 2.0}\n'

@@ -37,13 +37,36 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def python_number(value: Any) -> Any:
+    """A number of NumPy as Python's own, which JSON and YAML know.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"must be a number, a word or a list or mapping of them, got {type(value).__name__}")
+
+
+def check_place(path: Path) -> None:
+    """Find out ahead of long work whether a file can be written.
+
+    Raises:
+        OSError: it cannot.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
 def write(path: Path, kind: str, version: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write a safetensors file whose bytes depend on its content alone (one metadata key, sorted JSON).
 
     Raises:
         OSError: see `replace_file`.
     """
-    text = json.dumps({**header, "kind": kind, "version": version}, sort_keys=True, ensure_ascii=False)
+    content = {**header, "kind": kind, "version": version}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=python_number)
     clean = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     data = save(clean, metadata={_KEY: text})
     replace_file(path, lambda temporary: temporary.write_bytes(data))

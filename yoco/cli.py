@@ -57,6 +57,16 @@ def run(argv: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"yoco: {one_line(error)}", file=sys.stderr)
         return USAGE
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        print(f"yoco: not enough memory: {one_line(error)}", file=sys.stderr)
+        return USAGE
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether NumPy, a GPU or the allocator of a CPU had no more."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def overview() -> str:

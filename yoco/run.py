@@ -10,10 +10,11 @@ from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile
 
+import numpy as np
 import torch
 import yaml
 
-from yoco.artefact import replace_file
+from yoco.artefact import python_number, replace_file
 
 try:
     import fcntl
@@ -171,7 +172,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def _complete(line: str) -> bool:
     """Whether a line was written to its end before the run was killed."""
     try:
-        return "episode" in json.loads(line)
+        row = json.loads(line)
+        return isinstance(row, dict) and "episode" in row
     except json.JSONDecodeError:
         return False
 
@@ -182,4 +184,5 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scalar(value: Any) -> Any:
+    value = python_number(value) if isinstance(value, np.generic) else value
     return value if isinstance(value, bool | int | float | str | list | dict | None) else str(value)

@@ -7,14 +7,16 @@ import pytest
 import torch
 
 import yoco
+from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.cafe import CAFE, discrimination, spread
+from yoco.condense.siamese import siamese
 from yoco.data import Splits
 from yoco.data.source import Batch
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.train import predict
+from yoco.train import Recipe, predict
 
 NETWORK = "convnet:width=8,depth=2"
 SMALL: dict[str, Any] = {"real_batch": 8, "query": 16, "inner": 2}
@@ -73,15 +75,23 @@ def test_discrimination_against_numpy() -> None:
     assert float(discrimination(Batch(features, labels), centres)) == pytest.approx(np.mean(losses), rel=1e-12)
 
 
-def test_one_update_is_the_sum_over_classes_and_the_weighted_discrimination(task: Task) -> None:
-    method = CAFE(**SMALL)
+def test_the_network_has_no_momentum_and_no_decay(task: Task) -> None:
+    found = CAFE(lr_network=0.5, network_batch=7, augment="crop").memory(task, Rng(0)).recipe
+    plain: Any = {"epochs": 1, "momentum": 0.0, "weight_decay": 0.0}
+    assert found == Recipe(batch=7, lr=0.5, augment=Policy("crop", "dsa"), **plain)
+
+
+@pytest.mark.parametrize("augment", ["", "color_crop"])
+def test_one_update_is_the_sum_over_classes_and_the_weighted_discrimination(task: Task, augment: str) -> None:
+    method = CAFE(**SMALL, augment=augment)
     synthetic, memory, rng = method.synthetic(task, Rng(0)), method.memory(task, Rng(1)), Rng(2)
     loss = next(method.episode(task, synthetic, memory, rng))
     network, total, features, labels, centres = memory.network, 0.0, [], [], []
     for c in task.classes:
-        real = task.draw(c, 8, rng.child("real", c))
-        targets = [layer.detach() for layer in network.features(task.normalise(real.images))]
-        layers = network.features(task.normalise(synthetic.of(c).images))
+        drawn = task.draw(c, 8, rng.child("real", c))
+        pair = siamese(task, Policy(augment, "dsa"), drawn, synthetic.of(c), rng.child("augment", c))
+        real, layers = pair[0], network.features(pair[1].images)
+        targets = [layer.detach() for layer in network.features(real.images)]
         total = total + method.alignment(targets, layers)
         features, labels = [*features, targets[-1].flatten(1)], [*labels, real.labels]
         centres.append(layers[-1].flatten(1).mean(0))

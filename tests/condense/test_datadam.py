@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import yoco
+from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.datadam import DataDAM
+from yoco.condense.siamese import siamese
 from yoco.data import Splits
 from yoco.data.source import Batch
 from yoco.networks import build
@@ -85,6 +87,14 @@ def test_one_update_is_the_sum_over_classes_with_one_random_network(task: Task) 
     assert synthetic.cells.grad is not None
     torch.testing.assert_close(synthetic.cells.grad, plain * task.real.std[0] ** 2, rtol=1e-4, atol=1e-7)
     assert plain.flatten(1).any(1).all()
+
+
+def test_real_and_synthetic_images_pass_one_draw(task: Task) -> None:
+    method, rng = DataDAM(real_batch=8, augment="color_crop"), Rng(2)
+    synthetic, network = method.synthetic(task, Rng(1)), task.network(Rng(3))
+    drawn = task.draw(1, 8, rng.child("real", 1))
+    pair = siamese(task, Policy("color_crop", "dsa"), drawn, synthetic.of(1), rng.child("augment", 1))
+    assert method.distance(task, synthetic, network, 1, rng).item() == method.loss(network, *pair).item()
 
 
 def test_every_episode_has_another_network_and_augmentation(task: Task) -> None:

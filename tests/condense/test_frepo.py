@@ -1,5 +1,7 @@
 """FRePo: the regression, its labels, the pool of networks, and LAMB, each against a literal version."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch.nn.functional import mse_loss
 
 import yoco
 from augment import Policy
-from yoco.condense import condense, settings_of
+from yoco.condense import Interrupted, condense, settings_of
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
 from yoco.condense.methods.frepo import FRePo, Pool, centred, features, margin, regression
@@ -217,11 +219,12 @@ def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path:
 
         def leave(progress: Any, stop: int = stop) -> None:
             if progress.episode == stop:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), signal.SIGINT)
 
         folder = tmp_path / str(stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             made(tiny, out=folder, callbacks=(leave,))
+        assert (folder / "checkpoint.pt").is_file()
         found = made(tiny, out=folder)
         assert torch.equal(found.cells, whole.cells)
         assert torch.equal(found.soft_labels, whole.soft_labels)  # type: ignore[arg-type]

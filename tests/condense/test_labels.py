@@ -70,6 +70,27 @@ def test_labels_stand_in_the_class_order_of_the_set_not_of_the_module(tiny_set: 
         relabel(tiny_set, teacher)
 
 
+def test_a_module_must_say_as_many_right_as_guessing(tiny_set: CondensedSet) -> None:
+    def knows(right: int) -> Knows:
+        return Knows((tiny_set.labels + (torch.arange(36) >= right)) % 3, 3)
+
+    assert relabel(tiny_set, knows(12)).soft_labels is not None
+    with pytest.raises(ValueError, match="right than guessing, got 11 of 36"):
+        relabel(tiny_set, knows(11))
+
+
+def test_a_teacher_that_is_kept_is_only_read(
+    tiny: Splits, tiny_set: CondensedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"epochs": 2, "network": NETWORK, "progress": False, "out": tmp_path}
+    first = relabel(tiny_set, tiny, **how).soft_labels
+    monkeypatch.delattr(Teacher, "learn")
+    again = relabel(tiny_set, tiny, **how).soft_labels
+    assert first is not None
+    assert again is not None
+    assert torch.equal(again, first)
+
+
 def whole_images(tiny: Splits, like: CondensedSet) -> CondensedSet:
     """Twelve training images of each class in place of the cells."""
     images = tiny.train.batch(torch.cat([members[:12] for members in tiny.train.by_class])).images
@@ -123,7 +144,9 @@ def test_evaluation_trains_on_them(tiny: Splits, tiny_set: CondensedSet) -> None
 
 
 def run(tiny: Splits, method: str, **changes: Any) -> CondensedSet:
-    return condense(tiny, method, **{"ipc": 1, "network": NETWORK, "progress": False, "teacher_epochs": 2, **changes})
+    taught = changes.get("labels") == "teacher" and method != "rded"
+    how: dict[str, Any] = {"ipc": 1, "network": NETWORK, "progress": False} | ({"teacher_epochs": 2} if taught else {})
+    return condense(tiny, method, **{**how, **changes})
 
 
 def test_a_new_set_gets_the_labels_that_are_asked_for(tiny: Splits) -> None:

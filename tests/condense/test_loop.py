@@ -187,8 +187,11 @@ def test_a_second_interrupt_stops_at_once() -> None:
 
 def test_signal_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with loop.interruptible():
+    with loop.interruptible() as asked:
         assert signal.getsignal(signal.SIGINT) is not before[0]
+        assert signal.getsignal(signal.SIGTERM) is not before[1]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
@@ -218,4 +221,7 @@ def test_an_episode_that_descends_nothing_has_no_loss(tiny: Splits, tmp_path: Pa
     assert [(row["episode"], "loss" in row) for row in rows] == [(1, False), (2, False)]
     shown = Bar()
     shown(replace(progress_at(1, 2.0), loss=nan))
-    assert "loss" not in str(shown._bar)
+    assert shown._bar is not None
+    assert shown._bar.desc == "step 1, 00:02 spent, 03:18 left"
+    shown(progress_at(1, 2.0))
+    assert shown._bar.desc == "step 1, loss 1, 00:02 spent, 03:18 left"

@@ -1,5 +1,7 @@
 """MTT: experts as recorded and read, published settings, and what may not happen."""
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import torch
 import yoco
 from augment import Policy
 from yoco import artefact
-from yoco.condense import condense, experts, settings_of
+from yoco.condense import Interrupted, condense, experts, settings_of
 from yoco.condense.experts import KIND, VERSION, Experts, flat, record, unflat
 from yoco.condense.method import Task
 from yoco.condense.methods.mtt import MTT
@@ -76,6 +78,11 @@ def test_experts_are_read_where_they_were_recorded(task: Task, tmp_path: Path) -
     others = [
         (Task(task.real, 2, "mlp:width=4"), recipe, "network mlp:width=4, got convnet"),
         (task, replace(recipe, epochs=9), "epochs 9, got 3"),
+        (Task(task.real.take(torch.arange(90)), 2, NETWORK), recipe, "data "),
+        (task, replace(recipe, lr=0.5), "lr 0.5, got 0.01"),
+        (task, replace(recipe, batch=7), "batch 7, got "),
+        (task, replace(recipe, momentum=0.5), "momentum 0.5, got 0.0"),
+        (task, replace(recipe, weight_decay=0.5), "weight_decay 0.5, got 0.0"),
         (task, replace(recipe, augment=Policy("crop", "dsa")), r"augment .*crop.*, got "),
     ]
     for whose, how, message in others:
@@ -122,9 +129,14 @@ def test_experts_of_a_folder_do_not_fill_the_memory(
     assert list(kept.known) == [0, 1, 2]
 
 
-def test_the_step_size_never_turns_negative(tiny: Splits) -> None:
+def test_the_step_size_never_turns_negative(tiny: Splits, task: Task) -> None:
     found = made(tiny, lr_lr=100.0)
     assert found.config["learned"]["lr"] >= 1e-6
+    method = MTT(**{**TOY, "lr_start": 0.2})
+    synthetic = method.synthetic(task, Rng(0))
+    synthetic.beside["lr"].detach().fill_(-1.0)
+    method.clamp(synthetic)
+    assert synthetic.beside["lr"].item() == pytest.approx(2e-4)
 
 
 @pytest.mark.parametrize(
@@ -184,10 +196,11 @@ def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path:
 
         def leave(progress: Any, stop: int = stop) -> None:
             if progress.episode == stop:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), signal.SIGINT)
 
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted):
             made(tiny, out=tmp_path / str(stop), callbacks=(leave,))
+        assert (tmp_path / str(stop) / "checkpoint.pt").is_file()
         found = made(tiny, out=tmp_path / str(stop))
         assert torch.equal(found.cells, whole.cells)
         assert found.config["learned"] == whole.config["learned"]

@@ -153,3 +153,9 @@ def test_published_settings() -> None:
 def test_impossible_settings(setting: dict[str, Any], line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         settings_of("rded", "digits", 1, None, **setting)
+
+
+def test_the_teacher_learns_at_its_own_step_size(task: Task) -> None:
+    teacher = RDED(episodes=2, lr_teacher=0.5).memory(task, Rng(0))
+    assert teacher is not None
+    assert (teacher.recipe.lr, teacher.recipe.epochs) == (0.5, 2)

@@ -137,6 +137,34 @@ def test_the_optimizer_of_the_pixels(tiny: Splits, method: str, lr: float) -> No
     assert found.param_groups[0]["params"][0] is synthetic.cells
 
 
+EXPERTS: dict[str, Any] = {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2}
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "keys", "expected"),
+    [
+        ("mtt", {**EXPERTS, "lr_image": 3.0, "lr_lr": 2.0}, ("lr", "momentum"), [(3.0, 0.5), (2.0, 0.5)]),
+        (
+            "datm",
+            {**EXPERTS, "threshold": 9.0, "lr_image": 3.0, "lr_lr": 2.0, "lr_labels": 4.0},
+            ("lr", "momentum"),
+            [(3.0, 0.5), (2.0, 0.5), (4.0, 0.9)],
+        ),
+        ("frepo", {"episodes": 7, "lr": 0.3}, ("lr", "steps", "final"), [(0.3, 7, 0.1)]),
+        ("readout", {"episodes": 7, "lr": 0.3}, ("lr", "steps", "final"), [(0.3, 7, 0.1)]),
+        ("sre2l", {"episodes": 7, "squeeze": 2, "lr_image": 0.3}, ("highest", "steps"), [(0.3, 5)]),
+        ("cafe", {"lr_image": 0.3}, ("lr", "momentum"), [(0.3, 0.5)]),
+    ],
+)
+def test_optimizers_of_their_own(
+    tiny: Splits, method: str, changes: dict[str, Any], keys: tuple[str, ...], expected: list[Any]
+) -> None:
+    chosen: Any = settings_of(method, "digits", 2, None, **changes)
+    task = Task(tiny.train, 2, "convnet:width=4,depth=2")
+    groups = chosen.optimizer(chosen.synthetic(task, Rng(0))).param_groups
+    assert [tuple(group[key] for key in keys) for group in groups] == expected
+
+
 @pytest.mark.parametrize("method", ["dc", "dsa", "dm"])
 def test_pixels_are_clamped_after_an_update(tiny: Splits, method: str) -> None:
     task = Task(tiny.train, 2, "convnet:width=4,depth=2")

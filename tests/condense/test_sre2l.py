@@ -263,3 +263,7 @@ def test_a_run_that_would_end_with_its_teacher_is_refused(tiny: Splits, episodes
     with pytest.raises(ValueError, match=message):
         method.phases(Task(tiny.train, 1))
     assert made(tiny, episodes=0).soft_labels is not None
+
+
+def test_the_teacher_learns_at_its_own_step_size(task: Task) -> None:
+    assert SRe2L(**TOY, lr_teacher=0.5).memory(task, Rng(0)).recipe.lr == 0.5

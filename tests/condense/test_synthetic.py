@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from yoco.condense.coreset import medoids
-from yoco.condense.synthetic import Synthetic, start
+from yoco.condense.synthetic import Synthetic, shrunk, start
 from yoco.condensed import cell_size, cut, upsample
 from yoco.data.source import Source
 from yoco.rng import Rng
@@ -115,6 +115,12 @@ def test_k_means_fills_every_cell_with_a_typical_image(factor: int) -> None:
     assert not torch.equal(cells, start("k-means", source, 3, factor, Rng(5), shrink="area").cells) or factor == 1
 
 
+def test_area_is_the_mean_of_each_block() -> None:
+    images = torch.rand(16, 1, 8, 8, generator=Rng(0).generator())
+    expected = images.unflatten(2, (2, 4)).unflatten(4, (2, 4)).mean((3, 5))
+    torch.testing.assert_close(shrunk(images, 1, 4, "area"), expected)
+
+
 def test_k_means_of_a_class_smaller_than_the_start_takes_all_of_it() -> None:
     cells = start("k-means", source_of(8, per_class=5), 2, 2, Rng(0)).cells.detach()
     assert len(cells) == 2 * 8
@@ -126,8 +132,11 @@ def test_noise_is_in_range_and_its_own() -> None:
     cells = start("noise", source, 2, 2, Rng(0)).cells.detach()
     assert cells.min() >= 0
     assert cells.max() <= 1
-    assert 0.4 < cells.mean() < 0.6
     assert len(torch.unique(cells, dim=0)) == len(cells)
+    many = start("noise", source, 100, 1, Rng(0)).cells.detach()
+    assert float(many.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(many.std()) == pytest.approx(0.2399, abs=0.01)  # of N(0.5, 0.25^2) cut at two sigma
+    assert float((many == 0).float().mean()) == pytest.approx(0.0228, abs=0.006)
 
 
 def test_pixels_outside_the_canvas_stay_at_half() -> None:

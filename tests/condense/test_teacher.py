@@ -1,5 +1,6 @@
 """Teacher: its schedule, what it says in evaluation mode, and going on after a kill."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_a_folder_of_another_teacher_is_refused(task: Task, tmp_path: Path) -> N
     taught(task, 1, seed=0, folder=tmp_path)
     with pytest.raises(ValueError, match="holds a run with epochs=1, got 2; choose another folder"):
         taught(task, 2, seed=0, folder=tmp_path)
+    others = [
+        (replace(task, network_name="mlp"), 0, "network"),
+        (task, 1, "seed"),
+        (replace(task, autocast=torch.bfloat16), 0, "autocast"),
+        (replace(task, real=task.real.take(torch.arange(90))), 0, "data"),
+    ]
+    for whose, seed, name in others:
+        with pytest.raises(ValueError, match=f"holds a run with {name}="):
+            taught(whose, 1, seed=seed, folder=tmp_path)
 
 
 def test_a_teacher_needs_epochs(task: Task) -> None:

@@ -76,6 +76,17 @@ def test_an_npz_of_somebody_else_is_a_set_of_factor_one(layout: str, tmp_path: P
     assert "torch" in back.versions
 
 
+def test_classes_and_soft_labels_of_somebody_else_are_kept(tmp_path: Path) -> None:
+    labels, images = np.array([1, 0, 1]), np.zeros((3, 4, 4), np.uint8)
+    soft = (0.7 * np.eye(2)[labels] + 0.15).astype(np.float32)
+    theirs = {"images": images, "labels": labels, "classes": np.array(["cat", "dog"]), "soft_labels": soft}
+    np.savez(tmp_path / "theirs.npz", **theirs)
+    made = convert(tmp_path / "theirs.npz", tmp_path / "set.safetensors")
+    assert made.classes == ("cat", "dog")
+    assert made.soft_labels is not None
+    np.testing.assert_array_equal(made.soft_labels.numpy(), soft)
+
+
 def test_a_named_data_set_gives_its_constants_and_classes(tmp_path: Path) -> None:
     np.savez(tmp_path / "theirs.npz", images=np.zeros((10, 28, 28), np.uint8), labels=np.arange(10))
     made = convert(tmp_path / "theirs.npz", tmp_path / "set.safetensors", data="FashionMNIST")

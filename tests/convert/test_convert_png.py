@@ -114,3 +114,13 @@ def test_bad_folders_are_one_line(tmp_path: Path) -> None:
     refused_folder.mkdir()
     with pytest.raises(ValueError, match="needs a folder for each of at least two classes, got 0"):
         convert(refused_folder, tmp_path / "x.npz")
+
+
+def test_hidden_files_are_left_alone_and_grey_with_alpha_is_grey(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("LA", (4, 4), (9, 128)).save(tmp_path / "set" / name / "0.png")
+        (tmp_path / "set" / name / "._0.png").write_bytes(b"of another system")
+    made = convert(tmp_path / "set", tmp_path / "set.safetensors")
+    assert made.cells.shape == (2, 1, 4, 4)
+    assert (made.decode() * 255).round().unique().tolist() == [9]

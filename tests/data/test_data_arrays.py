@@ -207,3 +207,20 @@ def test_labels_in_an_array_of_objects_are_what_they_hold(values: list[Any]) -> 
             from_arrays(IMAGES[:3], np.array([missing, "a", "b"], dtype=object))
     with pytest.raises(ValueError, match=r"labels must be a list of integers or of strings, got object \[3\]$"):
         from_arrays(IMAGES[:3], np.array([None, 1, 2], dtype=object))
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_grey_images_among_coloured_ones_are_coloured(grey: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 5, 3), dtype=np.uint8)
+    images = [Image.fromarray(each if at % 2 else each[..., 0]) for at, each in enumerate(pixels)]
+    found = load([(image, at // 3) for at, image in enumerate(images)] * 4, grey=grey)
+    assert found.train.shape == (1 if grey else 3, 5, 5)
+    whole = torch.cat([found.train.images, found.test.images]).flatten(1).tolist()
+    even = pixels[0, ..., 0]
+    assert (even if grey else np.stack([even] * 3)).ravel().tolist() in whole
+
+
+def test_images_of_other_channels_are_refused_without_a_word_of_size() -> None:
+    four, one = np.zeros((4, 5, 5), np.uint8), np.zeros((5, 5), np.uint8)
+    with pytest.raises(ValueError, match=r"images must have as many channels, got 1 and 4$"):
+        load([(four, 0), (one, 1)] * 4, size=5)

@@ -126,6 +126,12 @@ def test_a_folder_with_two_sets_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_hidden_files_are_no_set(tmp_path: Path) -> None:
+    write_set(tmp_path / "mine")
+    (tmp_path / "mine/._train-images-idx3-ubyte").write_bytes(b"of another system")
+    assert len(load(tmp_path / "mine").train) == 20
+
+
 def test_missing_files_and_labels_are_one_line(tmp_path: Path) -> None:
     write_set(tmp_path)
     write_idx(tmp_path / "train-labels-idx1-ubyte", LABELS[:7])

@@ -257,3 +257,7 @@ def test_only_a_condensed_set_is_ranked_and_only_alike_at_every_size(tiny_set: C
     with pytest.raises(ValueError, match=r"^rank: rule must be the same at every size, got 'ccs' of published "):
         rank(tiny_set, "ccs", quota="equal")
     assert len(rank(tiny_set, "ccs", quota="equal", beta=0.0, scores=list(range(36)))) == 36
+
+
+def test_a_recipe_of_ones_own_is_trained_in_the_place_of_a_rules_epochs(tiny_set: CondensedSet) -> None:
+    assert len(select(tiny_set, rule="kernel", ipc=1, **FAST).indices) == 12

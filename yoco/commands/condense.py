@@ -41,23 +41,26 @@ class CondenseOptions(DataOptions):
     """take two steps, say what the whole run costs in time and memory, and write nothing"""
     labels: Literal["hard", "teacher", "learned"] | None = None
     """hard, teacher (a trained network's) or learned (of some methods); by default those of the method"""
-    teacher_epochs: int = 20
-    """epochs on the real data of the network that gives labels, if the method has none of its own"""
+    teacher_epochs: int | None = None
+    """epochs on the real data of the network that gives labels, if the method has none of its own; 20 by default"""
     config: Path | None = None
     """a config.yaml whose options come before those of the command line"""
 
 
 def condense(argv: list[str]) -> None:
     """`yoco condense`."""
-    from yoco.condense import Interrupted
+    from yoco.condense import Interrupted, labels_of
     from yoco.condense import condense as run
 
+    typed = named(argv, CondenseOptions)
     argv = [*_from_config(argv), *argv]
     published = _published(argv)
     form = _form(type(published))
     options = parse(form, argv, "condense", default=form(**asdict(published)))
     given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name not in ("config", "dry_run")}
     settings = {name: getattr(options, name) for name in named(argv, published) if name not in given}
+    if "teacher_epochs" not in typed and not labels_of(options.method, options.labels).afterwards:
+        given["teacher_epochs"] = None  # of a file whose labels or method are not those of the words
     if options.dry_run:
         _say_cost(given, settings)
         return
@@ -67,13 +70,14 @@ def condense(argv: list[str]) -> None:
         raise KeyboardInterrupt(f"stopped and saved; the same command goes on from {options.out}") from None
     from yoco.report.images import sheet
 
-    sheet(made, path=options.out / "images.png")
+    file, picture = options.out / "condensed.safetensors", options.out / "images.png"
+    if not picture.is_file() or picture.stat().st_mtime_ns < file.stat().st_mtime_ns:
+        sheet(made, path=picture)
     print(made)
     done, asked = made.config["episodes_done"], made.config["episodes"]
     if done < asked:
         print(f"stopped by --minutes after {done:,} of {asked:,} episodes; what falls over --episodes is not down yet")
     rule = "" if made.order == "condensed" else " --rule first"
-    file = options.out / "condensed.safetensors"
     print(f"yoco prune {file} --ipc 1{rule} --out small.safetensors  # any smaller size")
 
 

@@ -80,6 +80,7 @@ def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
 def evaluate(argv: list[str]) -> None:
     """`yoco evaluate`."""
     options = parse(EvaluateOptions, argv, "evaluate")
+    from yoco.artefact import check_place
     from yoco.condensed import load
     from yoco.data import load as load_data
     from yoco.evaluate import evaluate as measure
@@ -89,16 +90,18 @@ def evaluate(argv: list[str]) -> None:
     name = options.data or made_from.get("data") or made_from.get("name")
     if not name:
         raise ValueError("evaluate: the set does not say where it comes from; give --data")
-    size, grey = options.size or made_from.get("size"), options.grey or made_from.get("grey", False)
+    size = made_from.get("size") if options.size is None else options.size
+    grey = options.grey or made_from.get("grey", False)
     data = load_data(name, size=size, grey=grey, download=options.download)
     skip = {"set", "data", "size", "grey", "download", "network", "teacher", "teacher_network", "out"}
     given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in skip}
     teacher = read_teacher(options, data.train)
+    protocol = re.sub(r"[^\w.-]", "-", options.protocol)
+    out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")
+    check_place(out)
     result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
     if teacher is not None:
         result = replace(result, teachers=tuple({**each, "file": str(options.teacher)} for each in result.teachers))
-    print(result)
-    protocol = re.sub(r"[^\w.-]", "-", options.protocol)
-    out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")
     result.save(out)
+    print(result)
     print(f"written to {out}")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
+from zipfile import BadZipFile
 
 import tyro
 
 from yoco.cli import parse
-from yoco.commands.options import Device, peek
+from yoco.commands.options import Device, named, peek
 
 TRAINING = ("epochs", "runs", "passes", "network", "stage", "seed", "device", "bf16")
+UNREAD = ("epochs", "runs", "passes", "network", "stage", "bf16", "score", "features", "scores")
+"""What a rule that looks at nothing does not read."""
 CHOICE = ("ipc", "cells", "keep", "n", "rule", "mode", "quota", "shares", "floor", "score")
 
 
@@ -71,8 +74,8 @@ class PruneOptions(SetOptions):
     """samples in all"""
     quota: Literal["none", "equal", "proportional", "floor", "given"] | None = None
     """shares of the classes; by default the paper's"""
-    floor: float = 0.5
-    """for the quota floor: the least part of its equal share that each class gets"""
+    floor: float | None = None
+    """for the quota floor: the least part of its equal share that each class gets; 0.5 by default"""
     shares: dict[str, int] | None = None
     """for the quota given: name of a class, its samples, name of the next, ..."""
     reference: str | None = None
@@ -104,6 +107,8 @@ def prune(argv: list[str]) -> None:
     rule = find(said["rule"], said["mode"] if said["mode"] in ("paper", "repo") else "paper")
     own = {**_score_fields(said["score"] or rule.score or rule.usual), **_fields(type(rule), options_of_rule(rule))}
     options = _read(argv, "prune", PruneOptions, own, {name: row.what for name, row in RULES.items()})
+    if not rule.needs and (unread := [word for word in named(argv, PruneOptions) if word in UNREAD]):
+        raise ValueError(f"prune: --{unread[0]} is for rules that train or score, got it beside {options.rule}")
     if options.out.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
     if options.uint8 and options.out.suffix == ".npz":
@@ -125,6 +130,9 @@ def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
         chosen.save(options.out)
     else:
         small = as_set(whole, chosen)
+        if options.data is not None and (options.data, options.size, options.grey) != (whole.name, None, False):
+            where = {"data": options.data, "size": options.size, "grey": options.grey}
+            small = replace(small, source={**small.source, **where})
         small = small.quantised() if options.uint8 else small
         small.save(options.out)
         said.append(f"the set: {small.storage}")
@@ -212,7 +220,7 @@ def _samples(options: Any, reference: str | None = None) -> Any:
     if (options.set is None) == (options.data is None):
         raise ValueError("data: give either a condensed set or --data")
     if options.set is not None:
-        if reference is None and (options.size or options.grey or options.download):
+        if reference is None and (options.size is not None or options.grey or options.download):
             raise ValueError("data: size, grey and download go with --data or --reference, got a condensed set alone")
         return load(options.set)
     return load_data(options.data, size=options.size, grey=options.grey, download=options.download).train
@@ -225,7 +233,8 @@ def _reference(options: Any, whole: Any) -> Any:
     if options.reference is None:
         return None
     made = {} if options.set is None else whole.source
-    size, grey = options.size or made.get("size"), options.grey or made.get("grey", False)
+    size = made.get("size") if options.size is None else options.size
+    grey = options.grey or made.get("grey", False)
     return load(options.reference, size=size, grey=grey, download=options.download).train
 
 
@@ -233,6 +242,10 @@ def _features(word: str) -> Any:
     """The word, or the numbers of the file that it names; None for those of a network."""
     import numpy as np
 
-    if word == "network":
-        return None
-    return np.load(word, allow_pickle=False) if word.endswith(".npy") else word
+    if not word.endswith(".npy"):
+        return None if word == "network" else word
+    try:
+        with open(word, "rb") as file:
+            return np.load(file, allow_pickle=False)
+    except (EOFError, BadZipFile, ValueError) as error:
+        raise ValueError(f"features: {word} cannot be read ({error})") from error

@@ -86,6 +86,8 @@ def sparsify(argv: list[str]) -> None:
 
     if options.at_init and (unread := [name for name in named(argv, SparsifyOptions) if name in PRUNER]):
         raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} is for a solver, got it beside --at-init")
+    if options.weights and "epochs" in named(argv, SparsifyOptions):
+        raise ValueError("sparsify: --epochs is for training the network, got it beside --weights")
     data = load_data(options.data, size=options.size, grey=options.grey, download=options.download)
     calibrate, retrain_on = (_set(path, data.train) for path in (options.calibrate, options.retrain_on))
     given = {f.name: getattr(options, f.name) for f in fields(Study) if f.name in vars(options)}

@@ -64,6 +64,10 @@ METHODS = {
 }
 
 
+TEACHER_EPOCHS = 20
+"""Epochs of a teacher on the real data, unless others are asked for."""
+
+
 def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | None, **changes: Any) -> Method:
     """The published settings of a method for this data, with some of them changed.
 
@@ -126,7 +130,7 @@ def condense(
     sink: str | None = None,
     callbacks: tuple[Callback, ...] = (),
     labels: str | None = None,
-    teacher_epochs: int = 20,
+    teacher_epochs: int | None = None,
     **settings: Any,
 ) -> CondensedSet:
     """Condense a data set to `ipc` images per class.
@@ -137,7 +141,7 @@ def condense(
     minutes: a time budget. out: a folder for checkpoints, metrics and the result; the same call goes on where a killed
     one stopped, and a finished one is only read. sink: tensorboard or wandb, or "module:function", for the metrics of a
     run with a folder. labels: hard, learned where the method learns them, or teacher: those that a network gives which
-    learned the real data for `teacher_epochs`, unless the method has a teacher of its own; by default those of the
+    learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
     method. What a teacher takes does not count in minutes.
 
     Raises:
@@ -146,16 +150,20 @@ def condense(
     if sink and out is None:
         raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
     _check_minutes(minutes)
-    if teacher_epochs < 1:
+    if teacher_epochs is not None and teacher_epochs < 1:
         raise ValueError(f"condense: teacher_epochs must be at least 1, got {teacher_epochs}")
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
+    if teacher_epochs is not None and not asked.afterwards:
+        rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
+        raise ValueError(f"condense: {rule}, got {teacher_epochs} with {method}")
+    teaching = TEACHER_EPOCHS if teacher_epochs is None else teacher_epochs
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
     name = str(data) if isinstance(data, str | Path) else real.name
     made = {"data": name, "size": size, "grey": grey, "checksum": real.checksum, "method": method, "ipc": ipc}
     how = {"seed": seed, "network": network, "bf16": bf16, "minutes": minutes, "device": device}
-    more: dict[str, Any] = {"labels": "teacher", "teacher_epochs": teacher_epochs} if asked.afterwards else {}
+    more: dict[str, Any] = {"labels": "teacher", "teacher_epochs": teaching} if asked.afterwards else {}
     more |= {} if space == "unit" else {"space": space}
     run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
@@ -169,7 +177,7 @@ def condense(
         result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
         if asked.afterwards:
             folder = run.folder / "teacher" if run else None
-            result = relabel_from(result, task, teacher_epochs, seed, folder=folder, progress=progress)
+            result = relabel_from(result, task, teaching, seed, folder=folder, progress=progress)
         result = replace(result, source={**result.source, **where})
         if run:
             result.save(run.result)
@@ -225,11 +233,12 @@ def _check_minutes(minutes: float | None) -> None:
 def _check_space(space: str, method: Method, real: Source) -> None:
     if space not in SPACES:
         raise ValueError(f"condense: space must be {' or '.join(SPACES)}, got {space!r}")
-    check_factor(method.factor)
     _, height, width = real.shape
-    if space == "zca" and (height % method.factor or width % method.factor):
+    factor = getattr(method, "factor", 1)
+    check_factor(factor)
+    if space == "zca" and (height % factor or width % factor):
         rule = f"factor must divide {height}x{width} where pixels are whitened, as nothing is grey there"
-        raise ValueError(f"condense: {rule}, got {method.factor}")
+        raise ValueError(f"condense: {rule}, got {factor}")
 
 
 make_callable(__name__)

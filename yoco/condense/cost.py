@@ -86,7 +86,8 @@ class Estimate:
 
     def __str__(self) -> str:
         held = "not known" if self.memory is None else f"{self.memory / 2**20:,.0f} MiB at most, {self.of}"
-        lines = [f"estimate of {self.sample.method} by {STEPS} steps; nothing is written", f"memory   {held}"]
+        how = f" by {STEPS} steps" if any(part.episodes for part in self.parts) else ""
+        lines = [f"estimate of {self.sample.method}{how}; nothing is written", f"memory   {held}"]
         lines += [f"{'time' if part is self.parts[0] else 'then':8} {part}" for part in self.parts]
         if self.minutes is not None:
             lines.append(f"budget   {self.fitting:,} of {self.episodes:,} steps in {self.minutes:g} min")

@@ -77,7 +77,7 @@ def read(origin: Origin) -> CondensedSet:
         ValueError: fewer than two classes, an empty class, images of several sizes, or one that cannot be read.
     """
     names = _classes(origin)
-    files = [sorted((origin.path / name).glob("*.png")) for name in names]
+    files = [sorted((origin.path / name).glob("[!.]*.png")) for name in names]
     for name, own in zip(names, files, strict=True):
         if not own:
             origin.refuse("a class needs PNGs", f"none in {name}")
@@ -112,7 +112,7 @@ def _pixels(file: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """uint8 [H, W], or [H, W, 3] of an image with colours."""
     try:
         with Image.open(file) as image:
-            if image.mode in ("1", "L"):
+            if image.mode in ("1", "L", "LA"):
                 return np.asarray(image.convert("L"))
             if image.mode in ("RGB", "RGBA", "P"):
                 return np.asarray(image.convert("RGB"))

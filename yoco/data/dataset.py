@@ -17,7 +17,8 @@ def from_dataset(
 ) -> Source:
     """A source from a map-style dataset of (image, label) pairs or of dicts with `image` and `label`.
 
-    Images are Pillow images (grey stays grey, the rest becomes RGB), arrays or tensors, [H, W], [C, H, W] or [H, W, C].
+    Images are Pillow images (grey stays grey, the rest becomes RGB), arrays or tensors, [H, W], [C, H, W] or [H, W, C];
+    among coloured ones, grey ones get three equal channels.
     classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
     `features["label"].names`.
     size: needed where the images differ in size; the square in the centre of each is resized to it.
@@ -41,12 +42,22 @@ def read(dataset: Any, *, size: int | None, name: str) -> tuple[Tensor, list[Any
         pixels = _pixels(image, f"{name}[{at}]")
         images.append(pixels if size is None else resize(pixels, size))
         labels.append(label)
-        if images[at].shape != images[0].shape:
+        if images[at].shape[2:] != images[0].shape[2:]:
             got = f"{list(images[0].shape[1:])} in item 0 and {list(images[at].shape[1:])} in item {at}"
             raise ValueError(f"data {name}: images must have one shape, got {got}; choose a --size")
     if not images:
         raise ValueError(f"data {name}: needs at least one image, got none")
-    return torch.cat(images), labels, _class_names(dataset, labels)
+    return torch.cat(_alike(images, name)), labels, _class_names(dataset, labels)
+
+
+def _alike(images: list[Tensor], name: str) -> list[Tensor]:
+    """The images, all of as many channels."""
+    channels = sorted({image.shape[1] for image in images})
+    if channels == [1, 3]:
+        return [image.expand(-1, 3, -1, -1) for image in images]
+    if len(channels) > 1:
+        raise ValueError(f"data {name}: images must have as many channels, got {' and '.join(map(str, channels))}")
+    return images
 
 
 def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:

@@ -43,7 +43,8 @@ def sets_in(folder: Path) -> list[tuple[Path, str]]:
     found = set()
     for place in (folder, folder / "raw", *folder.glob("*/raw")):
         for file in place.glob("*train-images?idx3-ubyte*"):
-            found.add((place, file.name.split("train-images")[0]))
+            if not file.name.startswith("."):
+                found.add((place, file.name.split("train-images")[0]))
     return sorted(found)
 
 

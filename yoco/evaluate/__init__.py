@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from numbers import Integral
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -126,7 +127,7 @@ class _Wish:
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    numbers = tuple(map(int, range(seeds) if isinstance(seeds, Integral) else seeds))  # type: ignore[arg-type]
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"evaluate: seeds must be at least 1, or different numbers, got {seeds}")
     return numbers
@@ -175,10 +176,12 @@ def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, 
         raise ValueError(
             f"evaluate: the set must have the {len(test.classes)} classes of {test.name}, got {len(examples.classes)}"
         )
-    if examples.classes != test.classes and set(examples.classes) == set(test.classes):
-        raise ValueError(
-            f"evaluate: the classes of the set must stand in the order of {test.name}, got {examples.classes}"
-        )
+    places = {name: at for at, name in enumerate(test.classes)}
+    named = examples.classes != tuple(map(str, range(len(places)))) or set(places) == set(examples.classes)
+    for at, name in enumerate(examples.classes):
+        if named and places.get(name, at) != at:
+            rule = f"the classes of the set must stand in the order of {test.name}"
+            raise ValueError(f"evaluate: {rule}, got {name!r} at {at} and not at {places[name]}")
     shape = examples.shape if isinstance(examples, Source) else (examples.cells.shape[1], *examples.size)
     if shape != test.shape:
         want, got = ("x".join(map(str, sides)) for sides in (test.shape, shape))

@@ -1,7 +1,7 @@
 """Trials: one network each, trained from scratch and measured now and then; in turn or in several processes."""
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -107,7 +107,11 @@ def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[
         curves = []
         futures = [pool.submit(_measure, plan, index, threads) for index in range(len(plan.trials))]
         for trial, future in zip(plan.trials, futures, strict=True):
-            curves.append(future.result())
+            try:
+                curves.append(future.result())
+            except BrokenExecutor:
+                why = "for want of memory, or as the script does not guard its main part"
+                raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None
             advance(trial.recipe.length)
         return curves
     finally:

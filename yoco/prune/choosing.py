@@ -37,7 +37,7 @@ def select(
     n: int | None = None,
     quota: str | None = None,
     shares: Mapping[Any, int] | None = None,
-    floor: float = 0.5,
+    floor: float | None = None,
     mode: Mode = "paper",
     scores: Any = None,
     evidence: Sequence[Evidence] | None = None,
@@ -50,7 +50,7 @@ def select(
 
     rule: a name out of RULES, or `module:Class`. mode: "paper", or "repo" for the released code where that differs.
     quota: "none" (all compared with each other), "equal", "proportional", "floor" (each class at least `floor` of its
-    equal share) or "given" (`shares`: class name -> samples); by default the paper's.
+    equal share, by default half) or "given" (`shares`: class name -> samples); by default the paper's.
     scores: of `score`, read from a file, or anybody's numbers [n], larger = harder; evidence: what trainings showed;
     features: "pixels" or numbers [n, ...].
     reference: real images that the kept ones shall stand for, for the rules that read them: `REFERENCES` of them, as
@@ -66,7 +66,7 @@ def select(
     same_kind("prune", "seed", seed, 0)
     budget = _budget(data, ipc=ipc, cells=cells, keep=keep, n=n)
     found, rest = _rule(rule, mode, options)
-    found, total, kind, counts = _planned(data, found, budget, quota, shares, floor)
+    found, total, kind, counts, floor = _planned(data, found, budget, quota, shares, floor)
     if reference is not None and not found.refers:
         raise ValueError(f"rule {rule}: reads no references, got {reference!r}")
     given = Given(
@@ -106,9 +106,9 @@ def _planned(
     budget: Budget,
     quota: str | None = None,
     shares: Mapping[Any, int] | None = None,
-    floor: float = 0.5,
-) -> tuple[Rule, int, str, list[int] | None]:
-    """The rule as published for this size, how many samples it keeps, the quota, and what classes are asked for.
+    floor: float | None = None,
+) -> tuple[Rule, int, str, list[int] | None, float]:
+    """The rule as published for this size, how many samples it keeps, the quota, what classes are asked for, the floor.
 
     Raises:
         ValueError: an impossible size, or one that this rule or the quota cannot give.
@@ -117,9 +117,11 @@ def _planned(
     sizes = Fraction(len(data), room), Fraction(total, room)
     rule = rule.published(data_name(data), isinstance(data, CondensedSet), *sizes)
     kind = quota or ("given" if shares else rule.quota)
-    counts = counts_of(data, kind, shares)
-    check_classes(rule, data, total, kind, counts, floor)
-    return rule, total, kind, counts
+    if floor is not None and kind != "floor":
+        raise ValueError(f"prune: floor goes with the quota floor, got {floor!r} with {kind}")
+    counts, least = counts_of(data, kind, shares), 0.5 if floor is None else floor
+    check_classes(rule, data, total, kind, counts, least)
+    return rule, total, kind, counts, least
 
 
 REFERENCES = 4000

@@ -135,6 +135,8 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> 
     wanted, own = score_of(rule, given.score, name)
     if rule.needs and not {"scores", "confidence"} & set(rule.needs) and given.score is None:
         wanted, own = "entropy", rule.settings  # any score of one network will do: it is the network that is wanted
+        if given.options.get("recipe") is not None:
+            own = {option: value for option, value in own.items() if option != "epochs"}
     training, options = split({**own, **given.options})
     whole = bool({"features", "errors"} & set(rule.needs)) or rule.dropped_by is not None
     how: dict[str, Any] = {"also": options_of_rule(rule), "recorded": recorded(given.evidence)}

@@ -63,7 +63,7 @@ class Selection:
             raise ValueError(f"selection: the file must end in .npz, got {path.name!r}")
         arrays: dict[str, Any] = {name: part.numpy() for name in PARTS if (part := getattr(self, name)) is not None}
         about = {"form": FORM, "checksum": self.checksum, "entry": self.entry, "classes": self.classes}
-        artefact.write_npz(path, about=np.array(json.dumps(about)), **arrays)
+        artefact.write_npz(path, about=np.array(json.dumps(about, default=artefact.python_number)), **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Selection":
