@@ -59,6 +59,7 @@ def main() -> None:
         "protocol": "masks, then SGD",
         "epochs": options.epochs,
         "lr": options.lr,
+        "first_lr": options.lr,
         "ways": WAYS,
         "rows": trained.means(rows, ("network", "sparsity", "way"), VALUES),
     }

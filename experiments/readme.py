@@ -126,7 +126,8 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
         "",
         f"Last accuracy in per cent of `{content['network']}` after about {content['steps']:,} steps of at most 64",
         f"images; mean and standard deviation of {len(content['seeds'])} networks. One network, watched for",
-        f"{content['dynamics']['epochs']} epochs, ranks for all rules.",
+        f"{content['dynamics']['epochs']} epochs, ranks for all rules; `d2` without the removal of the hardest samples",
+        "that its authors put first.",
     ]
 
 

@@ -47,16 +47,19 @@ def npb_table(content: dict[str, Any]) -> list[str]:
     """Accuracy, FLOPs, nodes, paths and seconds by network, sparsity and rule."""
     lines = ["| network | zeros | masks | accuracy | FLOPs | nodes | log10 paths | seconds |", "|---" * 8 + "|"]
     for row in content["rows"]:
+        paths = f"{row['log10_paths_mean']:.1f}" if all(row["nodes"]) else "none"
         lines.append(
             f"| {row['network']} | {100 * row['sparsity']:g} % | {row['way']} | {result.plus(row, 'accuracy')} |"
-            f" {row['flops_mean'] / 1e6:.2f} M | {row['nodes_mean']:.0f} | {row['log10_paths_mean']:.1f} |"
+            f" {row['flops_mean'] / 1e6:.2f} M | {row['nodes_mean']:.0f} | {paths} |"
             f" {row['seconds_mean']:.2f} |"
         )
+    early = sum(int(content["epochs"] * share) == 0 for share in (2 / 3, 5 / 6))  # drops ahead of the first epoch
+    first = content.get("first_lr", content["lr"] * 0.2**early)
     return [
         *lines,
         "",
         f"Test accuracy in per cent after training with the masks for so many epochs: {content['epochs']}",
-        f"(the papers: 100 and more), in {content['computed_in']}.",
+        f"(the papers: 100 and more) from step size {first:g} on, in {content['computed_in']}.",
         f"Networks of each kind: {len(content['seeds'])}; with one, a few points are chance, most of all of a ResNet",
         "that is trained so briefly. Seconds to find the masks.",
     ]

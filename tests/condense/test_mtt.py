@@ -94,6 +94,12 @@ def test_experts_are_read_where_they_were_recorded(task: Task, tmp_path: Path) -
         record(task, recipe, tmp_path, 0)
 
 
+def test_iterations_have_the_recorded_experts(task: Task, tmp_path: Path) -> None:
+    method = MTT(**TOY)
+    recorded = record(task, method.recipe(), tmp_path, 1, seed=7).trajectory(0)
+    assert torch.equal(method.memory(task, Rng(7).child("memory")).trajectory(0), recorded)
+
+
 def test_files_of_experts_that_do_not_say_how_images_were_augmented_are_read(task: Task, tmp_path: Path) -> None:
     recipe = MTT(**TOY).recipe()
     record(task, recipe, tmp_path, 1)

@@ -57,6 +57,13 @@ def test_what_is_asked_for_comes_before_what_is_published() -> None:
     assert PDD().base_method == IDC()
 
 
+@pytest.mark.parametrize(("ipc", "outer"), [(50, 2), (10, 10)])
+def test_outer_steps_of_a_base_decide_on_its_episodes(ipc: int, outer: int) -> None:
+    found: Any = settings_of("pdd", "cifar10", ipc, None, base=f"dc:outer={outer}")
+    alone: Any = settings_of("dc", "cifar10", ipc // 5, None, outer=outer)
+    assert (found.base_method.outer, found.episodes) == (outer, 5 * alone.episodes)
+
+
 def test_the_command_line_names_the_base(tmp_path: Path) -> None:
     argv = [
         "condense",

@@ -77,6 +77,9 @@ def test_a_thousand_networks_have_as_many_steps_as_are_asked_for(method: str) ->
         ("accdd", {"episodes": 40}, 2),
         ("accdd", {"early_epochs": 0}, 1),
         ("pdd", {"base": "idc:pretrain=1,inner=20", "episodes": 100}, 5),
+        ("pdd", {"base": "accdd:inner=20", "episodes": 150}, 10),
+        ("dc", {"outer": 2, "episodes": 40}, 20),
+        ("dc", {"outer": 1, "episodes": 40}, 1),
     ],
 )
 def test_what_is_done_again_is_counted(method: str, changes: dict[str, Any], renewals: int) -> None:

@@ -87,6 +87,13 @@ def test_counts_and_shares_may_be_given(network: nn.Module, data: Calibration) -
     assert [int(group.sum()) for group in (~found.masks[SECOND]).split(3)] == [6, 5]
 
 
+def test_groups_share_the_tolerance_of_their_layer(network: nn.Module, data: Calibration) -> None:
+    how: dict[str, Any] = {"allocation": "tolerance", "weigh": "error", "refit": False, "solver": "magnitude"}
+    whole = prune(network, data, 0.9, solver="magnitude", refit=False, allocation="uniform").layers[SECOND].predicted
+    found = prune(network, data, None, tolerance=whole / 2, **how)
+    assert 0.2 * whole < found.layers[SECOND].predicted <= 1.3 * whole / 2
+
+
 @pytest.mark.parametrize("weigh", ["error", "bound", "loss", "relative"])
 @pytest.mark.parametrize("allocation", ["hull", "tolerance"])
 def test_every_way_to_weigh(weigh: str, allocation: str, network: nn.Module, data: Calibration) -> None:
@@ -284,6 +291,11 @@ def test_float32_networks_get_float32_weights(tiny: Splits) -> None:
             {"allocation": "global", "weigh": "loss"},
             "sparsify: allocation global weighs by relative or error, got loss",
         ),
+        (
+            {"cost": "flops", "prune_bias": True},
+            "sparsify: cost flops counts no biases, got prune_bias beside it",
+        ),
+        ({"pattern": "2:4", "sparsity": 0.9}, "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9"),
         (
             {"allocation": "erk", "prune_bias": True},
             "sparsify: prune_bias needs an allocation that counts biases, got erk",

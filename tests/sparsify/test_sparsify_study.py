@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,32 @@ def test_masks_at_initialisation_are_trained_with(study: Any, method: str) -> No
     assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.02)
 
 
+@pytest.mark.parametrize(("epochs", "drops"), [(1, []), (2, [1, 1]), (3, [2, 2]), (6, [4, 5])])
+def test_the_step_size_does_not_fall_ahead_of_the_first_epoch(
+    study: Any, monkeypatch: pytest.MonkeyPatch, epochs: int, drops: list[int]
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("yoco.sparsify.study.fit", lambda *words: seen.append(words[2]))
+    made = study(epochs=epochs)
+    made.train(made.fresh())
+    assert (seen[0].lr, seen[0].drop_epochs()) == (0.05, drops)
+
+
+def test_sets_of_classes_at_other_places_are_refused(study: Any, tiny_set: CondensedSet) -> None:
+    turned = replace(tiny_set, classes=("1", "0", "2"))
+    for how in ({"calibrate": turned}, {"retrain_on": turned, "retrain": 1.0}):
+        with pytest.raises(
+            ValueError, match=r"^sparsify: classes must stand in the order of digits, got '1' at another"
+        ):
+            study(**how)
+    assert study(calibrate=replace(tiny_set, classes=("a", "b", "c"))).calibrate is not None
+
+
+def test_devices_of_apple_leave_the_work_to_the_processor(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yoco.sparsify.study.pick", lambda word: torch.device("mps"))
+    assert study().place == torch.device("cpu")
+
+
 def test_the_dense_file_is_dense_at_initialisation_too(study: Any, tmp_path: Path) -> None:
     made = study(at_init="random", epochs=1)
     made.run(tmp_path)
@@ -184,6 +211,14 @@ def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> Non
         (
             {"options": {"cost": "flops", "allocation": "global"}},
             "sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation global",
+        ),
+        (
+            {"options": {"pattern": "2:4"}, "sparsity": 0.5, "rounds": 2, "retrain": 1.0},
+            "sparsify: rounds need a sparsity that grows, got pattern 2:4",
+        ),
+        (
+            {"options": {"pattern": "2:4"}, "sparsity": 0.9},
+            "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9",
         ),
         (
             {"options": {"pattern": "2:x"}},

@@ -202,7 +202,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"pattern": "block:5"}, "pattern block:5: inputs must be a multiple of 5, got 9"),
     (
         {"pattern": "2:4", "layers": [HEAD], "sparsity": 0.9},
-        "pattern 2:4: zeros must be 24 as the pattern says, got 0.9",
+        "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9",
     ),
     ({"allocation": "global", "pattern": "row"}, "allocation global: is for single weights, got pattern row"),
     ({"allocation": "erk", "layers": [HEAD]}, "sparsify: allocation erk is for all layers, got layers"),

@@ -91,6 +91,11 @@ class Alternating:
         )
         return Learner(task, recipe, life=self.outer, rng=rng)
 
+    @property
+    def renewals(self) -> int:
+        """Of two updates on one network only the first is followed by training."""
+        return ceil(self.episodes / 2) if self.outer == 2 else 1
+
     def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
         """Lines 4 to 11 of the algorithm, with one outer step."""
         if memory.age == 0 or memory.spent:

@@ -98,7 +98,8 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
     """Begin a run, and say what all of it will cost.
 
     What a method does only now and then, such as the epochs that a new network gets first, is what its first step took
-    longer than the second, as often as the method says (`renewals`).
+    longer than the second, as often as the method says (`renewals`). Where steps differ by chance, such as of a nested
+    `readout`, those of one draw stand for all.
     """
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)

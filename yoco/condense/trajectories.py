@@ -95,9 +95,9 @@ class Trajectories:
         return SGD(groups, lr=self.lr_image, momentum=self.momentum_image)
 
     def memory(self, task: Task, rng: Rng) -> Experts:
-        """The experts."""
+        """The experts, the same as the command `experts` records with this seed."""
         folder = Path(self.experts) if self.experts else None
-        return Experts(self.matched(task), self.recipe(), rng.child("experts"), folder)
+        return Experts(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder)
 
     def phases(self, task: Task) -> tuple[Any, ...]:
         """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""

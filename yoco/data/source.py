@@ -1,7 +1,7 @@
 """Source: labelled images in memory, the one form in which all data enters the library."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
@@ -124,3 +124,14 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     mean = (share * level).sum(1)
     std = (share * (level - mean[:, None]) ** 2).sum(1).sqrt()
     return tuple(mean.tolist()), tuple(std.clamp(min=1e-6).tolist())
+
+
+def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
+    """The first name that stands at another place among the others; numbers in place of other names have none.
+
+    classes, others: as many names, in the order of the labels.
+    """
+    if tuple(classes) == tuple(map(str, range(len(classes)))) and set(classes) != set(others):
+        return None
+    places = {name: at for at, name in enumerate(others)}
+    return next((name for at, name in enumerate(classes) if places.get(name, at) != at), None)

@@ -16,7 +16,7 @@ import yoco
 from yoco import data as data_sets
 from yoco import networks as architectures
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, Splits
+from yoco.data.source import Source, Splits, misplaced
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, pick
 from yoco.evaluate.result import Result, Row
@@ -176,12 +176,9 @@ def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, 
         raise ValueError(
             f"evaluate: the set must have the {len(test.classes)} classes of {test.name}, got {len(examples.classes)}"
         )
-    places = {name: at for at, name in enumerate(test.classes)}
-    named = examples.classes != tuple(map(str, range(len(places)))) or set(places) == set(examples.classes)
-    for at, name in enumerate(examples.classes):
-        if named and places.get(name, at) != at:
-            rule = f"the classes of the set must stand in the order of {test.name}"
-            raise ValueError(f"evaluate: {rule}, got {name!r} at {at} and not at {places[name]}")
+    if (name := misplaced(examples.classes, test.classes)) is not None:
+        rule = f"the classes of the set must stand in the order of {test.name}"
+        raise ValueError(f"evaluate: {rule}, got {name!r} at another place")
     shape = examples.shape if isinstance(examples, Source) else (examples.cells.shape[1], *examples.size)
     if shape != test.shape:
         want, got = ("x".join(map(str, sides)) for sides in (test.shape, shape))

@@ -1,5 +1,6 @@
 """How many zeros each layer gets: by a layout of shapes, by one score, by curves of errors, or as it was given."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from torch import nn
@@ -28,7 +29,7 @@ def counts(
     most: float | None = None,
 ) -> Counts:
     """Zeros of each unit; see `Pruner`. curves: makes them, if they are needed. weigh: for global, see `by_score`.
-    most: for tolerance in place of sparsity, the error that no layer shall exceed.
+    most: for tolerance in place of sparsity, the error that no layer shall exceed; its groups have equal parts of it.
 
     Raises:
         ValueError: a word or a layer that is not known, or a sparsity that is not possible.
@@ -38,7 +39,8 @@ def counts(
     if isinstance(allocation, Mapping):
         return _given(units, allocation)
     if most is not None:
-        return within(curves(), most)
+        groups = Counter(unit.name for unit in units)
+        return {unit: within({unit: curve}, most / groups[unit.name])[unit] for unit, curve in curves().items()}
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
     total = sum(layer.count(1.0) for layer in units.values())

@@ -69,6 +69,8 @@ class Pruner:
             raise ValueError(f"sparsify: pattern {self.pattern} says how many zeros there are, got {got} beside it")
         if self.allocation == "global" and self.weigh in ("bound", "loss"):
             raise ValueError(f"sparsify: allocation global weighs by relative or error, got {self.weigh}")
+        if self.prune_bias and self.cost != "weights":
+            raise ValueError(f"sparsify: cost {self.cost} counts no biases, got prune_bias beside it")
         if self.prune_bias and isinstance(self.allocation, str) and self.allocation in LAYOUTS:
             raise ValueError(f"sparsify: prune_bias needs an allocation that counts biases, got {self.allocation}")
         if self.cost != "weights" and (said := self._unpriced()):
@@ -93,6 +95,9 @@ class Pruner:
         """
         if sparsity is None:
             return
+        form = parse(self.pattern)
+        if form.group and abs(sparsity - form.limit / form.group) > 1e-3:
+            raise ValueError(f"sparsify: pattern {form.name} says how many zeros there are, got sparsity {sparsity:g}")
         if self.tolerance is not None:
             raise ValueError(f"sparsify: needs either sparsity or tolerance, got {sparsity:g} and {self.tolerance:g}")
         if isinstance(self.allocation, Mapping):

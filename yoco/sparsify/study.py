@@ -10,6 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,7 +18,7 @@ from yoco import networks
 from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
 from yoco.condensed import Examples as Decoded
-from yoco.data.source import Source, Splits
+from yoco.data.source import Source, Splits, misplaced
 from yoco.device import compute_type, pick
 from yoco.registry import resolve
 from yoco.rng import Rng
@@ -86,9 +87,17 @@ class Study:
         if self.retrain_on is not None and not self.retrain:
             raise ValueError("sparsify: retrain_on goes with retrain, got none")
         for given in (self.calibrate, self.retrain_on):
-            if given is not None and given.space == "zca":
-                raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
+            if given is not None:
+                self._check_set(given)
         self._check_words()
+
+    def _check_set(self, given: CondensedSet | Source) -> None:
+        """Refuse images of another space, or of classes that the data have at other places."""
+        if given.space == "zca":
+            raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
+        if (name := misplaced(given.classes, self.data.train.classes)) is not None:
+            rule = f"classes must stand in the order of {self.data.train.name}"
+            raise ValueError(f"sparsify: {rule}, got {name!r} at another place")
 
     def _check_words(self) -> None:
         """Find mistakes ahead of the training."""
@@ -98,11 +107,13 @@ class Study:
             resolve("solver", SOLVERS, self.options.get("solver", "exact"))
             pruner = Pruner(**{f.name: self.options[f.name] for f in fields(Pruner) if f.name in self.options})
             pruner.check(self.sparsity)
-        given = {name for name, value in self.options.items() if value is not None}
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
-        elif not fixed and isinstance(self.options.get("allocation", ""), str) and "tolerance" not in given:
+        if fixed and self.rounds > 1:
+            raise ValueError(f"sparsify: rounds need a sparsity that grows, got pattern {self.options['pattern']}")
+        told = self.options.get("tolerance") is not None or not isinstance(self.options.get("allocation", ""), str)
+        if self.sparsity is None and not fixed and not told:
             raise ValueError("sparsify: needs sparsity, got None")
 
     def run(self, out: Path | None = None) -> Outcome:
@@ -149,8 +160,13 @@ class Study:
     @cached_property
     def splits(self) -> Splits:
         """The data on the device."""
-        device = pick(self.device)
-        return Splits(self.data.train.to(device), self.data.test.to(device))
+        return Splits(self.data.train.to(self.place), self.data.test.to(self.place))
+
+    @cached_property
+    def place(self) -> torch.device:
+        """Where to compute: the CPU in the place of a device of Apple, which has no float64 for second moments."""
+        found = pick(self.device)
+        return torch.device("cpu") if found.type == "mps" else found
 
     @cached_property
     def normalise(self) -> Normalise:
@@ -160,14 +176,15 @@ class Study:
     def fresh(self) -> nn.Module:
         """A network with random weights."""
         shape, classes = self.data.train.shape, len(self.data.train.classes)
-        return networks.build(self.network, shape, classes, self.rng.child("network")).to(pick(self.device))
+        return networks.build(self.network, shape, classes, self.rng.child("network")).to(self.place)
 
     def train(self, network: nn.Module) -> None:
         """Load the weights, or train on the data: SGD with momentum, dropping at 2/3 and 5/6 of the epochs."""
         if self.weights is not None:
             load_weights(network, self.weights)
             return
-        recipe = Recipe(epochs=self.epochs, batch=BATCH, lr=self.lr)
+        drops = tuple(share for share in Recipe.drops if int(self.epochs * share))  # none ahead of the first epoch
+        recipe = Recipe(epochs=self.epochs, batch=BATCH, lr=self.lr, drops=drops)
         with self.precision(network):
             fit(network, self.splits.train, recipe, self.normalise, self.rng.child("train"))
 
@@ -198,11 +215,10 @@ class Study:
 
     def examples(self, given: CondensedSet | Source | None) -> Examples:
         """The decoded cells of a condensed set, or a source, by default the training half, on the device."""
-        device = pick(self.device)
         if given is None or isinstance(given, Source):
-            return self.splits.train if given is None else given.to(device)
+            return self.splits.train if given is None else given.to(self.place)
         decoded = given.as_dataset()
-        return Decoded(decoded.images.to(device), decoded.targets.to(device))
+        return Decoded(decoded.images.to(self.place), decoded.targets.to(self.place))
 
     def accuracy(self, network: nn.Module) -> float:
         """On the test half, in percent."""
@@ -216,7 +232,7 @@ class Study:
         Around a whole training, torch.autocast would go on with the weights that it has converted first.
         """
         assert isinstance(network, networks.Network)
-        network.autocast = compute_type(self.bf16, pick(self.device))
+        network.autocast = compute_type(self.bf16, self.place)
         try:
             yield
         finally:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from math import ceil
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
@@ -84,7 +85,8 @@ class PDD:
         """
         kind, given = base_of(base)
         each = max(1, per_class // max(1, stages))
-        method = replace(kind.published(data, each, shape), **{**authors(base, data, each), **given})
+        deciding = {name: given[name] for name in getattr(kind, "deciding", ()) if name in given}
+        method = replace(kind.published(data, each, shape, **deciding), **{**authors(base, data, each), **given})
         factor = method.factor if factor is None else factor
         made = 1 if data == "digits" else max(1, min(stages, per_class * factor**2))
         return cls(stages=stages, base=named(base, method), factor=factor, episodes=made * method.episodes)
@@ -117,8 +119,10 @@ class PDD:
 
     @property
     def renewals(self) -> int:
-        """As of the base."""
-        return getattr(replace(self.base_method, episodes=self.episodes), "renewals", 1)
+        """As of the base, which begins anew in every stage, unless it follows experts."""
+        stages = 1 if isinstance(self.base_method, Trajectories) else max(1, min(self.stages, self.episodes))
+        each = replace(self.base_method, episodes=ceil(self.episodes / stages))
+        return stages * int(getattr(each, "renewals", 1))
 
     def episode(self, task: Task, synthetic: Growing, memory: "Stages", rng: Rng) -> Iterator[Tensor]:
         """One episode of the base on the cells so far, of which the earlier ones are held."""

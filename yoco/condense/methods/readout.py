@@ -57,7 +57,7 @@ class Readout:
     pool: int = 10
     """networks"""
     life: int = 200
-    """episodes after which a network is replaced"""
+    """turns of a network, one in `pool` episodes on the mean, after which it is replaced"""
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "mix"
