@@ -1,11 +1,9 @@
 """Evaluation: rows, compute, last and best, and what is trained on."""
 
-import json
 import sys
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-import yoco
 from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import evaluate
 from yoco.evaluate.trials import Plan, measured, random_subset
-from yoco.prune import select
 from yoco.rng import Rng
 from yoco.train import Normalise, Recipe
 
@@ -296,15 +292,3 @@ def test_other_images_than_the_sets_are_said(tiny: Splits, tiny_set: CondensedSe
     other = replace(tiny_set, source={"name": "digits", "checksum": "0"})
     assert line in repr(evaluate(other, tiny, epochs=1, **QUICK)).splitlines()
     assert line not in repr(evaluate(tiny_set, tiny, epochs=1, **QUICK))
-
-
-def test_numbers_of_numpy_are_numbers(tiny: Splits, tiny_set: CondensedSet, tmp_path: Path) -> None:
-    found = evaluate(tiny_set, tiny, epochs=1, seeds=np.array([3, 5]), **QUICK)
-    found.save(tmp_path / "found.json")
-    assert json.loads((tmp_path / "found.json").read_text())["results"][0]["seeds"] == [3, 5]
-    assert len(evaluate(tiny_set, tiny, epochs=1, seeds=np.int64(2), **QUICK).results[0].last) == 2
-    made = yoco.condense(tiny, "random", ipc=np.int64(2), seed=np.int64(7), progress=False)
-    made.save(tmp_path / "set.safetensors")
-    again = yoco.load(tmp_path / "set.safetensors")
-    assert (again.seed, again.config["ipc"]) == (7, 2)
-    select(made, rule="random", ipc=1, seed=np.int64(1)).save(tmp_path / "kept.npz")

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import yoco
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
+from yoco.evaluate import evaluate
 from yoco.evaluate.result import Result, Row
+from yoco.prune import select
 
 
 def test_mean_and_sample_deviation() -> None:
@@ -86,3 +91,16 @@ def test_a_failing_save_leaves_what_stood_there(tmp_path: Path, monkeypatch: pyt
         result().save(tmp_path / "r.json")
     assert (tmp_path / "r.json").read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [tmp_path / "r.json"]
+
+
+def test_numbers_of_numpy_are_numbers(tiny: Splits, tiny_set: CondensedSet, tmp_path: Path) -> None:
+    quick: dict[str, Any] = {"networks": "mlp:width=8", "progress": False, "device": "cpu"}
+    found = evaluate(tiny_set, tiny, epochs=1, seeds=np.array([3, 5]), **quick)
+    found.save(tmp_path / "found.json")
+    assert json.loads((tmp_path / "found.json").read_text())["results"][0]["seeds"] == [3, 5]
+    assert len(evaluate(tiny_set, tiny, epochs=1, seeds=np.int64(2), **quick).results[0].last) == 2
+    made = yoco.condense(tiny, "random", ipc=np.int64(2), seed=np.int64(7), progress=False)
+    made.save(tmp_path / "set.safetensors")
+    again = yoco.load(tmp_path / "set.safetensors")
+    assert (again.seed, again.config["ipc"]) == (7, 2)
+    select(made, rule="random", ipc=1, seed=np.int64(1)).save(tmp_path / "kept.npz")

@@ -1,6 +1,5 @@
 """A whole network: exact numbers of zeros under every solver and allocation, and what is given."""
 
-import re
 from typing import Any
 
 import pytest
@@ -261,47 +260,3 @@ def test_float32_networks_get_float32_weights(tiny: Splits) -> None:
     certificate = found.certify(network, given)
     for name, report in found.layers.items():
         assert report.predicted == pytest.approx(certificate.layers[name].measured, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("how", "line"),
-    [
-        (
-            {"layers": ["6.weight"]},
-            "layer: unknown name '6.weight'; did you mean '5.weight'? known: 0.weight, 2.weight, 5.weight",
-        ),
-        (
-            {"solver": "exakt"},
-            "solver: unknown name 'exakt'; did you mean 'exact'? known: " + ", ".join(sorted(SOLVERS)),
-        ),
-        ({"options": {"swap": 3}}, "solver exact: has options memory, second, swaps, got 'swap'"),
-        ({"pattern": "3:4:5"}, "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '3:4:5'"),
-        ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9"),
-        ({"ridge": -1.0}, "solve: ridge must be in 0..1, got -1"),
-        ({"sparsity": None}, "sparsify: needs sparsity, got None"),
-        (
-            {"pattern": "2:4", "allocation": "tolerance", "tolerance": 0.0},
-            "sparsify: pattern 2:4 says how many zeros there are, got a tolerance beside it",
-        ),
-        (
-            {"pattern": "2:4", "allocation": {"nonsense": 3}},
-            "sparsify: pattern 2:4 says how many zeros there are, got zeros of each layer beside it",
-        ),
-        (
-            {"allocation": "global", "weigh": "loss"},
-            "sparsify: allocation global weighs by relative or error, got loss",
-        ),
-        (
-            {"cost": "flops", "prune_bias": True},
-            "sparsify: cost flops counts no biases, got prune_bias beside it",
-        ),
-        ({"pattern": "2:4", "sparsity": 0.9}, "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9"),
-        (
-            {"allocation": "erk", "prune_bias": True},
-            "sparsify: prune_bias needs an allocation that counts biases, got erk",
-        ),
-    ],
-)
-def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.Module, data: Calibration) -> None:
-    with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
-        prune(network, data, **{"sparsity": 0.5, **how})

@@ -106,9 +106,8 @@ def ask(
             raise unknown(f"option of {name}", option, {*chosen, "epochs", *(f.name for f in fields(Training)), *also})
         same_kind(name, option, value, chosen.get(option))
     whole = whole or isinstance(data, Source) or first.name == "snapshot"
-    if training.recipe and wanted not in (None, training.recipe.epochs) and "epochs" not in chosen:
-        got = f"epochs={wanted} beside a recipe of {training.recipe.epochs}"
-        raise ValueError(f"score: epochs must be those of the recipe, as {name} reads none of its own, got {got}")
+    if "epochs" not in chosen:
+        _check_recipe(name, training.recipe, wanted)
     recipe = training.on(data, wanted or (recorded if isinstance(data, Source) else None) if whole else None)
     options = {**_within(chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}
     epochs = recipe.length if whole else options["epochs"] or recipe.length
@@ -119,6 +118,12 @@ def ask(
     return Asked(
         name=name, function=function, reads=reads, options=options, training=training, recipe=recipe, epochs=epochs
     )
+
+
+def _check_recipe(name: str, own: Recipe | None, wanted: int | None) -> None:
+    if own is not None and wanted not in (None, own.epochs):
+        got = f"epochs={wanted} beside a recipe of {own.epochs}"
+        raise ValueError(f"score: epochs must be those of the recipe, as {name} reads none of its own, got {got}")
 
 
 def _published(name: str, data: CondensedSet | Source) -> dict[str, int]:
