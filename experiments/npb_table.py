@@ -39,7 +39,7 @@ def main() -> None:
         epochs=1,
         lr=0.1,
     )
-    trials = trained.Trials(options, training=[options.epochs, options.lr])
+    trials = trained.Trials(options, training=[options.epochs, options.lr, "no drop ahead"])
     cells = [
         (network, seed, sparsity, way)
         for seed in range(options.seeds)

@@ -62,6 +62,7 @@ def test_help_of_condense_shows_the_options_of_its_method(capsys: pytest.Capture
         (["condense", "--network", "convnett"], "network: unknown name 'convnett'; did you mean 'convnet'?"),
         (["condense", "--labels", "learned"], "condense: labels must be hard or teacher with idc, got 'learned'"),
         (["condense", "--teacher-epochs", "50"], "condense: teacher_epochs goes with labels=teacher of a method that"),
+        (["condense", "--teacher-epochs", "50", "--dry-run"], "condense: teacher_epochs goes with labels=teacher of a"),
         (["condense", "--labels", "teacher", "--teacher-epochs", "0"], "teacher_epochs must be at least 1, got 0"),
         (["condense", "--method", "frepo", "--labels", "soft"], "labels must be hard, teacher or learned with frepo"),
         (["condense", "--method", "rded", "--labels", "learned"], "labels must be hard or teacher with rded"),
@@ -102,6 +103,7 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
             ["--rule", "first", "--ipc", "1", "--score", "el2n"],
             "prune: --score is for rules that train",
         ),
+        (["--rule", "random", "--ipc", "1", "--top", "5"], "Unrecognized options: --top"),
         (["--rule", "random", "--ipc", "1", "--size", "0"], "data: size, grey and download go with --data"),
         (["--rule", "random", "--ipc", "1", "--size", "9"], "data: size, grey and download go with --data"),
         (["--rule", "random", "--ipc", "1", "--grey"], "data: size, grey and download go with --data"),
@@ -211,7 +213,13 @@ def test_a_set_of_chosen_images_says_where_they_are_from(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError("Unable to allocate 9 GiB"), RuntimeError("CUDA out of memory. Tried"), RuntimeError("other")]
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 9 GiB"),
+        RuntimeError("CUDA out of memory. Tried"),
+        RuntimeError("other"),
+    ],
 )
 def test_too_little_memory_is_one_line(
     error: Exception, saved: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
@@ -225,7 +233,7 @@ def test_too_little_memory_is_one_line(
         with pytest.raises(RuntimeError, match=r"^other$"):
             run(list(argv))
     else:
-        assert fails(*argv) == f"yoco: not enough memory: {error}\n"
+        assert fails(*argv) == f"yoco: not enough memory{f': {error}' if str(error) else ''}\n"
 
 
 def test_a_place_that_cannot_be_written_is_said_before_any_training(
@@ -235,6 +243,7 @@ def test_a_place_that_cannot_be_written_is_said_before_any_training(
     (saved.with_name("file")).write_text("")
     out = str(saved.with_name("file") / "found.json")
     assert "file" in fails("evaluate", str(saved), "--data", "digits", "--out", out)
+    assert "Is a folder, name a file" in fails("evaluate", str(saved), "--data", "digits", "--out", str(saved.parent))
 
 
 def test_references_come_in_the_size_of_the_set(tmp_path: Path, fails: Callable[..., str]) -> None:

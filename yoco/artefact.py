@@ -54,6 +54,8 @@ def check_place(path: Path) -> None:
     Raises:
         OSError: it cannot.
     """
+    if path.is_dir():
+        raise IsADirectoryError(21, "Is a folder, name a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         pass

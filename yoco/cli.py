@@ -60,7 +60,7 @@ def run(argv: list[str]) -> int:
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
-        print(f"yoco: not enough memory: {one_line(error)}", file=sys.stderr)
+        print(f"yoco: not enough memory: {one_line(error)}".removesuffix(": "), file=sys.stderr)
         return USAGE
 
 

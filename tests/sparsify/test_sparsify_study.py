@@ -126,6 +126,8 @@ def test_sets_of_classes_at_other_places_are_refused(study: Any, tiny_set: Conde
 def test_devices_of_apple_leave_the_work_to_the_processor(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yoco.sparsify.study.pick", lambda word: torch.device("mps"))
     assert study().place == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"^sparsify: device must be cpu or cuda, as second moments need float64"):
+        study(device="mps").fresh()
 
 
 def test_the_dense_file_is_dense_at_initialisation_too(study: Any, tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ def evaluate(argv: list[str]) -> None:
     result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
     if teacher is not None:
         result = replace(result, teachers=tuple({**each, "file": str(options.teacher)} for each in result.teachers))
-    result.save(out)
-    print(result)
+    try:
+        result.save(out)
+    finally:
+        print(result)
     print(f"written to {out}")

@@ -100,14 +100,17 @@ class ScoreOptions(SetOptions):
 
 def prune(argv: list[str]) -> None:
     """`yoco prune`."""
+    from yoco.artefact import check_place
     from yoco.prune.presets import RULES, find
     from yoco.prune.rules import options_of_rule
 
     said = peek(argv, PruneOptions)
     rule = find(said["rule"], said["mode"] if said["mode"] in ("paper", "repo") else "paper")
-    own = {**_score_fields(said["score"] or rule.score or rule.usual), **_fields(type(rule), options_of_rule(rule))}
+    blind, mine = not rule.needs and rule.dropped_by is None, options_of_rule(rule)
+    scored = {} if blind else _score_fields(said["score"] or rule.score or rule.usual)
+    own = {**scored, **_fields(type(rule), mine)}
     options = _read(argv, "prune", PruneOptions, own, {name: row.what for name, row in RULES.items()})
-    if not rule.needs and (unread := [word for word in named(argv, PruneOptions) if word in UNREAD]):
+    if blind and (unread := [word for word in named(argv, PruneOptions) if word in UNREAD and word not in mine]):
         raise ValueError(f"prune: --{unread[0]} is for rules that train or score, got it beside {options.rule}")
     if options.out.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
@@ -116,6 +119,7 @@ def prune(argv: list[str]) -> None:
     whole = _samples(options, options.reference)
     if options.uint8 and options.set is not None:
         whole.quantised()  # what cannot be stored so is said before any training
+    check_place(options.out)
     more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
     more |= {"features": _features(options.features), "reference": _reference(options, whole)}
     _prune(whole, options, more)
@@ -155,6 +159,7 @@ def _kept_scores(whole: Any, options: Any, how: Mapping[str, Any]) -> Any:
 
 def score(argv: list[str]) -> None:
     """`yoco score`."""
+    from yoco.artefact import check_place
     from yoco.prune import ALL_SCORES
     from yoco.prune import score as measure
     from yoco.registry import resolve
@@ -165,6 +170,7 @@ def score(argv: list[str]) -> None:
     if options.out.suffix not in (".csv", ".npz", ".safetensors"):
         raise ValueError(f"score: out must end in .csv, .npz or .safetensors, got {options.out.name!r}")
     whole, features = _samples(options), _features(options.features)
+    check_place(options.out)
     how = {name: getattr(options, name) for name in ("score", *TRAINING, *own)}
     found = measure(whole, **how, features=features)
     if options.out.suffix == ".safetensors":

@@ -150,13 +150,9 @@ def condense(
     if sink and out is None:
         raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
     _check_minutes(minutes)
-    if teacher_epochs is not None and teacher_epochs < 1:
-        raise ValueError(f"condense: teacher_epochs must be at least 1, got {teacher_epochs}")
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
-    if teacher_epochs is not None and not asked.afterwards:
-        rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
-        raise ValueError(f"condense: {rule}, got {teacher_epochs} with {method}")
+    _check_teaching(teacher_epochs, asked)
     teaching = TEACHER_EPOCHS if teacher_epochs is None else teacher_epochs
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
@@ -201,6 +197,7 @@ def estimate(
     device: str = "auto",
     bf16: bool = False,
     labels: str | None = None,
+    teacher_epochs: int | None = None,
     **settings: Any,
 ) -> Estimate:
     """What `condense`, called with the same words, would cost in time and memory: measured by two steps of it.
@@ -214,6 +211,7 @@ def estimate(
     _check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
+    _check_teaching(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
     place = pick(device)
@@ -228,6 +226,14 @@ def estimate(
 def _check_minutes(minutes: float | None) -> None:
     if minutes is not None and not minutes > 0:
         raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
+
+
+def _check_teaching(epochs: int | None, asked: Labels) -> None:
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"condense: teacher_epochs must be at least 1, got {epochs}")
+    if epochs is not None and not asked.afterwards:
+        rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
+        raise ValueError(f"condense: {rule}, got {epochs} with {asked.method}")
 
 
 def _check_space(space: str, method: Method, real: Source) -> None:

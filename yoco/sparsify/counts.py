@@ -40,7 +40,9 @@ def counts(
         return _given(units, allocation)
     if most is not None:
         groups = Counter(unit.name for unit in units)
-        return {unit: within({unit: curve}, most / groups[unit.name])[unit] for unit, curve in curves().items()}
+        part = 0.5 if weigh == "bound" else 1.0  # bounds are roots of errors
+        parts = {name: most / count**part for name, count in groups.items()}
+        return {unit: within({unit: curve}, parts[unit.name])[unit] for unit, curve in curves().items()}
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
     total = sum(layer.count(1.0) for layer in units.values())

@@ -36,7 +36,7 @@ class Pruner:
     layers: names of the weights to prune, all by default.
     pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
     prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too; not
-    with layouts, which count weights alone.
+    with layouts, or the cost flops, which count weights alone.
     sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
     shall be from the dense one, so that a layer mends what those before it have done.
     """
@@ -88,10 +88,10 @@ class Pruner:
         return "" if self.allocation in ALLOCATIONS else f"allocation {self.allocation}"
 
     def check(self, sparsity: float | None) -> None:
-        """Nothing, if there is no sparsity beside something else that says how many zeros there are.
+        """Nothing, unless a sparsity stands beside something else that says how many zeros there are.
 
         Raises:
-            ValueError: there is a tolerance, or a mapping, too.
+            ValueError: that is a tolerance, a mapping, or a pattern of another sparsity.
         """
         if sparsity is None:
             return

@@ -164,8 +164,14 @@ class Study:
 
     @cached_property
     def place(self) -> torch.device:
-        """Where to compute: the CPU in the place of a device of Apple, which has no float64 for second moments."""
+        """Where to compute: by itself not on a device of Apple, which has no float64 for second moments.
+
+        Raises:
+            ValueError: that is asked for.
+        """
         found = pick(self.device)
+        if found.type == "mps" and self.device != "auto":
+            raise ValueError("sparsify: device must be cpu or cuda, as second moments need float64, got mps")
         return torch.device("cpu") if found.type == "mps" else found
 
     @cached_property
