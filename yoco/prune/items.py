@@ -189,18 +189,22 @@ def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Giv
 
 def _carried_mode(data: CondensedSet | Source) -> str:
     """The mode of the rule whose scores a set keeps."""
-    made = [] if isinstance(data, Source) else [entry for entry in data.history if entry.get("scores")]
+    made = _scorings(data)
     return str(made[-1].get("mode", "paper")) if made else "paper"
 
 
 def carried(data: CondensedSet | Source) -> Scores | None:
     """The scores that a set keeps from an earlier ranking, if it is known how they were made."""
-    if isinstance(data, Source) or data.scores is None:
+    made = _scorings(data)
+    if isinstance(data, Source) or data.scores is None or not made:
         return None
-    made = [entry["scores"] for entry in data.history if entry.get("scores")]
-    if not made:
-        return None
-    return Scores(values=data.scores.cpu().float(), name=made[-1]["score"], checksum=checksum(data), meta=made[-1])
+    meta = made[-1]["scores"]
+    return Scores(values=data.scores.cpu().float(), name=meta["score"], checksum=checksum(data), meta=meta)
+
+
+def _scorings(data: CondensedSet | Source) -> list[Mapping[str, Any]]:
+    """What the history of a set says of the steps that scored it."""
+    return [] if isinstance(data, Source) else [entry for entry in data.history if entry.get("scores")]
 
 
 def _check_same(held: Scores, options: Mapping[str, Any], trains: bool) -> None:
