@@ -93,21 +93,27 @@ def test_a_joint_loss_in_parts_has_the_value_and_the_gradients_of_the_whole(coun
     cells = torch.rand(count, 1, 2, 3, generator=Rng(0).generator(), dtype=torch.float64)
     synthetic = Synthetic(cells, count, 1, (2, 3), {"share": torch.tensor(0.3, dtype=torch.float64)})
     made: list[int] = []
+    back: list[Tensor] = []
 
     def part(k: int) -> Tensor:
         made.append(k)
         return synthetic.of(k).images.pow(3).flatten()
 
     def joint(parts: list[Tensor]) -> Tensor:
-        return (synthetic.beside["share"] * torch.stack(parts).sum(0)).prod().square()
+        total = torch.stack(parts).sum(0)
+        total.register_hook(back.append)
+        return (synthetic.beside["share"] * total).prod().square()
 
     whole = joint([part(k) for k in range(count)])
     expected = torch.autograd.grad(whole, synthetic.parameters())
     made.clear()
-    synthetic.take_gradient(found := synthetic.together(in_parts([partial(part, k) for k in range(count)], joint)))
+    back.clear()
+    losses = in_parts([partial(part, k) for k in range(count)], joint, [synthetic.beside["share"]])
+    synthetic.take_gradient(found := synthetic.together(losses))
     torch.testing.assert_close(found.detach(), whole.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close([leaf.grad for leaf in synthetic.parameters()], list(expected), rtol=1e-12, atol=0)
     assert made == ([*range(count), *range(count)] if count > 1 else [0])
+    assert len(back) == 1
 
 
 @pytest.mark.parametrize(("name", "batch"), [("mtt", "student_batch"), ("frepo", "network_batch")])

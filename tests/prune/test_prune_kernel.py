@@ -45,26 +45,32 @@ def literal(features: Tensor, labels: Tensor, total: int, ridge: float, referenc
 
 @pytest.mark.parametrize("ridge", [0.03, 1.0])
 @pytest.mark.parametrize("own", [True, False])
-def test_choices_are_those_of_solving_every_system_anew(ridge: float, own: bool) -> None:
-    features, labels = data(23)
-    reference = (features, labels) if own else data(40, seed=1)
+@pytest.mark.parametrize("size", [5, 30])
+def test_choices_are_those_of_solving_every_system_anew(ridge: float, own: bool, size: int) -> None:
+    features, labels = data(23, size=size)
+    reference = (features, labels) if own else data(40, seed=1, size=size)
     items = Items(None, labels, 3, features, reference=None if own else reference)
     found = KernelGreedy(ridge=ridge)(items, Budget(n=14), Rng(0)).tolist()
     assert found == literal(features, labels, 14, ridge, reference)
 
 
-def test_the_factors_stay_those_of_the_residual_kernel() -> None:
-    features, labels = data(12)
-    x, y = torch.nn.functional.normalize(features.double()), one_hot(labels, 3)
-    machine, ridge = _Machine(x, y, x, y, 0.2), 0.2
+@pytest.mark.parametrize("size", [5, 30])
+def test_the_factors_stay_those_of_the_residual_kernel(size: int) -> None:
+    features, labels = data(12, size=size)
+    other, answers = data(17, seed=1, size=size)
+    x, z = (torch.nn.functional.normalize(part.double()) for part in (features, other))
+    y, goal, ridge = one_hot(labels, 3), one_hot(answers, 3), 0.2
+    machine = _Machine(x, y, z, goal, ridge, 3)
+    assert (machine.held is None) == (size < 12)
     for j in (3, 7, 1):
         machine.add(j)
     s = [3, 7, 1]
     inverse = torch.linalg.inv(x[s] @ x[s].T + ridge * torch.eye(3, dtype=torch.float64))
-    rest = x @ x.T - x @ x[s].T @ inverse @ x[s] @ x.T
-    assert torch.allclose(machine.own, rest.diagonal())
+    own, rest = ((part - part @ x[s].T @ inverse @ x[s]) @ x.T for part in (x, z))
+    assert torch.allclose(machine.own, own.diagonal())
     assert torch.allclose(machine.square, rest.square().sum(0))
-    assert torch.allclose(machine.left, y - x @ x[s].T @ inverse @ y[s])
+    assert torch.allclose(machine.left, goal - z @ x[s].T @ inverse @ y[s])
+    assert torch.allclose(machine.pull, rest.T @ machine.left)
 
 
 def test_classes_take_turns_and_small_ones_run_out() -> None:

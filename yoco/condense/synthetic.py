@@ -103,8 +103,7 @@ class Synthetic:
             value += float(loss.detach())
             for total, part in zip(gradients, torch.autograd.grad(loss, leaves, materialize_grads=True), strict=True):
                 total += part
-        carried = torch.stack([(leaf * g).sum() for leaf, g in zip(leaves, gradients, strict=True)]).sum()
-        return carried - carried.detach() + value
+        return carrying(leaves, gradients, value)
 
     @torch.no_grad()
     def clamp(self) -> None:
@@ -113,11 +112,20 @@ class Synthetic:
             self.cells.clamp_(0, 1)
 
 
-def in_parts(parts: Sequence[Callable[[], Tensor]], joint: Callable[[list[Tensor]], Tensor]) -> Iterator[Tensor]:
+def carrying(tensors: Sequence[Tensor], gradients: Sequence[Tensor], value: Tensor | float = 0.0) -> Tensor:
+    """A number of this value whose gradients in the tensors are these."""
+    carried = torch.stack([(tensor * g).sum() for tensor, g in zip(tensors, gradients, strict=True)]).sum()
+    return carried - carried.detach() + value
+
+
+def in_parts(
+    parts: Sequence[Callable[[], Tensor]], joint: Callable[[list[Tensor]], Tensor], beside: Sequence[Tensor]
+) -> Iterator[Tensor]:
     """Losses, for `together`, whose sum is `joint` of all parts, though no more than one part's graph is there at once.
 
     Each part is made twice: without a graph, so that the gradients of `joint` in all of them are known, and then with
     one, down which its own is sent. Where there is one part alone, it is made once.
+    beside: the leaves that `joint` depends on by itself.
     """
     if len(parts) == 1:
         yield joint([parts[0]()])
@@ -125,11 +133,13 @@ def in_parts(parts: Sequence[Callable[[], Tensor]], joint: Callable[[list[Tensor
     with torch.no_grad():
         values = [part() for part in parts]
     loss = joint([value.requires_grad_() for value in values])
-    gradients = torch.autograd.grad(loss, values, retain_graph=True)
-    yield loss
-    for part, gradient in zip(parts, gradients, strict=True):
-        sent = (part() * gradient).sum()
-        yield sent - sent.detach()
+    gradients = torch.autograd.grad(loss, [*values, *beside], materialize_grads=True)
+    value = loss.detach()
+    for part, gradient in zip(parts, gradients[: len(parts)], strict=True):
+        yield carrying([part()], [gradient], value)
+        value = torch.zeros_like(value)
+    if beside:
+        yield carrying(beside, gradients[len(parts) :])
 
 
 def start(

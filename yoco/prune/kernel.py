@@ -52,7 +52,7 @@ class KernelGreedy(Rule):
         if items.reference is not None:
             references, answers = normalize(items.reference[0].double() - centre), items.reference[1]
         machine = _Machine(
-            features, one_hot(labels, items.classes), references, one_hot(answers, items.classes), self.ridge
+            features, one_hot(labels, items.classes), references, one_hot(answers, items.classes), self.ridge, total
         )
         chosen: list[int] = []
         turn = torch.zeros(items.classes, dtype=torch.long)
@@ -77,34 +77,55 @@ class _Machine:
 
     rows: B, the pivoted Cholesky factor, K - K_S (K_SS + ridge)^-1 K_S' = K - B'B; seen: A, the same for V.
     left: what is not yet predicted of the references; guess: the prediction of the samples.
-    own: diagonal of K - B'B; square: column norms of V - A'B, squared.
-    Memory O(|S| (n + m)); a step takes O((n + m) (D + |S|) C).
+    own: diagonal of K - B'B; square: column norms of V - A'B, squared; pull: (V - A'B)' left.
+    V is held where it is no larger than the references, for n up to D.
+    Memory O(most (n + m)), most being the largest S; a step takes O((n + m) (min(n, D) + |S| + C)).
     """
 
-    def __init__(self, x: Tensor, y: Tensor, references: Tensor, answers: Tensor, ridge: float) -> None:
-        self.x, self.y, self.references, self.ridge = x, y, references, ridge
+    def __init__(self, x: Tensor, y: Tensor, references: Tensor, answers: Tensor, ridge: float, most: int) -> None:
+        self.x, self.y, self.references, self.ridge, self.size = x, y, references, ridge, 0
         self.left, self.guess = answers.clone(), torch.zeros_like(y)
-        self.rows, self.seen = x.new_empty(0, len(x)), x.new_empty(0, len(references))
-        self.own = x.square().sum(1)
-        self.square = sum((part @ x.T).square().sum(0) for part in references.split(max(1, BLOCK * BLOCK // len(x))))
+        self._rows, self._seen = x.new_empty(most, len(x)), x.new_empty(most, len(references))
+        self.own, self.pull = x.square().sum(1), x @ (references.T @ answers)
+        self.held = x @ references.T if len(x) <= x.shape[1] else None
+        parts = references.T.split(max(1, BLOCK * BLOCK // len(x)), 1) if self.held is None else ()
+        products = map(x.matmul, parts) if self.held is None else (self.held,)
+        self.square = sum(part.square().sum(1) for part in products)
+
+    @property
+    def rows(self) -> Tensor:
+        """B: [|S|, n]."""
+        return self._rows[: self.size]
+
+    @property
+    def seen(self) -> Tensor:
+        """A: [|S|, m]."""
+        return self._seen[: self.size]
 
     def gain(self) -> Tensor:
         """How much the loss falls with each sample: [n]."""
         step = (self.y - self.guess) / (self.own + self.ridge)[:, None]
-        return 2 * (self._against(self.left) * step).sum(1) - self.square * step.square().sum(1)
+        return 2 * (self.pull * step).sum(1) - self.square * step.square().sum(1)
 
     def add(self, j: int) -> None:
         """Take sample j into S."""
         root = (self.own[j] + self.ridge).sqrt()
         row = (self.x @ self.x[j] - self.rows.T @ self.rows[:, j]) / root
-        seen = (self.references @ self.x[j] - self.seen.T @ self.rows[:, j]) / root
+        seen = (self._products(j) - self.seen.T @ self.rows[:, j]) / root
         step = (self.y[j] - self.guess[j]) / root
-        with_j = self._against(seen[:, None]).squeeze(1)
-        self.square = (self.square - 2 * with_j * row + seen.square().sum() * row.square()).clamp(min=0)
+        with_j, length = self._against(seen), seen.square().sum()
+        self.square = (self.square - 2 * with_j * row + length * row.square()).clamp(min=0)
         self.own = (self.own - row.square()).clamp(min=0)
+        self.pull -= torch.outer(with_j - length * row, step) + torch.outer(row, seen @ self.left)
         self.left, self.guess = self.left - torch.outer(seen, step), self.guess + torch.outer(row, step)
-        self.rows, self.seen = torch.cat([self.rows, row[None]]), torch.cat([self.seen, seen[None]])
+        self._rows[self.size], self._seen[self.size] = row, seen
+        self.size += 1
 
-    def _against(self, columns: Tensor) -> Tensor:
-        """(V - A'B)' columns: [n, k] of columns [m, k]."""
-        return self.x @ (self.references.T @ columns) - self.rows.T @ (self.seen @ columns)
+    def _products(self, j: int) -> Tensor:
+        """Column j of V: [m]."""
+        return self.references @ self.x[j] if self.held is None else self.held[j]
+
+    def _against(self, column: Tensor) -> Tensor:
+        """(V - A'B)' column: [n] of a column [m]."""
+        whole = self.x @ (self.references.T @ column) if self.held is None else self.held @ column
+        return whole - self.rows.T @ (self.seen @ column)

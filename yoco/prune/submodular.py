@@ -59,7 +59,8 @@ def distance_graph(points: Points, neighbours: int, everything: int = ALL) -> Gr
     if n <= everything:
         values = np.empty((n, n), dtype=np.float32)
         for part in blocks(n, n):
-            values[part] = squared(points, part, slice(None)).numpy()
+            values[part, part.start :] = squared(points, part, slice(part.start, None)).numpy()
+            values[part.stop :, part] = values[part, part.stop :].T
         np.fill_diagonal(values, 0)
         return Graph(values)
     near, distance = nearest(points, neighbours)

@@ -71,7 +71,7 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
             for name, inputs in seen.items():
                 change = matrix(pruned[name]).double() - matrix(places[name]).double()
                 for given in inputs:
-                    rows = patches(places[name], given).double()
+                    rows = patches(places[name], given)
                     sums[name] += float((rows @ change.mT).square().sum())
                     calls[name] += rows.shape[1]
             seen.clear()

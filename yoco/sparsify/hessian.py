@@ -38,11 +38,11 @@ class Moments:
         return self.n / self.images
 
     def add(self, dense: Tensor, sparse: Tensor | None, images: int) -> None:
-        """Count inputs [groups, n, d]; sparse: None if they are the same."""
-        self.dense += dense.mT.double() @ dense.double()
+        """Count inputs, float64 [groups, n, d]; sparse: None if they are the same."""
+        self.dense += dense.mT @ dense
         if sparse is not None:
-            self.sparse += sparse.mT.double() @ sparse.double()
-            self.cross += sparse.mT.double() @ dense.double()
+            self.sparse += sparse.mT @ sparse
+            self.cross += sparse.mT @ dense
         self.n, self.images = self.n + dense.shape[1], self.images + images
 
 
@@ -91,17 +91,20 @@ def neighbours(layer: Prunable) -> Tensor:
 
 
 def patches(layer: Prunable, images: Tensor) -> Tensor:
-    """All inputs of a layer: [groups, n, in], with a 1 at the end for a bias, from what enters it.
+    """All inputs of a layer: float64 [groups, n, in], with a 1 at the end for a bias, from what enters it.
 
     images: [..., in] of a Linear, [n, C, H, W] of a Conv2d with any stride, padding, dilation and groups.
     """
     if isinstance(layer, nn.Linear):
-        rows = images.reshape(1, -1, images.shape[-1])
+        given = images.reshape(1, 1, -1, images.shape[-1])
     else:
         how = {name: getattr(layer, name) for name in ("kernel_size", "dilation", "stride")}
         unfolded = unfold(_padded(layer, images), padding=0, **how)
-        rows = unfolded.unflatten(1, (layer.groups, -1)).permute(1, 0, 3, 2).flatten(1, 2)
-    return rows if layer.bias is None else torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], 2)
+        given = unfolded.unflatten(1, (layer.groups, -1)).permute(1, 0, 3, 2)
+    size = given.shape[3]
+    rows = given.new_empty(*given.shape[:3], size + (layer.bias is not None), dtype=torch.float64)
+    rows[..., :size], rows[..., size:] = given, 1
+    return rows.flatten(1, 2)
 
 
 def _padded(layer: nn.Conv2d, images: Tensor) -> Tensor:

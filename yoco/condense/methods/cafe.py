@@ -132,7 +132,7 @@ class CAFE:
             aligned, centres = torch.stack(rows).tensor_split([1], dim=1)
             return aligned.sum() + self.centre_weight * discrimination(told, centres)
 
-        return synthetic.together(in_parts([partial(row, c) for c in task.classes], joint))
+        return synthetic.together(in_parts([partial(row, c) for c in task.classes], joint, ()))
 
     def alignment(self, real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
         """Weighted squared distance of the mean features of one class, layer by layer: [n, ...], [m, ...] each."""

@@ -109,7 +109,8 @@ class FRePo:
             found = regression(torch.cat(parts), targets, seen, self.ridge)
             return mse_loss(found, wanted.to(found)).to(targets) + margin(targets)
 
-        yield synthetic.together(in_parts([partial(support, indices) for indices in chosen], error))
+        parts = [partial(support, indices) for indices in chosen]
+        yield synthetic.together(in_parts(parts, error, [*synthetic.beside.values()]))
         synthetic.clamp()
         memory.learn(k, synthetic, Policy(self.augment, "dsa"), self.network_batch, rng.child("train"))
 
@@ -198,7 +199,7 @@ def regression(support: Tensor, targets: Tensor, query: Tensor, ridge: float) ->
     damped = kernel + ridge * kernel.diagonal().mean() * torch.eye(
         len(kernel), device=kernel.device, dtype=kernel.dtype
     )
-    return query @ support.T @ torch.linalg.solve(damped, targets)
+    return query @ (support.T @ torch.linalg.solve(damped, targets))
 
 
 def margin(targets: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from torch.optim import Optimizer
 
 from augment import CutMix, Policy
+from yoco.condense.descent import descend
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
 from yoco.condense.pool import Trainees
@@ -177,7 +178,8 @@ class Readout:
             found, shares = torch.cat(parts), synthetic.shares()[torch.cat(chosen)]
             return cross_entropy(seen @ self.last_layer(found, shares, memory.lr_head), real.labels)
 
-        yield synthetic.together(in_parts([partial(features, indices) for indices in chosen], loss))
+        parts = [partial(features, indices) for indices in chosen]
+        yield synthetic.together(in_parts(parts, loss, [*synthetic.beside.values()]))
         synthetic.clamp()
         memory.learn(k, synthetic, known, self.steps(len(known)), rng.child("train"))
 
@@ -198,12 +200,9 @@ class Readout:
 
         W = features' a from W = 0 on, so the steps are taken with a [n, classes].
         """
-        kernel, decay = features @ features.T, self.recipe().weight_decay
-        a = speed = torch.zeros_like(shares)
-        for _ in range(self.head_steps):
-            speed = MOMENTUM * speed + ((kernel @ a).softmax(1) - shares) / len(kernel) + decay * a
-            a = a - eta * speed
-        return features.T @ a
+        decay, steps = self.recipe().weight_decay, self.head_steps
+        kernel = features @ features.T
+        return features.T @ descend(kernel, shares, steps=steps, eta=eta, momentum=MOMENTUM, decay=decay)
 
 
 class Readers(Trainees):
