@@ -133,10 +133,10 @@ def test_programme_with_few_buckets_saves_enough_all_the_same() -> None:
         assert optimum <= error(curves, programme(curves, whole / 2, buckets=17))
 
 
-def test_programme_takes_everything_where_rounding_hides_the_rest() -> None:
+def test_programme_takes_no_more_than_hull_where_rounding_hides_the_rest() -> None:
     curves = {key: Curve((0, 3), (0.0, 1.0)) for key in "abcde"}
-    assert programme(curves, 11.5, buckets=6) == dict.fromkeys("abcde", 3)
-    assert sum(programme(curves, 11.5).values()) == 12
+    assert programme(curves, 11.5, buckets=6) == hull(curves, 11.5)
+    assert sum(programme(curves, 11.5, buckets=6).values()) == sum(programme(curves, 11.5).values()) == 12
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -29,8 +29,7 @@ def shares(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, temperature: flo
 def literal(weight: np.ndarray, bias: np.ndarray, temperature: float, parts: int) -> np.ndarray:
     """-w (H g): the sum over parts of the Hessian of each part's mean loss times the sum of all parts' gradients."""
     images, labels = ((DATA.images.double().numpy() - 0.4) / 0.3).reshape(11, -1), DATA.labels.numpy()
-    size = -(-11 // parts)
-    pieces = [(images[i : i + size], labels[i : i + size]) for i in range(0, 11, size)]
+    pieces = list(zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True))
     g = np.zeros_like(weight)
     for x, y in pieces:
         g += (shares(weight, bias, x, temperature) - np.eye(4)[y]).T @ x / len(x) / temperature
@@ -43,7 +42,7 @@ def literal(weight: np.ndarray, bias: np.ndarray, temperature: float, parts: int
 
 
 @pytest.mark.parametrize("temperature", [1.0, 200.0])
-@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("parts", [1, 2, 3, 8])
 def test_the_highest_scores_are_removed(temperature: float, parts: int) -> None:
     network = regression()
     weight, bias = (p.detach().double().numpy() for p in network[1].parameters())

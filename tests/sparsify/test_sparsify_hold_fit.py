@@ -1,6 +1,7 @@
 """What zeros are held in: networks with hooks and shared weights of their own, and masks that do not fit them."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,6 +35,29 @@ def test_a_weight_that_two_layers_share_is_held_in_both() -> None:
     install(given, Masks({"0.weight": mask}))
     given(torch.randn(3, 4)).sum().backward()
     assert not given[0].weight.grad[~mask].any()
+
+
+class Reads(nn.Module):
+    """Reads the weight of a layer without calling it, as attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.linear(images, self.layer.weight, self.layer.bias)
+
+
+def test_zeros_of_a_weight_that_is_read_without_its_layer_stay(tmp_path: Path) -> None:
+    mask = torch.tensor([[1, 0, 1, 0]] * 3).bool()
+    given = install(Reads(), Masks({"layer.weight": mask}))
+    optimizer = torch.optim.SGD(given.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        given(torch.ones(2, 4)).square().sum().backward()
+        optimizer.step()
+    assert torch.equal(given.layer.weight != 0, mask)
+    torch.save(given, tmp_path / "whole.pt")  # without a warning of hooks that are not written
 
 
 def state(given: nn.Module) -> list[Tensor]:

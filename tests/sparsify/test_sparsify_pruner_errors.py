@@ -4,12 +4,36 @@ import re
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from yoco.rng import Rng
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.solvers import SOLVERS
+
+
+class Idle(nn.Module):
+    """A layer that never runs beside one that does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(64, 3).double(), nn.Linear(4, 2).double()
+
+    def forward(self, images: Tensor) -> Any:
+        return self.used(images.flatten(1))
+
+
+def test_a_layer_that_no_image_meets_is_named(data: Calibration) -> None:
+    assert set(Pruner()(Idle(), data, sparsity=0.5, rng=Rng(0)).masks) == {"used.weight"}
+    with pytest.raises(ValueError, match=r"^sparsify: layers must be met by images, got idle.weight, which is not$"):
+        Pruner(layers=["used.weight", "idle.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
+
+
+def test_a_sparsity_beside_a_pattern_may_be_rounded(data: Calibration) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 30, bias=False), nn.Linear(30, 900, bias=False)).double()
+    only = Pruner(pattern="1:3", layers=["2.weight"], solver="magnitude")
+    found = only(network, data, sparsity=0.667, rng=Rng(0))
+    assert found.masks.kept == 30 * 900 // 3
 
 
 @pytest.mark.parametrize(
@@ -25,8 +49,14 @@ from yoco.sparsify.solvers import SOLVERS
         ),
         ({"options": {"swap": 3}}, "solver exact: has options memory, second, swaps, got 'swap'"),
         ({"pattern": "3:4:5"}, "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '3:4:5'"),
-        ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9"),
-        ({"ridge": -1.0}, "solve: ridge must be in 0..1, got -1"),
+        ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9 of 0.weight"),
+        ({"ridge": -1.0}, "sparsify: ridge must be in 0..1, got -1"),
+        ({"layers": []}, "sparsify: layers must name at least one, got none"),
+        ({"allocation": "global", "pattern": "row"}, "allocation global: is for single weights, got pattern row"),
+        (
+            {"prune_bias": True, "pattern": "block:4"},
+            "sparsify: prune_bias needs a pattern without neighbours, got block:4",
+        ),
         ({"sparsity": None}, "sparsify: needs sparsity, got None"),
         (
             {"pattern": "2:4", "allocation": "tolerance", "tolerance": 0.0},

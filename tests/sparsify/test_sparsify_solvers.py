@@ -121,6 +121,18 @@ def test_column_shares_zeros_by_live_inputs_and_takes_dead_ones_first() -> None:
         assert int((~mask[:, [0, 1, 2, 7]]).sum()) == min(zeros, 12)
 
 
+def test_admm_takes_a_layer_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, plain = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda given: (calls.append(1), plain(given))[1])
+    generator = Rng(0).generator()
+    weight, x = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((4, 6), (30, 6)))
+    layer = Layer(weight, x.T @ x / 30)
+    again = [layer.solve(zeros, "admm") for zeros in (5, 12, 18)]
+    assert len(calls) == 1
+    for zeros, found in zip((5, 12, 18), again, strict=True):
+        assert torch.equal(found.weight, Layer(weight, x.T @ x / 30).solve(zeros, "admm").weight)
+
+
 def literal_admm(weight: np.ndarray, hessian: np.ndarray, zeros: int, rho: float = 0.1) -> np.ndarray:
     """ALPS with an inverse anew at every step; weights without a refit."""
     root = np.sqrt(hessian.diagonal())

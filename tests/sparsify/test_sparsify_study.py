@@ -13,6 +13,7 @@ from torch import nn
 
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
+from yoco.rng import Rng
 from yoco.sparsify import METHODS, reestimate, retrain
 from yoco.sparsify.masks import budget
 from yoco.sparsify.sparse import load, rebuild
@@ -186,52 +187,14 @@ def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> Non
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("how", "line"),
-    [
-        ({"sparsity": 1.5}, "sparsity: must be at least 0 and below 1, got 1.5"),
-        ({"sparsity": None}, "sparsify: needs sparsity, got None"),
-        ({"epochs": 0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 0, 1 and 0"),
-        ({"retrain": -1.0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 3, 1 and -1"),
-        ({"rounds": 2}, "sparsify: rounds need a sparsity and retraining between them, got none"),
-        (
-            {"at_init": "snip", "rounds": 2},
-            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
-        ),
-        (
-            {"at_init": "snip", "retrain": 1.0},
-            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
-        ),
-        ({"options": {"allocation": "hulls"}}, "allocation: unknown name 'hulls'; did you mean 'hull'?"),
-        ({"options": {"weigh": "size"}}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
-        ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
-        ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
-        (
-            {"options": {"allocation": {"head.weight": 0.5}}},
-            "sparsify: needs either sparsity or an allocation of zeros by layer, got 0.8 and 1 layers",
-        ),
-        (
-            {"options": {"cost": "flops", "allocation": "global"}},
-            "sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation global",
-        ),
-        (
-            {"options": {"pattern": "2:4"}, "sparsity": 0.5, "rounds": 2, "retrain": 1.0},
-            "sparsify: rounds need a sparsity that grows, got pattern 2:4",
-        ),
-        (
-            {"options": {"pattern": "2:4"}, "sparsity": 0.9},
-            "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9",
-        ),
-        (
-            {"options": {"pattern": "2:x"}},
-            "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2:x'",
-        ),
-    ],
-)
-def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any], line: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        study(**how)
-    assert str(caught.value).startswith(line)
+def test_each_retraining_sees_other_images_first(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[Rng] = []
+    monkeypatch.setattr("yoco.sparsify.study.retrain", lambda *given, **how: streams.append(given[3]))
+    study(rounds=4, retrain=0.25).run()
+    study(retrain=0.25).run()
+    assert len(streams) == 5
+    assert len({stream.key() for stream in streams}) == 4
+    assert streams[3].key() == streams[4].key()
 
 
 def test_dead_channels_may_be_left_out_of_the_file(study: Any, tiny: Splits, tmp_path: Path) -> None:

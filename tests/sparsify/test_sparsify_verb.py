@@ -198,8 +198,8 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ),
     ({"at_init": "random", "allocation": "erk"}, "option of random: unknown name 'allocation'; known: layout"),
     ({"pattern": "2;4"}, "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2;4'"),
-    ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9"),
-    ({"pattern": "block:5"}, "pattern block:5: inputs must be a multiple of 5, got 9"),
+    ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9 of stages.0.0.weight"),
+    ({"pattern": "block:5"}, "pattern block:5: inputs must be a multiple of 5, got 9 of stages.0.0.weight"),
     (
         {"pattern": "2:4", "layers": [HEAD], "sparsity": 0.9},
         "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9",
@@ -234,7 +234,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
         {"allocation": "tolerance", "tolerance": -1.0},
         "sparsify: tolerance must be at least 0, with the allocation of this name, got -1 and allocation tolerance",
     ),
-    ({"ridge": 2.0}, "solve: ridge must be in 0..1, got 2"),
+    ({"ridge": 2.0}, "sparsify: ridge must be in 0..1, got 2"),
 )
 
 

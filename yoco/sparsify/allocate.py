@@ -79,7 +79,7 @@ def programme(curves: Mapping[Key, Curve], saved: float, buckets: int = BUCKETS)
     """The best of all choices among the counts that the curves show, by dynamic programming.
 
     What is saved is counted in at most so many buckets, downwards, so that at least `saved` is (OBC: Frantar and
-    Alistarh, NeurIPS 2022). Where rounding leaves too little in sight, everything leaves.
+    Alistarh, NeurIPS 2022). Where rounding leaves too little in sight, `hull` shares out.
     """
     saved = _possible(curves, saved)
     bucket = max(saved / buckets, 1.0)
@@ -91,7 +91,7 @@ def programme(curves: Mapping[Key, Curve], saved: float, buckets: int = BUCKETS)
         best, choice = _extended(best, curve, bucket)
         choices.append(choice)
     if not np.isfinite(best[-1]):
-        return {key: curve.counts[-1] for key, curve in curves.items()}
+        return hull(curves, saved)
     counts, left = {}, buckets
     for (key, curve), choice in reversed(list(zip(curves.items(), choices, strict=True))):
         counts[key] = curve.counts[choice[left]]

@@ -26,13 +26,21 @@ class Hold:
             if mask is None or not isinstance(weight, nn.Parameter):  # torch.func has put another tensor in its place
                 continue
             weight.data.mul_(mask)  # not noticed by autograd: what another pass has kept stays valid
-            hooks = (weight._backward_hooks or {}).values()  # copies of a weight, and weights from files, have none
-            if weight.requires_grad and not any(isinstance(hook, Gradient) and hook.layer is layer for hook in hooks):
-                weight.register_hook(Gradient(layer, buffer))
+            _shield(layer, name)
+
+
+def _shield(layer: nn.Module, name: str) -> None:
+    """Mask the gradients of a weight or bias, unless they are; copies of one, and those from files, are not."""
+    weight = getattr(layer, name)
+    hooks = (weight._backward_hooks or {}).values()
+    if weight.requires_grad and not any(isinstance(hook, Gradient) and hook.layer is layer for hook in hooks):
+        weight.register_hook(Gradient(layer, BUFFERS[name]))
 
 
 class Gradient:
     """What a held weight or bias does with a gradient."""
+
+    __torch_unserializable__ = True  # not written with a weight: the hold makes it anew
 
     def __init__(self, layer: nn.Module, buffer: str) -> None:
         self.layer, self.buffer = layer, buffer
@@ -86,6 +94,7 @@ def _attach(layer: Prunable, name: str, mask: Tensor) -> None:
     if not any(isinstance(hook, Hold) for hook in layer._forward_pre_hooks.values()):
         layer.register_forward_pre_hook(Hold())
     weight.mul_(mask.to(weight.device))
+    _shield(layer, name)  # at once, for modules such as attention that read a weight without calling its layer
 
 
 def _detach(layer: nn.Module) -> None:

@@ -5,7 +5,7 @@ tr(D H D'). All is about half of that, which is exact for any D (Dong, Chen and 
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ class Layer:
         count = self.count(zeros)
         if self.order is not None and isinstance(inverse := options.get("inverse"), Tensor):
             options["inverse"] = inverse[self.order][:, self.order]
-        weight, mask = _solver(solver, options)(self.problem, count, rng=rng, **options)
+        weight, mask = solver_of(solver, options)(self.problem, count, rng=rng, **options)
         self._check(solver, weight, mask, count)
         if refit:
             weight = fitted(self.problem, mask)
@@ -110,7 +110,7 @@ class Layer:
         **options: Any,
     ) -> Tensor:
         """The error at each of these numbers of zeros; see `curve` below."""
-        _solver(solver, options)
+        solver_of(solver, options)
         counts = [self.count(level) for level in levels]
         if solver in CURVES:
             errors = resolve("solver", CURVES, solver)(self.problem, counts, **options)
@@ -191,7 +191,12 @@ def curve(
     return layer.curve(levels, solver, refit=refit, rng=rng, **options)
 
 
-def _solver(name: str, options: dict[str, Any]) -> Any:
+def solver_of(name: str, options: Mapping[str, Any]) -> Any:
+    """The function behind the name of a solver.
+
+    Raises:
+        ValueError: no such solver, or it has no such option.
+    """
     found = resolve("solver", SOLVERS, name)
     known = inspect.signature(found).parameters
     taken = {word for word, kind in known.items() if kind.kind is kind.KEYWORD_ONLY} - {"rng"}

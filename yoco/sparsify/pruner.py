@@ -12,6 +12,7 @@ from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
+from yoco.sparsify.certificate import factors
 from yoco.sparsify.counts import counts
 from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, curves, put
 from yoco.sparsify.hessian import Moments, Prunable, layers, matrix, moments, moments_after, neighbours, parts
@@ -60,11 +61,19 @@ class Pruner:
             word = getattr(self, kind)
             if isinstance(word, str) and word not in words:
                 raise unknown(kind, word, words)
-        parse(self.pattern)
+        form = parse(self.pattern)
+        if not 0 <= self.ridge <= 1:
+            raise ValueError(f"sparsify: ridge must be in 0..1, got {self.ridge:g}")
+        if self.allocation == "global" and not form.group and form.step(2) > 1:
+            raise ValueError(f"allocation global: is for single weights, got pattern {form.name}")
+        if self.prune_bias and (form.group or form.block > 1):
+            raise ValueError(f"sparsify: prune_bias needs a pattern without neighbours, got {form.name}")
+        if self.layers is not None and not self.layers:
+            raise ValueError("sparsify: layers must name at least one, got none")
         if self.tolerance is not None and not (self.allocation == "tolerance" and 0 <= self.tolerance < float("inf")):
             got = f"{self.tolerance:g} and allocation {self.allocation}"
             raise ValueError(f"sparsify: tolerance must be at least 0, with the allocation of this name, got {got}")
-        if parse(self.pattern).group and (self.tolerance is not None or isinstance(self.allocation, Mapping)):
+        if form.group and (self.tolerance is not None or isinstance(self.allocation, Mapping)):
             got = "a tolerance" if self.tolerance is not None else "zeros of each layer"
             raise ValueError(f"sparsify: pattern {self.pattern} says how many zeros there are, got {got} beside it")
         if self.allocation == "global" and self.weigh in ("bound", "loss"):
@@ -104,6 +113,23 @@ class Pruner:
             got = f"{sparsity:g} and {len(self.allocation)} layers"
             raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
+    def check_network(self, network: nn.Module) -> None:
+        """Nothing, if the network can be pruned so, as far as its layers tell.
+
+        Raises:
+            ValueError: it has no such layer, or the pattern or the bound does not fit it.
+        """
+        form, known = parse(self.pattern), layers(network)
+        for name in known if self.layers is None else self.layers:
+            if name not in known:
+                raise unknown("layer", name, known)
+            inputs, line = known[name].weight[0].numel(), form.group or form.block
+            if inputs % line:
+                raise ValueError(f"pattern {form.name}: inputs must be a multiple of {line}, got {inputs} of {name}")
+        curved = isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group
+        if curved and self.weigh == "bound" and not factors(network, "spectral"):
+            raise ValueError("weigh bound: needs a chain of layers, ReLU, pooling and batch norm, got another network")
+
     def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
         """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
 
@@ -111,6 +137,8 @@ class Pruner:
             ValueError: a layer or a word that is not known, or a sparsity that is not possible, or beside a mapping.
         """
         self.check(sparsity)
+        self.check_network(network)
+        sparsity = None if parse(self.pattern).group else sparsity  # the pattern says it, to the last zero
         found = self.moments(network, data)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
@@ -134,13 +162,12 @@ class Pruner:
         """The second moments of the inputs of the chosen layers, in the order in which an image meets them.
 
         Raises:
-            ValueError: a layer that the network does not have.
+            ValueError: a layer that no image meets.
         """
-        known = layers(network)
-        for name in self.layers or ():
-            if name not in known:
-                raise unknown("layer", name, known)
-        return moments(network, data, self.layers)
+        found = moments(network, data, self.layers)
+        if idle := [name for name in self.layers or () if name not in found]:
+            raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")
+        return found
 
     def units(self, network: nn.Module, found: Mapping[str, Moments]) -> dict[Unit, Layer]:
         """Each layer, or each group of it, ready to be solved."""

@@ -1,11 +1,12 @@
 """Study: from data to a sparse network and everything that is to be known of it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import count
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from yoco.data.source import Source, Splits, misplaced
 from yoco.device import compute_type, pick
 from yoco.registry import resolve
 from yoco.rng import Rng
-from yoco.sparsify import METHODS, SOLVERS, sparsify
+from yoco.sparsify import METHODS, sparsify
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import calibration
 from yoco.sparsify.certificate import Certificate
 from yoco.sparsify.hold import held, remove
+from yoco.sparsify.layer import solver_of
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
 from yoco.sparsify.outcome import Outcome
@@ -41,6 +43,8 @@ from yoco.sparsify.weights import load_weights
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
 
 BATCH, CERTIFIED = 128, 1024
+PRUNER = frozenset(f.name for f in fields(Pruner))
+"""Names of the pruner's own options; all others are the solver's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ class Study:
     shrink: bool = False
 
     def __post_init__(self) -> None:
+        if self.images is not None and self.images < 1:
+            raise ValueError(f"sparsify: images must be at least 1, got {self.images}")
         if self.epochs < 1 or self.retrain < 0 or self.rounds < 1:
             got = f"{self.epochs}, {self.rounds} and {self.retrain:g}"
             raise ValueError(f"sparsify: epochs and rounds must be at least 1 and retrain at least 0, got {got}")
@@ -104,9 +110,9 @@ class Study:
         if self.at_init is not None:
             resolve("method", METHODS, self.at_init)
         else:
-            resolve("solver", SOLVERS, self.options.get("solver", "exact"))
-            pruner = Pruner(**{f.name: self.options[f.name] for f in fields(Pruner) if f.name in self.options})
-            pruner.check(self.sparsity)
+            own = {name: value for name, value in self.options.items() if name not in PRUNER}
+            solver_of(self.options.get("solver", "exact"), own)
+            self.pruner().check(self.sparsity)
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
@@ -121,6 +127,7 @@ class Study:
         watch, network = Watch(self.accuracy), self.fresh()
         certificate: Certificate | None = None
         if self.at_init is None:
+            self.pruner().check_network(network)
             watch("dense", network, self.train)
             dense = deepcopy(network)
             pruned = watch("pruned", network, self.prune)
@@ -204,7 +211,10 @@ class Study:
 
         if self.rounds > 1:
             assert self.sparsity is not None
-            pruned = gradually(network, once, self.mend, sparsity=self.sparsity, rounds=self.rounds)
+            turns = count()
+            pruned = gradually(
+                network, once, lambda net: self.mend(net, next(turns)), sparsity=self.sparsity, rounds=self.rounds
+            )
         else:
             pruned = once(network, self.sparsity)
             pruned.install(network)
@@ -212,10 +222,10 @@ class Study:
             reestimate(network, self.examples(self.calibrate), self.normalise, self.rng.child("reestimate"))
         return pruned
 
-    def mend(self, network: nn.Module) -> None:
-        """Retrain lightly."""
+    def mend(self, network: nn.Module, turn: int | None = None) -> None:
+        """Retrain lightly, at the end or after a round, of which each sees other images first."""
         steps = ceil(self.retrain * ceil(len(self.data.train) / BATCH))
-        examples, rng = self.examples(self.retrain_on), self.rng.child("retrain")
+        examples, rng = self.examples(self.retrain_on), self.rng.child("retrain", *([] if turn is None else [turn]))
         with self.precision(network):
             retrain(network, examples, self.normalise, rng, steps=steps, batch=min(BATCH, len(examples)))
 
@@ -248,13 +258,15 @@ class Study:
         """What zeros in each layer cost; none at initialisation, and where a pattern says how many there are."""
         if self.at_init is not None or pruned.curves or parse(self.options.get("pattern")).group:
             return pruned.curves
-        known = {f.name for f in fields(Pruner)}
-        own = {name: value for name, value in self.options.items() if name not in known}
-        left = known - {"weigh", "cost", "allocation", "tolerance"}
-        pruner = Pruner(options=own, **{name: value for name, value in self.options.items() if name in left})
+        pruner = self.pruner(PRUNER - {"weigh", "cost", "allocation", "tolerance"})
         images = self.images or CERTIFIED
         drawn = calibration(dense, self.calibrate or self.splits.train, self.rng, images, self.normalise)
         return pruner.curves(dense, drawn, self.rng)
+
+    def pruner(self, known: Set[str] = PRUNER) -> Pruner:
+        """As the options say, with these of its own and all of the solver."""
+        own = {name: value for name, value in self.options.items() if name not in PRUNER}
+        return Pruner(options=own, **{name: value for name, value in self.options.items() if name in known})
 
     def files(self, out: Path, dense: nn.Module, sparse: nn.Module) -> Size:
         """Write the dense weights and the sparse ones."""

@@ -43,7 +43,7 @@ def grasp(
     if not 1 <= parts <= len(batch.images):
         raise ValueError(f"grasp: parts must be in 1..{len(batch.images)}, as there are images, got {parts}")
     names, weights = list(leaves(trial)), list(leaves(trial).values())
-    pieces = list(zip(batch.images.chunk(parts), batch.labels.chunk(parts), strict=True))
+    pieces = list(zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True))
     flow = [torch.zeros_like(weight) for weight in weights]
     for images, labels in pieces:
         flow = [

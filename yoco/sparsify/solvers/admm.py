@@ -11,6 +11,8 @@ Not in the paper: fitting the weights to the support is exact and belongs to no 
 ten steps of conjugate gradients.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,8 +34,7 @@ def admm(
     """
     if not 0 < rho < float("inf") or steps < 1:
         raise ValueError(f"admm: rho must be above 0 and steps at least 1, got {rho:g} and {steps}")
-    root = problem.hessian.diagonal().sqrt()
-    values, vectors = torch.linalg.eigh(problem.hessian / torch.outer(root, root))
+    root, values, vectors = _spectrum(problem)
     target = problem.live * root
     pulled, columns = (target @ vectors) * values, problem.columns
     sparse, dual, support = target, torch.zeros_like(target), torch.ones_like(target, dtype=torch.bool)
@@ -50,3 +51,12 @@ def admm(
             kept, support = int(mask.sum()), mask
             rho *= next(growth for share, growth in GROWTH if changed > share * kept)
     return problem.restored(sparse / root) * mask, mask
+
+
+def _spectrum(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Roots of the diagonal of H, and what H scaled by them is made of; once for all numbers of zeros."""
+    if "admm" not in problem.memo:
+        root = problem.hessian.diagonal().sqrt()
+        problem.memo["admm"] = (root, *torch.linalg.eigh(problem.hessian / torch.outer(root, root)))
+    found: Any = problem.memo["admm"]
+    return found[0], found[1], found[2]

@@ -1,0 +1,85 @@
+"""What a study refuses ahead of any training, each mistake in one line."""
+
+from typing import Any
+
+import pytest
+
+from yoco.data import Splits
+from yoco.sparsify.study import Study
+
+
+@pytest.fixture
+def study(tiny: Splits) -> Any:
+    def study(**how: Any) -> Study:
+        return Study(**{"data": tiny, "network": "mlp:width=12", "epochs": 3, "sparsity": 0.8, **how})
+
+    return study
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"sparsity": 1.5}, "sparsity: must be at least 0 and below 1, got 1.5"),
+        ({"sparsity": None}, "sparsify: needs sparsity, got None"),
+        ({"epochs": 0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 0, 1 and 0"),
+        ({"retrain": -1.0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 3, 1 and -1"),
+        ({"rounds": 2}, "sparsify: rounds need a sparsity and retraining between them, got none"),
+        (
+            {"at_init": "snip", "rounds": 2},
+            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
+        ),
+        (
+            {"at_init": "snip", "retrain": 1.0},
+            "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
+        ),
+        ({"options": {"allocation": "hulls"}}, "allocation: unknown name 'hulls'; did you mean 'hull'?"),
+        ({"options": {"swap": 1}}, "solver exact: has options memory, second, swaps, got 'swap'"),
+        ({"images": 0}, "sparsify: images must be at least 1, got 0"),
+        ({"options": {"ridge": 2}}, "sparsify: ridge must be in 0..1, got 2"),
+        ({"options": {"weigh": "size"}}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
+        ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
+        ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
+        (
+            {"options": {"allocation": {"head.weight": 0.5}}},
+            "sparsify: needs either sparsity or an allocation of zeros by layer, got 0.8 and 1 layers",
+        ),
+        (
+            {"options": {"cost": "flops", "allocation": "global"}},
+            "sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation global",
+        ),
+        (
+            {"options": {"pattern": "2:4"}, "sparsity": 0.5, "rounds": 2, "retrain": 1.0},
+            "sparsify: rounds need a sparsity that grows, got pattern 2:4",
+        ),
+        (
+            {"options": {"pattern": "2:4"}, "sparsity": 0.9},
+            "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9",
+        ),
+        (
+            {"options": {"pattern": "2:x"}},
+            "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2:x'",
+        ),
+    ],
+)
+def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        study(**how)
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "line"),
+    [
+        ("convnet:width=4,depth=2", {"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9 of stages"),
+        ("convnet:width=4,depth=2", {"layers": ["nope"]}, "layer: unknown name 'nope'"),
+        ("resnet10:width=4", {"weigh": "bound"}, "weigh bound: needs a chain of layers"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_found_ahead_of_its_training(
+    study: Any, network: str, options: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoco.sparsify.study.fit", None)
+    made = study(network=network, options=options, sparsity=None if "pattern" in options else 0.5)
+    with pytest.raises(ValueError) as caught:
+        made.run()
+    assert str(caught.value).startswith(line)
