@@ -18,7 +18,6 @@ import result
 import trained
 
 import yoco
-from yoco.prune.material import checksum
 from yoco.rng import Rng
 from yoco.sparsify.study import BATCH
 
@@ -38,7 +37,7 @@ def main() -> None:
         steps=300,
         full=60_000,
     )
-    whole = checksum(yoco.load(options.set))
+    whole = yoco.load(options.set).checksum
     trials = trained.Trials(options, steps=options.steps, full=options.full, set=whole)
     rows = [
         {**row, "network": network, "source": source, "sparsity": sparsity, "seed": seed}

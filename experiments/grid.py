@@ -22,7 +22,6 @@ import yoco
 from yoco.artefact import replace_file
 from yoco.data import Splits, load
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
-from yoco.prune.material import checksum
 from yoco.prune.sampling import yoco_beta
 from yoco.rng import Rng
 
@@ -91,7 +90,7 @@ class Grid:
     @cached_property
     def shared(self) -> dict[str, Any]:
         """What everything here rests on."""
-        return {"set": checksum(self.whole), "data": self.data.train.checksum, "bf16": self.bf16}
+        return {"set": self.whole.checksum, "data": self.data.train.checksum, "bf16": self.bf16}
 
     @cached_property
     def dynamics(self) -> dict[str, Any]:
@@ -153,12 +152,12 @@ class Grid:
         """The accuracy of one trial, measured once at the end of the training; anew when its set is another one."""
         kept, small = self.file(trial), self.pruned(trial)
         found = json.loads(kept.read_text()) if kept.is_file() else {}
-        if found.get("checksum") != checksum(small):
+        if found.get("checksum") != small.checksum:
             how: Any = {"epochs": self.epochs, "seeds": (trial.seed,), "bf16": self.bf16, "measurements": 1}
             measured = yoco.evaluate(small, self.data, networks=trial.network, progress=False, **how)
             made = {
                 "cells": small.counts,
-                "checksum": checksum(small),
+                "checksum": small.checksum,
                 "epochs": self.epochs,
                 "commit": result.commit(),
             }
@@ -182,7 +181,7 @@ class Grid:
         return {
             "data": whole.source["name"],
             "checksum": self.data.train.checksum,
-            "set": {"method": whole.method, "steps": whole.config.get("episodes_done"), "checksum": checksum(whole)},
+            "set": {"method": whole.method, "steps": whole.config.get("episodes_done"), "checksum": whole.checksum},
             "dynamics": {"epochs": self.score_epochs, "passes": self.passes},
             "protocol": "idc",
             "seeds": sorted({row["seed"] for row in rows}),

@@ -1,5 +1,6 @@
 """The command line: help, one-line errors with their exit status, and what prune and score write."""
 
+import os
 import re
 import subprocess
 import sys
@@ -26,6 +27,14 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     assert said.splitlines()[-1] == "[]"
     assert all(name in said for name in COMMANDS)
     assert time.monotonic() - began < 2  # 0.05 s alone; the bound leaves room for a busy machine
+
+
+def test_a_reader_that_has_gone_is_no_mistake() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "yoco", "--version"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -244,6 +253,10 @@ def test_a_place_that_cannot_be_written_is_said_before_any_training(
     out = str(saved.with_name("file") / "found.json")
     assert "file" in fails("evaluate", str(saved), "--data", "digits", "--out", out)
     assert "Is a folder, name a file" in fails("evaluate", str(saved), "--data", "digits", "--out", str(saved.parent))
+    monkeypatch.setattr("yoco.prune.choosing.scores_for", None)
+    place = str(saved.with_name("small.safetensors"))
+    said = fails("prune", str(saved), "--ipc", "1", "--out", place, "--scores", str(saved.parent))
+    assert "Is a folder, name a file" in said
 
 
 def test_references_come_in_the_size_of_the_set(tmp_path: Path, fails: Callable[..., str]) -> None:

@@ -1,9 +1,11 @@
 """Protocols with teachers: who teaches, what is said of them, and what is refused."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import Result, evaluate
 from yoco.protocols import PROTOCOLS
-from yoco.recipes import Regression
+from yoco.recipes import Distilled, Regression
 
 SMALL = "mlp:width=8"
 HOW: dict[str, Any] = {"seeds": 1, "networks": SMALL, "progress": False, "protocol": "rded", "epochs": 2}
@@ -62,6 +64,22 @@ def test_a_teacher_of_ones_own_is_asked_and_left_as_it_was(tiny: Splits, tiny_se
     assert teacher.training
     assert not teacher.asked
     assert teacher.means.requires_grad
+
+
+def test_a_teacher_of_the_protocol_itself_teaches(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, teacher = ModuleType("mine"), Known(tiny)
+    module.own = lambda *words: Distilled(epochs=2, batch=4, teacher=teacher)
+    monkeypatch.setitem(sys.modules, "mine", module)
+    made, given = (
+        found(tiny, tiny_set, protocol="mine:own"),
+        found(tiny, tiny_set, protocol="mine:own", teacher=teacher),
+    )
+    assert [each["network"] for each in made.teachers] == ["Known"]
+    assert made.results == given.results
+    with pytest.raises(ValueError, match="a given teacher learns no more, got teacher_epochs=3"):
+        found(tiny, tiny_set, protocol="mine:own", teacher_epochs=3)
 
 
 def test_labels_are_the_teachers_alone(tiny: Splits, tiny_set: CondensedSet) -> None:

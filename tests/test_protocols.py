@@ -1,5 +1,6 @@
 """Protocols: the published settings, word by word."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -146,6 +147,10 @@ def test_sre2l() -> None:
     )
 
 
+def test_sre2l_goes_by_the_shorter_side() -> None:
+    assert recipe("sre2l", "mine", (3, 128, 32), 1, 10) == recipe("sre2l", "mine", (3, 32, 128), 1, 10)
+
+
 def test_teachers_learn_as_networks_of_idc_in_larger_steps() -> None:
     assert teaching("cifar10", RGB, 50_000, 20) == replace(recipe("idc", "cifar10", RGB, 1, 1, 20), lr=0.1)
 
@@ -173,6 +178,13 @@ def test_ones_own_protocol_by_path() -> None:
 def test_mistakes_are_one_line() -> None:
     with pytest.raises(ValueError) as caught:
         recipe("icd", "cifar10", RGB, 1, 1)
+    for name, line in (
+        ("yoco.recipes:Distilled", "must be a function of data, shape, factor and ipc, got <class"),
+        ("yoco.protocols:GLYPHS", "must be a function of data, shape, factor and ipc, got ('digits'"),
+        ("builtins:print", "must give a yoco.train.Recipe, got NoneType"),
+    ):
+        with pytest.raises(ValueError, match=rf"^protocol {name}: {re.escape(line)}"):
+            recipe(name, "cifar10", RGB, 1, 1)
     known = "dc, dsa, frepo, idc, mtt, rded, sre2l"
     assert str(caught.value) == f"protocol: unknown name 'icd'; did you mean 'idc'? known: {known}"
     with pytest.raises(ValueError) as caught:

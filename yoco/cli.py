@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import sys
 import warnings
@@ -38,21 +39,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """The exit status of a command line."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(overview())
-        return 0
-    if argv[0] == "--version":
-        print(f"yoco {__version__}")
-        return 0
     try:
-        if argv[0] not in COMMANDS:
-            raise unknown("command", argv[0], COMMANDS)
-        command: Any = resolve("command", FUNCTIONS, argv[0])
-        return int(command(argv[1:]) or 0)
+        code = _done(argv)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt as stop:
         print(f"yoco: {stop}" if str(stop) else "yoco: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # what is left to say has no reader, nor may the end of Python try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
         print(f"yoco: {one_line(error)}", file=sys.stderr)
@@ -62,6 +57,20 @@ def run(argv: list[str]) -> int:
             raise
         print(f"yoco: not enough memory: {one_line(error)}".removesuffix(": "), file=sys.stderr)
         return USAGE
+
+
+def _done(argv: list[str]) -> int:
+    """The exit status of a command line, if nothing fails."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+    elif argv[0] == "--version":
+        print(f"yoco {__version__}")
+    else:
+        if argv[0] not in COMMANDS:
+            raise unknown("command", argv[0], COMMANDS)
+        command: Any = resolve("command", FUNCTIONS, argv[0])
+        return int(command(argv[1:]) or 0)
+    return 0
 
 
 def lacks_memory(error: BaseException) -> bool:

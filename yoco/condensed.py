@@ -1,5 +1,6 @@
 """CondensedSet: cells, labels and everything needed to know what they are, in one file."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -127,6 +128,14 @@ class CondensedSet:
         return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
 
     @cached_property
+    def checksum(self) -> str:
+        """sha256 over pixels, labels, soft labels and how cells decode, as hexadecimal digits."""
+        digest = hashlib.sha256(repr((self.factor, self.size, self.space)).encode())
+        for part in (self.cells, self.labels, self.soft_labels):
+            digest.update(_bytes(part) if part is not None else b"none")
+        return digest.hexdigest()
+
+    @cached_property
     def bytes_of(self) -> dict[str, int]:
         """The bytes of each part of the honest budget; cells are only enlarged, so that no decoder is stored."""
         parts = {"pixels": self.cells, "labels": self.labels, "soft labels": self.soft_labels, "decoder": None}
@@ -212,6 +221,11 @@ class CondensedSet:
 
 _TENSORS = ("cells", "labels", "soft_labels", "scores")
 _TUPLES = ("size", "classes", "mean", "std", "history")
+
+
+def _bytes(part: Tensor) -> bytes:
+    head = repr((str(part.dtype), tuple(part.shape))).encode()
+    return head + part.detach().cpu().contiguous().numpy().tobytes()
 
 
 def load(path: str | Path, *, ipc: int | None = None, cells: int | None = None) -> CondensedSet:

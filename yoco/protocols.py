@@ -41,10 +41,15 @@ def recipe(
     epochs: in place of the protocol's; the step size falls at the same shares of them.
 
     Raises:
-        ValueError: no such protocol, or epochs below 1.
+        ValueError: no such protocol, or it gives no recipe, or epochs below 1.
     """
     protocol_of: Protocol = resolve("protocol", PROTOCOLS, protocol)
+    if not callable(protocol_of) or isinstance(protocol_of, type):
+        rule = f"protocol {protocol}: must be a function of data, shape, factor and ipc"
+        raise ValueError(f"{rule}, got {protocol_of!r}")
     published = protocol_of(data, shape, factor, ipc)
+    if not isinstance(published, Recipe):
+        raise ValueError(f"protocol {protocol}: must give a yoco.train.Recipe, got {type(published).__name__}")
     if epochs is None:
         return published
     if epochs < 1:
@@ -144,11 +149,11 @@ def sre2l(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Re
     """SRe2L (Yin, Xing and Shen, NeurIPS 2023), its third part: a teacher says what every augmented image is.
 
     300 epochs of AdamW along a cosine in batches of 1024; crops of random size, mirrored, all batches in CutMix, and
-    temperature 20. Images of at most 64 pixels: 400 epochs in batches of 128, shifted and not resized. The authors
-    store what the teacher says of the views of each epoch in half precision; here it is asked when they are drawn.
-    Step size 0.001 and decay 0.01 are those of `rded`.
+    temperature 20. Where a side has at most 64 pixels: 400 epochs in batches of 128, shifted and not resized. The
+    authors store what the teacher says of the views of each epoch in half precision; here it is asked when they are
+    drawn. Step size 0.001 and decay 0.01 are those of `rded`.
     """
-    if shape[1] > 64:
+    if min(shape[1:]) > 64:
         return Distilled(epochs=300, batch=1024, augment=_resized(data))
     return Distilled(epochs=400, batch=128, augment=Policy("crop" if data in GLYPHS else "flip_crop"))
 

@@ -73,6 +73,8 @@ def test_ones_own_class_with_and_without_options() -> None:
         ("my_networks:Small:scale=x", "network my_networks:Small: scale must be a number, got 'x'"),
         ("my_networks:Small:bias=1", "network my_networks:Small: bias must be true or false, got '1'"),
         ("my_networks:Plain", "network my_networks:Plain: must be a yoco.networks.Network, got Linear"),
+        ("torch.nn:ReLU", "network torch.nn:ReLU: must be a yoco.networks.Network, got ReLU"),
+        ("yoco.networks:NETWORKS", "network yoco.networks:NETWORKS: must be a yoco.networks.Network, got dict"),
         ("my_networks:None_", "network: 'my_networks:None_' cannot be imported"),
         ("no_such_module:X", "network: 'no_such_module:X' cannot be imported"),
     ],

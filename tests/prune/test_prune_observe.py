@@ -16,7 +16,7 @@ from yoco.data import Splits
 from yoco.networks import Network, build
 from yoco.prune import measure
 from yoco.prune.dynamics import NAMES, Dynamics
-from yoco.prune.material import checksum, material
+from yoco.prune.material import material
 from yoco.prune.observe import Evidence, observe, yoco_recipe
 from yoco.prune.snapshot import Snapshot, look
 from yoco.rng import Rng
@@ -200,7 +200,7 @@ def test_evidence_is_kept_in_a_file(tiny_set: CondensedSet, tmp_path: Path) -> N
     made = observe(tiny_set, epochs=2, recipe=RECIPE, rng=Rng(5), network=NETWORK, snapshot=True, shift=True)
     made.save(tmp_path / "e.safetensors")
     again = Evidence.load(tmp_path / "e.safetensors")
-    assert again.checksum == made.checksum == checksum(tiny_set)
+    assert again.checksum == made.checksum == tiny_set.checksum
     assert again.meta == made.meta
     for name in (*NAMES, "shift"):
         assert torch.equal(getattr(again.dynamics, name), getattr(made.dynamics, name))

@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -151,6 +152,26 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^report: must be the folder of a run, got {tmp_path / 'none'}$"):
         report(tmp_path / "none")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_an_evaluation_of_another_set_is_told_apart(run: Path, tiny_set: CondensedSet) -> None:
+    place, small = run / "evaluation-condensed-idc.json", tiny_set.subset(ipc=1)
+    rows = {}
+    for name, checksum in {"own": tiny_set.checksum, "other": small.checksum}.items():
+        place.write_text(json.dumps(result(set_checksum=checksum)))
+        report(run)
+        rows[name] = (run / "report.md").read_text()
+    assert "| condensed | convnet |" in rows["own"]
+    assert "Not of the set" not in rows["own"]
+    assert "| condensed-idc | condensed | convnet |" in rows["other"]
+    assert "Not of the set as it is here: condensed-idc." in rows["other"]
+
+
+@pytest.mark.parametrize(("images", "share"), [(9, "100"), (900, "1"), (901, "0.999")])
+def test_shares_of_the_room_are_plain_numbers(run: Path, tiny_set: CondensedSet, images: int, share: str) -> None:
+    replace(tiny_set, source={"images": images}).save(run / "condensed.safetensors")
+    report(run)
+    assert f"the room of {share} % of the {images} images" in (run / "report.md").read_text()
 
 
 def test_a_table_of_several_results_says_which(run: Path, tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ def prune(argv: list[str]) -> None:
     if options.uint8 and options.set is not None:
         whole.quantised()  # what cannot be stored so is said before any training
     check_place(options.out)
+    if options.scores is not None and not options.scores.is_file():
+        check_place(options.scores)
     more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
     more |= {"features": _features(options.features), "reference": _reference(options, whole)}
     _prune(whole, options, more)

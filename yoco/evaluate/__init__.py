@@ -100,6 +100,7 @@ def evaluate(
     found = _gather(plan.trials, run(plan, jobs, progress), len(numbers), curve)
     return Result(
         set=repr(examples),
+        set_checksum=examples.checksum,
         protocol=protocol,
         epochs=rows[0].recipe.epochs,
         data=splits.train.name,

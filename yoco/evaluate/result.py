@@ -51,7 +51,8 @@ class Row:
 class Result:
     """The accuracies of all rows, and what is needed to know how they came about.
 
-    set: the evaluated set in words; storage: its bytes, where it is a condensed one; epochs: of its own rows.
+    set: the evaluated set in words; set_checksum: of its images; storage: its bytes, where it is a condensed one;
+    epochs: of its own rows.
     data, checksum: the real data, by its training half.
     same_data: whether the set says that it was made from these very images; None where it says nothing.
     teachers: network, epochs or file, and test accuracy in percent of those that looked on.
@@ -69,6 +70,7 @@ class Result:
     device: str
     versions: Mapping[str, str] = field(default_factory=dict)
     storage: str = ""
+    set_checksum: str = ""
     teachers: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

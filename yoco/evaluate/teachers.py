@@ -28,7 +28,8 @@ def attended(
 ) -> tuple[Plan, tuple[Mapping[str, Any], ...]]:
     """The plan with teachers, if its protocol asks for them, and what there is to say of each.
 
-    given: a module that teaches all networks; else each is taught by one of its kind, which learns the training half.
+    given: a module that teaches all networks, else the one that the protocol itself brings; without both each is taught
+    by one of its kind, which learns the training half.
 
     Raises:
         ValueError: a teacher, or epochs for one, that nothing asks for, or one that knows no more than guessing.
@@ -38,6 +39,7 @@ def attended(
             rule = "a teacher goes with a protocol that asks for one, such as rded"
             raise ValueError(f"evaluate: {rule}, got {protocol}")
         return plan, ()
+    given = plan.trials[0].recipe.teacher if given is None else given
     if given is not None and epochs is not None:
         raise ValueError(f"evaluate: a given teacher learns no more, got teacher_epochs={epochs}")
     names, epochs = dict.fromkeys(trial.network for trial in plan.trials), epochs or EPOCHS
@@ -86,6 +88,6 @@ def check_knows(right: float, plan: Plan) -> None:
 
 
 def under(trial: Trial, teachers: Teachers) -> Trial:
-    """The trial, with its teacher."""
+    """The trial, with its teacher, on the CPU as all that is shared."""
     assert isinstance(trial.recipe, Distilled)
-    return replace(trial, recipe=replace(trial.recipe, teacher=teachers[trial.network]))
+    return replace(trial, recipe=replace(trial.recipe, teacher=teachers[trial.network].cpu()))

@@ -1,9 +1,14 @@
 """Trials: one network each, trained from scratch and measured now and then; in turn or in several processes."""
 
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from multiprocessing import get_context, parent_process
+from multiprocessing.synchronize import Event
+from threading import Thread
 
 import torch
 from tqdm import tqdm
@@ -12,6 +17,7 @@ from yoco import networks
 from yoco.condensed import CondensedSet
 from yoco.condensed import Examples as Decoded
 from yoco.data.source import Source, Splits
+from yoco.recipes import Distilled
 from yoco.rng import Rng
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
 
@@ -72,9 +78,15 @@ class Plan:
                 curve.append((epoch + 1, accuracy(network, test, self.normalise)))
             tick()
 
-        training = self.training(trial)
-        fit(network, training, trial.recipe, self.normalise, rng.child("train", trial.name), after_epoch=after)
+        training, recipe = self.training(trial), self.recipe(trial)
+        fit(network, training, recipe, self.normalise, rng.child("train", trial.name), after_epoch=after)
         return tuple(curve)
+
+    def recipe(self, trial: Trial) -> Recipe:
+        """That of a trial, with its teacher, if it has one, on the device."""
+        if not isinstance(trial.recipe, Distilled) or trial.recipe.teacher is None:
+            return trial.recipe
+        return replace(trial.recipe, teacher=deepcopy(trial.recipe.teacher).to(self.device))
 
 
 def measured(recipe: Recipe, times: int) -> set[int]:
@@ -101,23 +113,37 @@ def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
 
 
 def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[Curve]:
-    threads = max(1, torch.get_num_threads() // jobs)
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"))
+    context = get_context("spawn")
+    enough = context.Event()
+    shared = (max(1, torch.get_num_threads() // jobs), enough)
+    pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=shared)
     try:
         curves = []
-        futures = [pool.submit(_measure, plan, index, threads) for index in range(len(plan.trials))]
+        futures = [pool.submit(plan.measure, index) for index in range(len(plan.trials))]
         for trial, future in zip(plan.trials, futures, strict=True):
-            try:
-                curves.append(future.result())
-            except BrokenExecutor:
-                why = "for want of memory, or as the script does not guard its main part"
-                raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None
+            curves.append(future.result())
             advance(trial.recipe.length)
         return curves
+    except BrokenExecutor:
+        why = "for want of memory, or as the script does not guard its main part"
+        raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None
+    except BaseException:
+        enough.set()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _measure(plan: Plan, index: int, threads: int) -> Curve:
+def _begin(threads: int, enough: Event) -> None:
+    """Set up a process of its own; Ctrl-C, which reaches it too, is its parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    return plan.measure(index)
+    Thread(target=_follow, args=(enough,), daemon=True).start()
+
+
+def _follow(enough: Event) -> None:
+    """End in the middle of a trial when the parent says so, or is not there any more."""
+    parent = parent_process()
+    while parent is not None and parent.is_alive() and not enough.wait(0.5):
+        pass
+    os._exit(1)

@@ -46,6 +46,9 @@ def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Net
     channels, height, width = shape
     if classes < 2:
         raise ValueError(f"network {base}: needs at least two classes, got {classes}")
+    if not callable(factory) or (isinstance(factory, type) and not issubclass(factory, Network)):
+        got = getattr(factory, "__name__", type(factory).__name__)
+        raise ValueError(f"network {base}: must be a yoco.networks.Network, got {got}")
     arguments = typed_options(f"network {base}", factory, options)
     with torch.device("cpu"), rng.as_global():
         network = factory(channels, classes, (height, width), **arguments)

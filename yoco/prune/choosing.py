@@ -17,7 +17,7 @@ from yoco.prune.budget import Budget
 from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.items import Given, items_for, scores_of
 from yoco.prune.kinds import same_kind
-from yoco.prune.material import AnySet, checksum, data_name, nbytes
+from yoco.prune.material import AnySet, data_name, nbytes
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
 from yoco.prune.quotas import NESTED, apply, lost, shortage
@@ -90,7 +90,7 @@ def select(
         indices=picked,
         weights=choice.weights,
         scores=None if chosen is None else chosen.values,
-        checksum=checksum(data),
+        checksum=data.checksum,
         entry={**entry, **_outcome(data, picked, chosen, kind, floor)},
         classes=data.classes,
     )

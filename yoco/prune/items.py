@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.asked import Asked, ask
-from yoco.prune.material import checksum, given_features
+from yoco.prune.material import given_features
 from yoco.prune.observe import Evidence, plain
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.rules import Items, Rule, options_of_rule
@@ -199,7 +199,7 @@ def carried(data: CondensedSet | Source) -> Scores | None:
     if isinstance(data, Source) or data.scores is None or not made:
         return None
     meta = made[-1]["scores"]
-    return Scores(values=data.scores.cpu().float(), name=meta["score"], checksum=checksum(data), meta=meta)
+    return Scores(values=data.scores.cpu().float(), name=meta["score"], checksum=data.checksum, meta=meta)
 
 
 def _scorings(data: CondensedSet | Source) -> list[Mapping[str, Any]]:

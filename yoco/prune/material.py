@@ -1,6 +1,5 @@
 """Material: what ranking and training need to know of a condensed set or a source, read the same way from both."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -38,7 +37,7 @@ def material(data: CondensedSet | Source, device: torch.device) -> Material:
     whitened = Normalise((0.0,) * channels, (1.0,) * channels)
     normalise = whitened if data.space == "zca" else Normalise(data.mean, data.std)
     examples = Examples(data.decode().to(device), data.labels.to(device), soft)
-    return Material(examples, (channels, *data.size), len(data.classes), normalise, device, checksum(data))
+    return Material(examples, (channels, *data.size), len(data.classes), normalise, device, data.checksum)
 
 
 def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
@@ -67,23 +66,8 @@ def data_name(data: CondensedSet | Source) -> str:
     return data.name if isinstance(data, Source) else str(data.source.get("name", ""))
 
 
-def checksum(data: CondensedSet | Source) -> str:
-    """sha256 over pixels, labels, soft labels and how cells decode, as hexadecimal digits."""
-    if isinstance(data, Source):
-        return data.checksum
-    digest = hashlib.sha256(repr((data.factor, data.size, data.space)).encode())
-    for part in (data.cells, data.labels, data.soft_labels):
-        digest.update(_bytes(part) if part is not None else b"none")
-    return digest.hexdigest()
-
-
 def nbytes(data: CondensedSet | Source) -> int:
     """Bytes of pixels and labels, soft ones included."""
     if isinstance(data, CondensedSet):
         return data.nbytes
     return sum(part.numel() * part.element_size() for part in (data.images, data.labels))
-
-
-def _bytes(part: Tensor) -> bytes:
-    head = repr((str(part.dtype), tuple(part.shape))).encode()
-    return head + part.detach().cpu().contiguous().numpy().tobytes()

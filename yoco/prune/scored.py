@@ -15,7 +15,6 @@ from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.dynamics import tensor
-from yoco.prune.material import checksum
 
 KIND, VERSION = "scores", 1
 
@@ -57,7 +56,7 @@ class Scores:
         found = tensor("scores: values", values)
         if found.shape != (len(data),):
             raise ValueError(f"scores: values must be [{len(data)}], got {list(found.shape)}")
-        return cls(values=found.cpu().float(), name=name, checksum=checksum(data), meta=meta)
+        return cls(values=found.cpu().float(), name=name, checksum=data.checksum, meta=meta)
 
     def check(self, data: CondensedSet | Source) -> None:
         """Make sure that these are the scores of this set, sample for sample.
@@ -65,7 +64,7 @@ class Scores:
         Raises:
             ValueError: they are of another set, or of the same one in another order.
         """
-        found = checksum(data)
+        found = data.checksum
         if found != self.checksum or len(data) != len(self):
             made = f"{len(self)} samples, checksum {self.checksum[:8]}"
             got = f"{len(data)} samples, checksum {found[:8]}"

@@ -9,7 +9,7 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.asked import ask
-from yoco.prune.material import checksum, given_features
+from yoco.prune.material import given_features
 from yoco.prune.observe import Evidence, plain
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
@@ -99,7 +99,7 @@ def checked(
     runs = (wanted or {}).get("runs")
     if runs not in (None, len(evidence)):
         raise ValueError(f"evidence: must be of runs={runs}, got {len(evidence)}")
-    found = checksum(data)
+    found = data.checksum
     for each in evidence:
         if each.checksum != found:
             got = f"{each.checksum[:8]} for the set {found[:8]}"
@@ -120,7 +120,7 @@ def _view(data: CondensedSet | Source, features: Tensor) -> Evidence:
     labels = data.labels.cpu()
     blank = torch.zeros(len(labels), len(data.classes))
     return Evidence(
-        snapshot=Snapshot(logits=blank, targets=labels, features=features, inputs=features), checksum=checksum(data)
+        snapshot=Snapshot(logits=blank, targets=labels, features=features, inputs=features), checksum=data.checksum
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from yoco import artefact
-from yoco.prune.material import AnySet, checksum
+from yoco.prune.material import AnySet
 
 FORM = "yoco selection 1"
 PARTS = ("indices", "weights", "scores")
@@ -45,7 +45,7 @@ class Selection:
         Raises:
             ValueError: this is another set.
         """
-        found = checksum(data)
+        found = data.checksum
         if found != self.checksum:
             got = f"{found[:8]} for {self.checksum[:8]}"
             raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")

@@ -34,9 +34,9 @@ def table(*places: str | Path) -> str:
     return accuracies(found)
 
 
-def accuracies(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table of results by name; with several results the first column says which."""
-    several = len(results) > 1
+def accuracies(results: Mapping[str, Mapping[str, Any]], named: bool = False) -> str:
+    """The table of results by name; with several results, or where it is asked for, the first column says which."""
+    several = named or len(results) > 1
     lines = [
         ((name,) if several else ()) + _cells(result, row)
         for name, result in results.items()

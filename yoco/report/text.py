@@ -22,8 +22,10 @@ def page(
     parts = [f"# {name if condensed is None else headline(condensed)}"]
     parts.append("There is no condensed set yet." if condensed is None else markdown(("", ""), _facts(condensed)))
     if evaluations:
+        others = [name for name, found in evaluations.items() if condensed is None or _of_another(found, condensed)]
         note = "Test accuracy in percent, mean ± standard deviation over seeds; `best` is chosen by the test data."
-        parts += ["## Accuracy", accuracies(evaluations), note]
+        note += f" Not of the set as it is here: {', '.join(others)}." if others else ""
+        parts += ["## Accuracy", accuracies(evaluations, named=bool(others)), note]
     if "images.png" in pictures and condensed is not None:
         parts += ["## Images", "![the cells of each class](images.png)", _caption(condensed)]
     if "curves.png" in pictures:
@@ -32,6 +34,11 @@ def page(
         settings = [(f"`{key}`", f"`{value}`") for key, value in config.items()]
         parts += ["## Settings", markdown(("setting", "value"), settings)]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def _of_another(found: Mapping[str, Any], condensed: CondensedSet) -> bool:
+    """Whether an evaluation is of another set, or of this one before it was learned further."""
+    return bool(found.get("set_checksum", condensed.checksum) != condensed.checksum)
 
 
 def _facts(condensed: CondensedSet) -> list[tuple[str, str]]:
@@ -65,7 +72,7 @@ def _storage(condensed: CondensedSet) -> str:
     images = condensed.source.get("images")
     if isinstance(images, int) and images > 0:
         share = len(condensed) / condensed.factor**2 / images
-        words += f"; the room of {100 * share:.2g} % of the {images:,} images it was made from"
+        words += f"; the room of {100 * share:.3g} % of the {images:,} images it was made from"
     return words
 
 

@@ -1,0 +1,65 @@
+"""Trials in processes of their own end with their parent, whatever ends it."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import yoco
+
+SEEN = """
+import os
+from pathlib import Path
+from yoco.networks import MLP
+
+class Seen(MLP):
+    '''Leaves the number of its process.'''
+    def __init__(self, channels, classes, size):
+        super().__init__(channels, classes, size, width=4)
+        Path("seen", str(os.getpid())).touch()
+"""
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Wait for something; whether it came."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def works(process: int) -> bool:
+    """Whether a process is there, and more than an entry in a table."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_no_trial_outlives_an_evaluation(tmp_path: Path, sent: int, code: int) -> None:
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "mine.py").write_text(SEEN)
+    yoco.condense("digits", "random", ipc=1, progress=False).save(tmp_path / "set.safetensors")
+    words = ["set.safetensors", "--network", "mine:Seen", "--epochs", "1000000", "--seeds", "5", "--jobs", "2"]
+    program = [sys.executable, "-m", "yoco", "evaluate", *words]
+    parent = subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+
+    def children() -> list[int]:
+        return [int(path.name) for path in (tmp_path / "seen").iterdir() if int(path.name) != parent.pid]
+
+    assert until(lambda: len(children()) == 2 or parent.poll() is not None)
+    parent.send_signal(sent)
+    said = parent.communicate(timeout=30)[1]
+    assert parent.returncode == code, said
+    assert sent != signal.SIGINT or said.splitlines()[-1] == "yoco: interrupted"
+    assert len(children()) == 2
+    assert until(lambda: not any(map(works, children())), 15)
+    assert not (tmp_path / "evaluation-set-idc.json").exists()
