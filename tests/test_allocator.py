@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,23 @@ def test_it_is_set_on_linux_and_results_stay_the_same_to_the_bit() -> None:
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yoco.allocator.sys.platform", "darwin")
     assert not keep_freed_memory.__wrapped__()
+
+
+@pytest.mark.parametrize("most", [1 << 40, 1 << 25, 0])
+def test_what_an_old_library_takes_is_asked_for_and_nothing_after_a_refusal(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def mallopt(name: int, value: int) -> int:
+        asked.append((name, value))
+        return int(name != -3 or value <= most)
+
+    monkeypatch.setattr("yoco.allocator.ctypes.CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory.__wrapped__() == (most > 0)
+    sizes = [value for name, value in asked if name == -3]
+    assert sizes == [1 << 30, 1 << 25][: 1 if most > 1 << 30 else 2]
+    assert len(asked) == len(sizes) + (2 if most else 0)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")

@@ -1,6 +1,7 @@
 """Artefacts on disk: whole or not at all, checked when read."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,39 @@ def test_a_folder_in_the_way_is_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="toy"):
         write(tmp_path / "toy")
     assert list(tmp_path.iterdir()) == [tmp_path / "toy"]
+
+
+def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path: Path) -> None:
+    real, link = tmp_path / "deep" / "real", tmp_path / "link"
+    real.parent.mkdir()
+    real.write_text("old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    artefact.check_place(link)
+    write(link)
+    assert link.is_symlink()
+    assert artefact.read(real, "toy", 2)[1]["name"] == "größe"
+    assert real.stat().st_mode & 0o777 == 0o600
+
+
+def test_new_files_have_the_permissions_that_others_have(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write(tmp_path / "toy")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "toy").stat().st_mode & 0o777 == 0o640
+
+
+def test_nothing_but_a_file_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for refuse in (write, artefact.check_place):
+        with pytest.raises(OSError, match="Is a device or a pipe, name a file"):
+            refuse(tmp_path / "pipe")
+        with pytest.raises(IsADirectoryError, match="Is a folder, name a file"):
+            refuse(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ BESIDE = {
 }
 INSIDE_CONDENSE = {
     "methods": {
-        *("method", "synthetic", "matching", "experts", "learner", "lamb"),
+        *("method", "synthetic", "matching", "experts", "learner", "lamb", "descent"),
         *("siamese", "pool", "attention", "alternating", "inner_steps", "clusters"),
         *("selection", "coreset", "crops", "teacher", "trajectories", "growing"),
     },

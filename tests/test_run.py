@@ -151,6 +151,24 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     assert "seed: 3\n" in (tmp_path / "config.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
+def test_files_of_somebody_else_are_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine\n")
+    with pytest.raises(ValueError, match=rf"^run: .*{name} was not written by a run; choose another folder$"):
+        Run(tmp_path, {})
+    assert (tmp_path / name).read_text() == "mine\n"
+
+
+def test_a_checkpoint_of_the_oldest_form_that_is_cut_is_named(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    torch.save({"episode": 1, "cells": torch.arange(9.0)}, run.checkpoint, _use_new_zipfile_serialization=False)
+    whole = run.checkpoint.read_bytes()
+    for kept in range(0, len(whole) - 1, 7):
+        run.checkpoint.write_bytes(whole[:kept])
+        with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged; remove it to start again"):
+            run.restore()
+
+
 def test_a_stray_line_among_the_metrics_is_dropped(tmp_path: Path) -> None:
     run = Run(tmp_path, {})
     run.save({"episode": 1})

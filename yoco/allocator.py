@@ -5,7 +5,7 @@ import sys
 from functools import cache
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_KEPT = {_MMAP_THRESHOLD: 1 << 30, _TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 1 << 26}
+_KEPT = {_TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 1 << 26}
 
 
 @cache
@@ -19,4 +19,7 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and [mallopt(*pair) for pair in _KEPT.items()] == [1] * len(_KEPT)
+    # Old versions take no more than 32 MiB; after a refusal the others alone would hold the threshold where it is.
+    if mallopt is None or not any(mallopt(_MMAP_THRESHOLD, size) == 1 for size in (1 << 30, 1 << 25)):
+        return False
+    return [mallopt(*pair) for pair in _KEPT.items()] == [1] * len(_KEPT)

@@ -1,12 +1,18 @@
 """One file, tensors and a JSON header: written whole or not at all, checked when read, never unpickled."""
 
+import errno
 import json
 import os
+import secrets
+import stat
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -14,23 +20,31 @@ from safetensors.torch import save
 from torch import Tensor
 
 _KEY = "yoco"
+DAMAGE = (
+    *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError),
+    *(UnpicklingError, BadZipFile, struct.error),
+)
+"""What torch.load raises of files that are no files of torch.save, or only their beginning."""
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a temporary file beside `path`, flush it to the disk, then put it in the place of `path`.
 
+    A link stays one, and a file keeps its permissions.
+
     Raises:
         OSError: the folder cannot be written or the disk is full; the file that stood there is as it was.
     """
+    path = _plain_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary.open("xb").close()
     try:
+        if path.exists():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         write(temporary)
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -54,11 +68,20 @@ def check_place(path: Path) -> None:
     Raises:
         OSError: it cannot.
     """
-    if path.is_dir():
-        raise IsADirectoryError(21, "Is a folder, name a file", str(path))
+    path = _plain_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         pass
+
+
+def _plain_file(path: Path) -> Path:
+    """Where links lead; nothing but a file is replaced, such as no device or pipe."""
+    place = Path(os.path.realpath(path))
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a folder, name a file", str(path))
+    if place.exists() and not place.is_file():
+        raise OSError(errno.EINVAL, "Is a device or a pipe, name a file", str(path))
+    return place
 
 
 def write(path: Path, kind: str, version: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

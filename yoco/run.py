@@ -6,15 +6,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 import yaml
 
-from yoco.artefact import python_number, replace_file
+from yoco.artefact import DAMAGE, python_number, replace_file
 
 try:
     import fcntl
@@ -23,13 +21,15 @@ except ImportError:  # Windows has no such locks
 
 FREE = ("minutes", "device")
 """Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits."""
+MARK = "# written by yoco condense\n"
+"""How a configuration begins that a run wrote, and may write anew."""
 
 
 class Run:
     """The folder of one run; a folder that holds the same configuration is gone on with.
 
     Raises:
-        ValueError: the folder holds a run with another configuration.
+        ValueError: the folder holds a run with another configuration, or a configuration or metrics of somebody else.
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Run:
         if self.held:
             yield
             return
-        text = yaml.safe_dump(self.config, sort_keys=False)
+        text = MARK + yaml.safe_dump(self.config, sort_keys=False)
         made = [place for place in (self.folder, *self.folder.parents) if not place.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         with _alone(self.folder):
@@ -95,9 +95,12 @@ class Run:
         return self.result.is_file() and not self.checkpoint.is_file()
 
     def _check_same(self) -> None:
-        if not (self.checkpoint.is_file() or self.result.is_file()):
-            return
         path = self.folder / "config.yaml"
+        if not (self.checkpoint.is_file() or self.result.is_file()):
+            for mine in (path, self.metrics):
+                if mine.is_file() and not (path.is_file() and path.read_bytes().startswith(MARK.encode())):
+                    raise ValueError(f"run: {mine} was not written by a run; choose another folder")
+            return
         try:
             before = yaml.safe_load(path.read_text()) if path.is_file() else None
         except (yaml.YAMLError, UnicodeDecodeError):
@@ -136,7 +139,7 @@ class Run:
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             self._forget_after(state["episode"])
-        except (RuntimeError, EOFError, KeyError, TypeError, UnpicklingError, BadZipFile) as error:
+        except DAMAGE as error:
             raise ValueError(f"run: {self.checkpoint} is damaged; remove it to start again") from error
         return dict(state)
 

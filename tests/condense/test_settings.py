@@ -1,18 +1,22 @@
 """Settings that several methods share: names of data, mirror images, and what estimates know of new networks."""
 
+import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import SGD
 
-from yoco.condense import Task, condense, cost, estimate, settings_of
+from yoco.condense import Interrupted, Progress, Task, condense, cost, estimate, settings_of
 from yoco.condense.synthetic import start
 from yoco.data import Splits
 from yoco.data.arrays import from_arrays
 from yoco.rng import Rng
+from yoco.run import Run
 
 GLYPHS = ("digits", "emnist", "kmnist", "mnist", "svhn")
 MIRRORING = ("dm", "dsa", "datadam", "idm", "mtt", "datm", "frepo")
@@ -32,6 +36,33 @@ def test_no_digit_and_no_letter_is_mirrored(method: str) -> None:
 def test_mirror_images_double_no_set_of_digits_or_letters() -> None:
     doubled = [data for data in (*GLYPHS, "fashion-mnist", "cifar10") if settings_of("frepo", data, 1, None).flip]  # type: ignore[attr-defined]
     assert doubled == ["svhn", "cifar10"]
+
+
+def test_numbers_of_numpy_are_pythons_own_so_that_checkpoints_are_read(tiny: Splits, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"ipc": 1, "network": "mlp:width=4", "progress": False}
+    how |= {"lr_image": np.float64(2.0), "momentum_image": np.float32(0.5), "real_batch": np.int64(4)}
+    settings: Any = settings_of("dm", "digits", 1, (1, 8, 8), **{name: how[name] for name in [*how][3:]})
+    assert [type(value) for value in (settings.lr_image, settings.real_batch)] == [float, int]
+
+    def stop(progress: Progress) -> None:
+        if progress.episode == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    whole = condense(tiny, "dm", episodes=np.int64(3), **how)
+    with pytest.raises(Interrupted):
+        condense(tiny, "dm", episodes=np.int64(3), out=tmp_path / "run", callbacks=(stop,), **how)
+    assert (tmp_path / "run/checkpoint.pt").is_file()
+    assert torch.equal(condense(tiny, "dm", episodes=3, out=tmp_path / "run", **how).cells, whole.cells)
+
+
+def test_what_another_process_finished_meanwhile_is_only_read(
+    tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"ipc": 1, "out": tmp_path, "progress": False}
+    made, answers = condense(tiny, "random", **how), iter([False, True])
+    monkeypatch.setattr(Run, "finished", property(lambda _: next(answers)))
+    monkeypatch.setattr("yoco.condense.run_episodes", None)
+    assert torch.equal(condense(tiny, "random", **how).cells, made.cells)
 
 
 def test_tiny_imagenet_has_one_name_for_all_methods() -> None:

@@ -26,6 +26,21 @@ def test_through_npz_and_back_every_byte_is_the_same(saved: Path, rich: Condense
     assert (tmp_path / "back.safetensors").read_bytes() == saved.read_bytes()
 
 
+def test_numbers_of_numpy_in_a_record_are_written(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    odd = replace(tiny_set, config={"lr": np.float32(0.5), "ipc": np.int64(3)}, versions={"yoco": "0"})
+    resolve("form", TARGETS, "npz")(odd, tmp_path / "set.npz")
+    assert convert(tmp_path / "set.npz", tmp_path / "back.safetensors").config == {"lr": 0.5, "ipc": 3}
+
+
+def test_names_of_classes_may_be_bytes_and_labels_no_names(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 1, 4, 4), np.float32)
+    np.savez(tmp_path / "a.npz", images=pixels, labels=np.array([0, 1]), classes=np.array([b"cat", b"dog"]))
+    assert convert(tmp_path / "a.npz", tmp_path / "b.npz").classes == ("cat", "dog")
+    np.savez(tmp_path / "a.npz", images=pixels, labels=np.array([0, 10**10]))
+    with pytest.raises(ValueError, match=r"labels must be at least 0 and below 100000, got 10000000000$"):
+        convert(tmp_path / "a.npz", tmp_path / "c.npz")
+
+
 def test_npz_keeps_whatever_a_set_may_lack_or_be(tiny_set: CondensedSet, tmp_path: Path) -> None:
     kinds = {
         "uint8": replace(tiny_set.quantised(), versions={"yoco": "0"}),
@@ -117,7 +132,10 @@ def test_a_failing_write_leaves_nothing(saved: Path, tmp_path: Path, monkeypatch
         ({"images": np.zeros((0, 4, 4)), "labels": np.arange(0)}, "with n > 0, got float64 [0, 4, 4]"),
         ({"images": np.zeros((2, 4, 4)), "labels": np.arange(3)}, "labels must be whole numbers [2], got int64 [3]"),
         ({"images": np.zeros((2, 4, 4)), "labels": np.array([0.5, 1])}, "labels must be whole numbers [2]"),
-        ({"images": np.zeros((2, 4, 4)), "labels": np.array([-1, 1])}, "labels must be in 0..1, got -1..1"),
+        (
+            {"images": np.zeros((2, 4, 4)), "labels": np.array([-1, 1])},
+            "labels must be at least 0 and below 100000, got -1",
+        ),
         ({"images": np.full((2, 4, 4), np.nan), "labels": np.arange(2)}, "cells must be finite"),
         ({"header": np.array("{}"), "labels": np.arange(2)}, "has a header that was not written by yoco"),
         ({"header": np.array("[]"), "labels": np.arange(2)}, "has a header that was not written by yoco"),

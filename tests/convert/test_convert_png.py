@@ -38,6 +38,34 @@ def test_pngs_come_back_as_whole_images_in_the_order_of_the_labels(saved: Path, 
     assert float((back.decode() - whole.decode()).abs().max()) <= 1 / 510 + 1e-6
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_empty_folder_is_filled_and_stays_what_it_is(saved: Path, tmp_path: Path, linked: bool) -> None:
+    place = tmp_path / "pngs"
+    place.mkdir(mode=0o750)
+    named = tmp_path / "link" if linked else place
+    if linked:
+        named.symlink_to(place)
+    before = place.stat()
+    convert(saved, named)
+    assert (place.stat().st_ino, place.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert named.is_symlink() == linked
+    assert {path.name for path in place.iterdir()} == {"zero", "eins", "δύο", "classes.txt"}
+
+
+def test_the_working_folder_can_be_the_target(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    convert(saved, ".", form="safetensors")
+    assert (tmp_path / "here/eins/0000.png").is_file()
+
+
+def test_endings_in_capitals_are_read_too(tmp_path: Path) -> None:
+    coloured(("a", "b"), 3).save(tmp_path / "set.safetensors")
+    convert(tmp_path / "set.safetensors", tmp_path / "pngs")
+    (tmp_path / "pngs/a/0001.png").rename(tmp_path / "pngs/a/0001.PNG")
+    assert convert(tmp_path / "pngs", tmp_path / "back.npz").counts == (3, 3)
+
+
 def test_colours_survive_a_folder(tmp_path: Path) -> None:
     whole = coloured(("a", "b"))
     whole.save(tmp_path / "set.safetensors")

@@ -109,6 +109,10 @@ def test_images_of_several_sizes_need_a_size() -> None:
         ([{"img": 0, "label": 0}], "must be (image, label) or have the keys image and label, got the keys ['img', 'la"),
         ([(1, 2, 3)], "must be (image, label) or have the keys image and label, got tuple"),
         ([], "needs at least one image, got none"),
+        (
+            [(np.zeros((2, 2), np.uint8), np.eye(2)[0]), (np.zeros((2, 2), np.uint8), np.eye(2)[1])],
+            "item 0 must have one label, got the shape [2]",
+        ),
     ],
 )
 def test_other_datasets_are_refused(dataset: list[Any], message: str) -> None:

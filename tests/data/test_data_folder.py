@@ -1,8 +1,10 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from yoco.data import load
@@ -27,6 +29,23 @@ def fill(folder: Path, counts: dict[str, int]) -> Path:
 
 def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
+
+
+def test_images_behind_links_belong_to_a_class_and_no_link_goes_round(tmp_path: Path) -> None:
+    fill(tmp_path / "set", {"cat": 2, "dog": 5})
+    fill(tmp_path, {"more": 3})
+    (tmp_path / "set/cat/more").symlink_to(tmp_path / "more")
+    (tmp_path / "set/cat/again").symlink_to(tmp_path / "set/cat")
+    (tmp_path / "set/dog/folder.png").mkdir()
+    train, test = load(tmp_path / "set")
+    assert [int((torch.cat([train.labels, test.labels]) == c).sum()) for c in (0, 1)] == [5, 5]
+
+
+def test_a_home_that_nobody_has_is_one_line(fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said = fails("condense", "--data", "~nobody-has-this/images", "--out", "x", "--dry-run")
+    assert said == "yoco: data: there is no folder ~nobody-has-this/images\n"
+    monkeypatch.setenv("YOCO_DATA", "~nobody-has-this")
+    assert "~nobody-has-this" in fails("condense", "--data", "mnist", "--dry-run")
 
 
 @pytest.mark.parametrize("test", ["test", "val"])

@@ -1,4 +1,5 @@
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +48,22 @@ def test_take_keeps_statistics_and_classes() -> None:
     part = whole.take(torch.tensor([2, 1]), "part")
     assert (part.name, part.mean, part.std, part.classes) == ("part", whole.mean, whole.std, whole.classes)
     assert torch.equal(part.images, whole.images[[2, 1]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"classes": ("caf\udce9", "b")}, r"data: names must be text, got 'caf\udce9'; rename the folder"),
+        ({"name": "caf\udce9"}, r"data: names must be text, got 'caf\udce9'; rename the folder"),
+        ({"mean": (0.1,), "std": (1.0,)}, "mean and std must have 3 channels, got (0.1,) and (1.0,)"),
+        ({"mean": (0.1, 0.2, 0.3)}, "mean and std must have 3 channels, got (0.1, 0.2, 0.3) and ()"),
+    ],
+)
+def test_names_and_constants_are_checked(changes: dict[str, Any], line: str) -> None:
+    images, labels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0, 1])
+    with pytest.raises(ValueError) as caught:
+        Source(**{"name": "x", "images": images, "labels": labels, "classes": ("a", "b"), **changes})
+    assert str(caught.value).endswith(line)
 
 
 def test_checksum_is_sha256_of_shape_pixels_and_labels() -> None:

@@ -6,9 +6,11 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from yoco import data as data_sets
+from yoco.artefact import python_number
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.labels import Labels, relabel, relabel_from
 from yoco.condense.loop import Callback, Interrupted, Progress
@@ -76,6 +78,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     """
     cls = _class_of(method)
     known = [f.name for f in fields(cls)]
+    changes |= {name: python_number(value) for name, value in changes.items() if isinstance(value, np.generic)}
     for name in changes:
         if name not in known:
             raise unknown(f"setting of {method}", name, known)
@@ -170,6 +173,8 @@ def condense(
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = {"data": name, "size": size, "grey": grey} if (name, size, grey) != (real.name, None, False) else {}
     with run.working() if run else nullcontext():
+        if run and run.finished:  # by another process, meanwhile
+            return load(run.result)
         result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
         if asked.afterwards:
             folder = run.folder / "teacher" if run else None

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from yoco.artefact import DAMAGE
+
 
 def read(path: Path, allowed: tuple[Any, ...] = ()) -> Any:
     """What a file of torch.save holds. allowed: types beside those that torch itself holds to be safe.
@@ -26,7 +28,7 @@ def read(path: Path, allowed: tuple[Any, ...] = ()) -> Any:
                 rule = "must hold tensors alone and is not unpickled"
                 raise ValueError(f"convert: {path} {rule}, got the globals {', '.join(wanted)}") from error
             raise _damaged(path) from error
-        except (RuntimeError, EOFError, OSError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except DAMAGE as error:
             raise _damaged(path) from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.artefact import write_npz
+from yoco.artefact import python_number, write_npz
 from yoco.condensed import KIND, VERSION, CondensedSet
 from yoco.convert.archive import Arrays, arrays, need
 from yoco.convert.origin import Origin
@@ -29,10 +29,11 @@ def write(condensed: CondensedSet, target: Path) -> None:
     """
     kept = {name: part.numpy() for name in TENSORS if isinstance(part := getattr(condensed, name), Tensor)}
     plain = {f.name: getattr(condensed, f.name) for f in fields(condensed) if f.name not in TENSORS}
-    header = json.dumps({**plain, "kind": KIND, "version": VERSION}, sort_keys=True, ensure_ascii=False)
+    content = {**plain, "kind": KIND, "version": VERSION}
+    header = json.dumps(content, sort_keys=True, ensure_ascii=False, default=python_number)
     shape = {"factor": np.array(condensed.factor), "size": np.array(condensed.size)}
-    content = {"images": condensed.decode().numpy(), "classes": np.array(condensed.classes), **shape, **kept}
-    write_npz(target, header=np.array(header), **content)
+    arrays = {"images": condensed.decode().numpy(), "classes": np.array(condensed.classes), **shape, **kept}
+    write_npz(target, header=np.array(header), **arrays)
 
 
 def read(origin: Origin) -> CondensedSet:
@@ -74,9 +75,10 @@ def _foreign(origin: Origin, found: Arrays) -> CondensedSet:
     images, labels = _images(origin, found["images"]), found["labels"]
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images):
         origin.refuse(f"labels must be whole numbers [{len(images)}]", f"{labels.dtype} {list(labels.shape)}")
+    origin.check_labels(int(labels.min()), int(labels.max()))
     parts: dict[str, Any] = {}
     if "classes" in found:
-        parts["classes"] = tuple(map(str, found["classes"].ravel().tolist()))
+        parts["classes"] = tuple(found["classes"].ravel().astype(str).tolist())
     for name in ("soft_labels", "scores"):
         if name in found:
             parts[name] = torch.from_numpy(found[name].astype(np.float32))

@@ -11,6 +11,8 @@ from yoco.condensed import CondensedSet
 from yoco.convert.known import Known, known
 
 Constants = tuple[tuple[float, ...], tuple[float, ...]]
+MOST = 100_000
+"""Classes; larger labels are no numbers of classes but names of them."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,17 @@ class Origin:
             self.refuse(f"labels must be whole numbers [{len(images)}]", _form(labels))
         if not bool(torch.isfinite(images).all()):
             self.refuse("pixels must be finite", "nan or infinity")
-        if int(labels.min()) < 0:
-            self.refuse("labels must be at least 0", int(labels.min()))
+        self.check_labels(int(labels.min()), int(labels.max()))
         return images.detach().float().contiguous(), labels.detach().long()
+
+    def check_labels(self, low: int, high: int) -> None:
+        """Check that labels can be numbers of classes.
+
+        Raises:
+            ValueError: they are negative, or far too large.
+        """
+        if low < 0 or high >= MOST:
+            self.refuse(f"labels must be at least 0 and below {MOST}", low if low < 0 else high)
 
     def check_channels(self, cells: Tensor) -> None:
         """Check that cells [n, C, h, w] have as many channels as the data set.

@@ -37,14 +37,18 @@ def write(condensed: CondensedSet, target: Path) -> None:
     names = [_folder_name(name) for name in condensed.classes]
     if len({name.lower() for name in names}) < len(names):
         raise ValueError(f"convert: the classes must differ as names of folders, got {names}; write .npz")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    place = target.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=place if place.exists() else place.parent, prefix=f".{place.name}."))
     try:
         _write_all(condensed, temporary, names)
-        temporary.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        temporary.rename(target)
+        if place.exists():
+            for part in [*temporary.iterdir()]:
+                part.rename(place / part.name)
+            temporary.rmdir()
+        else:
+            temporary.chmod(0o755)
+            temporary.rename(place)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -77,7 +81,7 @@ def read(origin: Origin) -> CondensedSet:
         ValueError: fewer than two classes, an empty class, images of several sizes, or one that cannot be read.
     """
     names = _classes(origin)
-    files = [sorted((origin.path / name).glob("[!.]*.png")) for name in names]
+    files = [sorted(filter(_is_png, (origin.path / name).iterdir())) for name in names]
     for name, own in zip(names, files, strict=True):
         if not own:
             origin.refuse("a class needs PNGs", f"none in {name}")
@@ -90,6 +94,10 @@ def read(origin: Origin) -> CondensedSet:
     cells = np.stack(images if grey else [_coloured(image) for image in images])
     labels = torch.arange(len(names)).repeat_interleave(torch.tensor([len(own) for own in files]))
     return origin.condensed(_channels_first(cells), labels, classes=tuple(names), method="unknown")
+
+
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png" and not path.name.startswith(".") and path.is_file()
 
 
 def _classes(origin: Origin) -> list[str]:

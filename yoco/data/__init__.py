@@ -67,7 +67,7 @@ def load(data: Any, *, size: int | None = None, grey: bool = False, download: bo
 
 
 def _by_name(name: str, size: int | None, grey: bool, download: bool) -> Splits:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # of a user who does not exist it stays as it is
     if name in SOURCES:
         splits: Splits = resolve("data", SOURCES, name)(download=download)
         return splits

@@ -1,5 +1,6 @@
 """Sources from map-style datasets: torchvision's, Hugging Face's, or anything with a length and an index."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,8 @@ def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:
     else:
         got = f"the keys {sorted(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
         raise ValueError(f"data {name}: item {at} must be (image, label) or have the keys image and label, got {got}")
+    if isinstance(label, np.ndarray | Tensor) and math.prod(label.shape) != 1:
+        raise ValueError(f"data {name}: item {at} must have one label, got the shape {list(label.shape)}")
     return image, label.item() if hasattr(label, "item") else label
 
 

@@ -1,5 +1,6 @@
 """Folders of images, one folder for each class."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,12 +22,13 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
 
     size: the square in the centre of each image is resized to size x size; without it, all must be of one size.
     grey: one channel; otherwise every image becomes RGB.
-    Classes are in sorted order. Files anywhere below a class folder belong to it; hidden ones, those in hidden folders
-    and other formats do not.
+    Classes are in sorted order. Files anywhere below a class folder belong to it, also behind links; hidden ones, those
+    in hidden folders and other formats do not.
 
     Raises:
         ValueError: fewer than two classes, an empty class, halves with different classes, images of several sizes
             without `size`, or an image that cannot be read.
+        OSError: a folder cannot be read.
     """
     train = folder / "train" if _class_folders(folder / "train") else folder
     test = next((folder / half for half in ("test", "val") if _class_folders(folder / half)), None)
@@ -69,10 +71,19 @@ def _listing(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower().lstrip(".") in EXTENSIONS and not hidden:
-            yield path
+    def stop(error: OSError) -> None:
+        raise error
+
+    seen = {folder.resolve()}
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=stop):
+        inner = {name: (Path(place) / name).resolve() for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, real in inner.items() if real not in seen]
+        seen |= {*inner.values()}
+        yield from (Path(place) / name for name in files if _is_image(name))
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower().lstrip(".") in EXTENSIONS
 
 
 def _read_all(files: list[Path], name: str, size: int | None, grey: bool) -> Tensor:

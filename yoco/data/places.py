@@ -10,4 +10,5 @@ DEBIAN = Path("/usr/share/datasets")
 def roots() -> list[Path]:
     """The folders to search, in order: $YOCO_DATA if set, ~/.cache/yoco, Debian's; downloads go to the first."""
     own = os.environ.get("YOCO_DATA")
-    return [*([Path(own).expanduser()] if own else []), Path.home() / ".cache/yoco", DEBIAN]
+    places = [*([own] if own else []), "~/.cache/yoco"]
+    return [*(Path(os.path.expanduser(place)) for place in places), DEBIAN]

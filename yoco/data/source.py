@@ -53,6 +53,12 @@ class Source:
             raise ValueError(f"{where}: needs at least one image, got none")
         if len(self.classes) < 2:
             raise ValueError(f"{where}: needs at least two classes, got {len(self.classes)}")
+        for word in (self.name, *self.classes):
+            if word.encode(errors="replace").decode() != word:
+                raise ValueError(f"data: names must be text, got {word!r}; rename the folder")
+        channels = self.images.shape[1]
+        if any(len(part) not in (0, channels) for part in (self.mean, self.std)) or (self.mean and not self.std):
+            raise ValueError(f"{where}: mean and std must have {channels} channels, got {self.mean} and {self.std}")
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= len(self.classes):
             raise ValueError(f"{where}: labels must be in 0..{len(self.classes) - 1}, got {low}..{high}")
