@@ -1,6 +1,6 @@
 """IDC on Fashion-MNIST: accuracy after 0, 100, 200 and 400 inner steps, what a step takes, and where its time goes.
 
-    python experiments/idc_fashion.py                                                        # hours on one core
+    python experiments/idc_fashion.py                                                    # an hour or two on two cores
     python experiments/idc_fashion.py --data digits --ipc 1 --steps 0 2 --epochs 4 --name toy   # seconds
 
 A run that was stopped goes on. Minutes in the result are steps times the seconds of a step measured by themselves.

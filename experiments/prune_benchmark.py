@@ -1,6 +1,6 @@
 """Time and peak memory of every rule that chooses among clustered features, beside a plain version of it.
 
-    python experiments/prune_benchmark.py     # about half an hour on two cores
+    python experiments/prune_benchmark.py     # about half an hour, on one thread
 
 Every measurement is a process of its own: it makes the data, runs the rule once on a few samples to load what that
 needs, and takes the peak memory so far as the baseline; what the peak rises above it is the rule's. A run that was
@@ -34,6 +34,7 @@ LEFT_OUT = {("gradmatch", "none")}
 def main() -> None:
     """Measure what is not measured yet, write the table."""
     options = read_options()
+    torch.set_num_threads(1)
     if options.one:
         print(json.dumps(measured(json.loads(options.one))))
         return

@@ -33,7 +33,8 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
         f"Per cent; mean and standard deviation of {len(content['seeds'])} networks at the last stop, one network",
         f"before; {first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took",
         f"{took} on",
-        f"{content['cores']} cores by itself; minutes are steps times that of {made_in}, in which the set was made.",
+        f"{content['cores']} cores by itself, the quickest of five; minutes are steps times that of {made_in},",
+        f"in which the set was made; on the clock it took {content['rows'][-1]['wall_seconds'] / 60:.1f}.",
         f"The networks that judge were run in {content['evaluated_in']}.",
     ]
     return lines

@@ -1,7 +1,7 @@
 """The shortest road to accuracy: what was tried on Fashion-MNIST, and what each gave.
 
     python experiments/road.py                               # hours
-    python experiments/road.py --tries regression            # one try; the log has all that are there
+    python experiments/road.py --tries regression            # one try; the log has all that are in runs/road
     python experiments/road.py --tries readout --test 3      # test images, 3 networks
     python experiments/road.py --bf16 0 --name road_float32  # where the processor has no instructions for bfloat16
 

@@ -1,6 +1,6 @@
 """Time and peak memory of every solver of one layer, beside a literal loop of the procedure that L-OBS released.
 
-    python experiments/solver_speed.py     # every measurement is a process of its own, and is kept
+    python experiments/solver_speed.py     # every measurement is a process of its own, of one thread, and is kept
 
 The literal loop takes the inverse Hessian from one rank-one update for each sample, and removes one weight after the
 other. Ours begins from the same samples, too: second moments, factorisation, choice and weights are all in the time.
@@ -31,6 +31,7 @@ AS_PUBLISHED = ("lobs", "obd", "wanda", "magnitude", "random")
 def main() -> None:
     """Measure what is not measured yet, write the table."""
     options = read_options()
+    torch.set_num_threads(1)
     if options.one:
         keep_freed_memory()
         print(json.dumps(measured(**json.loads(options.one))))
