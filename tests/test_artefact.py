@@ -87,6 +87,16 @@ def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path: Path) ->
     assert real.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_that_may_not_be_written_is_replaced_as_its_folder_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy").write_text("old")
+    (tmp_path / "toy").chmod(0o444)
+    modes: list[int] = []
+    artefact.replace_file(tmp_path / "toy", lambda path: modes.append(path.stat().st_mode & 0o777))
+    assert (modes, (tmp_path / "toy").stat().st_mode & 0o777) == ([0o644], 0o444)
+
+
 def test_new_files_have_the_permissions_that_others_have(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

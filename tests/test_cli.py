@@ -29,11 +29,18 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     assert time.monotonic() - began < 2  # 0.05 s alone; the bound leaves room for a busy machine
 
 
-def test_a_reader_that_has_gone_is_no_mistake() -> None:
+@pytest.mark.parametrize("words", [["--version"], ["report", "--help"]])
+def test_a_reader_that_has_gone_is_no_mistake(words: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([sys.executable, "-m", "yoco", "--version"], stdout=writing, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-m", "yoco", *words], stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_no_reader_at_all_is_no_mistake() -> None:
+    program = f"exec {sys.executable} -m yoco --version >&-"
+    done = subprocess.run(program, shell=True, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -55,9 +55,12 @@ def test_no_trial_outlives_an_evaluation(tmp_path: Path, sent: int, code: int) -
     def children() -> list[int]:
         return [int(path.name) for path in (tmp_path / "seen").iterdir() if int(path.name) != parent.pid]
 
-    assert until(lambda: len(children()) == 2 or parent.poll() is not None)
-    parent.send_signal(sent)
-    said = parent.communicate(timeout=30)[1]
+    try:
+        assert until(lambda: len(children()) == 2 or parent.poll() is not None)
+        parent.send_signal(sent)
+        said = parent.communicate(timeout=30)[1]
+    finally:
+        parent.kill()
     assert parent.returncode == code, said
     assert sent != signal.SIGINT or said.splitlines()[-1] == "yoco: interrupted"
     assert len(children()) == 2

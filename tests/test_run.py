@@ -154,7 +154,9 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
 def test_files_of_somebody_else_are_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine\n")
-    with pytest.raises(ValueError, match=rf"^run: .*{name} was not written by a run; choose another folder$"):
+    with pytest.raises(
+        ValueError, match=rf"^run: .*{name} was not written by a run of this version; choose another folder$"
+    ):
         Run(tmp_path, {})
     assert (tmp_path / name).read_text() == "mine\n"
 
@@ -172,6 +174,6 @@ def test_a_checkpoint_of_the_oldest_form_that_is_cut_is_named(tmp_path: Path) ->
 def test_a_stray_line_among_the_metrics_is_dropped(tmp_path: Path) -> None:
     run = Run(tmp_path, {})
     run.save({"episode": 1})
-    run.metrics.write_text('{"episode": 1, "loss": 2.0}\n6\n')
+    run.metrics.write_bytes(b'{"episode": 1, "loss": 2.0}\n6\n{"episode": null}\n{"epi\xff\n')
     assert run.restore() is not None
     assert run.metrics.read_text() == '{"episode": 1, "loss": 2.0}\n'

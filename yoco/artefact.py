@@ -41,10 +41,12 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     temporary.open("xb").close()
     try:
         if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode) | 0o600)
         write(temporary)
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
+        if path.exists():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -79,7 +81,7 @@ def _plain_file(path: Path) -> Path:
     place = Path(os.path.realpath(path))
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a folder, name a file", str(path))
-    if place.exists() and not place.is_file():
+    if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "Is a device or a pipe, name a file", str(path))
     return place
 

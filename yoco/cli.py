@@ -41,7 +41,7 @@ def run(argv: list[str]) -> int:
     """The exit status of a command line."""
     try:
         code = _done(argv)
-        sys.stdout.flush()
+        print(end="", flush=True)
         return code
     except KeyboardInterrupt as stop:
         print(f"yoco: {stop}" if str(stop) else "yoco: interrupted", file=sys.stderr)
@@ -110,6 +110,7 @@ def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
     except SystemExit as stop:
         if stop.code:
             raise ValueError(f"{command}: {_unboxed(said.getvalue())}") from None
+        print(end="", flush=True)
         raise
 
 

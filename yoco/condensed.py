@@ -127,7 +127,7 @@ class CondensedSet:
         """Cells of each class."""
         return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
 
-    @cached_property
+    @property
     def checksum(self) -> str:
         """sha256 over pixels, labels, soft labels and how cells decode, as hexadecimal digits."""
         digest = hashlib.sha256(repr((self.factor, self.size, self.space)).encode())

@@ -99,7 +99,7 @@ class Run:
         if not (self.checkpoint.is_file() or self.result.is_file()):
             for mine in (path, self.metrics):
                 if mine.is_file() and not (path.is_file() and path.read_bytes().startswith(MARK.encode())):
-                    raise ValueError(f"run: {mine} was not written by a run; choose another folder")
+                    raise ValueError(f"run: {mine} was not written by a run of this version; choose another folder")
             return
         try:
             before = yaml.safe_load(path.read_text()) if path.is_file() else None
@@ -138,14 +138,16 @@ class Run:
             return None
         try:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            self._forget_after(state["episode"])
+            episode = int(state["episode"])
         except DAMAGE as error:
             raise ValueError(f"run: {self.checkpoint} is damaged; remove it to start again") from error
+        self._forget_after(episode)
         return dict(state)
 
     def _forget_after(self, episode: int) -> None:
         if self.metrics.is_file():
-            lines = [line for line in self.metrics.read_text().splitlines() if _complete(line)]
+            text = self.metrics.read_text(encoding="utf-8", errors="replace")
+            lines = [line for line in text.splitlines() if _complete(line)]
             kept = [line for line in lines if json.loads(line)["episode"] <= episode]
             text = "".join(line + "\n" for line in kept)
             replace_file(self.metrics, lambda path: path.write_text(text))
@@ -173,10 +175,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _complete(line: str) -> bool:
-    """Whether a line was written to its end before the run was killed."""
+    """Whether a line is a row, written to its end before the run was killed."""
     try:
         row = json.loads(line)
-        return isinstance(row, dict) and "episode" in row
+        return isinstance(row, dict) and type(row.get("episode")) is int
     except json.JSONDecodeError:
         return False
 

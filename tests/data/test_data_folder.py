@@ -36,6 +36,7 @@ def test_images_behind_links_belong_to_a_class_and_no_link_goes_round(tmp_path: 
     fill(tmp_path, {"more": 3})
     (tmp_path / "set/cat/more").symlink_to(tmp_path / "more")
     (tmp_path / "set/cat/again").symlink_to(tmp_path / "set/cat")
+    (tmp_path / "set/cat/beside").symlink_to(tmp_path / "more")
     (tmp_path / "set/dog/folder.png").mkdir()
     train, test = load(tmp_path / "set")
     assert [int((torch.cat([train.labels, test.labels]) == c).sum()) for c in (0, 1)] == [5, 5]

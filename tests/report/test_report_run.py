@@ -162,9 +162,9 @@ def test_an_evaluation_of_another_set_is_told_apart(run: Path, tiny_set: Condens
         report(run)
         rows[name] = (run / "report.md").read_text()
     assert "| condensed | convnet |" in rows["own"]
-    assert "Not of the set" not in rows["own"]
+    assert "Of another set" not in rows["own"]
     assert "| condensed-idc | condensed | convnet |" in rows["other"]
-    assert "Not of the set as it is here: condensed-idc." in rows["other"]
+    assert "Of another set than the one shown, or of an earlier state of it: condensed-idc." in rows["other"]
 
 
 @pytest.mark.parametrize(("images", "share"), [(9, "100"), (900, "1"), (901, "0.999")])

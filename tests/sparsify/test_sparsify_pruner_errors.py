@@ -17,7 +17,7 @@ class Idle(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.used, self.idle = nn.Linear(64, 3).double(), nn.Linear(4, 2).double()
+        self.used, self.idle = nn.Linear(64, 3).double(), nn.Linear(3, 2).double()
 
     def forward(self, images: Tensor) -> Any:
         return self.used(images.flatten(1))
@@ -25,6 +25,7 @@ class Idle(nn.Module):
 
 def test_a_layer_that_no_image_meets_is_named(data: Calibration) -> None:
     assert set(Pruner()(Idle(), data, sparsity=0.5, rng=Rng(0)).masks) == {"used.weight"}
+    assert set(Pruner(pattern="2:4")(Idle(), data, sparsity=None, rng=Rng(0)).masks) == {"used.weight"}
     with pytest.raises(ValueError, match=r"^sparsify: layers must be met by images, got idle.weight, which is not$"):
         Pruner(layers=["used.weight", "idle.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
 

@@ -78,7 +78,8 @@ def _foreign(origin: Origin, found: Arrays) -> CondensedSet:
     origin.check_labels(int(labels.min()), int(labels.max()))
     parts: dict[str, Any] = {}
     if "classes" in found:
-        parts["classes"] = tuple(found["classes"].ravel().astype(str).tolist())
+        names = found["classes"].ravel().tolist()
+        parts["classes"] = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names)
     for name in ("soft_labels", "scores"):
         if name in found:
             parts[name] = torch.from_numpy(found[name].astype(np.float32))

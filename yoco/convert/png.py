@@ -1,8 +1,8 @@
 """Folders of PNGs, one for each class: what any other program can read."""
 
 import re
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,22 @@ def write(condensed: CondensedSet, target: Path) -> None:
         raise ValueError(f"convert: the classes must differ as names of folders, got {names}; write .npz")
     place = target.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=place if place.exists() else place.parent, prefix=f".{place.name}."))
+    temporary = (place if place.exists() else place.parent) / f".{place.name}.{secrets.token_hex(6)}"
+    temporary.mkdir()
+    moved: list[Path] = []
     try:
         _write_all(condensed, temporary, names)
         if place.exists():
-            for part in [*temporary.iterdir()]:
-                part.rename(place / part.name)
+            for name in [*names, ORDER]:
+                moved.append(place / name)
+                (temporary / name).rename(moved[-1])
             temporary.rmdir()
         else:
-            temporary.chmod(0o755)
             temporary.rename(place)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for part in (temporary, *moved):
+            shutil.rmtree(part, ignore_errors=True)
+        (place / ORDER).unlink(missing_ok=True)
         raise
 
 

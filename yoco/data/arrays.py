@@ -46,7 +46,7 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
         distinct, at = np.unique(values, return_inverse=True)
         return torch.from_numpy(at.astype(np.int64)), tuple(str(value) for value in distinct)
     if values.dtype.kind != "U":
-        return torch.from_numpy(values.astype(np.int64)), tuple(classes)
+        return torch.from_numpy(values.astype(np.int64)), tuple(map(str, classes))
     position = {label: at for at, label in enumerate(classes)}
     strange = sorted(set(values.tolist()) - set(position))
     if strange:

@@ -76,9 +76,13 @@ def _images(folder: Path) -> Iterator[Path]:
 
     seen = {folder.resolve()}
     for place, folders, files in os.walk(folder, followlinks=True, onerror=stop):
-        inner = {name: (Path(place) / name).resolve() for name in folders if not name.startswith(".")}
-        folders[:] = [name for name, real in inner.items() if real not in seen]
-        seen |= {*inner.values()}
+        kept = []
+        for name in sorted(folders):
+            real = (Path(place) / name).resolve()
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        folders[:] = kept
         yield from (Path(place) / name for name in files if _is_image(name))
 
 

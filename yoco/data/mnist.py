@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yoco.data.idx import TEST, TRAIN, half_of, sets_in
-from yoco.data.places import roots
+from yoco.data.places import for_downloads, roots
 from yoco.data.source import Source, Splits
 from yoco.data.splits import pair
 
@@ -94,7 +94,7 @@ def _not_found(known: _Known) -> str:
 def _download(known: _Known) -> Path:
     from torchvision import datasets
 
-    root = roots()[0]
+    root = for_downloads(known.name)
     split = {"split": "balanced"} if known.prefix else {}
     try:
         getattr(datasets, known.torchvision)(str(root), download=True, **split)

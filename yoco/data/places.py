@@ -1,4 +1,4 @@
-"""Where data sets are looked for."""
+"""Where data sets are looked for, and where downloads go."""
 
 import os
 from pathlib import Path
@@ -12,3 +12,15 @@ def roots() -> list[Path]:
     own = os.environ.get("YOCO_DATA")
     places = [*([own] if own else []), "~/.cache/yoco"]
     return [*(Path(os.path.expanduser(place)) for place in places), DEBIAN]
+
+
+def for_downloads(name: str) -> Path:
+    """The first of the folders, for the data set of this name.
+
+    Raises:
+        ValueError: it is in a home folder that nobody has.
+    """
+    root = roots()[0]
+    if str(root).startswith("~"):
+        raise ValueError(f"data {name}: downloads need a folder, got {root}; set YOCO_DATA")
+    return root

@@ -54,8 +54,8 @@ class Source:
         if len(self.classes) < 2:
             raise ValueError(f"{where}: needs at least two classes, got {len(self.classes)}")
         for word in (self.name, *self.classes):
-            if word.encode(errors="replace").decode() != word:
-                raise ValueError(f"data: names must be text, got {word!r}; rename the folder")
+            if not isinstance(word, str) or word.encode(errors="replace").decode() != word:
+                raise ValueError(f"data: names of classes and data must be text, got {word!r}")
         channels = self.images.shape[1]
         if any(len(part) not in (0, channels) for part in (self.mean, self.std)) or (self.mean and not self.std):
             raise ValueError(f"{where}: mean and std must have {channels} channels, got {self.mean} and {self.std}")

@@ -7,7 +7,7 @@ import torch
 
 from yoco.data.mnist import DIGITS
 from yoco.data.pixels import as_pixels
-from yoco.data.places import roots
+from yoco.data.places import for_downloads, roots
 from yoco.data.source import Source, Splits
 from yoco.data.splits import pair
 
@@ -60,7 +60,7 @@ def _source(name: str, images: Any, labels: Any, classes: Any, *constants: tuple
 def _open(name: str, kind: str, download: bool, **half: Any) -> Any:
     from torchvision import datasets
 
-    root = roots()[0]
+    root = for_downloads(name) if download else roots()[0]
     try:
         return getattr(datasets, kind)(str(root), download=download, **half)
     except (OSError, RuntimeError) as error:

@@ -88,6 +88,6 @@ def check_knows(right: float, plan: Plan) -> None:
 
 
 def under(trial: Trial, teachers: Teachers) -> Trial:
-    """The trial, with its teacher, on the CPU as all that is shared."""
+    """The trial, with its teacher, which is moved to the CPU as everything that is shared."""
     assert isinstance(trial.recipe, Distilled)
     return replace(trial, recipe=replace(trial.recipe, teacher=teachers[trial.network].cpu()))

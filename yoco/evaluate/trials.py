@@ -7,8 +7,8 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
-from multiprocessing.synchronize import Event
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
@@ -20,6 +20,9 @@ from yoco.data.source import Source, Splits
 from yoco.recipes import Distilled
 from yoco.rng import Rng
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Semaphore
 
 Curve = tuple[tuple[int, float], ...]
 """Pairs (epochs done, test accuracy in percent)."""
@@ -114,8 +117,8 @@ def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
 
 def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[Curve]:
     context = get_context("spawn")
-    enough = context.Event()
-    shared = (max(1, torch.get_num_threads() // jobs), enough)
+    stop = context.Semaphore(0)
+    shared = (max(1, torch.get_num_threads() // jobs), stop)
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=shared)
     try:
         curves = []
@@ -128,22 +131,23 @@ def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[
         why = "for want of memory, or as the script does not guard its main part"
         raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None
     except BaseException:
-        enough.set()
+        for _ in range(jobs):
+            stop.release()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(threads: int, enough: Event) -> None:
+def _begin(threads: int, stop: "Semaphore") -> None:
     """Set up a process of its own; Ctrl-C, which reaches it too, is its parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    Thread(target=_follow, args=(enough,), daemon=True).start()
+    Thread(target=_follow, args=(stop,), daemon=True).start()
 
 
-def _follow(enough: Event) -> None:
+def _follow(stop: "Semaphore") -> None:
     """End in the middle of a trial when the parent says so, or is not there any more."""
     parent = parent_process()
-    while parent is not None and parent.is_alive() and not enough.wait(0.5):
+    while parent is not None and parent.is_alive() and not stop.acquire(timeout=0.5):
         pass
     os._exit(1)

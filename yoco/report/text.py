@@ -24,7 +24,9 @@ def page(
     if evaluations:
         others = [name for name, found in evaluations.items() if condensed is None or _of_another(found, condensed)]
         note = "Test accuracy in percent, mean ± standard deviation over seeds; `best` is chosen by the test data."
-        note += f" Not of the set as it is here: {', '.join(others)}." if others else ""
+        note += (
+            f" Of another set than the one shown, or of an earlier state of it: {', '.join(others)}." if others else ""
+        )
         parts += ["## Accuracy", accuracies(evaluations, named=bool(others)), note]
     if "images.png" in pictures and condensed is not None:
         parts += ["## Images", "![the cells of each class](images.png)", _caption(condensed)]
@@ -38,7 +40,7 @@ def page(
 
 def _of_another(found: Mapping[str, Any], condensed: CondensedSet) -> bool:
     """Whether an evaluation is of another set, or of this one before it was learned further."""
-    return bool(found.get("set_checksum", condensed.checksum) != condensed.checksum)
+    return bool((found.get("set_checksum") or condensed.checksum) != condensed.checksum)
 
 
 def _facts(condensed: CondensedSet) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """Prune the weights of a network: layer by layer after training, or at initialisation; on data or a condensed set."""
 
 import inspect
-from dataclasses import fields
 from typing import Any
 
 from torch import nn
@@ -83,9 +82,7 @@ def sparsify(
     """
     rng = Rng(seed).child("sparsify")
     if at_init is None:
-        known = {f.name for f in fields(Pruner)}
-        own = {name: value for name, value in options.items() if name not in known}
-        pruner = Pruner(solver=solver, options=own, **{n: value for n, value in options.items() if n in known})
+        pruner = Pruner.of({"solver": solver, **options})
         pruner.check(sparsity)
     images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
     drawn = calibration(network, data, rng.child("images"), images, normalise)

@@ -91,10 +91,20 @@ def levels(layer: Layer) -> list[int]:
 Pricing = Callable[[Unit, Layer, list[int]], list[float]]
 
 
-def _error_prices(network: nn.Module, found: Mapping[str, Moments], how: Solving, weigh: str) -> Pricing:
+def bounds_of(network: nn.Module, weigh: str) -> Mapping[str, float]:
+    """The factors by which the bound weighs the layers; none for another way to weigh.
+
+    Raises:
+        ValueError: the network has no bound.
+    """
     bounds = factors(network, "spectral") if weigh == "bound" else {}
     if weigh == "bound" and not bounds:
         raise ValueError("weigh bound: needs a chain of layers, ReLU, pooling and batch norm, got another network")
+    return bounds
+
+
+def _error_prices(network: nn.Module, found: Mapping[str, Moments], how: Solving, weigh: str) -> Pricing:
+    bounds = bounds_of(network, weigh)
 
     def pricing(unit: Unit, layer: Layer, counts: list[int]) -> list[float]:
         """The errors at these counts: as they are, over the layer's energy, or as the bound on the outputs."""

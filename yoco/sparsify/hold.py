@@ -57,8 +57,9 @@ def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | No
     masks: of weights of Linear and Conv2d layers, and of their biases.
 
     Any optimiser may train it then: the zeros of these layers get no gradient, and whatever moves them is undone ahead
-    of each forward pass. `copy.deepcopy` copies the hold; `state_dict` does not know of it: to go on from one, load it
-    and install the masks again. All masks that such a layer held before are replaced.
+    of each forward pass. `copy.deepcopy` copies the hold, but not of a weight that is read without its layer;
+    `state_dict` does not know of it: to go on from one, load it and install the masks again. All masks that such a
+    layer held before are replaced.
 
     Raises:
         ValueError: masks or weights that do not fit the network.

@@ -1,8 +1,8 @@
 """Prune a trained network layer by layer: second moments, zeros for each layer, and its weights solved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,8 @@ from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
-from yoco.sparsify.certificate import factors
 from yoco.sparsify.counts import counts
-from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, curves, put
+from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, bounds_of, curves, put
 from yoco.sparsify.hessian import Moments, Prunable, layers, matrix, moments, moments_after, neighbours, parts
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
@@ -54,6 +53,12 @@ class Pruner:
     prune_bias: bool = False
     sequential: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Pruner":
+        """By these options: its own, and all others of the solver."""
+        own = {f.name: options[f.name] for f in fields(cls) if f.name in options}
+        return cls(**own, options={name: value for name, value in options.items() if name not in own})
 
     def __post_init__(self) -> None:
         known = {"allocation": (*ALLOCATIONS, "global", *LAYOUTS), "weigh": WEIGHINGS, "cost": COSTS}
@@ -113,22 +118,23 @@ class Pruner:
             got = f"{sparsity:g} and {len(self.allocation)} layers"
             raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
-    def check_network(self, network: nn.Module) -> None:
+    def check_network(self, network: nn.Module, names: Iterable[str] | None = None) -> None:
         """Nothing, if the network can be pruned so, as far as its layers tell.
+
+        names: of the layers that images meet; by default those of `layers`, or all.
 
         Raises:
             ValueError: it has no such layer, or the pattern or the bound does not fit it.
         """
         form, known = parse(self.pattern), layers(network)
-        for name in known if self.layers is None else self.layers:
+        for name in names or self.layers or known:
             if name not in known:
                 raise unknown("layer", name, known)
             inputs, line = known[name].weight[0].numel(), form.group or form.block
             if inputs % line:
                 raise ValueError(f"pattern {form.name}: inputs must be a multiple of {line}, got {inputs} of {name}")
-        curved = isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group
-        if curved and self.weigh == "bound" and not factors(network, "spectral"):
-            raise ValueError("weigh bound: needs a chain of layers, ReLU, pooling and batch norm, got another network")
+        if isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group:
+            bounds_of(network, self.weigh)
 
     def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
         """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
@@ -137,9 +143,9 @@ class Pruner:
             ValueError: a layer or a word that is not known, or a sparsity that is not possible, or beside a mapping.
         """
         self.check(sparsity)
-        self.check_network(network)
         sparsity = None if parse(self.pattern).group else sparsity  # the pattern says it, to the last zero
         found = self.moments(network, data)
+        self.check_network(network, found)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 
@@ -162,8 +168,12 @@ class Pruner:
         """The second moments of the inputs of the chosen layers, in the order in which an image meets them.
 
         Raises:
-            ValueError: a layer that no image meets.
+            ValueError: a layer that the network does not have, or that no image meets.
         """
+        known = layers(network)
+        for name in self.layers or ():
+            if name not in known:
+                raise unknown("layer", name, known)
         found = moments(network, data, self.layers)
         if idle := [name for name in self.layers or () if name not in found]:
             raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")

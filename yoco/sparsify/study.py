@@ -1,7 +1,7 @@
 """Study: from data to a sparse network and everything that is to be known of it."""
 
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
@@ -43,8 +43,6 @@ from yoco.sparsify.weights import load_weights
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
 
 BATCH, CERTIFIED = 128, 1024
-PRUNER = frozenset(f.name for f in fields(Pruner))
-"""Names of the pruner's own options; all others are the solver's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +108,9 @@ class Study:
         if self.at_init is not None:
             resolve("method", METHODS, self.at_init)
         else:
-            own = {name: value for name, value in self.options.items() if name not in PRUNER}
-            solver_of(self.options.get("solver", "exact"), own)
-            self.pruner().check(self.sparsity)
+            pruner = Pruner.of(self.options)
+            solver_of(pruner.solver, pruner.options)
+            pruner.check(self.sparsity)
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
@@ -127,7 +125,7 @@ class Study:
         watch, network = Watch(self.accuracy), self.fresh()
         certificate: Certificate | None = None
         if self.at_init is None:
-            self.pruner().check_network(network)
+            Pruner.of(self.options).check_network(network)
             watch("dense", network, self.train)
             dense = deepcopy(network)
             pruned = watch("pruned", network, self.prune)
@@ -223,7 +221,7 @@ class Study:
         return pruned
 
     def mend(self, network: nn.Module, turn: int | None = None) -> None:
-        """Retrain lightly, at the end or after a round, of which each sees other images first."""
+        """Retrain lightly, at the end, or after a round, each of which draws the images in another order."""
         steps = ceil(self.retrain * ceil(len(self.data.train) / BATCH))
         examples, rng = self.examples(self.retrain_on), self.rng.child("retrain", *([] if turn is None else [turn]))
         with self.precision(network):
@@ -258,15 +256,11 @@ class Study:
         """What zeros in each layer cost; none at initialisation, and where a pattern says how many there are."""
         if self.at_init is not None or pruned.curves or parse(self.options.get("pattern")).group:
             return pruned.curves
-        pruner = self.pruner(PRUNER - {"weigh", "cost", "allocation", "tolerance"})
+        shared = ("weigh", "cost", "allocation", "tolerance")
+        pruner = Pruner.of({name: value for name, value in self.options.items() if name not in shared})
         images = self.images or CERTIFIED
         drawn = calibration(dense, self.calibrate or self.splits.train, self.rng, images, self.normalise)
         return pruner.curves(dense, drawn, self.rng)
-
-    def pruner(self, known: Set[str] = PRUNER) -> Pruner:
-        """As the options say, with these of its own and all of the solver."""
-        own = {name: value for name, value in self.options.items() if name not in PRUNER}
-        return Pruner(options=own, **{name: value for name, value in self.options.items() if name in known})
 
     def files(self, out: Path, dense: nn.Module, sparse: nn.Module) -> Size:
         """Write the dense weights and the sparse ones."""
