@@ -153,6 +153,8 @@ def test_sre2l_goes_by_the_shorter_side() -> None:
 
 def test_teachers_learn_as_networks_of_idc_in_larger_steps() -> None:
     assert teaching("cifar10", RGB, 50_000, 20) == replace(recipe("idc", "cifar10", RGB, 1, 1, 20), lr=0.1)
+    for epochs, drops in ((1, []), (2, [1, 1]), (3, [2, 2]), (6, [4, 5])):
+        assert teaching("cifar10", RGB, 50_000, epochs).drop_epochs() == drops
 
 
 def test_no_class_that_is_told_by_its_handedness_is_mirrored() -> None:

@@ -58,8 +58,12 @@ def recipe(
 
 
 def teaching(data: str, shape: tuple[int, int, int], images: int, epochs: int) -> Recipe:
-    """How teachers learn real data: as IDC's networks, but with ten times the step size, as epochs are few."""
-    return replace(recipe("idc", data, shape, 1, images, epochs), lr=0.1)
+    """How teachers learn real data: as IDC's networks, but with ten times the step size, as epochs are few.
+
+    No drop comes ahead of the first epoch.
+    """
+    plain = recipe("idc", data, shape, 1, images, epochs)
+    return replace(plain, lr=0.1, drops=tuple(share for share in plain.drops if int(epochs * share)))
 
 
 def idc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:

@@ -241,7 +241,9 @@ def test_a_threshold_that_nothing_passes_is_said_before_long(task: Task, episode
 def test_the_expert_of_the_start_is_trained_once(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers: list[int] = []
     plain = Experts._recorded
-    monkeypatch.setattr(Experts, "_recorded", lambda self, number: numbers.append(number) or plain(self, number))
+    monkeypatch.setattr(
+        Experts, "_recorded", lambda self, number, rng: numbers.append(number) or plain(self, number, rng)
+    )
     made(tiny)
     assert sorted(numbers) == [0, 1]
     made(tiny)

@@ -205,16 +205,27 @@ def test_labels_that_a_method_has_not(kind: str, own: tuple[str, ...], line: str
         Labels(kind=kind, method="idc", own=own)
 
 
+def test_options_that_a_teacher_has_no_use_for_are_refused(tiny: Splits, tiny_set: CondensedSet) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    for how in ({"epochs": 3}, {"network": "mlp"}, {"out": "x"}):
+        with pytest.raises(
+            ValueError, match=r"^relabel: a module learns no more, got epochs, network or out beside it$"
+        ):
+            relabel(tiny_set, module, **how)
+    with pytest.raises(ValueError, match=r"^relabel: classes are those of a module, got them beside data"):
+        relabel(tiny_set, tiny, classes=tiny.train.classes)
+
+
 def test_what_is_refused(tiny: Splits, tiny_set: CondensedSet) -> None:
     few = Splits(*(replace(half, classes=("0", "1", "x")) for half in tiny))
     for teacher, options, line in (
         (Knows(tiny_set.labels, 3), {"temperature": 0.0}, "relabel: temperature must be above 0, got 0"),
         (Knows(tiny_set.labels, 4), {}, r"relabel: logits must be \[36, 3\], got \[36, 4\]"),
-        (few, {}, "relabel: classes must be those of the set, 0, 1, 2, got 0, 1, x"),
+        (few, {"network": NETWORK}, "relabel: classes must be those of the set, 0, 1, 2, got 0, 1, x"),
         (tiny, {"epochs": 0}, "^relabel: epochs must be at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=line):
-            relabel(tiny_set, teacher, network=NETWORK, progress=False, **options)  # type: ignore[arg-type]
+            relabel(tiny_set, teacher, progress=False, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="relabel: a set in ZCA space must say how it was whitened, got one that does"):
         relabel(replace(tiny_set, space="zca"), tiny)
     with pytest.raises(ValueError, match=r"relabel: data must have images \[1, 7, 7\] as the set, got \[1, 8, 8\]"):

@@ -211,7 +211,42 @@ def test_estimate_never_exceeds_the_budget() -> None:
     bar = Bar(minutes=2)
     bar(progress_at(10, 20.0))
     assert bar.left(progress_at(20, 50.0)) == 70
-    assert bar.left(progress_at(99, 50.0)) == pytest.approx(30 / 89)
+    assert bar.left(progress_at(99, 89.5)) == pytest.approx(0.5)
+
+
+def test_the_pace_is_that_of_the_last_episodes() -> None:
+    bar = Bar()
+    paces = [bar.left(progress_at(k, 60.0 * min(k, 5) + max(0, k - 5))) / (100 - k) for k in range(1, 21)]
+    assert paces[:5] == pytest.approx([60.0] * 5)
+    assert paces[9] == pytest.approx((305 - 60) / 9)
+    assert paces[14:] == pytest.approx([1.0] * 6)
+
+
+def test_what_comes_after_a_change_is_not_foretold() -> None:
+    bar = Bar(changes=(3,))
+    for episode, seconds, said in ((1, 60.0, "more than 02:00 left"), (2, 120.0, "more than 01:00 left")):
+        bar(progress_at(episode, seconds))
+        assert bar._bar is not None
+        assert bar._bar.desc.endswith(said)
+        assert bar._bar.n < 0.03
+    bar(progress_at(3, 180.0))
+    bar(progress_at(4, 181.0))
+    assert bar._bar.desc.endswith("03:01 spent, 01:36 left")
+
+
+@pytest.mark.parametrize("episodes", [0, 3])
+def test_a_stop_that_is_asked_for_in_the_start_is_not_forgotten(task: Task, tmp_path: Path, episodes: int) -> None:
+    class Slow(Pull):
+        def synthetic(self, task: Task, rng: Rng) -> Synthetic:
+            signal.raise_signal(signal.SIGINT)
+            return super().synthetic(task, rng)
+
+    seen: list[Progress] = []
+    with pytest.raises(Interrupted):
+        condense(task, Slow(episodes=episodes), seed=0, run=Run(tmp_path, {}), callbacks=[seen.append])
+    assert not seen
+    made = condense(task, Pull(episodes=episodes), seed=0, run=Run(tmp_path, {}))
+    assert torch.equal(made.cells, condense(task, Pull(episodes=episodes), seed=0).cells)
 
 
 def test_an_episode_that_descends_nothing_has_no_loss(tiny: Splits, tmp_path: Path) -> None:

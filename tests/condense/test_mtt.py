@@ -121,6 +121,17 @@ def test_experts_of_another_seed_or_precision_are_not_mixed(task: Task, tmp_path
     assert Experts(task, recipe, Rng(4), tmp_path).trajectory(0).shape[0] == 4
 
 
+def test_what_a_folder_lacks_is_recorded_as_what_it_has(task: Task, tmp_path: Path) -> None:
+    recipe = MTT(**TOY).recipe()
+    whole = record(task, recipe, tmp_path / "whole", 2, seed=3)
+    record(task, recipe, tmp_path / "part", 1, seed=3)
+    other = Experts(task, recipe, Rng(4).child("experts"), tmp_path / "part")
+    assert torch.equal(other.trajectory(1), whole.trajectory(1))
+    record(task, recipe, tmp_path / "part", 2, seed=3)
+    alone = Experts(task, recipe, Rng(4).child("experts"), tmp_path / "empty")
+    assert not torch.equal(alone.trajectory(1), whole.trajectory(1))
+
+
 def test_experts_of_a_folder_do_not_fill_the_memory(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

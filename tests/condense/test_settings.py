@@ -33,6 +33,16 @@ def test_no_digit_and_no_letter_is_mirrored(method: str) -> None:
         assert words.augment == "color_crop_cutout_flip_scale_rotate"
 
 
+@pytest.mark.parametrize("method", ["idc", "mdc", "dream", "accdd"])
+def test_what_inner_steps_cannot_do_is_said_at_once(method: str) -> None:
+    for settings, line in (
+        ({"cutmix": 1.5}, "augment: cutmix probability must be from 0 to 1, got 1.5"),
+        ({"first": True, "start": "k-means"}, f"{method}: first goes with the start real or mix, got k-means"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            settings_of(method, "cifar10", 10, (3, 32, 32), **settings)
+
+
 def test_mirror_images_double_no_set_of_digits_or_letters() -> None:
     doubled = [data for data in (*GLYPHS, "fashion-mnist", "cifar10") if settings_of("frepo", data, 1, None).flip]  # type: ignore[attr-defined]
     assert doubled == ["svhn", "cifar10"]

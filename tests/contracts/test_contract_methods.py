@@ -15,6 +15,7 @@ import yoco
 from yoco.condense import METHODS, Interrupted, Progress, condense, settings_of
 from yoco.condense.method import Task
 from yoco.data import Splits
+from yoco.networks import Network
 from yoco.rng import Rng
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -154,8 +155,12 @@ def test_cuda_computes_what_the_cpu_does(run: Any) -> None:
 
 
 @pytest.mark.parametrize("method", PACED, indirect=True)
-def test_runs_in_bfloat16(run: Any) -> None:
+def test_runs_in_bfloat16(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, plain = set(), Network._precision
+    monkeypatch.setattr(Network, "_precision", lambda self, x: (seen.add(self.autocast), plain(self, x))[1])
     made, start = run(episodes=1, bf16=True), run(episodes=0)
+    assert torch.bfloat16 in seen
+    assert made.config["autocast"] == "torch.bfloat16"
     assert torch.isfinite(made.cells).all()
     assert not torch.equal(made.cells, start.cells)
 

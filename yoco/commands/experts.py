@@ -30,6 +30,8 @@ class ExpertsOptions(DataOptions):
     """everything random follows from it"""
     device: Device = "auto"
     """where to compute"""
+    bf16: bool = False
+    """run networks in bfloat16, for a set that is made so"""
 
 
 def experts(argv: list[str]) -> None:
@@ -43,7 +45,7 @@ def experts(argv: list[str]) -> None:
     from yoco.condense.experts import record
     from yoco.data import load
     from yoco.data.whitened import in_space
-    from yoco.device import pick
+    from yoco.device import compute_type, pick
 
     real = load(options.data, size=options.size, grey=options.grey, download=options.download).train
     method: Any = settings_of("mtt", real.name, options.ipc, real.shape)
@@ -52,7 +54,9 @@ def experts(argv: list[str]) -> None:
         if options.epochs < 1:
             raise ValueError(f"experts: epochs must be at least 1, got {options.epochs}")
         recipe = replace(recipe, epochs=options.epochs)
-    task = method.matched(Task(in_space(options.space, real).to(pick(options.device)), 1, options.network))
+    place = pick(options.device)
+    images, autocast = in_space(options.space, real).to(place), compute_type(options.bf16, place)
+    task = method.matched(Task(images, 1, options.network, autocast))
     with tqdm(total=options.count, desc="experts", unit="expert", disable=None) as bar:
         record(task, recipe, options.out, options.count, seed=options.seed, tell=lambda *_: bar.update())
     print(f"written to {options.out}: {options.count} experts of {recipe.epochs} epochs")

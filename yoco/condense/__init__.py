@@ -169,7 +169,7 @@ def condense(
         return load(run.result)
     place = pick(device)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place))
-    shown = [Bar(minutes)] if progress else []
+    shown = [Bar(minutes, getattr(chosen, "changes", ()))] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = {"data": name, "size": size, "grey": grey} if (name, size, grey) != (real.name, None, False) else {}
     with run.working() if run else nullcontext():

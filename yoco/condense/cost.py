@@ -99,7 +99,8 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
 
     What a method does only now and then, such as the epochs that a new network gets first, is what its first step took
     longer than the second, as often as the method says (`renewals`). Where steps differ by chance, such as of a nested
-    `readout`, those of one draw stand for all.
+    `readout`, those of one draw stand for all. What gathers in the course of a run is not in the memory: experts that
+    are recorded without a folder, and the queue of IDM.
     """
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)

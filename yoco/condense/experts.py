@@ -26,7 +26,8 @@ class Experts:
 
     A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
     or in `folder`, the others come out the same. folder: where they are kept, and found; no more than `HELD` of them
-    are then in memory; None keeps all there.
+    are then in memory; None keeps all there. What a folder lacks is recorded with the seed of those that are there, so
+    that it does not matter who comes first.
 
     Raises:
         ValueError: a file in the folder is damaged, or of other data, another space, network or recipe.
@@ -37,17 +38,19 @@ class Experts:
     rng: Rng
     folder: Path | None = None
     known: dict[int, Tensor] = field(default_factory=dict)
+    missing: Rng = field(init=False)
 
     def __post_init__(self) -> None:
-        for path in sorted(self.folder.glob("expert-*.safetensors")) if self.folder else ():
-            self._check(path)
+        paths = sorted(self.folder.glob("expert-*.safetensors")) if self.folder else ()
+        seeds = {self._check(path) for path in paths} - {None}
+        self.missing = Rng(seeds.pop()).child("experts") if len(seeds) == 1 else self.rng
 
     def trajectory(self, number: int) -> Tensor:
         """The weights of one expert before any training, and after each epoch."""
         if number not in self.known:
             while self.folder is not None and len(self.known) >= HELD:
                 del self.known[next(iter(self.known))]
-            self.known[number] = self._read(number) if self._path(number) else self._recorded(number)
+            self.known[number] = self._read(number) if self._path(number) else self._recorded(number, self.missing)
         return self.known[number]
 
     def record(self, number: int) -> bool:
@@ -62,7 +65,7 @@ class Experts:
             if made != self.rng.seed:
                 raise ValueError(f"experts: {path} must be of seed {self.rng.seed}, got {made}")
             return False
-        self._recorded(number)
+        self._recorded(number, self.rng)
         return True
 
     def _path(self, number: int) -> Path | None:
@@ -82,18 +85,19 @@ class Experts:
         assert path is not None
         return artefact.read(path, KIND, VERSION)[0]["weights"]
 
-    def _check(self, path: Path) -> None:
-        """The file of an expert must be of this task and recipe."""
+    def _check(self, path: Path) -> Any:
+        """The seed of an expert, whose file must be of this task and recipe; None where it does not say it."""
         header, wanted = artefact.read_header(path, KIND, VERSION), self._about()
         late = {name: wanted[name] for name in ("augment", "weight_decay", "autocast")}
         found = {"space": "unit", **late, **header}  # older files do not say these
         for name, value in wanted.items():
             if found.get(name) != value:
                 raise ValueError(f"experts: {path} must be of {name} {value}, got {found.get(name)}")
+        return found.get("seed")
 
-    def _recorded(self, number: int) -> Tensor:
+    def _recorded(self, number: int, rng: Rng) -> Tensor:
         """Train one expert, and write its file if there is a folder."""
-        stream = self.rng.child("expert", number)
+        stream = rng.child("expert", number)
         if self.task.dry:
             epochs = range(self.recipe.length + 1)
             return torch.stack([flat(self.task.network(stream.child("epoch", epoch))) for epoch in epochs])
@@ -107,7 +111,7 @@ class Experts:
         weights = torch.stack(noted)
         if self.folder is not None:
             path = self.folder / f"expert-{number}.safetensors"
-            artefact.write(path, KIND, VERSION, {"weights": weights}, {**self._about(), "seed": self.rng.seed})
+            artefact.write(path, KIND, VERSION, {"weights": weights}, {**self._about(), "seed": rng.seed})
         return weights
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from augment import Policy
+from augment import CutMix, Policy
 from yoco.condense.matching import METRICS, gradient_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import siamese
@@ -76,8 +76,11 @@ class InnerSteps:
             raise ValueError(f"{where}: shrink must be one of {', '.join(SHRINKS)}, got {self.shrink!r}")
         if getattr(self, "pretrain", 0) < 0:
             raise ValueError(f"{where}: pretrain must be at least 0, got {self.pretrain}")  # type: ignore[attr-defined]
+        if self.first and self.start in ("k-means", "noise"):
+            raise ValueError(f"{where}: first goes with the start real or mix, got {self.start}")
         Policy(self.augment)
         Policy(self.network_augment)
+        CutMix(self.cutmix)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Shrunk real images in every cell, unless another start is asked for."""

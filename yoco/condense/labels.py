@@ -82,6 +82,11 @@ def relabel(
         raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
     if epochs < 1:
         raise ValueError(f"relabel: epochs must be at least 1, got {epochs}")
+    learns = (epochs, network, out) != (20, "convnet", None)
+    if isinstance(teacher, nn.Module) and learns:
+        raise ValueError("relabel: a module learns no more, got epochs, network or out beside it")
+    if not isinstance(teacher, nn.Module) and classes is not None:
+        raise ValueError("relabel: classes are those of a module, got them beside data, which have their own")
     if isinstance(teacher, nn.Module):
         names = condensed.classes if classes is None else tuple(classes)
         logits = _logits(condensed, teacher, names)

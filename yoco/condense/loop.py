@@ -42,7 +42,7 @@ Callback = Callable[[Progress], None]
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop; it has saved where it stands."""
+    """The run was asked to stop; if it has a folder, it has saved there where it stands."""
 
 
 @dataclass
@@ -108,22 +108,22 @@ def condense(
 
     Raises:
         ValueError: a loss is not finite, or another process works on the same run.
-        Interrupted: Ctrl-C or SIGTERM; the state was saved.
+        Interrupted: Ctrl-C or SIGTERM; the state was saved, if there is a run.
     """
     rng = Rng(seed)
     with run.working() if run else nullcontext(), interruptible() as interrupted:
         journey = begin(task, method, rng)
         journey.restore(run.restore() if run else None)
-        while journey.episode < method.episodes and not _late(journey, minutes):
+        while journey.episode < method.episodes and not _late(journey, minutes) and not interrupted():
             loss = descend(task, method, journey, rng.child("episode", journey.episode))
             journey.arrive()
             _tell(journey, method, loss, run, callbacks)
-            if interrupted() or time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
+            if time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
                 journey.save(run)
-            if interrupted():
-                raise Interrupted
-        if journey.episode < method.episodes:
+        if journey.episode < method.episodes or interrupted():
             journey.save(run)
+        if interrupted():
+            raise Interrupted
     return describe(task, method, seed, journey)
 
 
@@ -162,7 +162,8 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     """The condensed set as it stands, with all that made it."""
     synthetic, real = journey.synthetic, task.real
     settings = asdict(method)  # type: ignore[call-overload]
-    made = {"network": task.network_name, "autocast": str(task.autocast) if task.autocast else None}
+    network = getattr(method, "teacher", task.network_name)
+    made = {"network": network, "autocast": str(task.autocast) if task.autocast else None}
     spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 3)}
     numbers = {name: float(value.detach()) for name, value in synthetic.beside.items() if value.numel() == 1}
     soft, cells = synthetic.soft_labels(), synthetic.cells.detach()

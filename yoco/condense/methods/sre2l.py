@@ -90,6 +90,11 @@ class SRe2L:
         recover = replace(self, squeeze=0, episodes=self.episodes - self.squeeze)
         return replace(self, episodes=self.squeeze), recover
 
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """Where updates begin, which take another time than epochs of the teacher."""
+        return (self.squeeze,)
+
     def check(self) -> None:
         """A whole run has more than a teacher; where it is measured, that is alone."""
         if 0 < self.episodes <= self.squeeze:
