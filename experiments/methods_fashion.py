@@ -10,7 +10,8 @@ computer to say: `--fit readout:episodes=150` changes settings of a method, and 
 the network that it learns with; those below are for two cores with AVX2. Minutes are those of the clock; where the
 processor's are far fewer than threads times as many, others were at work. What was stopped goes on, but for a run
 within its minutes, which is made anew; `--part 1 1` writes what is there. `--judge 0` makes the sets only: whoever runs
-it next on this folder, perhaps on a computer with a GPU, judges them.
+it next on this folder, perhaps on a computer with a GPU, judges them; on two cores two processes with
+`--judge-threads 1` do so sooner than one.
 """
 
 import time
@@ -131,7 +132,10 @@ class Bench(sets.Bench):
     def judge(self, at: str, seed: int) -> dict[str, Any]:
         """Networks trained on the set of a stop."""
         made = yoco.load(self.folder.file(at, "safetensors"))
-        return sets.worth(made, self.data, self.judges(seed), bf16=bool(self.options.bf16), **self.judging)
+        torch.set_num_threads(self.options.judge_threads or self.options.threads)
+        found = sets.worth(made, self.data, self.judges(seed), bf16=bool(self.options.bf16), **self.judging)
+        torch.set_num_threads(self.options.threads)
+        return found
 
     def about(self) -> dict[str, Any]:
         """What the result says of the data, the settings and the networks that judge."""
@@ -160,6 +164,7 @@ def read_options() -> Namespace:
         ipc=10,
         stops=[4.0, 10.0],
         threads=2,
+        judge_threads=0,
         bf16=0,
         judge=1,
         seeds=2,

@@ -21,6 +21,8 @@ from yoco.prune.training import Training, gather
 from yoco.registry import resolve, unknown
 from yoco.train import Recipe
 
+BLANK = 64
+"""Samples on which a score is tried."""
 ALL_SCORES: dict[str, str] = {**SCORES, **PROBES}
 """name -> function(dynamics, *, options) or function(snapshot, *, options)."""
 
@@ -46,7 +48,12 @@ class Asked:
         seen = getattr(evidence, self.reads)
         if seen is None:
             raise ValueError(f"score {self.name}: needs a {self.reads}, got evidence without one")
-        return self.function(seen, **self.options)
+        return _numbers(self.name, self.function(seen, **self.options), len(seen))
+
+    @property
+    def shifts(self) -> bool:
+        """Whether its dynamics must show the shift of every epoch, or may, if the score is anybody's own."""
+        return self.name == "tdds" or ":" in self.name
 
     def gather(
         self,
@@ -54,10 +61,12 @@ class Asked:
         *,
         snapshot: bool = False,
         dynamics: bool = False,
+        shift: bool = False,
         reference: Source | None = None,
     ) -> Iterator[Evidence]:
         """New trainings that show what the score reads, and more if asked for."""
-        what: dict[str, Any] = {"shift": self.name == "tdds", "reference": reference}
+        what: dict[str, Any] = {"shift": shift or self.shifts, "reference": reference}
+        what |= {"images": self.options.get("parameters") == "all" or ":" in self.name}
         what |= {"dynamics": dynamics or self.reads == "dynamics", "snapshot": snapshot or self.reads == "snapshot"}
         return gather(data, self.training, self.recipe, self.epochs, **what)
 
@@ -113,7 +122,7 @@ def ask(
     epochs = recipe.length if whole else options["epochs"] or recipe.length
     if epochs > recipe.length:
         raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
-    _try_out(function, first.name, options, epochs)
+    _try_out(name, function, first.name, options, epochs)
     reads: Any = first.name
     return Asked(
         name=name, function=function, reads=reads, options=options, training=training, recipe=recipe, epochs=epochs
@@ -139,11 +148,25 @@ def _within(chosen: Mapping[str, Any], length: int) -> dict[str, Any]:
     return {k: min(v, length) if k in ("epochs", "top", "window") and v is not None else v for k, v in chosen.items()}
 
 
-def _try_out(function: Callable[..., Tensor], reads: str, options: Mapping[str, Any], epochs: int) -> None:
+def _try_out(name: str, function: Callable[..., Tensor], reads: str, options: Mapping[str, Any], epochs: int) -> None:
     """Let a score refuse its options on blank samples, before minutes of training."""
+    seen: Any
     if reads == "dynamics":
-        blank: dict[str, Any] = {name: torch.zeros(epochs, 2) for name in (*NAMES, "shift")}
-        function(Dynamics(**{**blank, "correct": blank["correct"].bool()}), **options)
-    elif options.get("parameters") != "all":
-        flat = torch.eye(2)
-        function(Snapshot(logits=flat, targets=torch.arange(2), features=flat, inputs=flat), **options)
+        blank: dict[str, Any] = {part: torch.zeros(epochs, BLANK) for part in (*NAMES, "shift")}
+        seen = Dynamics(**{**blank, "correct": blank["correct"].bool()})
+    else:
+        flat, own = torch.eye(2).repeat(BLANK // 2, 1), torch.nn.Linear(2, 2)
+        targets = torch.arange(BLANK) % 2
+        seen = Snapshot(logits=flat, targets=targets, features=flat, inputs=flat, network=own, images=flat)
+    _numbers(name, function(seen, **options), BLANK)
+
+
+def _numbers(name: str, found: Any, count: int) -> Tensor:
+    """What a score answered, as a tensor [n]."""
+    try:
+        values = torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"score {name}: must answer numbers, got {type(found).__name__}") from None
+    if values.shape != (count,):
+        raise ValueError(f"score {name}: must answer numbers [{count}], one a sample, got {list(values.shape)}")
+    return values

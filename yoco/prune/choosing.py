@@ -67,8 +67,7 @@ def select(
     budget = _budget(data, ipc=ipc, cells=cells, keep=keep, n=n)
     found, rest = _rule(rule, mode, options)
     found, total, kind, counts, floor = _planned(data, found, budget, quota, shares, floor)
-    if reference is not None and not found.refers:
-        raise ValueError(f"rule {rule}: reads no references, got {reference!r}")
+    _check_refers(rule, found, reference)
     given = Given(
         scores=scores if scores is None or isinstance(scores, Scores) else Scores.of(data, scores),
         evidence=evidence,
@@ -94,6 +93,11 @@ def select(
         entry={**entry, **_outcome(data, picked, chosen, kind, floor)},
         classes=data.classes,
     )
+
+
+def _check_refers(name: str, rule: Rule, reference: Any) -> None:
+    if reference is not None and not rule.refers:
+        raise ValueError(f"rule {name}: reads no references, got {reference!r}")
 
 
 def _budget(data: CondensedSet | Source, **size: Any) -> Budget:
@@ -136,7 +140,8 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
 
     data: a condensed set or a Source, which gives a smaller one; or images together with `labels`, arrays as
     `yoco.data.from_arrays` takes them, which gives a `Selection`: of an array, `images[kept.indices.numpy()]`
-    are the kept ones. In a condensed set the cells of each class stand best first: any smaller size is its beginning.
+    are the kept ones. In a condensed set the cells of each class stand best first: of a nested rule under the quota
+    equal, and of `kernel`, any smaller size is its beginning.
     A set holds no weights: of a rule that gives them (craig, gradmatch) take those of `select`, else a warning says so.
 
     Raises:
@@ -163,6 +168,7 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
     found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*_SIZES, *_SHARES, *_OTHERS)})
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
+    _check_refers(rule, found, how.get("reference"))
     size = {name: how.get(name) for name in _SIZES}
     if set(size.values()) != {None}:
         shares = {name: how[name] for name in _SHARES if name in how}
@@ -201,7 +207,9 @@ def _whole(data: Source) -> CondensedSet:
 
 
 def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
-    """The whole set, the cells of each class best first: the first k of a class are then the set at that size.
+    """The whole set, the cells of each class best first: the first k of a class are what the rule keeps of it.
+
+    Under the quota equal, and of `kernel`, whose classes take turns, these are the set at that size.
 
     Raises:
         ValueError: as `select`; or the rule's smaller answers are not the beginnings of its larger ones.

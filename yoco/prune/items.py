@@ -23,6 +23,9 @@ from yoco.prune.training import Training, split
 from yoco.registry import unknown
 from yoco.train import Recipe
 
+SIGNED = ("aum", "margin")
+"""Scores that are below 0 for some samples."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
@@ -53,13 +56,21 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
         checked(data, given.evidence, {"passes": rule.settings.get("passes"), **given.options}, decides)
     _refuse(name, rule, given, asked)
     known = _known_scores(data, name, rule, given)
+    if known is not None:
+        rule.check(known.values)
     features = None if given.features is None else given_features(data, given.features)
     dropping = _dropping(data, rule, known or asked, asked)
     lacks = _lacking(rule, asked, known, features) | ({dropping.reads} if dropping else set())
     evidence = given.evidence
     if lacks and evidence is None:
         evidence = list(
-            asked.gather(data, snapshot="snapshot" in lacks, dynamics="dynamics" in lacks, reference=given.reference)
+            asked.gather(
+                data,
+                snapshot="snapshot" in lacks,
+                dynamics="dynamics" in lacks,
+                shift=dropping is not None and dropping.shifts,
+                reference=given.reference,
+            )
         )
     if "scores" in rule.needs and known is None:
         known = _scored(data, name, rule, given, asked, evidence)
@@ -78,6 +89,7 @@ def scores_of(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
         ValueError: as `items_for`.
     """
     asked = _asked(data, name, rule, given)
+    _refuse(name, rule, given, asked)
     seen = None if _for_score(asked.name, given) is not None else list(asked.gather(data))
     return _scored(data, name, rule, given, asked, seen)
 
@@ -98,6 +110,10 @@ def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
     """What nobody would read must not be given."""
     if given.scores is not None and "scores" not in rule.needs:
         raise ValueError(f"rule {name}: reads no scores, got some")
+    if given.score is not None and not {"scores", "confidence"} & set(rule.needs):
+        raise ValueError(f"rule {name}: reads no scores, got the score {given.score}")
+    if "confidence" in rule.needs and asked.name in SIGNED:
+        raise ValueError(f"rule {name}: needs scores of at least 0, got {asked.name}, which may be below")
     scored = "scores" in rule.needs and asked.name in FROM_FEATURES
     if given.features is not None and "features" not in rule.needs and not scored:
         raise ValueError(f"rule {name}: reads no features, got some")
@@ -138,6 +154,8 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> 
         if given.options.get("recipe") is not None:
             own = {option: value for option, value in own.items() if option != "epochs"}
     training, options = split({**own, **given.options})
+    if rule.dropped_by is not None and given.options.get("epochs") is None and isinstance(data, CondensedSet):
+        training = replace(training, recipe=training.on(data))  # the epochs that a score reads do not end a training
     whole = bool({"features", "errors"} & set(rule.needs)) or rule.dropped_by is not None
     how: dict[str, Any] = {"also": options_of_rule(rule), "recorded": recorded(given.evidence)}
     return ask(wanted, data, training, options, whole=whole, **how)

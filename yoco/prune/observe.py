@@ -18,7 +18,7 @@ from yoco.protocols import GLYPHS
 from yoco.prune.dynamics import Dynamics
 from yoco.prune.material import material
 from yoco.prune.recorder import Recorder
-from yoco.prune.snapshot import Snapshot, look
+from yoco.prune.snapshot import Snapshot, check_stage, look
 from yoco.rng import Rng
 from yoco.train import Recipe, fit, predict
 
@@ -67,12 +67,12 @@ class Evidence:
         seen: dict[str, Any] = {name: tensors.pop(name) for name in SEEN if name in tensors}
         if set(REFERENCE) <= set(tensors):
             seen["reference"] = tuple(tensors.pop(name) for name in REFERENCE)
-        return cls(
-            dynamics=Dynamics(**tensors, meta=header["meta"]) if tensors else None,
-            snapshot=Snapshot(**seen) if seen else None,
-            checksum=header["checksum"],
-            meta=header["meta"],
-        )
+        try:
+            dynamics = Dynamics(**tensors, meta=header["meta"]) if tensors else None
+            snapshot = Snapshot(**seen) if seen else None
+        except TypeError:
+            raise ValueError(f"load: {path} lacks a part") from None
+        return cls(dynamics=dynamics, snapshot=snapshot, checksum=header["checksum"], meta=header["meta"])
 
 
 def yoco_recipe(data: str) -> Recipe:
@@ -96,6 +96,7 @@ def observe(
     shift: bool = False,
     snapshot: bool = False,
     stage: int = -1,
+    images: bool = True,
     reference: Source | None = None,
     device: torch.device | None = None,
     bf16: bool = False,
@@ -107,7 +108,7 @@ def observe(
     passes: which outputs make the dynamics: "clean" looks at all images, neither augmented nor mixed, after each epoch,
     in evaluation mode; "train" at the augmented and perhaps mixed training batches, against each image's own label, as
     YOCO's code does. dynamics: record them; shift: with what TDDS needs. snapshot: look at all images once more at the
-    end, clean; stage: whose output its features are; reference: other images that it looks at, too.
+    end, clean; stage: whose output its features are; images: keep those in it; reference: others that it looks at, too.
     bf16: compute the network in bfloat16.
     progress: called with the epoch, from 0, after each one.
 
@@ -121,6 +122,8 @@ def observe(
     what = material(data, device or (data.images if isinstance(data, Source) else data.cells).device)
     model = build(network, what.shape, what.classes, rng.child("network")).to(what.device)
     model.autocast = compute_type(bf16, what.device)
+    if snapshot:
+        check_stage(model, stage)
     recorder = Recorder(len(data), shift=shift)
     everything = torch.arange(len(data))
 
@@ -139,7 +142,7 @@ def observe(
     meta = {"passes": passes, "network": network, "bf16": bf16, "seed": rng.seed, "recipe": plain(recipe)}
     return Evidence(
         dynamics=recorder.dynamics(**meta) if dynamics else None,
-        snapshot=look(model, what, stage=stage, reference=reference) if snapshot else None,
+        snapshot=look(model, what, stage=stage, images=images, reference=reference) if snapshot else None,
         checksum=what.checksum,
         meta={**meta, "epochs": epochs, "stage": stage},
     )

@@ -70,6 +70,14 @@ class Rule(ABC):
     settings: Mapping[str, Any] = field(default_factory=dict)
     quota: str = "none"
 
+    def check(self, scores: Tensor) -> None:
+        """Nothing, if the rule can choose by these scores [n].
+
+        Raises:
+            ValueError: it cannot.
+        """
+        return
+
     @property
     def dropped_by(self) -> str | None:
         """The score of `Items.doubts`, where a rule leaves out samples by another than it ranks by."""

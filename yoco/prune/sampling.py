@@ -204,8 +204,7 @@ class BetaSampling(Rule):
         """The order of arrival."""
         scores = need(items, "scores", "beta").double()
         confidence = need(items, "confidence", "beta").double()
-        if bool((scores < 0).any()):
-            raise ValueError(f"beta: scores must be at least 0, got {float(scores.min()):g}")
+        self.check(scores)
         n = len(scores)
         total = budget.total(n, items.classes)
         a, b = self.shape(scores, confidence, 1 - total / n)
@@ -214,6 +213,11 @@ class BetaSampling(Rule):
         noise = torch.empty(n, dtype=torch.float64).exponential_(generator=rng.generator()).log()
         by_noise = torch.argsort(noise, stable=True)
         return by_noise[torch.argsort((noise - log_weight)[by_noise], stable=True)[:total]]
+
+    def check(self, scores: Tensor) -> None:
+        """They are weights."""
+        if bool((scores < 0).any()):
+            raise ValueError(f"beta: scores must be at least 0, got {float(scores.min()):g}")
 
     def shape(self, scores: Tensor, confidence: Tensor, gone: float) -> tuple[float, float]:
         """a and b of the Beta density."""

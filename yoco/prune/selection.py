@@ -81,7 +81,8 @@ class Selection:
             raise
         except Exception as error:
             raise ValueError(f"load: {path} is not a selection ({' '.join(str(error).split())})") from error
-        if not isinstance(about, dict) or about.get("form") != FORM or "indices" not in parts:
+        needed = {"checksum", "entry", "classes"}
+        if not isinstance(about, dict) or about.get("form") != FORM or "indices" not in parts or not needed <= {*about}:
             raise ValueError(f"load: {path} is not a selection of this version")
         return cls(**parts, checksum=about["checksum"], entry=about["entry"], classes=tuple(about["classes"]))
 

@@ -60,27 +60,43 @@ class Snapshot:
         return (p - target).scatter(1, at, at_label)
 
 
-@torch.no_grad()
-def look(
-    network: Network, what: Material, *, stage: int = -1, reference: Examples | None = None, batch: int = 500
-) -> Snapshot:
-    """A snapshot of `network` on all samples of `what`.
-
-    stage: whose output the features are, counted from 0, or from the end if negative. reference: other images, whose
-    features are taken, too; they are normalised as the samples are.
+def check_stage(network: Network, stage: int) -> None:
+    """Nothing, if the network has this stage.
 
     Raises:
-        ValueError: the network has no such stage.
+        ValueError: it has not.
     """
     stages = len(network.stages)
     if not -stages <= stage < stages:
         raise ValueError(f"features: stage must be in {-stages}..{stages - 1}, got {stage}")
+
+
+@torch.no_grad()
+def look(
+    network: Network,
+    what: Material,
+    *,
+    stage: int = -1,
+    images: bool = True,
+    reference: Examples | None = None,
+    batch: int = 500,
+) -> Snapshot:
+    """A snapshot of `network` on all samples of `what`.
+
+    stage: whose output the features are, counted from 0, or from the end if negative. images: keep them. reference:
+    other images, whose features are taken, too; they are normalised as the samples are.
+
+    Raises:
+        ValueError: the network has no such stage.
+    """
+    check_stage(network, stage)
     network.eval()
-    images, rows = [], []
+    kept, rows = [], []
     for part in torch.arange(len(what.examples)).split(batch):
         drawn = what.examples.batch(part)
-        images.append(what.normalise(drawn.images))
-        outputs = network.features(images[-1])
+        shown = what.normalise(drawn.images)
+        kept += [shown] if images else []
+        outputs = network.features(shown)
         seen = outputs[-1].flatten(1)
         rows.append((network.head(seen).cpu(), drawn.labels.cpu(), outputs[stage].flatten(1).cpu(), seen.cpu()))
     logits, targets, features, inputs = (torch.cat(parts) for parts in zip(*rows, strict=True))
@@ -88,10 +104,10 @@ def look(
         logits=logits,
         targets=targets,
         features=features,
-        inputs=features if stage in (-1, stages - 1) else inputs,
+        inputs=features if stage in (-1, len(network.stages) - 1) else inputs,
         network=network,
         reference=None if reference is None else _features(network, what, stage, reference, batch),
-        images=torch.cat(images),
+        images=torch.cat(kept) if images else None,
     )
 
 

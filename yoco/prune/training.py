@@ -84,11 +84,12 @@ def gather(
     dynamics: bool,
     shift: bool,
     snapshot: bool,
+    images: bool = True,
     reference: Source | None = None,
 ) -> Iterator[Evidence]:
     """What independent trainings show, one at a time, under a progress bar; see `observe`."""
     how: dict[str, Any] = {name: getattr(training, name) for name in ("network", "passes", "stage", "bf16")}
-    how |= {"dynamics": dynamics, "shift": shift, "snapshot": snapshot, "reference": reference}
+    how |= {"dynamics": dynamics, "shift": shift, "snapshot": snapshot, "images": images, "reference": reference}
     place, rng, silent = pick(training.device), Rng(training.seed), None if training.progress else True
     with tqdm(total=training.runs * epochs, desc="score", unit="epoch", disable=silent) as bar:
         for run in range(training.runs):

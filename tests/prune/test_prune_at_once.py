@@ -1,0 +1,131 @@
+"""What cannot work is said before any training; what is trained is what was asked for."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from yoco import artefact
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
+from yoco.prune import Evidence, Selection, prune, score, select
+from yoco.prune.choosing import scores_for
+from yoco.train import Recipe
+
+QUICK: dict[str, Any] = {"network": "mlp:width=8", "progress": False, "recipe": Recipe(epochs=2, batch=16)}
+
+
+@pytest.fixture
+def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of one's own."""
+    module = ModuleType("mine")
+    monkeypatch.setitem(sys.modules, "mine", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"rule": "kernel", "score": "el2n"}, "rule kernel: reads no scores, got the score el2n"),
+        ({"rule": "random", "score": "el2n"}, "rule random: reads no scores, got the score el2n"),
+        ({"rule": "herding", "stage": 7}, "features: stage must be in -2..1, got 7"),
+        ({"rule": "hard", "score": "grand", "parameters": "all", "chunk": 0}, "grand: chunk must be at least 1, got 0"),
+        ({"rule": "beta", "score": "aum"}, "rule beta: needs scores of at least 0, got aum, which may be below"),
+        ({"rule": "beta", "scores": -torch.ones(36)}, "beta: scores must be at least 0, got -1"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_training(
+    tiny_set: CondensedSet, how: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", None)
+    with pytest.raises(ValueError) as caught:
+        select(tiny_set, ipc=1, **{**QUICK, **how} if how["rule"] != "random" else how)
+    assert str(caught.value) == line
+
+
+def test_carried_scores_below_zero_are_no_weights(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried = prune(tiny_set, rule="hard", score="aum", ipc=2, **QUICK)
+    carried = replace(carried, scores=carried.scores - 10)
+    monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", None)
+    with pytest.raises(ValueError, match=r"^beta: scores must be at least 0, got -"):
+        select(carried, rule="beta", ipc=1, **QUICK)
+
+
+def test_a_file_of_scores_asks_no_less(tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", None)
+    with pytest.raises(ValueError, match=r"^rule yoco: reads no features, got some$"):
+        scores_for(tiny_set, rule="yoco", features="pixels")
+    with pytest.raises(ValueError, match=r"^rule yoco: reads no references, got Source"):
+        scores_for(tiny_set, rule="yoco", reference=tiny.train)
+
+
+def test_a_second_score_has_its_whole_training(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(*_: Any, epochs: int, recipe: Recipe, **how: Any) -> Evidence:
+        seen.append((epochs, recipe.epochs))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yoco.prune.training.observe", watch)
+    how: dict[str, Any] = {"rule": "ccs", "mode": "repo", "ipc": 1, "beta": 0.1, "progress": False}
+    for more in ({}, {"drop": "margin"}, {"drop": "margin", "epochs": 7}):
+        with pytest.raises(KeyboardInterrupt):
+            select(tiny_set, **how, **more)
+    assert seen == [(10, 1000), (1000, 1000), (7, 7)]
+
+
+@pytest.mark.parametrize("drop", ["tdds", "mine:moved"])
+def test_scores_that_read_shifts_get_them(tiny_set: CondensedSet, mine: ModuleType, drop: str) -> None:
+    mine.moved = lambda dynamics, *, epochs=2: dynamics.shift[:epochs].sum(0)  # type: ignore[attr-defined]
+    long = {**QUICK, "recipe": replace(QUICK["recipe"], epochs=12)}
+    assert len(score(tiny_set, score=drop, **long).values) == 36
+    assert len(select(tiny_set, rule="ccs", beta=0.1, drop=drop, ipc=1, **long).indices) == 12
+
+
+def test_scores_of_ones_own_may_look_at_neighbours_and_answer_arrays(tiny_set: CondensedSet, mine: ModuleType) -> None:
+    def lonely(snapshot: Any, *, neighbours: int = 5) -> np.ndarray:
+        gaps = torch.cdist(snapshot.features, snapshot.features)
+        return gaps.topk(neighbours, largest=False).values.sum(1).numpy()
+
+    mine.lonely = lonely  # type: ignore[attr-defined]
+    assert len(score(tiny_set, score="mine:lonely", **QUICK).values) == 36
+    for answer, line in (
+        (lambda snapshot: snapshot.features, "must answer numbers [64], one a sample, got [64, 2]"),
+        (lambda snapshot: None, "must answer numbers, got NoneType"),
+    ):
+        mine.odd = answer  # type: ignore[attr-defined]
+        with pytest.raises(ValueError) as caught:
+            score(tiny_set, score="mine:odd", **QUICK)
+        assert str(caught.value) == f"score mine:odd: {line}"
+
+
+def test_files_of_ours_with_a_part_missing_are_one_line(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    chosen = select(tiny_set, rule="random", ipc=1)
+    chosen.save(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as file:
+        parts = dict(file)
+    about = json.loads(str(parts["about"]))
+    parts["about"] = np.array(json.dumps({name: value for name, value in about.items() if name != "entry"}))
+    np.savez(tmp_path / "b.npz", **parts)
+    with pytest.raises(ValueError, match=r"^load: .*b\.npz is not a selection of this version$"):
+        Selection.load(tmp_path / "b.npz")
+    path = tmp_path / "evidence.safetensors"
+    artefact.write(path, "evidence", 1, {"correct": torch.zeros(2, 3)}, {"checksum": "x", "meta": {}})
+    with pytest.raises(ValueError, match=r"^load: .*evidence\.safetensors lacks a part$"):
+        Evidence.load(path)
+
+
+@pytest.mark.parametrize(("asked", "kept"), [({}, False), ({"parameters": "all"}, True)])
+def test_images_are_kept_for_those_who_look_at_them(
+    tiny_set: CondensedSet, asked: dict[str, Any], kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr("yoco.prune.snapshot.Snapshot.__post_init__", lambda self: seen.append(self.images is not None))
+    score(tiny_set, score="grand", **asked, **QUICK)
+    assert seen[-1] == kept
