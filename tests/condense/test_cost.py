@@ -136,6 +136,25 @@ def test_experts_are_measured_by_two_of_their_steps(tiny: Splits, monkeypatch: A
     assert [replace(found, minutes=(5 + 2 * steps + more) / 60).fitting for more in (-5, 1.5, 9000)] == [0, 2, 1000]
 
 
+def test_what_gathers_in_a_run_is_added_to_the_memory(
+    tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cost, "_peak", lambda device: (1000, "of a stub"))
+    weights = sum(w.numel() for w in Task(tiny.train, 1, TOY["network"]).network(Rng(0)).parameters())
+    queue = {"pool_start": 2, "pool_limit": 9, "interval": 10, "network_steps": 1, "network_batch": 8}
+    for method, how, more in (
+        ("mtt", {**EXPERTS, "episodes": 1000}, 3 * 4 * weights * 4),
+        ("datm", {**EXPERTS, "episodes": 1}, 0),
+        ("mtt", {**EXPERTS, "episodes": 1000, "experts": str(tmp_path)}, 9 * 4 * weights * 4),
+        ("pdd", {"episodes": 20, "base": "idm:" + ",".join(f"{k}={v}" for k, v in queue.items())}, 0),
+        ("idm", {**queue, "episodes": 35}, 3 * weights * 8),
+        ("idm", {**queue, "episodes": 3500}, 7 * weights * 8),
+        ("dm", {}, 0),
+    ):
+        found = estimate(tiny, method, ipc=1, network=TOY["network"], device="cpu", **how)
+        assert found.memory == 1000 + more
+
+
 def test_experts_that_are_there_are_not_measured(tiny: Splits, tmp_path: Path) -> None:
     method: Any = settings_of("mtt", "digits", 1, None, **EXPERTS, experts=str(tmp_path))
     task = Task(tiny.train, 1, TOY["network"])

@@ -99,14 +99,15 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
 
     What a method does only now and then, such as the epochs that a new network gets first, is what its first step took
     longer than the second, as often as the method says (`renewals`). Where steps differ by chance, such as of a nested
-    `readout`, those of one draw stand for all. What gathers in the course of a run is not in the memory: experts that
-    are recorded without a folder, and the queue of IDM.
+    `readout`, those of one draw stand for all. What a method says that it `gathers` in the course of a run, such as
+    experts that no folder keeps, is added to the memory that was measured.
     """
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)
     phases: tuple[Method, ...] = method.phases(task) if hasattr(method, "phases") else (method,)
     taken = [two_steps(task, phase, rng) for phase in phases]
     held, of = _peak(device)
+    held = None if held is None else held + getattr(method, "gathers", lambda _: 0)(task)
     sample = describe(task, method, seed, taken[-1][1])
     return Estimate(parts=tuple(part for part, _ in taken), minutes=minutes, memory=held, of=of, sample=sample)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.experts import Experts, Recording, unflat
+from yoco.condense.experts import HELD, Experts, Recording, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import stepped_normalised
 from yoco.condense.synthetic import Synthetic
@@ -101,10 +101,19 @@ class Trajectories:
 
     def phases(self, task: Task) -> tuple[Any, ...]:
         """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""
-        missing = self.count - (len(list(Path(self.experts).glob("expert-*.safetensors"))) if self.experts else 0)
-        asked = round(max(0, missing) * (1 - (1 - 1 / self.count) ** self.episodes))
-        steps = asked * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
+        steps = self.missing() * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
         return (*([Recording(self.matched(task), self.recipe(), steps)] if steps else []), self)
+
+    def missing(self) -> int:
+        """Experts that the iterations will probably ask for, and that are not there yet."""
+        there = len(list(Path(self.experts).glob("expert-*.safetensors"))) if self.experts else 0
+        return round(max(0, self.count - there) * (1 - (1 - 1 / self.count) ** self.episodes))
+
+    def gathers(self, task: Task) -> int:
+        """Bytes of the experts that come to those in memory, which is the CPU's, after the first."""
+        weights = sum(weight.numel() for weight in self.matched(task).network(Rng(0)).parameters())
+        held = HELD if self.experts else self.missing()
+        return max(0, held - 1) * (self.expert_epochs + 1) * weights * 4 if task.real.device.type == "cpu" else 0
 
     def matched(self, task: Task) -> Task:
         """The task with the network of experts and student."""

@@ -84,6 +84,11 @@ class IDM:
         sizes = SETTINGS.get(data, SETTINGS["cifar10"])
         return cls(**{**UNFLIPPED.get(data, {}), **sizes[max(size for size in sizes if size <= max(per_class, 1))]})
 
+    def gathers(self, task: Task) -> int:
+        """Bytes of the networks that join the queue, each with its momentum."""
+        weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
+        return (min(self.pool_limit, self.pool_start + self.episodes // self.interval) - self.pool_start) * weights * 8
+
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Shrunk real images in every cell, unless another start is asked for."""
         kind = "real" if self.start == "mix" and self.factor == 1 else self.start

@@ -117,6 +117,11 @@ class PDD:
         experts = replace(base, episodes=self.episodes).phases(task)[:-1] if isinstance(base, Trajectories) else ()
         return (*experts, Midway(**{f.name: getattr(self, f.name) for f in fields(self)}))
 
+    def gathers(self, task: Task) -> int:
+        """As of the base in its last stage."""
+        base = replace(self.base_method, episodes=ceil(self.episodes / max(1, self.stages)))
+        return int(base.gathers(task)) if hasattr(base, "gathers") else 0
+
     @property
     def renewals(self) -> int:
         """As of the base, which begins anew in every stage, unless it follows experts."""
