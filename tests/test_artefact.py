@@ -87,9 +87,7 @@ def test_a_link_stays_a_link_and_a_file_keeps_its_permissions(tmp_path: Path) ->
     assert real.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_may_not_be_written_is_replaced_as_its_folder_allows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_may_not_be_written_is_replaced_as_its_folder_allows(tmp_path: Path) -> None:
     (tmp_path / "toy").write_text("old")
     (tmp_path / "toy").chmod(0o444)
     modes: list[int] = []

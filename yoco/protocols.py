@@ -62,8 +62,7 @@ def teaching(data: str, shape: tuple[int, int, int], images: int, epochs: int) -
 
     No drop comes ahead of the first epoch.
     """
-    plain = recipe("idc", data, shape, 1, images, epochs)
-    return replace(plain, lr=0.1, drops=tuple(share for share in plain.drops if int(epochs * share)))
+    return replace(recipe("idc", data, shape, 1, images, epochs), lr=0.1).brief()
 
 
 def idc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:

@@ -1,9 +1,9 @@
 """The one supervised loop: train a network on images under a recipe, and measure its accuracy."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,10 @@ class Recipe:
     def drop_epochs(self) -> list[int]:
         """The epochs, counted from 0, at whose start the step size falls."""
         return [int(self.epochs * share) + 2 * self.extra for share in self.drops]
+
+    def brief(self) -> Self:
+        """The same, for a few epochs: without the drops that would come ahead of the first one."""
+        return replace(self, drops=tuple(share for share in self.drops if int(self.epochs * share)))
 
     def optimizer(self, network: nn.Module, lr: float | None = None) -> Optimizer:
         """SGD over all parameters of the network."""

@@ -145,9 +145,11 @@ def test_what_gathers_in_a_run_is_added_to_the_memory(
     for method, how, more in (
         ("mtt", {**EXPERTS, "episodes": 1000}, 3 * 4 * weights * 4),
         ("datm", {**EXPERTS, "episodes": 1}, 0),
-        ("mtt", {**EXPERTS, "episodes": 1000, "experts": str(tmp_path)}, 9 * 4 * weights * 4),
+        ("mtt", {**EXPERTS, "episodes": 1000, "experts": str(tmp_path)}, 3 * 4 * weights * 4),
+        ("mtt", {**EXPERTS, "episodes": 1000, "count": 40, "experts": str(tmp_path)}, 9 * 4 * weights * 4),
         ("pdd", {"episodes": 20, "base": "idm:" + ",".join(f"{k}={v}" for k, v in queue.items())}, 0),
-        ("idm", {**queue, "episodes": 35}, 3 * weights * 8),
+        ("idm", {**queue, "episodes": 30}, 2 * weights * 8),
+        ("idm", {**queue, "episodes": 31}, 3 * weights * 8),
         ("idm", {**queue, "episodes": 3500}, 7 * weights * 8),
         ("dm", {}, 0),
     ):

@@ -203,35 +203,46 @@ def progress_at(episode: int, seconds: float) -> Progress:
 def test_estimate_is_pace_times_rest() -> None:
     bar = Bar()
     bar(progress_at(10, 20.0))
-    assert bar.left(progress_at(10, 20.0)) == pytest.approx(2.0 * 90)
-    assert bar.left(progress_at(20, 50.0)) == pytest.approx(3.0 * 80)
+    assert bar.left(progress_at(10, 20.0)) == (pytest.approx(2.0 * 90), True)
+    assert bar.left(progress_at(20, 50.0)) == (pytest.approx(3.0 * 80), True)
 
 
 def test_estimate_never_exceeds_the_budget() -> None:
     bar = Bar(minutes=2)
     bar(progress_at(10, 20.0))
-    assert bar.left(progress_at(20, 50.0)) == 70
-    assert bar.left(progress_at(99, 89.5)) == pytest.approx(0.5)
+    assert bar.left(progress_at(20, 50.0)) == (70, True)
+    assert bar.left(progress_at(99, 89.5)) == (pytest.approx(0.5), True)
 
 
 def test_the_pace_is_that_of_the_last_episodes() -> None:
     bar = Bar()
-    paces = [bar.left(progress_at(k, 60.0 * min(k, 5) + max(0, k - 5))) / (100 - k) for k in range(1, 21)]
+    paces = [bar.left(progress_at(k, 60.0 * min(k, 5) + max(0, k - 5)))[0] / (100 - k) for k in range(1, 21)]
     assert paces[:5] == pytest.approx([60.0] * 5)
     assert paces[9] == pytest.approx((305 - 60) / 9)
     assert paces[14:] == pytest.approx([1.0] * 6)
 
 
+def test_what_is_done_now_and_then_is_in_the_pace() -> None:
+    bar = Bar(period=20)
+    seconds = [k + 30.0 * (1 + (k - 1) // 20) for k in range(1, 81)]  # a new network every 20 episodes
+    found = [bar.left(progress_at(k, spent))[0] / (100 - k) for k, spent in enumerate(seconds, 1)]
+    assert found[40:] == pytest.approx([1 + 30 / 20] * 40)
+
+
 def test_what_comes_after_a_change_is_not_foretold() -> None:
     bar = Bar(changes=(3,))
-    for episode, seconds, said in ((1, 60.0, "more than 02:00 left"), (2, 120.0, "more than 01:00 left")):
+    for episode, seconds, said in (
+        (1, 60.0, "step 1, loss 1, 01:00 spent, more than 02:00 left"),
+        (2, 120.0, "step 2, loss 1, 02:00 spent, more than 01:00 left"),
+        (3, 180.0, "step 3, loss 1, 03:00 spent, more than 00:00 left"),
+        (4, 181.0, "step 4, loss 1, 03:01 spent, 01:36 left"),
+    ):
         bar(progress_at(episode, seconds))
         assert bar._bar is not None
-        assert bar._bar.desc.endswith(said)
-        assert bar._bar.n < 0.03
-    bar(progress_at(3, 180.0))
-    bar(progress_at(4, 181.0))
-    assert bar._bar.desc.endswith("03:01 spent, 01:36 left")
+        assert bar._bar.desc == said
+        assert bar._bar.n == pytest.approx(episode / 100 if episode < 4 else 181 / 277)
+    assert Bar(changes=(3,)).left(progress_at(50, 200.0)) == (0.0, False)
+    assert Bar(minutes=2, changes=(3,)).left(progress_at(1, 60.0)) == (60.0, True)
 
 
 @pytest.mark.parametrize("episodes", [0, 3])

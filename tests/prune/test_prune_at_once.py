@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.prune import Evidence, Selection, prune, score, select
+from yoco.prune import Evidence, Rule, Selection, prune, score, select
 from yoco.prune.choosing import scores_for
 from yoco.train import Recipe
 
@@ -74,10 +74,13 @@ def test_a_second_score_has_its_whole_training(tiny_set: CondensedSet, monkeypat
 
     monkeypatch.setattr("yoco.prune.training.observe", watch)
     how: dict[str, Any] = {"rule": "ccs", "mode": "repo", "ipc": 1, "beta": 0.1, "progress": False}
-    for more in ({}, {"drop": "margin"}, {"drop": "margin", "epochs": 7}):
+    for more in ({}, {"drop": "el2n"}, {"drop": "margin"}, {"drop": "margin", "epochs": 7}):
         with pytest.raises(KeyboardInterrupt):
             select(tiny_set, **how, **more)
-    assert seen == [(10, 1000), (1000, 1000), (7, 7)]
+    assert seen == [(10, 1000), (10, 1000), (1000, 1000), (7, 7)]
+    with pytest.raises(KeyboardInterrupt):
+        scores_for(tiny_set, rule="ccs", mode="repo", ipc=1, beta=0.1, drop="margin", progress=False)
+    assert seen[-1] == (10, 1000)
 
 
 @pytest.mark.parametrize("drop", ["tdds", "mine:moved"])
@@ -96,7 +99,7 @@ def test_scores_of_ones_own_may_look_at_neighbours_and_answer_arrays(tiny_set: C
     mine.lonely = lonely  # type: ignore[attr-defined]
     assert len(score(tiny_set, score="mine:lonely", **QUICK).values) == 36
     for answer, line in (
-        (lambda snapshot: snapshot.features, "must answer numbers [64], one a sample, got [64, 2]"),
+        (lambda snapshot: snapshot.features, "must answer one number a sample, got [64, 2] for 64"),
         (lambda snapshot: None, "must answer numbers, got NoneType"),
     ):
         mine.odd = answer  # type: ignore[attr-defined]
@@ -119,6 +122,33 @@ def test_files_of_ours_with_a_part_missing_are_one_line(tiny_set: CondensedSet, 
     artefact.write(path, "evidence", 1, {"correct": torch.zeros(2, 3)}, {"checksum": "x", "meta": {}})
     with pytest.raises(ValueError, match=r"^load: .*evidence\.safetensors lacks a part$"):
         Evidence.load(path)
+
+
+def test_scores_of_ones_own_may_look_at_images_also_where_they_leave_out(
+    tiny_set: CondensedSet, mine: ModuleType
+) -> None:
+    mine.bright = lambda snapshot: snapshot.images.mean((1, 2, 3))  # type: ignore[attr-defined]
+    before = torch.random.get_rng_state()
+    bright = score(tiny_set, score="mine:bright", **QUICK)
+    torch.testing.assert_close(
+        bright.values, (tiny_set.decode().mean((1, 2, 3)) - tiny_set.mean[0]) / tiny_set.std[0], rtol=1e-4, atol=1e-5
+    )
+    found = select(tiny_set, rule="ccs", beta=0.5, drop="mine:bright", ipc=1, quota="none", **QUICK)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert bright.values[found.indices].max() < bright.values.sort().values[20]
+
+
+def test_a_rule_of_ones_own_may_read_scores_below_zero(tiny_set: CondensedSet, mine: ModuleType) -> None:
+    class Mine(Rule):
+        nested = True
+        needs = ("scores", "confidence")
+        usual: str = "aum"
+
+        def __call__(self, items: Any, budget: Any, rng: Any) -> Any:
+            return items.scores.argsort()[: budget.total(len(items.labels), items.classes)]
+
+    mine.Mine = dataclass(frozen=True, kw_only=True)(Mine)  # type: ignore[attr-defined]
+    assert len(select(tiny_set, rule="mine:Mine", ipc=1, **QUICK).indices) == 12
 
 
 @pytest.mark.parametrize(("asked", "kept"), [({}, False), ({"parameters": "all"}, True)])

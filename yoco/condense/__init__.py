@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
+from math import ceil
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,9 @@ def condense(
         return load(run.result)
     place = pick(device)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place))
-    shown = [Bar(minutes, getattr(chosen, "changes", ()))] if progress else []
+    again = getattr(chosen, "renewals", 1)
+    period = ceil(chosen.episodes / again) if again > 1 else 0
+    shown = [Bar(minutes, getattr(chosen, "changes", ()), period)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = {"data": name, "size": size, "grey": grey} if (name, size, grey) != (real.name, None, False) else {}
     with run.working() if run else nullcontext():

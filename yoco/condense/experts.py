@@ -26,8 +26,8 @@ class Experts:
 
     A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
     or in `folder`, the others come out the same. folder: where they are kept, and found; no more than `HELD` of them
-    are then in memory; None keeps all there. What a folder lacks is recorded with the seed of those that are there, so
-    that it does not matter who comes first.
+    are then in memory; None keeps all there. What a folder lacks is recorded with the seed of those that are there,
+    which is that of the first run that recorded one.
 
     Raises:
         ValueError: a file in the folder is damaged, or of other data, another space, network or recipe.
@@ -38,20 +38,23 @@ class Experts:
     rng: Rng
     folder: Path | None = None
     known: dict[int, Tensor] = field(default_factory=dict)
-    missing: Rng = field(init=False)
 
     def __post_init__(self) -> None:
-        paths = sorted(self.folder.glob("expert-*.safetensors")) if self.folder else ()
-        seeds = {self._check(path) for path in paths} - {None}
-        self.missing = Rng(seeds.pop()).child("experts") if len(seeds) == 1 else self.rng
+        self._stream()
 
     def trajectory(self, number: int) -> Tensor:
         """The weights of one expert before any training, and after each epoch."""
         if number not in self.known:
             while self.folder is not None and len(self.known) >= HELD:
                 del self.known[next(iter(self.known))]
-            self.known[number] = self._read(number) if self._path(number) else self._recorded(number, self.missing)
+            self.known[number] = self._read(number) if self._path(number) else self._recorded(number, self._stream())
         return self.known[number]
+
+    def _stream(self) -> Rng:
+        """Of the seed of all files in the folder, which are checked; its own, if there are none."""
+        paths = sorted(self.folder.glob("expert-*.safetensors")) if self.folder else ()
+        seeds = {self._check(path) for path in paths} - {None}
+        return Rng(seeds.pop()).child("experts") if len(seeds) == 1 else self.rng
 
     def record(self, number: int) -> bool:
         """Make sure that the file of an expert is there; whether it had to be made. Nothing is kept in memory.

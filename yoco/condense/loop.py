@@ -162,7 +162,8 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     """The condensed set as it stands, with all that made it."""
     synthetic, real = journey.synthetic, task.real
     settings = asdict(method)  # type: ignore[call-overload]
-    network = getattr(method, "teacher", task.network_name)
+    teacher = settings.get("teacher")
+    network = teacher if isinstance(teacher, str) else task.network_name
     made = {"network": network, "autocast": str(task.autocast) if task.autocast else None}
     spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 3)}
     numbers = {name: float(value.detach()) for name, value in synthetic.beside.items() if value.numel() == 1}

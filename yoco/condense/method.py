@@ -83,8 +83,10 @@ class Method(Protocol):
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
     are settings that decide on others: `published` takes those of them that are asked for, too.
     Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
-    as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes. `renewals`
-    is how often a whole run does what its first episode does beside, such as the training of a new network.
+    as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes; `changes`
+    are the episodes after which others follow. `renewals` is how often a whole run does what its first episode does
+    beside, such as the training of a new network; `gathers(task)` how many bytes it comes to hold after that.
+    A setting `teacher` is the network, in the place of the one that is asked for.
     """
 
     @property

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from math import isnan
+from math import inf, isnan
 
 from tqdm import tqdm
 
@@ -17,10 +17,11 @@ class Bar:
 
     The estimate is the pace of the last tenth of the episodes times those to come; with a time budget it is the time
     left, if less. changes: episodes after which others begin, of another pace; what they take is not known before.
+    period: episodes in which all that is done only now and then comes once.
     """
 
-    def __init__(self, minutes: float | None = None, changes: Sequence[int] = ()) -> None:
-        self.minutes, self.changes = minutes, changes
+    def __init__(self, minutes: float | None = None, changes: Sequence[int] = (), period: int = 0) -> None:
+        self.minutes, self.changes, self.period = minutes, changes, period
         self._bar: tqdm | None = None  # type: ignore[type-arg]
         self._seen: deque[tuple[int, float]] = deque()
 
@@ -29,31 +30,37 @@ class Bar:
         if self._bar is None:
             shape = "condense {percentage:3.0f}%|{bar}| {desc}"
             self._bar = tqdm(total=1.0, bar_format=shape, disable=None)
-        left, end = self.left(progress), self.end(progress.episode, progress.episodes)
-        done = progress.seconds / (progress.seconds + left) if progress.seconds + left > 0 else 1.0
-        self._bar.n = min(1.0, done * end / max(1, progress.episodes))
-        more = "more than " if end < progress.episodes else ""
+        left, whole = self.left(progress)
+        done = progress.seconds / max(progress.seconds + left, 1e-9) if whole else progress.episode / progress.episodes
+        self._bar.n = min(1.0, done)
+        more = "" if whole else "more than "
         spent = f"{tqdm.format_interval(progress.seconds)} spent, {more}{tqdm.format_interval(left)} left"
         loss = "" if isnan(progress.loss) else f"loss {progress.loss:.4g}, "
         self._bar.set_description_str(f"step {progress.episode}, {loss}{spent}")
-        if progress.episode >= progress.episodes or (self.minutes is not None and left <= 0):
+        if progress.episode >= progress.episodes or (whole and left <= 0):
             self.close()
 
-    def end(self, episode: int, episodes: int) -> int:
-        """Where the episodes of the present pace end."""
-        return min((change for change in self.changes if episode < change < episodes), default=episodes)
+    def left(self, progress: Progress) -> tuple[float, bool]:
+        """Seconds that are still to come, and whether these are all: not while episodes of another pace follow."""
+        end = min((c for c in self.changes if progress.episode < c < progress.episodes), default=progress.episodes)
+        pace = self._pace(progress)
+        left = 0.0 if pace is None else pace * (end - progress.episode)
+        budget = inf if self.minutes is None else max(0.0, 60 * self.minutes - progress.seconds)
+        return min(left, budget), left >= budget or (pace is not None and end == progress.episodes)
 
-    def left(self, progress: Progress) -> float:
-        """Seconds that the episodes of the present pace still take."""
+    def _pace(self, progress: Progress) -> float | None:
+        """Seconds of one of the last episodes; None where the first one since a change is not over."""
         if progress.episode in self.changes:
             self._seen.clear()
         self._seen.append((progress.episode, progress.seconds))
-        while len(self._seen) > 2 and progress.episode - self._seen[1][0] >= max(LEAST, progress.episode // 10):
+        window = max(LEAST, self.period, progress.episode // 10)
+        while len(self._seen) > 2 and progress.episode - self._seen[1][0] >= window:
             self._seen.popleft()
-        steps, seconds = (now - then for now, then in zip(self._seen[-1], self._seen[0], strict=True))
-        pace = seconds / steps if steps else progress.seconds / max(1, progress.episode)
-        left = pace * (self.end(progress.episode, progress.episodes) - progress.episode)
-        return left if self.minutes is None else min(left, max(0.0, 60 * self.minutes - progress.seconds))
+        (first, then), (last, now) = self._seen[0], self._seen[-1]
+        if last > first:
+            return (now - then) / (last - first)
+        changed = any(change <= progress.episode for change in self.changes)
+        return None if changed else progress.seconds / max(1, progress.episode)
 
     def close(self) -> None:
         """Leave the line as it stands."""

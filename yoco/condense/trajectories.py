@@ -107,12 +107,16 @@ class Trajectories:
     def missing(self) -> int:
         """Experts that the iterations will probably ask for, and that are not there yet."""
         there = len(list(Path(self.experts).glob("expert-*.safetensors"))) if self.experts else 0
-        return round(max(0, self.count - there) * (1 - (1 - 1 / self.count) ** self.episodes))
+        return self.met(max(0, self.count - there))
+
+    def met(self, experts: int) -> int:
+        """How many of these experts the iterations will probably ask for."""
+        return round(experts * (1 - (1 - 1 / self.count) ** self.episodes))
 
     def gathers(self, task: Task) -> int:
         """Bytes of the experts that come to those in memory, which is the CPU's, after the first."""
         weights = sum(weight.numel() for weight in self.matched(task).network(Rng(0)).parameters())
-        held = HELD if self.experts else self.missing()
+        held = min(HELD, self.met(self.count)) if self.experts else self.missing()
         return max(0, held - 1) * (self.expert_epochs + 1) * weights * 4 if task.real.device.type == "cpu" else 0
 
     def matched(self, task: Task) -> Task:

@@ -46,15 +46,14 @@ def write(condensed: CondensedSet, target: Path) -> None:
         _write_all(condensed, temporary, names)
         if place.exists():
             for name in [*names, ORDER]:
+                (temporary / name).rename(place / name)
                 moved.append(place / name)
-                (temporary / name).rename(moved[-1])
             temporary.rmdir()
         else:
             temporary.rename(place)
     except BaseException:
         for part in (temporary, *moved):
-            shutil.rmtree(part, ignore_errors=True)
-        (place / ORDER).unlink(missing_ok=True)
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
         raise
 
 

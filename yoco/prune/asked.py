@@ -19,6 +19,7 @@ from yoco.prune.scores import LBPE_SETTINGS, SCORES
 from yoco.prune.snapshot import Snapshot
 from yoco.prune.training import Training, gather
 from yoco.registry import resolve, unknown
+from yoco.rng import Rng
 from yoco.train import Recipe
 
 BLANK = 64
@@ -55,6 +56,11 @@ class Asked:
         """Whether its dynamics must show the shift of every epoch, or may, if the score is anybody's own."""
         return self.name == "tdds" or ":" in self.name
 
+    @property
+    def looks(self) -> bool:
+        """Whether its snapshot must hold the images, or may, if the score is anybody's own."""
+        return self.options.get("parameters") == "all" or ":" in self.name
+
     def gather(
         self,
         data: CondensedSet | Source,
@@ -62,11 +68,12 @@ class Asked:
         snapshot: bool = False,
         dynamics: bool = False,
         shift: bool = False,
+        images: bool = False,
         reference: Source | None = None,
     ) -> Iterator[Evidence]:
         """New trainings that show what the score reads, and more if asked for."""
         what: dict[str, Any] = {"shift": shift or self.shifts, "reference": reference}
-        what |= {"images": self.options.get("parameters") == "all" or ":" in self.name}
+        what |= {"images": images or self.looks}
         what |= {"dynamics": dynamics or self.reads == "dynamics", "snapshot": snapshot or self.reads == "snapshot"}
         return gather(data, self.training, self.recipe, self.epochs, **what)
 
@@ -155,9 +162,11 @@ def _try_out(name: str, function: Callable[..., Tensor], reads: str, options: Ma
         blank: dict[str, Any] = {part: torch.zeros(epochs, BLANK) for part in (*NAMES, "shift")}
         seen = Dynamics(**{**blank, "correct": blank["correct"].bool()})
     else:
-        flat, own = torch.eye(2).repeat(BLANK // 2, 1), torch.nn.Linear(2, 2)
-        targets = torch.arange(BLANK) % 2
-        seen = Snapshot(logits=flat, targets=targets, features=flat, inputs=flat, network=own, images=flat)
+        flat, targets = torch.eye(2).repeat(BLANK // 2, 1), torch.arange(BLANK) % 2
+        with Rng(0).as_global():
+            own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
+        images = flat.view(BLANK, 1, 1, 2)
+        seen = Snapshot(logits=flat, targets=targets, features=flat, inputs=flat, network=own, images=images)
     _numbers(name, function(seen, **options), BLANK)
 
 
@@ -168,5 +177,5 @@ def _numbers(name: str, found: Any, count: int) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"score {name}: must answer numbers, got {type(found).__name__}") from None
     if values.shape != (count,):
-        raise ValueError(f"score {name}: must answer numbers [{count}], one a sample, got {list(values.shape)}")
+        raise ValueError(f"score {name}: must answer one number a sample, got {list(values.shape)} for {count}")
     return values

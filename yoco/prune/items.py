@@ -69,6 +69,7 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
                 snapshot="snapshot" in lacks,
                 dynamics="dynamics" in lacks,
                 shift=dropping is not None and dropping.shifts,
+                images=dropping is not None and dropping.looks,
                 reference=given.reference,
             )
         )
@@ -88,7 +89,7 @@ def scores_of(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     Raises:
         ValueError: as `items_for`.
     """
-    asked = _asked(data, name, rule, given)
+    asked = _asked(data, name, rule, given, alone=given.options.get("epochs") is None)
     _refuse(name, rule, given, asked)
     seen = None if _for_score(asked.name, given) is not None else list(asked.gather(data))
     return _scored(data, name, rule, given, asked, seen)
@@ -112,7 +113,7 @@ def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
         raise ValueError(f"rule {name}: reads no scores, got some")
     if given.score is not None and not {"scores", "confidence"} & set(rule.needs):
         raise ValueError(f"rule {name}: reads no scores, got the score {given.score}")
-    if "confidence" in rule.needs and asked.name in SIGNED:
+    if not rule.signed and given.scores is None and asked.name in SIGNED:
         raise ValueError(f"rule {name}: needs scores of at least 0, got {asked.name}, which may be below")
     scored = "scores" in rule.needs and asked.name in FROM_FEATURES
     if given.features is not None and "features" not in rule.needs and not scored:
@@ -146,17 +147,18 @@ def score_of(rule: Rule, wanted: str | None, name: str) -> tuple[str, Mapping[st
     return found, rule.settings if found in (rule.score, rule.usual) else {}
 
 
-def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> Asked:
-    """The score of a rule, with its options checked."""
+def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given, alone: bool = False) -> Asked:
+    """The score of a rule, with its options checked. alone: nothing but this score is wanted of the training."""
     wanted, own = score_of(rule, given.score, name)
     if rule.needs and not {"scores", "confidence"} & set(rule.needs) and given.score is None:
         wanted, own = "entropy", rule.settings  # any score of one network will do: it is the network that is wanted
         if given.options.get("recipe") is not None:
             own = {option: value for option, value in own.items() if option != "epochs"}
     training, options = split({**own, **given.options})
-    if rule.dropped_by is not None and given.options.get("epochs") is None and isinstance(data, CondensedSet):
+    second = not alone and rule.dropped_by not in (None, wanted)
+    if second and given.options.get("epochs") is None and isinstance(data, CondensedSet):
         training = replace(training, recipe=training.on(data))  # the epochs that a score reads do not end a training
-    whole = bool({"features", "errors"} & set(rule.needs)) or rule.dropped_by is not None
+    whole = bool({"features", "errors"} & set(rule.needs)) or second
     how: dict[str, Any] = {"also": options_of_rule(rule), "recorded": recorded(given.evidence)}
     return ask(wanted, data, training, options, whole=whole, **how)
 

@@ -55,7 +55,7 @@ class Rule(ABC):
     """How to choose; the fields of a subclass are its options.
 
     nested: the first k of a larger answer are the answer to k. needs: which parts of `Items` it reads; refers: whether
-    it looks at the references, too.
+    it looks at the references, too; signed: whether scores may be below 0.
     score: the only score that it takes, or None for any; usual: the score that is made when none is named;
     faithful: it is its paper's way, so that scores of another name, which a set carries, do not stand for the usual;
     settings: options of that score; quota: the shares of the classes in its paper, see `quotas`.
@@ -64,6 +64,7 @@ class Rule(ABC):
     nested: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
     refers: ClassVar[bool] = False
+    signed: ClassVar[bool] = True
     score: str | None = None
     usual: str = "lbpe"
     faithful: bool = False

@@ -190,6 +190,7 @@ class BetaSampling(Rule):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("scores", "confidence")
+    signed: ClassVar[bool] = False
     usual: str = "dual"
     c_d: float = 4.0
     anchors: int = 10

@@ -22,7 +22,7 @@ def page(
     parts = [f"# {name if condensed is None else headline(condensed)}"]
     parts.append("There is no condensed set yet." if condensed is None else markdown(("", ""), _facts(condensed)))
     if evaluations:
-        others = [name for name, found in evaluations.items() if condensed is None or _of_another(found, condensed)]
+        others = [name for name, found in evaluations.items() if condensed and _of_another(found, condensed)]
         note = "Test accuracy in percent, mean ± standard deviation over seeds; `best` is chosen by the test data."
         note += (
             f" Of another set than the one shown, or of an earlier state of it: {', '.join(others)}." if others else ""

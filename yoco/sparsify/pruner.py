@@ -127,14 +127,20 @@ class Pruner:
             ValueError: it has no such layer, or the pattern or the bound does not fit it.
         """
         form, known = parse(self.pattern), layers(network)
-        for name in names or self.layers or known:
-            if name not in known:
-                raise unknown("layer", name, known)
+        for name in names or self._named(network):
             inputs, line = known[name].weight[0].numel(), form.group or form.block
             if inputs % line:
                 raise ValueError(f"pattern {form.name}: inputs must be a multiple of {line}, got {inputs} of {name}")
         if isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group:
             bounds_of(network, self.weigh)
+
+    def _named(self, network: nn.Module) -> Sequence[str]:
+        """The layers that are asked for, or all."""
+        known = layers(network)
+        for name in self.layers or ():
+            if name not in known:
+                raise unknown("layer", name, known)
+        return self.layers or tuple(known)
 
     def __call__(self, network: nn.Module, data: Calibration, *, sparsity: float | None, rng: Rng) -> Pruned:
         """Prune; sparsity: share of zeros of the weights (or of the FLOPs, with `cost`) of the chosen layers.
@@ -170,10 +176,7 @@ class Pruner:
         Raises:
             ValueError: a layer that the network does not have, or that no image meets.
         """
-        known = layers(network)
-        for name in self.layers or ():
-            if name not in known:
-                raise unknown("layer", name, known)
+        self._named(network)
         found = moments(network, data, self.layers)
         if idle := [name for name in self.layers or () if name not in found]:
             raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")

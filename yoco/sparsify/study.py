@@ -194,8 +194,7 @@ class Study:
         if self.weights is not None:
             load_weights(network, self.weights)
             return
-        drops = tuple(share for share in Recipe.drops if int(self.epochs * share))  # none ahead of the first epoch
-        recipe = Recipe(epochs=self.epochs, batch=BATCH, lr=self.lr, drops=drops)
+        recipe = Recipe(epochs=self.epochs, batch=BATCH, lr=self.lr).brief()
         with self.precision(network):
             fit(network, self.splits.train, recipe, self.normalise, self.rng.child("train"))
 

@@ -87,7 +87,8 @@ class IDM:
     def gathers(self, task: Task) -> int:
         """Bytes of the networks that join the queue, each with its momentum."""
         weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
-        return (min(self.pool_limit, self.pool_start + self.episodes // self.interval) - self.pool_start) * weights * 8
+        joined = max(0, self.episodes - 1) // self.interval
+        return min(self.pool_limit - self.pool_start, joined) * weights * 8
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Shrunk real images in every cell, unless another start is asked for."""

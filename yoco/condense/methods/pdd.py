@@ -118,8 +118,9 @@ class PDD:
         return (*experts, Midway(**{f.name: getattr(self, f.name) for f in fields(self)}))
 
     def gathers(self, task: Task) -> int:
-        """As of the base in its last stage."""
-        base = replace(self.base_method, episodes=ceil(self.episodes / max(1, self.stages)))
+        """As of the base in its last stage; experts stay over all."""
+        stages = 1 if isinstance(self.base_method, Trajectories) else max(1, min(self.stages, self.episodes))
+        base = replace(self.base_method, episodes=ceil(self.episodes / stages))
         return int(base.gathers(task)) if hasattr(base, "gathers") else 0
 
     @property
