@@ -207,7 +207,7 @@ def _whole(data: Source) -> CondensedSet:
 
 
 def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
-    """The whole set, the cells of each class best first: under the quota equal, and of `kernel`, any beginning is a set.
+    """The whole set, cells of each class best first: under the quota equal, or by `kernel`, any beginning is a set.
 
     Raises:
         ValueError: as `select`; or the rule's smaller answers are not the beginnings of its larger ones.
