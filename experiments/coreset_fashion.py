@@ -31,7 +31,7 @@ RULES: dict[str, dict[str, Any]] = {
     "herding": {},
     "k-center": {"quota": "equal"},
     "medoids": {"quota": "equal"},
-    "d2": {"score": "forgetting"},
+    "d2": {"score": "forgetting", "beta": 0.4},
     "facility-location": {},
 }
 
@@ -60,7 +60,7 @@ def main() -> None:
         for seed in range(options.seeds)
         for keep in options.keep
         for rule in options.rules
-        if (row := folder.keep(f"{rule}-{keep}-{seed}", partial(judged, data, seen, rule, keep, seed, options)))
+        if (row := folder.keep(named(rule, keep, seed), partial(judged, data, seen, rule, keep, seed, options)))
     ]
     if not folder.complete():
         return
@@ -86,6 +86,11 @@ def evidence(data: Splits, options: Any, name: str) -> Evidence:
         how: Any = {"network": options.network, "snapshot": True, "recipe": recipe, "epochs": options.score_epochs}
         observe(data.train, rng=Rng(0).child("score", 0), **how).save(path)
     return Evidence.load(path)
+
+
+def named(rule: str, keep: float, seed: int) -> str:
+    """The name of a trial, which holds the options of the rule."""
+    return f"{rule}-{keep}-{seed}-{key(**RULES[rule])}"
 
 
 def judged(data: Splits, seen: Evidence, rule: str, keep: float, seed: int, options: Any) -> dict[str, Any]:

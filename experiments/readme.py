@@ -122,13 +122,14 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
     for way in dict.fromkeys(row["way"] for row in content["rows"]):
         found = {row["keep"]: result.plus(row, "last") for row in content["rows"] if row["way"] == way}
         lines.append(f"| {way} | {' | '.join(found[keep] for keep in shares)} |")
+    beta = content["rules"].get("d2", {}).get("beta")
+    d2 = "" if beta else "; `d2` without the removal of the hardest samples that its authors put first"
     return [
         *lines,
         "",
         f"Last accuracy in per cent of `{content['network']}` after about {content['steps']:,} steps of at most 64",
         f"images; mean and standard deviation of {len(content['seeds'])} networks. One network, watched for",
-        f"{content['dynamics']['epochs']} epochs, ranks for all rules; `d2` without the removal of the hardest samples",
-        "that its authors put first.",
+        f"{content['dynamics']['epochs']} epochs, ranks for all rules{d2}.",
     ]
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from yoco.data import Source, from_arrays
+from yoco.condensed import CondensedSet
+from yoco.data import Source, Splits, from_arrays
 from yoco.prune import select
 from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.presets import find
+from yoco.rng import Rng
 
 
 @pytest.fixture
@@ -75,3 +77,20 @@ def test_mistakes_are_one_line_before_any_training(
 def test_what_can_be_answered_passes(data: Source, kind: str) -> None:
     for total in (1, 12, 40):
         check_classes(find("random"), data, total, kind, None, 0.5)
+
+
+@pytest.mark.parametrize("rule", ["easy", "hard", "window", "first"])
+def test_ties_of_a_data_set_favour_no_class(tiny: Splits, rule: str) -> None:
+    for data in (tiny.train, tiny.train.take(Rng(0).choice(120, 120))):
+        scores: dict[str, Any] = {} if rule == "first" else {"scores": torch.zeros(120)}
+        chosen = select(data, rule=rule, n=50, quota="none", **scores)
+        kept = torch.bincount(data.labels[chosen.indices], minlength=3)
+        assert int(kept.max() - kept.min()) <= 1
+        for label in range(3):
+            own = chosen.indices[data.labels[chosen.indices] == label]
+            assert rule == "window" or torch.equal(own, data.by_class[label][: len(own)])
+
+
+def test_ties_of_a_condensed_set_go_class_by_class(tiny_set: CondensedSet) -> None:
+    chosen = select(tiny_set, rule="easy", n=20, quota="none", scores=torch.zeros(36))
+    assert chosen.indices.tolist() == list(range(20))

@@ -14,7 +14,7 @@ from yoco.data.arrays import from_arrays
 from yoco.data.source import Source
 from yoco.data.whitened import plain, refit
 from yoco.prune.budget import Budget
-from yoco.prune.classes import check_classes, counts_of
+from yoco.prune.classes import check_classes, counts_of, places
 from yoco.prune.items import Given, items_for, scores_of
 from yoco.prune.kinds import same_kind
 from yoco.prune.material import AnySet, data_name, nbytes
@@ -58,7 +58,7 @@ def select(
     What is still missing is learned by one training; scores are then those that the set carries from an earlier
     pruning, so that pruning twice is pruning once. Rules that need nothing never train.
     options: of the rule, of `Training`, and of the score (`score` names it).
-    Of equal scores the sample that stands first in the set, class by class, counts as the better one.
+    Of equal scores the sample that stands first counts as the better one, see `places`.
 
     Raises:
         ValueError: an unknown name, an impossible size, scores of another set or made in another way than asked for.
@@ -78,7 +78,7 @@ def select(
         options={"seed": seed, **rest},
     )
     items, known = items_for(data, rule, found, given)
-    place = torch.argsort(items.labels, stable=True)
+    place = places(data)
     stream = Rng(seed).child("prune", rule)
     choice = apply(found, items.of(place), total, kind, stream, name=rule, given=counts, floor=floor)
     picked = place[choice.indices]

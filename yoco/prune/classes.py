@@ -5,11 +5,13 @@ from numbers import Integral
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.quotas import KINDS, quotas, water
 from yoco.prune.rules import Rule
+from yoco.prune.sampling import turn_in
 from yoco.registry import unknown
 
 
@@ -64,3 +66,14 @@ def check_classes(
             rule.left(had, count)
         except ValueError as error:
             raise ValueError(f"{error} in class {name!r}") from None
+
+
+def places(data: CondensedSet | Source) -> Tensor:
+    """The order in which rules meet the samples: long [n]. Of equal ones the first counts as the better.
+
+    Of a condensed set class by class, so that pruning twice is pruning once; of other data the classes in turns, so
+    that no class is favoured where many samples are as good.
+    """
+    labels, classes = data.labels.cpu(), len(data.classes)
+    turn = 0 if isinstance(data, CondensedSet) else turn_in(labels, torch.bincount(labels, minlength=classes))
+    return torch.argsort(turn * classes + labels, stable=True)

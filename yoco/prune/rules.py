@@ -137,7 +137,8 @@ class AtRandom(Rule):
 class InOrder(Rule):
     """The first samples as they stand: what a set that is ordered already was made for (MDC, ICLR 2024).
 
-    `select` puts the classes after each other, so that with the quota none those of the first class come first.
+    `select` puts the classes of a condensed set after each other, so that with the quota none those of the first class
+    come first.
     """
 
     nested: ClassVar[bool] = True
