@@ -14,11 +14,18 @@ _PUBLIC = {
     "convert": "yoco.convert",
     "report": "yoco.report",
     "sparsify": "yoco.sparsify",
+    "data": "yoco.data",
+    "networks": "yoco.networks",
 }
 
-__all__ = ["CondensedSet", "__version__", "condense", "convert", "evaluate", "load", "prune", "report", "sparsify"]
+__all__ = [
+    *("CondensedSet", "__version__", "condense", "convert", "data", "evaluate", "load", "networks", "prune", "report"),
+    "sparsify",
+]
 
 if TYPE_CHECKING:
+    from yoco import data as data
+    from yoco import networks as networks
     from yoco.condense import condense as condense
     from yoco.condensed import CondensedSet as CondensedSet
     from yoco.condensed import load as load

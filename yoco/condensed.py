@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         return self.images[index], self.targets[index]
 
     def batch(self, indices: Tensor) -> Batch:
-        """These images and their targets."""
-        indices = indices.to(self.images.device)
-        return Batch(self.images[indices], self.targets[indices])
+        """These images and their targets, in torch's default dtype, as those of a Source are."""
+        indices, kind = indices.to(self.images.device), torch.get_default_dtype()
+        targets = self.targets[indices]
+        return Batch(self.images[indices].to(kind), targets.to(kind) if targets.is_floating_point() else targets)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -130,7 +132,7 @@ class CondensedSet:
     @property
     def checksum(self) -> str:
         """sha256 over pixels, labels, soft labels and how cells decode, as hexadecimal digits."""
-        digest = hashlib.sha256(repr((self.factor, self.size, self.space)).encode())
+        digest = hashlib.sha256(repr((self.factor, tuple(self.size), self.space)).encode())
         for part in (self.cells, self.labels, self.soft_labels):
             digest.update(_bytes(part) if part is not None else b"none")
         return digest.hexdigest()
@@ -175,10 +177,11 @@ class CondensedSet:
         if (ipc is None) == (cells is None):
             raise ValueError("size: give exactly one of ipc and cells")
         name, wanted = ("ipc", ipc) if ipc is not None else ("cells", cells)
-        assert wanted is not None
+        if not isinstance(wanted, Integral):
+            raise ValueError(f"size: {name} must be a whole number, got {wanted!r}")
         if wanted < 1:
             raise ValueError(f"size: {name} must be at least 1, got {wanted}")
-        return wanted * self.factor**2 if ipc is not None else wanted
+        return int(wanted) * self.factor**2 if ipc is not None else int(wanted)
 
     def subset(self, *, ipc: int | None = None, cells: int | None = None) -> "CondensedSet":
         """The first cells of each class: `ipc` whole images' worth, or `cells` cells, per class.

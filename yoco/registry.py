@@ -43,6 +43,8 @@ def split_options(kind: str, name: str) -> tuple[str, dict[str, str]]:
     Raises:
         ValueError: they do not read so.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"{kind}: must be a name, or module:Name, got {type(name).__name__}")
     base, _, text = name.rpartition(":")
     if not base or "=" not in text:
         return name, {}

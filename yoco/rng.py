@@ -1,12 +1,15 @@
 """Random streams by name: every draw comes from (seed, names), never from the clock or a global generator."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_GLOBAL = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,14 @@ class Rng:
 
     @contextmanager
     def as_global(self) -> Iterator[None]:
-        """Run code that only knows torch's global CPU generator (layers) on this stream, then restore it."""
-        before = torch.random.get_rng_state()
-        torch.default_generator.manual_seed(self.key())
-        try:
-            yield
-        finally:
-            torch.random.set_rng_state(before)
+        """Run code that only knows torch's global CPU generator (layers) on this stream, then restore it.
+
+        One thread at a time.
+        """
+        with _GLOBAL:
+            before = torch.random.get_rng_state()
+            torch.default_generator.manual_seed(self.key())
+            try:
+                yield
+            finally:
+                torch.random.set_rng_state(before)

@@ -1,6 +1,7 @@
 """Modules that can be called: `yoco.condense` is a package and, called, the function of the same name in it."""
 
 import sys
+from importlib import import_module
 from inspect import Signature, signature
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,10 @@ class Verb(ModuleType):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self._function(*args, **options)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """By its name, as functions are pickled."""
+        return import_module, (self.__name__,)
 
     @property
     def __signature__(self) -> Signature:

@@ -78,6 +78,8 @@ def relabel(
         ValueError: the teacher's classes or images are not those of the set, or it was whitened by others, or a module
             says less of the set's labels right than guessing would.
     """
+    if not isinstance(condensed, CondensedSet):
+        raise ValueError(f"relabel: needs a condensed set, got {type(condensed).__name__}")
     if not temperature > 0:
         raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
     if epochs < 1:
@@ -116,7 +118,7 @@ def relabel_from(
     _check_images(condensed, real)
     order = _order(condensed.classes, real.classes)
     teacher = taught(task, epochs, seed, folder, progress)
-    logits = teacher.logits(condensed.decode().to(real.device)).cpu()[:, order]
+    logits = teacher.logits(condensed.decode().to(real.device, torch.get_default_dtype())).cpu()[:, order]
     about = {"teacher": task.network_name, "epochs": epochs, "seed": seed, "data": real.checksum}
     return _labelled(condensed, logits, temperature, about)
 
@@ -142,11 +144,15 @@ def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about
 @torch.no_grad()
 def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...]) -> Tensor:
     """What a module says of the decoded cells: float [n, classes] on the CPU, in the class order of the set."""
-    order, training = _order(condensed.classes, names), teacher.training
-    images, device = Normalise(condensed.mean, condensed.std)(condensed.decode()), _device(teacher)
+    order, modes = _order(condensed.classes, names), {module: module.training for module in teacher.modules()}
+    decoded = condensed.decode().to(torch.get_default_dtype())
+    images, device = Normalise(condensed.mean, condensed.std)(decoded), _device(teacher)
     teacher.eval()
-    logits = torch.cat([teacher(part.to(device)).cpu() for part in images.split(500)])
-    teacher.train(training)
+    try:
+        logits = torch.cat([teacher(part.to(device)).cpu() for part in images.split(500)])
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     if logits.shape != (len(condensed), len(names)):
         raise ValueError(f"relabel: logits must be [{len(condensed)}, {len(names)}], got {list(logits.shape)}")
     return logits[:, order]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -13,6 +14,7 @@ from yoco import networks
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Batch, Source
 from yoco.networks.base import Network
+from yoco.registry import split_options
 from yoco.rng import Rng
 from yoco.train import Normalise
 
@@ -34,6 +36,9 @@ class Task:
 
     def __post_init__(self) -> None:
         smallest = min(self.real.by_class, key=len)
+        split_options("network", self.network_name)
+        if not isinstance(self.per_class, Integral):
+            raise ValueError(f"condense: ipc must be a whole number, got {self.per_class!r}")
         if self.per_class < 1:
             raise ValueError(f"condense: ipc must be at least 1, got {self.per_class}")
         if self.per_class > len(smallest):

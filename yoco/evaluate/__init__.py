@@ -36,7 +36,7 @@ FULL_EPOCHS = 10
 
 def evaluate(
     examples: CondensedSet | Source,
-    data: str | Path | Splits | None = None,
+    data: Any = None,
     *,
     protocol: str = "idc",
     epochs: int | None = None,
@@ -76,6 +76,9 @@ def evaluate(
         ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
             other images, or says nothing about that.
     """
+    if not isinstance(examples, CondensedSet | Source):
+        rule = "needs a condensed set, which yoco.load opens, or a Source"
+        raise ValueError(f"evaluate: {rule}, got {type(examples).__name__}")
     names = (networks,) if isinstance(networks, str) else tuple(networks)
     numbers, where = _seeds(seeds), pick(device)
     counts = {"jobs": jobs, "full_epochs": full_epochs, "measurements": measurements, "teacher_epochs": teacher_epochs}
@@ -145,6 +148,8 @@ def _check(
     if epochs is not None and same_compute:
         raise ValueError(f"evaluate: give only one of epochs and same_compute, got epochs={epochs} and same_compute")
     for name, value in {"epochs": epochs, **counts}.items():
+        if value is not None and not isinstance(value, Integral):
+            raise ValueError(f"evaluate: {name} must be a whole number, got {value!r}")
         if value is not None and value < 1:
             raise ValueError(f"evaluate: {name} must be at least 1, got {value}")
     if not networks:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from yoco.artefact import replace_file
+from yoco.artefact import python_number, replace_file
 
 HEAD = ("name", "network", "images", "epochs", "last", "best")
 
@@ -36,7 +36,7 @@ class Row:
         for kind in ("last", "best"):
             values = parts[kind]
             parts |= {f"{kind}_mean": fmean(values), f"{kind}_std": stdev(values) if len(values) > 1 else 0.0}
-        plain: dict[str, Any] = json.loads(json.dumps(parts))
+        plain: dict[str, Any] = json.loads(json.dumps(parts, default=python_number))
         return plain
 
     def cells(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class Result:
         Raises:
             OSError: the place cannot be written; what stood there is as it was.
         """
-        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=python_number) + "\n"
         replace_file(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 from yoco.prune.asked import ALL_SCORES
 from yoco.prune.budget import Budget
-from yoco.prune.choosing import draw_references, prune, rank, select
+from yoco.prune.choosing import as_set, draw_references, prune, rank, select
 from yoco.prune.dynamics import Dynamics, measure
 from yoco.prune.observe import Evidence, observe, yoco_recipe
 from yoco.prune.presets import REPO, RULES, find
@@ -36,6 +36,7 @@ __all__ = [
     "Scores",
     "Selection",
     "Snapshot",
+    "as_set",
     "draw_references",
     "find",
     "look",

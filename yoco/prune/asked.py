@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -114,9 +115,10 @@ def ask(
     chosen = {p.name: p.default for p in parameters if p.default is not p.empty} | _published(name, data)
     if first.name == "dynamics" and "epochs" not in chosen:
         raise ValueError(f"score {name}: must have an option epochs with a default, got {', '.join(chosen) or 'none'}")
-    wanted = given.get("epochs")
-    if wanted is not None and (not isinstance(wanted, int) or wanted < 1):
+    wanted: Any = given.get("epochs")
+    if wanted is not None and (not isinstance(wanted, Integral) or wanted < 1):
         raise ValueError(f"score: epochs must be a whole number of at least 1, got {wanted!r}")
+    wanted = None if wanted is None else int(wanted)
     for option, value in given.items():
         if option not in {**chosen, "epochs": None}:
             raise unknown(f"option of {name}", option, {*chosen, "epochs", *(f.name for f in fields(Training)), *also})

@@ -23,7 +23,7 @@ from yoco.prune.presets import Mode, find
 from yoco.prune.quotas import NESTED, apply, lost, shortage
 from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
-from yoco.prune.selection import Selection, spans
+from yoco.prune.selection import Selection, recorded, spans
 from yoco.rng import Rng
 
 
@@ -156,7 +156,7 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
     found = select(data, **how)
     if found.weights is not None:
         warnings.warn("prune: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
-    return data.take(found.indices) if isinstance(data, Source) else _recorded("prune", data, found)
+    return found.of(data)  # type: ignore[type-var]
 
 
 def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = "paper", **how: Any) -> Scores:
@@ -188,7 +188,7 @@ _OTHERS = ("scores", "evidence", "features", "reference")
 
 def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
     """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8."""
-    return _recorded("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
+    return recorded("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
 
 
 def _whole(data: Source) -> CondensedSet:
@@ -224,7 +224,7 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
     images = Fraction(len(data), data.factor**2 * len(data.classes))
     if found.published(data_name(data), True, images, images) != found:
         raise ValueError(f"rank: rule must be the same at every size, got {rule!r} of published settings; name its own")
-    return _recorded("rank", data, select(data, rule=rule, **{**how, "n": len(data)}))
+    return recorded("rank", data, select(data, rule=rule, **{**how, "n": len(data)}))
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
@@ -288,11 +288,3 @@ def _outcome(
         "lost": [data.classes[c] for c in lost(had, kept)],
         "bytes": [size, size * len(picked) // len(data)],
     }
-
-
-def _recorded(step: str, data: CondensedSet, found: Selection) -> CondensedSet:
-    """The chosen cells with their scores, and a line in the history."""
-    small = data.take(found.indices, order=found.entry["rule"])
-    if found.scores is not None:
-        small = replace(small, scores=found.scores[torch.argsort(data.labels.cpu()[found.indices], stable=True)])
-    return replace(small, history=(*data.history, {"step": step, **found.entry}))

@@ -7,6 +7,7 @@ in memory whole.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -231,7 +232,7 @@ def countable(name: str, epochs: int | None) -> None:
     Raises:
         ValueError: it is neither a whole number of at least 1 nor None.
     """
-    if epochs is not None and (not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1):
+    if epochs is not None and (not isinstance(epochs, Integral) or isinstance(epochs, bool) or epochs < 1):
         raise ValueError(f"{name}: epochs must be a whole number of at least 1, got {epochs!r}")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from yoco import artefact
+from yoco.condensed import CondensedSet
 from yoco.prune.material import AnySet
 
 FORM = "yoco selection 1"
@@ -40,7 +41,7 @@ class Selection:
         return f"Selection({len(self)} of {sum(self.entry['had'])} samples, rule {self.entry['rule']})"
 
     def of(self, data: AnySet) -> AnySet:
-        """The kept samples of the set that they were chosen from, as a set of its own.
+        """The kept samples of the set that they were chosen from, as a set of its own, which says so.
 
         Raises:
             ValueError: this is another set.
@@ -49,7 +50,7 @@ class Selection:
         if found != self.checksum:
             got = f"{found[:8]} for {self.checksum[:8]}"
             raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")
-        return data.take(self.indices)
+        return recorded("prune", data, self) if isinstance(data, CondensedSet) else data.take(self.indices)
 
     def save(self, path: str | Path) -> None:
         """Write an .npz file: indices, weights, scores, and all else as JSON text in `about`.
@@ -140,3 +141,11 @@ def _made(scores: Mapping[str, Any] | None) -> str:
         return ""
     shown = [f"{name}={value}" for name, value in sorted(scores.items()) if name not in ("score", "recipe")]
     return f"; score {scores['score']}" + (f" ({', '.join(shown)})" if shown else "")
+
+
+def recorded(step: str, data: CondensedSet, found: Selection) -> CondensedSet:
+    """The chosen cells with their scores, and a line in the history."""
+    small = data.take(found.indices, order=found.entry["rule"])
+    if found.scores is not None:
+        small = replace(small, scores=found.scores[torch.argsort(data.labels.cpu()[found.indices], stable=True)])
+    return replace(small, history=(*data.history, {"step": step, **found.entry}))

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.lib import format as npy
 from torch import Tensor
 
+from yoco.artefact import python_number
+
 
 class Tape:
     """A record array with one record an epoch: float32 [n] for each of `floats`, bool [n] for each of `bits`.
@@ -45,7 +47,7 @@ class Tape:
 
     def label(self, epochs: int, label: Mapping[str, Any]) -> None:
         """Write JSON values behind the `epochs` epochs, and all to the disk; more epochs may follow, over the label."""
-        text = json.dumps({"tape": label}, sort_keys=True, ensure_ascii=False)
+        text = json.dumps({"tape": label}, sort_keys=True, ensure_ascii=False, default=python_number)
         with self._at(epochs) as file:
             file.write(text.encode())
             file.truncate()

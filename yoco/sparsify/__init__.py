@@ -23,6 +23,7 @@ from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.retrain import gradually, reestimate, retrain
 from yoco.sparsify.shrink import shrink
 from yoco.sparsify.solvers import SOLVERS
+from yoco.sparsify.sparse import load, rebuild, save
 from yoco.train import Normalise
 from yoco.verb import make_callable
 
@@ -42,10 +43,13 @@ __all__ = [
     "gradually",
     "held",
     "install",
+    "load",
     "measure",
+    "rebuild",
     "reestimate",
     "remove",
     "retrain",
+    "save",
     "shrink",
     "solve",
     "sparsify",

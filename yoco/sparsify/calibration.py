@@ -56,6 +56,8 @@ def calibration(
         ValueError: images is below 1, the network has no prunable layers, or cannot take these images.
     """
     prunable(network)
+    if not isinstance(data, Source | CondensedSet):
+        raise ValueError(f"sparsify: data must be a Source or a condensed set, got {type(data).__name__}")
     if images is not None and images < 1:
         raise ValueError(f"sparsify: images must be at least 1, got {images}")
     examples = examples_of(data)

@@ -54,6 +54,10 @@ class Masks(Mapping[str, Tensor]):
         """The weights of a network that are not zero, of its prunable parameters."""
         return cls({name: weight != 0 for name, weight in weights(network).items()})
 
+    def __reduce__(self) -> tuple[type["Masks"], tuple[dict[str, Tensor]]]:
+        """How it is copied and pickled."""
+        return Masks, (dict(self.tensors),)
+
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from augment import Policy
+from yoco.data.source import Batch
 from yoco.rng import Rng
 from yoco.sparsify.hold import held
 from yoco.sparsify.pruned import Pruned
@@ -40,9 +41,11 @@ def retrain(
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(steps, 1))
     recipe, done = Recipe(epochs=1, batch=batch, augment=Policy(augment)), 0
+    device = next(network.parameters()).device
     while done < steps:
         for indices in list(shuffled(len(examples), batch, rng.child("pass", done)))[: steps - done]:
-            train_step(network, optimizer, examples.batch(indices), recipe, normalise, rng.child("step", done))
+            drawn = Batch(*(part.to(device) for part in examples.batch(indices)))
+            train_step(network, optimizer, drawn, recipe, normalise, rng.child("step", done))
             schedule.step()
             done += 1
 

@@ -1,0 +1,141 @@
+"""What a researcher does in a notebook: copies and pickles, numbers of NumPy, threads, other dtypes, the wrong kind."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import yoco
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
+from yoco.networks import build
+from yoco.prune import Selection, report, score, select
+from yoco.rng import Rng
+from yoco.sparsify import rebuild, save
+
+QUICK: dict[str, Any] = {"networks": "mlp:width=4", "seeds": 1, "progress": False}
+
+
+@pytest.mark.parametrize("name", ["condense", "prune", "evaluate", "sparsify", "convert", "report"])
+def test_verbs_are_pickled_by_their_names(name: str) -> None:
+    verb = getattr(yoco, name)
+    assert pickle.loads(pickle.dumps(verb)) is verb
+    assert deepcopy({"verb": verb})["verb"] is verb
+    assert pickle.loads(pickle.dumps(partial(verb, 1))).args == (1,)
+
+
+def test_data_and_networks_are_there_at_once() -> None:
+    assert yoco.data.load("digits").train.name == "digits"
+    assert yoco.networks.build is build
+    assert {"data", "networks"} <= {*yoco.__all__}
+
+
+def test_pruned_networks_are_copied_and_pickled_and_kept(tiny: Splits, tmp_path: Path) -> None:
+    network = build("mlp:width=8", (1, 8, 8), 3, Rng(0))
+    pruned = yoco.sparsify(network, tiny.train, sparsity=0.5)
+    for again in (deepcopy(pruned), pickle.loads(pickle.dumps(pruned))):
+        assert again.masks == pruned.masks
+    assert deepcopy(yoco.sparsify.measure(network, tiny.train.shape)).total.weights > 0
+    about = {"network": "mlp:width=8", "shape": [1, 8, 8], "classes": 3}
+    save(pruned.applied(network), tmp_path / "sparse.safetensors", masks=pruned.masks, about=about)
+    assert torch.equal(rebuild(tmp_path / "sparse.safetensors").head.weight != 0, pruned.masks["head.weight"])
+
+
+def test_numbers_of_numpy_are_whole_numbers(tiny: Splits, tiny_set: CondensedSet, tmp_path: Path) -> None:
+    found = yoco.evaluate(tiny_set, tiny, epochs=np.int64(2), **QUICK)
+    assert "condensed" in repr(found)
+    found.save(tmp_path / "found.json")
+    plain = {"network": "mlp:width=4", "progress": False}
+    mine, theirs = (select(tiny_set, ipc=1, epochs=epochs, top=2, **plain) for epochs in (3, np.int64(3)))
+    assert torch.equal(mine.indices, theirs.indices)
+
+
+def test_parts_of_numbers_are_one_line(tiny: Splits, tiny_set: CondensedSet) -> None:
+    with pytest.raises(ValueError, match=r"^condense: ipc must be a whole number, got 2.0$"):
+        yoco.condense(tiny, "random", ipc=2.0, progress=False)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^size: ipc must be a whole number, got 1.0$"):
+        tiny_set.subset(ipc=1.0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^evaluate: epochs must be a whole number, got 1000.0$"):
+        yoco.evaluate(tiny_set, tiny, epochs=1e3, **QUICK)  # type: ignore[arg-type]
+
+
+def test_networks_that_threads_make_are_those_of_their_seeds() -> None:
+    def made(seed: int) -> torch.Tensor:
+        return build("convnet:width=32", (1, 16, 16), 3, Rng(seed)).head.weight.detach().clone()
+
+    before = torch.random.get_rng_state()
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(made, [k % 4 for k in range(64)]))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert all(torch.equal(weight, made(k % 4)) for k, weight in enumerate(found))
+
+
+def test_a_set_is_used_in_float64(tiny: Splits) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = yoco.condense(
+            tiny, "random", ipc=1, labels="teacher", teacher_epochs=1, network="mlp:width=4", progress=False
+        )
+        assert yoco.evaluate(made, tiny, epochs=1, **QUICK).results
+        assert len(score(made, score="entropy", network="mlp:width=4", epochs=1, progress=False)) == 3
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda s, d: yoco.evaluate("set.safetensors", d), "evaluate: needs a condensed set, which yoco.load opens"),
+        (
+            lambda s, d: yoco.sparsify(nn.Linear(4, 2), d, sparsity=0.5),
+            "sparsify: data must be a Source or a condensed",
+        ),
+        (
+            lambda s, d: yoco.condense(d, "random", network=nn.Linear),
+            "network: must be a name, or module:Name, got type",
+        ),
+        (
+            lambda s, d: yoco.evaluate(s, d, networks=[nn.Linear(1, 1)]),
+            "network: must be a name, or module:Name, got L",
+        ),
+        (lambda s, d: yoco.condense.relabel(d, d), "relabel: needs a condensed set, got Splits"),
+    ],
+)
+def test_the_wrong_kind_is_one_line(tiny: Splits, tiny_set: CondensedSet, call: Any, line: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        call(tiny_set, tiny)
+    assert str(caught.value).startswith(line)
+
+
+def test_a_teacher_is_left_in_all_its_modes(tiny_set: CondensedSet) -> None:
+    teacher = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Dropout(0.5), nn.Linear(64, 4))
+    teacher[1].eval()
+    modes = [module.training for module in teacher.modules()]
+    with pytest.raises(ValueError, match="logits must be"):
+        yoco.condense.relabel(tiny_set, teacher)
+    assert [module.training for module in teacher.modules()] == modes == [True, True, False, True, True]
+
+
+def test_checksums_do_not_hang_on_the_kind_of_a_size(tiny_set: CondensedSet) -> None:
+    parts = {
+        name: getattr(tiny_set, name) for name in ("cells", "labels", "factor", "classes", "mean", "std", "method")
+    }
+    made = CondensedSet(**parts, size=torch.Size([8, 8]))
+    assert made.checksum == tiny_set.checksum
+
+
+def test_a_selection_gives_a_set_that_says_so(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    chosen = select(tiny_set, rule="hard", scores=torch.arange(36.0), ipc=1)
+    whole = yoco.prune(tiny_set, rule="hard", scores=torch.arange(36.0), ipc=1)
+    chosen.save(tmp_path / "chosen.npz")
+    for small in (chosen.of(tiny_set), Selection.load(tmp_path / "chosen.npz").of(tiny_set)):
+        assert (small.order, small.history) == (whole.order, whole.history)
+        assert torch.equal(small.scores, whole.scores)
+        assert "hard" in report(small)
