@@ -1,6 +1,7 @@
 """Measure time and peak memory of a piece of work in a process of its own, and keep what was measured."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -18,7 +19,8 @@ def kept(script: str, how: dict[str, Any], path: Path) -> dict[str, Any]:
     """What `script --one HOW` prints as JSON, with `how`, unless an earlier run has written it to `path`."""
     if not path.is_file():
         command = [sys.executable, script, "--one", json.dumps(how)]
-        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+        one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=one).stdout)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({**how, **found, "commit": result.commit()}))
         print({**how, **{key: found[key] for key in ("seconds", "megabytes")}}, flush=True)

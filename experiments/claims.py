@@ -25,11 +25,11 @@ class Folder:
     """The folder of an experiment. part: (i, n), to do every n-th trial only; `1 1` does none, and reads what is there.
 
     settings: what all its trials rest on, such as the data; the names of their files change with them.
-    missing: how many of the trials that were asked for are not there.
+    missing, there: how many of the trials that were asked for are not, or are there.
     """
 
     def __init__(self, path: Path, part: tuple[int, ...] = (0, 1), **settings: Any) -> None:
-        self.path, self.part, self.at, self.missing = path, tuple(part), 0, 0
+        self.path, self.part, self.at, self.missing, self.there = path, tuple(part), 0, 0, 0
         self.ending = f"-{key(**settings)}" if settings else ""
 
     def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
@@ -45,7 +45,7 @@ class Folder:
                 if claimed(handle, wait=shared) and not path.is_file():
                     write(path, {**work(), "commit": result.commit()})
         found = path.is_file()
-        self.missing += not found
+        self.missing, self.there = self.missing + (not found), self.there + found
         return dict(json.loads(path.read_text())) if found else None
 
     def file(self, name: str, ending: str) -> Path:
@@ -53,10 +53,21 @@ class Folder:
         return self.path / f"{name.replace(':', '_').replace('/', '_')}{self.ending}.{ending}"
 
     def complete(self) -> bool:
-        """Whether to write the result: all trials are there, or this process was to do none of them."""
+        """Whether to write the result: all trials are there, or this process was to do none, and some are."""
         if self.missing:
             print(f"{self.missing} trials are missing: other processes are at them, or they are to be done", flush=True)
-        return self.missing == 0 or self.part[0] >= self.part[1]
+        return self.missing == 0 or (self.part[0] >= self.part[1] and self.there > 0)
+
+
+def once(path: Path, make: Callable[[Path], object]) -> Path:
+    """A file that all processes need: made by the first that comes, whole or not at all; others wait for it."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".claim").open("w") as handle:
+            claimed(handle, wait=True)
+            if not path.is_file():
+                replace_file(path, make)
+    return path
 
 
 def claimed(handle: IO[str], wait: bool) -> bool:

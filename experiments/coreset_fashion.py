@@ -7,11 +7,12 @@ coreset for as many steps as `--steps` says. Small shares are where rules that k
 """
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grid
 import result
-from claims import Folder, key
+from claims import Folder, key, once
 
 import yoco
 from yoco.data import Splits, load
@@ -80,12 +81,13 @@ def main() -> None:
 
 def evidence(data: Splits, options: Any, name: str) -> Evidence:
     """The behaviour of one network on all training images."""
-    path = options.out / f"evidence-{name}.safetensors"
-    if not path.is_file():
-        recipe = Recipe(epochs=options.score_epochs)
-        how: Any = {"network": options.network, "snapshot": True, "recipe": recipe, "epochs": options.score_epochs}
+    recipe = Recipe(epochs=options.score_epochs)
+    how: Any = {"network": options.network, "snapshot": True, "recipe": recipe, "epochs": options.score_epochs}
+
+    def make(path: Path) -> None:
         observe(data.train, rng=Rng(0).child("score", 0), **how).save(path)
-    return Evidence.load(path)
+
+    return Evidence.load(once(options.out / f"evidence-{name}.safetensors", make))
 
 
 def named(rule: str, keep: float, seed: int) -> str:

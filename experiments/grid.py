@@ -213,7 +213,7 @@ def options(description: str | None, set: str, out: str, name: str, **defaults: 
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, default=Path(set))
     parser.add_argument("--out", type=Path, default=Path(out), help="folder of the trials")
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part of how many this process does")
+    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part, from 0, of how many")
     parser.add_argument("--name", default=name)
     parser.add_argument("--results", type=Path, default=result.FOLDER)
     for word, value in defaults.items():
@@ -221,6 +221,9 @@ def options(description: str | None, set: str, out: str, name: str, **defaults: 
         kind = type(value) if not many else type(value[0]) if value else str
         parser.add_argument(f"--{word.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
     found = parser.parse_args()
+    mine, parts = found.part
+    if not (0 <= mine < parts or (mine, parts) == (1, 1)):
+        parser.error(f"--part must be I N with I in 0..N-1, or 1 1, got {mine} {parts}")
     for folder in (found.out, found.results):
         folder.mkdir(parents=True, exist_ok=True)
     return found

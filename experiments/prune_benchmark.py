@@ -41,7 +41,7 @@ def main() -> None:
     rows = [row_of(rule, options) for rule in options.rules]
     content = {
         "data": "Gaussian clusters",
-        "checksum": rows[0]["none"]["checksum"],
+        "checksum": rows[0]["equal"]["checksum"],
         "protocol": "time",
         "seeds": [0],
         "threads": torch.get_num_threads(),

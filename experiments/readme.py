@@ -4,6 +4,7 @@ python experiments/readme.py           # writes them
 python experiments/readme.py --check   # fails when one is not up to date
 """
 
+import argparse
 import json
 import re
 import sys
@@ -214,8 +215,11 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a page is not up to date")
+    check = parser.parse_args().check
     for page in PAGES:
         before = page.read_text()
-        if "--check" in sys.argv and filled(before) != before:
+        if check and filled(before) != before:
             sys.exit(f"{page.name} is not up to date: run python experiments/readme.py")
         page.write_text(filled(before))

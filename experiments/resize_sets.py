@@ -44,7 +44,9 @@ def main() -> None:
     sets.warm_up()
     folder = Folder(options.out, options.part)
     options.sets.mkdir(parents=True, exist_ok=True)
-    resizer = Resizer(folder, methods_digits.Bench(Folder(options.sets), load("digits"), options), options)
+    resizer = Resizer(
+        folder, methods_digits.Bench(Folder(options.sets, options.part), load("digits"), options), options
+    )
     rows = [row for seed in range(options.seeds) for method in options.methods for row in resizer.rows(method, seed)]
     if folder.complete():
         content = {**resizer.about(), "rows": trained.means(rows, ("set", "way", "ipc"), ("last", "best"))}

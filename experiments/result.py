@@ -58,9 +58,10 @@ def digest(numbers: torch.Tensor) -> str:
 def commit() -> str:
     """The commit that ran, marked when the tree held changes to what is run."""
     try:
-        head = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+        here: Any = {"text": True, "cwd": Path(__file__).parents[1]}
+        head = subprocess.check_output(["git", "rev-parse", "HEAD"], **here).strip()
         changed = subprocess.check_output(
-            ["git", "status", "--porcelain", "yoco", "augment", "experiments/*.py"], text=True
+            ["git", "status", "--porcelain", "yoco", "augment", "experiments/*.py"], **here
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -108,7 +108,8 @@ def main() -> None:
     )
     torch.set_num_threads(options.threads)
     splits = halves(options)
-    for name in options.tries:
+    mine, parts = options.part
+    for name in options.tries[mine::parts] if mine < parts else ():
         path = file(name, splits, options)
         if not path.is_file():
             keep(path, tried(name, splits, options, path))

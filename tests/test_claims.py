@@ -101,5 +101,34 @@ def test_who_only_reads_does_no_shared_trial_either(claims: Any, tmp_path: Path)
     reader = claims.Folder(tmp_path, (1, 1))
     assert reader.keep("whole", lambda: {"value": 1}, shared=True) is None
     assert reader.keep("part", lambda: {"value": 1}) is None
-    assert reader.complete()
+    assert not reader.complete()
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_file_that_all_need_is_made_once_and_whole(claims: Any, tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(path: Path) -> None:
+        made.append(path)
+        path.write_text("whole")
+
+    path = tmp_path / "deep" / "file.txt"
+    assert claims.once(path, make).read_text() == "whole"
+    assert claims.once(path, make) == path
+    assert len(made) == 1
+    with pytest.raises(OSError, match="full"):
+        claims.once(
+            tmp_path / "other.txt", lambda path: (path.write_text("ha"), (_ for _ in ()).throw(OSError("full")))
+        )
+    assert not (tmp_path / "other.txt").exists()
+
+
+def test_nothing_is_written_where_no_trial_is_there(claims: Any, tmp_path: Path) -> None:
+    folder = claims.Folder(tmp_path, (1, 1))
+    assert folder.keep("a", dict) is None
+    assert not folder.complete()
+    claims.Folder(tmp_path).keep("a", dict)
+    folder = claims.Folder(tmp_path, (1, 1))
+    assert folder.keep("a", dict) is not None
+    assert folder.keep("b", dict) is None
+    assert folder.complete()

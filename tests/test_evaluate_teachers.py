@@ -16,7 +16,7 @@ import yoco
 from yoco.cli import run
 from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
-from yoco.evaluate import Result, evaluate
+from yoco.evaluate import Result, evaluate, teachers
 from yoco.protocols import PROTOCOLS
 from yoco.recipes import Distilled, Regression
 
@@ -80,6 +80,18 @@ def test_a_teacher_of_the_protocol_itself_teaches(
     assert made.results == given.results
     with pytest.raises(ValueError, match="a given teacher learns no more, got teacher_epochs=3"):
         found(tiny, tiny_set, protocol="mine:own", teacher_epochs=3)
+
+
+def test_teachers_learn_the_training_half(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    plain = teachers.fit
+    monkeypatch.setattr(
+        teachers, "fit", lambda net, data, *rest, **how: (seen.append(data.checksum), plain(net, data, *rest, **how))[1]
+    )
+    found(tiny, tiny_set, teacher_epochs=1)
+    assert seen == [tiny.train.checksum]
 
 
 def test_labels_are_the_teachers_alone(tiny: Splits, tiny_set: CondensedSet) -> None:

@@ -243,6 +243,14 @@ def test_stopping_early_is_the_beginning_of_the_whole_run() -> None:
     assert len(half.trained) == 3
 
 
+def test_every_step_of_an_epoch_draws_anew() -> None:
+    network, one = Linear(), examples(1)
+    eight = Examples(one.images.expand(8, -1, -1, -1), torch.zeros(8, dtype=torch.long))
+    fit(network, eight, Recipe(epochs=1, batch=1, augment=Policy("crop", crop=0.5)), NORMALISE, Rng(0))
+    assert len(network.trained) == 8
+    assert len(torch.cat(network.trained).unique(dim=0)) > 1
+
+
 def test_take_steps_goes_through_a_small_source_again() -> None:
     network, recipe = Linear(), Recipe(epochs=1, batch=4)
     take_steps(network, recipe.optimizer(network), examples(6), 5, recipe, NORMALISE, Rng(0))

@@ -191,3 +191,11 @@ def test_it_is_better_than_its_start(ipc: int) -> None:
         return yoco.evaluate(kept, epochs=300, seeds=3, progress=False).to_dict()["results"][0]["last_mean"]
 
     assert worth(episodes=60) > worth(episodes=0) + 1
+
+
+def test_every_step_of_the_network_loop_has_its_own_stream(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[int] = []
+    monkeypatch.setattr("yoco.condense.methods.cafe.take_steps", lambda *given: keys.append(given[6].key()))
+    method = CAFE(**{**SMALL, "inner": 3, "moved": 1.0})
+    list(method.episode(task, method.synthetic(task, Rng(0)), method.memory(task, Rng(1)), Rng(2)))
+    assert len(keys) == len(set(keys)) == 3

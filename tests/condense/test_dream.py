@@ -1,6 +1,6 @@
 """DREAM: its published settings, its start, and which real images it matches on, and when it chooses them."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -136,3 +136,11 @@ def test_it_is_better_than_its_start() -> None:
         return yoco.evaluate(kept, epochs=300, seeds=3, progress=False).to_dict()["results"][0]["last_mean"]
 
     assert worth() > worth(episodes=0) + 1
+
+
+def test_pretraining_counts_epochs(task: Task, method: DREAM) -> None:
+    steps: list[int] = []
+    memory = method.memory(task, Rng(1))
+    memory.learn = lambda count, rng: steps.append(count)  # type: ignore[method-assign]
+    list(replace(method, pretrain=2).episode(task, method.synthetic(task, Rng(0)), memory, Rng(2)))
+    assert steps == [-(-2 * len(task.real) // 64), 1]

@@ -230,13 +230,20 @@ def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path:
         assert torch.equal(found.soft_labels, whole.soft_labels)  # type: ignore[arg-type]
 
 
-def test_it_runs_in_float64_and_bfloat16_and_on_packed_cells(tiny: Splits) -> None:
+def test_learned_shares_are_cut_at_zero(task: Task) -> None:
+    synthetic = FRePo().synthetic(task, Rng(0))
+    with torch.no_grad():
+        synthetic.beside["targets"][0] = torch.tensor([0.5, -0.9, 0.1])
+    wanted = torch.tensor([5 / 6, 0.0, 13 / 30]) / (5 / 6 + 13 / 30)
+    torch.testing.assert_close(synthetic.soft_labels()[0].detach(), wanted, atol=1e-6, rtol=0)
+
+
+def test_it_runs_in_float64_and_on_packed_cells(tiny: Splits) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         made(tiny)
     finally:
         torch.set_default_dtype(torch.float32)
-    made(tiny, bf16=True)
     found = made(tiny, factor=2, start="mix", labels="hard")
     assert len(found) == 24
     assert found.soft_labels is None

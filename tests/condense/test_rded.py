@@ -159,3 +159,8 @@ def test_the_teacher_learns_at_its_own_step_size(task: Task) -> None:
     teacher = RDED(episodes=2, lr_teacher=0.5).memory(task, Rng(0))
     assert teacher is not None
     assert (teacher.recipe.lr, teacher.recipe.epochs) == (0.5, 2)
+
+
+def test_the_pool_grows_with_the_cells(task: Task, teacher: Teacher) -> None:
+    cells = RDED(episodes=10, factor=2, pool=3, crops=2, least=0.5).easiest(task, teacher, 1, Rng(5))
+    assert len(torch.unique(cells, dim=0)) == 8

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import log2
+from typing import Any
 
 import pytest
 import torch
@@ -166,6 +167,19 @@ def test_nested_networks_know_the_beginning_alone(tiny: Splits) -> None:
         assert any(not torch.equal(a, b) for a, b in zip(old, memory.learners[k].network.parameters(), strict=True))
         seen.add(k)
     assert seen == {0, 1, 2, 3}
+
+
+def test_a_nested_network_learns_the_beginning_with_its_labels(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("yoco.condense.pool.take_steps", lambda *given: seen.append(given[2]))
+    task, method = Task(tiny.train, 4, "convnet:width=4,depth=1"), replace(TOY, pool=2, nested=True)
+    synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(0))
+    rng = next(r for r in map(Rng, range(50)) if int(r.child("network").choice(2, 1)) == 1)
+    list(method.episode(task, synthetic, memory, rng))
+    firsts = torch.tensor([0, 4, 8])
+    assert torch.equal(seen[0].images, synthetic.cells.detach()[firsts])
+    assert torch.equal(seen[0].labels, synthetic.labels[firsts])
+    assert torch.equal(seen[0].targets, synthetic.soft_labels().detach()[firsts])
 
 
 def test_a_nested_set_is_told_by_its_order_and_its_beginning_taken(tiny: Splits) -> None:

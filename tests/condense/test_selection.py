@@ -128,3 +128,8 @@ def test_every_tile_has_some_room(method: str) -> None:
     message = r"^condense: factor must leave room for each tile of 9x9 pixels, got 4$"
     with pytest.raises(ValueError, match=message):
         condense(data, method, ipc=1, factor=4, progress=False)
+
+
+def test_the_pool_of_best_crops_grows_with_the_cells(task: Task) -> None:
+    cells = of("best-crops", factor=2, pool=3, crops=2, least=0.5).synthetic(task, Rng(3)).cells.detach()[:8]
+    assert len(torch.unique(cells, dim=0)) == 8

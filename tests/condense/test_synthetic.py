@@ -175,3 +175,15 @@ def test_limit_takes_distinct_cells_of_the_class() -> None:
 def test_bad_starts(kind: str, factor: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         start(kind, source_of(8, 5), 1, factor, Rng(0))
+
+
+def test_pixels_outside_the_canvas_stay_where_there_are_several_images() -> None:
+    synthetic = start("mix", source_of(28, per_class=18), 2, 3, Rng(0))
+    synthetic.take_gradient(synthetic.cells.sum())
+    assert synthetic.cells.grad is not None
+    tiles = synthetic.cells.grad.unflatten(0, (2, 9, 2))
+    for tile in range(9):
+        height, width = (8 if place == 2 else 10 for place in divmod(tile, 3))
+        expected = torch.zeros(10, 10)
+        expected[:height, :width] = 1
+        assert (tiles[:, tile] == expected).all()

@@ -95,3 +95,11 @@ def test_a_folder_of_another_teacher_is_refused(task: Task, tmp_path: Path) -> N
 def test_a_teacher_needs_epochs(task: Task) -> None:
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
         taught(task, 0, seed=0)
+
+
+def test_every_epoch_has_a_stream_of_its_own(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, keys = Teacher(task, usual(task, 3), Rng(0)), []
+    monkeypatch.setattr("yoco.condense.teacher.take_steps", lambda *given: keys.append(given[6].key()))
+    for _ in range(3):
+        learner.learn()
+    assert len(set(keys)) == 3

@@ -14,6 +14,7 @@ from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, sele
 from yoco.prune.choosing import draw_references, scores_for
 from yoco.prune.items import Given, items_for
 from yoco.prune.sampling import Stratified
+from yoco.prune.scores import mean_confidence
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -261,3 +262,12 @@ def test_only_a_condensed_set_is_ranked_and_only_alike_at_every_size(tiny_set: C
 
 def test_a_recipe_of_ones_own_is_trained_in_the_place_of_a_rules_epochs(tiny_set: CondensedSet) -> None:
     assert len(select(tiny_set, rule="kernel", ipc=1, **FAST).indices) == 12
+
+
+def test_rules_read_the_confidence_and_the_errors_of_the_evidence(tiny_set: CondensedSet, seen: Evidence) -> None:
+    found, _ = items_for(tiny_set, "beta", find("beta"), Given(evidence=[seen], options={"epochs": 11}))
+    assert torch.equal(found.confidence, mean_confidence(seen.dynamics, 11))
+    assert not torch.equal(found.confidence, mean_confidence(seen.dynamics))
+    found, _ = items_for(tiny_set, "craig", find("craig"), Given(evidence=[seen]))
+    assert torch.equal(found.errors, seen.snapshot.errors)
+    assert torch.equal(found.features, seen.snapshot.inputs)

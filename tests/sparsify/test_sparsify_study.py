@@ -3,6 +3,7 @@
 import json
 from copy import deepcopy
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,29 @@ def test_batch_norms_see_the_images_anew_after_the_last_round(study: Any) -> Non
     before = deepcopy(network.state_dict())
     reestimate(network, made.examples(None), made.normalise, made.rng.child("reestimate"))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_only_the_training_half_is_learned_from(
+    study: Any, tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, seen = import_module("yoco.sparsify.study"), dict[str, Any]()
+
+    def watch(name: str) -> None:
+        plain = getattr(module, name)
+
+        def noted(network: Any, examples: Any, *rest: Any, **how: Any) -> Any:
+            seen[name] = examples
+            return plain(network, examples, *rest, **how)
+
+        monkeypatch.setattr(module, name, noted)
+
+    for name in ("fit", "sparsify", "reestimate", "retrain", "calibration"):
+        watch(name)
+    study(epochs=1, retrain=1.0).run()
+    assert [each.checksum for each in seen.values()] == [tiny.train.checksum] * 5
+    study(epochs=1, retrain=1.0, calibrate=tiny_set, retrain_on=tiny_set).run()
+    assert seen["sparsify"] is tiny_set
+    assert all(torch.equal(seen[name].images, tiny_set.decode()) for name in ("reestimate", "retrain"))
 
 
 def test_each_retraining_sees_other_images_first(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,9 +76,7 @@ def evaluate(
         ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
             other images, or says nothing about that.
     """
-    if not isinstance(examples, CondensedSet | Source):
-        rule = "needs a condensed set, which yoco.load opens, or a Source"
-        raise ValueError(f"evaluate: {rule}, got {type(examples).__name__}")
+    _check_kind(examples)
     names = (networks,) if isinstance(networks, str) else tuple(networks)
     numbers, where = _seeds(seeds), pick(device)
     counts = {"jobs": jobs, "full_epochs": full_epochs, "measurements": measurements, "teacher_epochs": teacher_epochs}
@@ -128,6 +126,12 @@ class _Wish:
     same_compute: bool
     baselines: tuple[str, ...]
     full_epochs: int | None
+
+
+def _check_kind(examples: Any) -> None:
+    if not isinstance(examples, CondensedSet | Source):
+        rule = "needs a condensed set, which yoco.load opens, or a Source"
+        raise ValueError(f"evaluate: {rule}, got {type(examples).__name__}")
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

@@ -1,0 +1,95 @@
+"""That settings of a method reach what they are for: clamping, momenta, starts and batches."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from yoco.condense import settings_of
+from yoco.condense.method import Task
+from yoco.condense.methods.acc_dd import AccDD
+from yoco.condense.methods.idc import IDC
+from yoco.condense.synthetic import start
+from yoco.data import Splits
+from yoco.rng import Rng
+
+NETWORK = "convnet:width=4,depth=2"
+EXPERTS: dict[str, Any] = {"count": 1, "expert_epochs": 3, "expert_batch": 60, "max_start": 1, "student_steps": 1}
+
+
+@pytest.fixture
+def task(tiny: Splits) -> Task:
+    return Task(tiny.train, 2, NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("mtt", EXPERTS),
+        ("datm", {**EXPERTS, "threshold": 1e9}),
+        ("frepo", {"pool": 1, "real_batch": 20}),
+        ("readout", {"pool": 1, "real_batch": 20}),
+        ("cafe", {"real_batch": 8, "inner": 1, "query": 8}),
+        ("sre2l", {"episodes": 4, "squeeze": 0, "teacher": "convnet:width=8,depth=2,norm=batch"}),
+    ],
+)
+def test_pixels_are_clamped_in_every_episode(task: Task, method: str, changes: dict[str, Any]) -> None:
+    chosen: Any = settings_of(method, "digits", 2, None, **changes)
+    synthetic, memory = chosen.synthetic(task, Rng(1)), chosen.memory(task, Rng(2))
+    pixels, episode = synthetic.beside.get("pixels", synthetic.cells), chosen.episode(task, synthetic, memory, Rng(0))
+    next(episode)
+    with torch.no_grad():
+        pixels[0], pixels[1] = 2, -2
+    assert next(episode, None) is None
+    assert (pixels.detach()[0].min(), pixels.detach()[1].max()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [*((name, {}) for name in ("idc", "dc", "dm", "datadam", "idm", "cafe")), ("mtt", EXPERTS), ("datm", EXPERTS)],
+)
+def test_the_momentum_is_the_one_asked_for(task: Task, method: str, changes: dict[str, Any]) -> None:
+    chosen: Any = settings_of(method, "digits", 2, None, momentum_image=0.25, **changes)
+    assert chosen.optimizer(chosen.synthetic(task, Rng(0))).param_groups[0]["momentum"] == 0.25
+
+
+@pytest.mark.parametrize("method", ["dm", "dc", "dsa", "datadam", "cafe", "mtt", "sre2l"])
+def test_the_factor_is_the_one_asked_for(task: Task, method: str) -> None:
+    changes = EXPERTS if method == "mtt" else {}
+    chosen: Any = settings_of(method, "digits", 2, None, factor=2, **changes)
+    synthetic = chosen.synthetic(task, Rng(0))
+    assert (synthetic.factor, synthetic.per_class) == (2, 8)
+
+
+def test_a_start_is_shrunk_and_chosen_as_asked_for(task: Task) -> None:
+    mine = IDC(first=True, shrink="area").synthetic(task, Rng(0)).cells
+    assert torch.equal(mine, start("mix", task.real, 2, 2, Rng(0), first=True, shrink="area").cells)
+    for other in ({"first": False}, {"shrink": "nearest"}):
+        assert not torch.equal(mine, IDC(**{"first": True, "shrink": "area", **other}).synthetic(task, Rng(0)).cells)
+
+
+def test_early_networks_are_trained_as_long_as_asked_for(task: Task) -> None:
+    assert AccDD(early_epochs=7).memory(task, Rng(1)).epochs == 7
+
+
+@pytest.mark.parametrize("method", ["frepo", "readout"])
+def test_the_real_batch_is_the_one_asked_for(task: Task, method: str) -> None:
+    losses = []
+    for size in (20, 60):
+        chosen: Any = settings_of(method, "digits", 2, None, pool=1, real_batch=size)
+        synthetic, memory = chosen.synthetic(task, Rng(1)), chosen.memory(task, Rng(2))
+        losses.append(float(next(chosen.episode(task, synthetic, memory, Rng(0))).detach()))
+    assert losses[0] != losses[1]
+
+
+def test_trajectories_are_matched_over_the_steps_asked_for(task: Task) -> None:
+    losses = []
+    for steps in (1, 2):
+        chosen: Any = settings_of("mtt", "digits", 2, None, **EXPERTS, expert_steps=steps, lr_start=1e-9)
+        synthetic, memory = chosen.synthetic(task, Rng(1)), chosen.memory(task, Rng(2))
+        path = memory.trajectory(0)
+        loss = float(next(chosen.episode(task, synthetic, memory, Rng(0))).detach())
+        apart = (path[0] - path[steps]).square().sum()
+        assert loss == pytest.approx(float(apart / apart), rel=1e-3)
+        losses.append(float(apart))
+    assert losses[0] != losses[1]
