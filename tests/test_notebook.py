@@ -89,6 +89,25 @@ def test_a_set_is_used_in_float64(tiny: Splits) -> None:
         torch.set_default_dtype(torch.float32)
 
 
+def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: CondensedSet) -> None:
+    network, plain = {"network": "mlp:width=4"}, {"progress": False, "device": "cpu"}
+    model = build("mlp:width=8", (1, 8, 8), 3, Rng(0))
+    how: dict[str, Any] = {"ipc": 1, "episodes": 2, "labels": "teacher", "teacher_epochs": 1, **network, **plain}
+    calls = (
+        lambda: yoco.data.load("digits").train.labels,
+        lambda: yoco.condense(tiny, "dm", **how).cells,
+        lambda: yoco.condense.relabel(tiny_set, tiny, epochs=1, **network, **plain).soft_labels,
+        lambda: torch.tensor(yoco.evaluate(tiny_set, tiny, epochs=2, **QUICK).results[0].last, device="cpu"),
+        lambda: select(tiny_set, ipc=1, epochs=3, top=2, **network, **plain).indices,
+        lambda: score(tiny_set, score="grand", epochs=2, **network, **plain).values,
+        lambda: yoco.sparsify(model, tiny.train, sparsity=0.5).masks["head.weight"],
+    )
+    expected = [call() for call in calls]
+    with torch.device("meta"):
+        found = [call() for call in calls]
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [

@@ -2,14 +2,18 @@
 
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.utils.deterministic
 
 from yoco.allocator import keep_freed_memory
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, at the first matrix product on a GPU
 
@@ -46,6 +50,20 @@ def _knows_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None) if device.type == "cpu" else None
     return known is None or bool(known())
+
+
+def cpu_by_default(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, in which tensors that are made without a word of a device lie on the CPU, as random streams do.
+
+    So `torch.set_default_device` is the caller's own business.
+    """
+
+    @wraps(function)
+    def inner(*args: P.args, **options: P.kwargs) -> R:
+        with torch.device("cpu") if torch.get_default_device().type != "cpu" else nullcontext():
+            return function(*args, **options)
+
+    return inner
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from yoco.condense.synthetic import check_factor
 from yoco.condensed import CondensedSet, load
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES, in_space
-from yoco.device import compute_type, pick
+from yoco.device import compute_type, cpu_by_default, pick
 from yoco.registry import resolve, unknown
 from yoco.run import Run
 from yoco.verb import make_callable
@@ -115,6 +115,7 @@ def labels_of(method: str, kind: str | None) -> Labels:
     return Labels(kind=kind, method=method, own=own)
 
 
+@cpu_by_default
 def condense(
     data: Any,
     method: str = "idc",
@@ -190,6 +191,7 @@ def condense(
     return result
 
 
+@cpu_by_default
 def estimate(
     data: Any,
     method: str = "idc",

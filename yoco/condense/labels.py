@@ -14,7 +14,7 @@ from yoco.condense.teacher import taught
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.data.whitened import refit
-from yoco.device import compute_type, pick
+from yoco.device import compute_type, cpu_by_default, pick
 from yoco.train import Normalise
 
 KINDS = ("hard", "teacher", "learned")
@@ -53,6 +53,7 @@ class Labels:
         return {"labels": "hard" if self.afterwards else self.kind}
 
 
+@cpu_by_default
 def relabel(
     condensed: CondensedSet,
     teacher: Any,

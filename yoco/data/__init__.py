@@ -15,6 +15,7 @@ from yoco.data.pixels import adapt
 from yoco.data.source import Batch, Source, Splits
 from yoco.data.splits import hold_out, pair
 from yoco.data.whitened import Whitening, plain
+from yoco.device import cpu_by_default
 from yoco.registry import resolve, unknown
 
 __all__ = [
@@ -43,6 +44,7 @@ SOURCES: dict[str, str] = {
 """name -> function(download: bool) -> Splits."""
 
 
+@cpu_by_default
 def load(data: Any, *, size: int | None = None, grey: bool = False, download: bool = False) -> Splits:
     """The training and the test half of a data set; the test half carries the mean and std of the training half.
 

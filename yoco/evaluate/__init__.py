@@ -18,7 +18,7 @@ from yoco import networks as architectures
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source, Splits, misplaced
 from yoco.data.whitened import plain, refit
-from yoco.device import compute_type, pick
+from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Result, Row
 from yoco.evaluate.teachers import attended
 from yoco.evaluate.trials import Curve, Plan, Trial, run
@@ -34,6 +34,7 @@ BASELINES = ("random", "full")
 FULL_EPOCHS = 10
 
 
+@cpu_by_default
 def evaluate(
     examples: CondensedSet | Source,
     data: Any = None,

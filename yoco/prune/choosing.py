@@ -13,6 +13,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.arrays import from_arrays
 from yoco.data.source import Source
 from yoco.data.whitened import plain, refit
+from yoco.device import cpu_by_default
 from yoco.prune.budget import Budget
 from yoco.prune.classes import check_classes, counts_of, places
 from yoco.prune.items import Given, items_for, scores_of
@@ -27,6 +28,7 @@ from yoco.prune.selection import Selection, recorded, spans
 from yoco.rng import Rng
 
 
+@cpu_by_default
 def select(
     data: CondensedSet | Source,
     *,
@@ -159,6 +161,7 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
     return found.of(data)  # type: ignore[type-var]
 
 
+@cpu_by_default
 def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = "paper", **how: Any) -> Scores:
     """The scores that `select` would make for a rule under the same options; a size may be among them.
 

@@ -12,7 +12,7 @@ from augment import Policy
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.device import compute_type
+from yoco.device import compute_type, cpu_by_default
 from yoco.networks import build
 from yoco.protocols import GLYPHS
 from yoco.prune.dynamics import Dynamics
@@ -84,6 +84,7 @@ def yoco_recipe(data: str) -> Recipe:
     return Recipe(epochs=1000, augment=Policy(words, "idc"), cutmix=0.5)
 
 
+@cpu_by_default
 def observe(
     data: CondensedSet | Source,
     *,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
+from yoco.device import cpu_by_default
 from yoco.prune.asked import ask
 from yoco.prune.material import given_features
 from yoco.prune.observe import Evidence, plain
@@ -18,6 +19,7 @@ from yoco.prune.training import split
 from yoco.train import Recipe
 
 
+@cpu_by_default
 def score(
     data: CondensedSet | Source,
     *,

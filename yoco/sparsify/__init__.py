@@ -7,7 +7,7 @@ from torch import nn
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.device import at_work
+from yoco.device import at_work, cpu_by_default
 from yoco.registry import resolve, unknown
 from yoco.rng import Rng
 from yoco.sparsify.calibration import calibration
@@ -59,6 +59,7 @@ __all__ = [
 IMAGES, IMAGES_AT_INIT = 2048, 128
 
 
+@cpu_by_default
 def sparsify(
     network: nn.Module,
     data: Source | CondensedSet,
