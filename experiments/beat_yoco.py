@@ -30,6 +30,8 @@ def main() -> None:
         score_epochs=250,
         bf16=1,
     )
+    if "yoco" not in options.ways:
+        raise SystemExit(f"--ways must have yoco, which the others are compared with, got {' '.join(options.ways)}")
     how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
     shared = grid.Grid(set=options.set, out=options.out, **how)
     cells = [(run, seed, ipc) for seed in range(options.seeds) for run in range(options.runs) for ipc in options.ipc]
@@ -48,7 +50,7 @@ def gains(rows: list[dict[str, Any]], ways: list[str]) -> dict[str, dict[str, fl
     sizes = len({row["ipc"] for row in rows})
     means = {way: over_sizes([row for row in rows if row["way"] == way], sizes) for way in ways}
     found = {}
-    for way in (way for way in ways[1:] if min(len(means[way]), len(means["yoco"])) > 1):
+    for way in (way for way in ways if way != "yoco" and min(len(means[way]), len(means["yoco"])) > 1):
         gain = statistics.mean(means[way]) - statistics.mean(means["yoco"])
         error = sum(statistics.variance(values) / len(values) for values in (means[way], means["yoco"])) ** 0.5
         found[way] = {"points": round(gain, 3), "standard_error": round(error, 3)}

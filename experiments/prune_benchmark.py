@@ -47,9 +47,8 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         **{name: getattr(options, name) for name in ("n", "dim", "keep", "classes", "plain_n")},
         "rows": rows,
-        "markdown": table(rows, options),
     }
-    print("\n".join(content["markdown"]))
+    print("\n".join(table({**content, "cores": os.cpu_count()})))
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
 
@@ -119,8 +118,9 @@ def made(n: int, dim: int, classes: int) -> Items:
     return Items(scores, labels, classes, features, errors, confidence)
 
 
-def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
-    """Markdown."""
+def table(content: dict[str, Any]) -> list[str]:
+    """Markdown, of a result."""
+    rows = content["rows"]
     titles = [f"{title}, {unit}" for title in (*QUOTAS.values(), "few", "few, plain") for unit in ("s", "MB")]
     lines = [f"| rule | {' | '.join(titles)} | same |", "|---" * (len(titles) + 2) + "|"]
     for row in rows:
@@ -128,16 +128,18 @@ def table(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
         same = f"{100 * row['same']:.4g} %" if "same" in row else "-"
         lines.append(f"| {row['rule']} | {' | '.join(cells)} | {same} |")
     few = {row["rule"]: row["small"]["n"] for row in rows if "small" in row}
-    usual = max(few.values(), default=options.plain_n)
+    usual = max(few.values(), default=content["plain_n"])
     less = "".join(f", of {name} {n:,}" for name, n in few.items() if n != usual)
+    apart = ", ".join(row["rule"] for row in rows if "none" not in row)
     return [
         *lines,
         "",
-        f"{100 * options.keep:g} % of {options.n:,} samples with {options.dim} features in {options.classes} classes;",
+        f"{100 * content['keep']:g} % of {content['n']:,} samples with {content['dim']} features in",
+        f"{content['classes']} classes;",
         f"few: of {usual:,}{less}. Seconds, and megabytes of peak memory above",
-        f"those of holding the data; {torch.get_num_threads()} of {os.cpu_count()} cores. Plain: the rule as one",
+        f"those of holding the data; {content['threads']} of {content['cores']} cores. Plain: the rule as one",
         "would write it first, with whole matrices. Same: the share of the choice that both have in common.",
-        "GradMatch is not run all at once, as its active set would be of thousands of gradients.",
+        *([f"Not run all at once, where its active set would be of thousands of gradients: {apart}."] if apart else []),
     ]
 
 

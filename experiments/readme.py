@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import prune_benchmark as prune_benchmark_of
 import readme_methods
 import readme_sparse
 import result
@@ -136,7 +137,7 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
 
 def prune_benchmark(content: dict[str, Any]) -> list[str]:
     """Time and memory of every rule."""
-    return [str(text) for text in content["markdown"]]
+    return prune_benchmark_of.table(content)
 
 
 def road(content: dict[str, Any]) -> list[str]:

@@ -42,7 +42,16 @@ class Bench:
 def named(method: str) -> tuple[str, dict[str, Any]]:
     """`readout:nested=true` -> readout, and what is changed in its settings."""
     name, changes = registry.split_options("method", method)
-    return name, {key: yaml.safe_load(value) for key, value in changes.items()}
+    return name, {key: value_of(word) for key, word in changes.items()}
+
+
+def value_of(word: str) -> Any:
+    """What a word means, in YAML, which takes 1e-3 for a word, or as a number."""
+    value = yaml.safe_load(word)
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def settings(method: str, data: Splits, ipc: int, **changes: Any) -> dict[str, Any]:
