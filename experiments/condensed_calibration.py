@@ -16,6 +16,7 @@ from typing import Any
 
 import result
 import trained
+from claims import once
 
 import yoco
 from yoco.rng import Rng
@@ -77,10 +78,11 @@ def drawn(trials: Any, source: str, seed: int, options: Any) -> Any:
 
 def small(trials: Any, whole: yoco.CondensedSet) -> yoco.CondensedSet:
     """The condensed set at one image per class; ranked once and kept."""
-    path = trials.file("one", "safetensors")
-    if not path.is_file():
+
+    def make(path: Path) -> None:
         yoco.prune(whole, ipc=1, rule="yoco", bf16=trials.bf16).save(path)
-    return yoco.load(path)
+
+    return yoco.load(once(trials.file("one", "safetensors"), make))
 
 
 def judged(trials: Any, network: str, source: str, sparsity: float, seed: int, options: Any) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import result
 import torch
-from claims import key
+from claims import key, once
 from torch import Tensor
 
 import yoco
@@ -99,27 +99,28 @@ class Grid:
 
     def evidence(self, run: int) -> Evidence:
         """The dynamics of one training, and its network's view at the end."""
-        path = self.out / f"evidence-{run}-{key(**self.shared, **self.dynamics)}.safetensors"
-        if not path.is_file():
-            recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=self.score_epochs)
-            how: Any = {"passes": self.passes, "snapshot": True, "bf16": self.bf16}
-            stream = Rng(run).child("score", 0)
-            observe(self.whole, epochs=self.score_epochs, recipe=recipe, rng=stream, **how).save(path)
-        return Evidence.load(path)
+        recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=self.score_epochs)
+        how: Any = {"passes": self.passes, "snapshot": True, "bf16": self.bf16, "epochs": self.score_epochs}
+
+        def make(path: Path) -> None:
+            observe(self.whole, recipe=recipe, rng=Rng(run).child("score", 0), **how).save(path)
+
+        return Evidence.load(once(self.out / f"evidence-{run}-{key(**self.shared, **self.dynamics)}.safetensors", make))
 
     def views(self, run: int) -> list[Evidence]:
         """What three networks see of the set, and of real training images, as the kernel rule has it."""
-        rule, real = find("kernel"), self.data.train
-        found = []
-        for number in range(rule.settings["runs"]):
-            path = self.out / f"view-{run}-{number}-{key(**self.shared)}.safetensors"
-            if not path.is_file():
-                epochs = rule.settings["epochs"]
-                how: Any = {"snapshot": True, "dynamics": False, "bf16": self.bf16, "epochs": epochs}
-                recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=epochs)
-                stream, drawn = Rng(run).child("score", number), draw_references(self.whole, real, Rng(run))
+        settings, found = find("kernel").settings, []
+        recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=settings["epochs"])
+        how: Any = {"snapshot": True, "dynamics": False, "bf16": self.bf16, "epochs": settings["epochs"]}
+        for number in range(settings["runs"]):
+
+            def make(path: Path, number: int = number) -> None:
+                drawn = draw_references(self.whole, self.data.train, Rng(run))
+                stream = Rng(run).child("score", number)
                 observe(self.whole, recipe=recipe, rng=stream, reference=drawn, **how).save(path)
-            found.append(Evidence.load(path))
+
+            path = self.out / f"view-{run}-{number}-{key(**self.shared)}.safetensors"
+            found.append(Evidence.load(once(path, make)))
         return found
 
     def order(self, way: str, run: int) -> Tensor:

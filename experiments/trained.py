@@ -6,7 +6,7 @@ from typing import Any
 
 import grid
 import result
-from claims import Folder, key
+from claims import Folder, key, once
 from safetensors.torch import save_file
 
 from yoco.data import Splits, load
@@ -26,6 +26,7 @@ class Trials(Folder):
         self.data: Splits = load(options.data)
         self.bf16 = bool(options.bf16)
         self.epochs = dict(EPOCHS)
+        self.usual = options.dense_epochs or 3
         if options.dense_epochs:
             self.epochs = dict.fromkeys(EPOCHS, options.dense_epochs)
         self.shared = {"data": self.data.train.checksum, "bf16": self.bf16, "epochs": self.epochs}
@@ -37,13 +38,15 @@ class Trials(Folder):
 
     def study(self, network: str, seed: int, **how: Any) -> Study:
         """A study of a network that is trained once for each seed."""
-        path = self.dense(network, seed)
-        if not path.is_file():
-            training: Any = {"sparsity": 0.0, "epochs": self.epochs.get(network, 3), "bf16": self.bf16}
+        training: Any = {"sparsity": 0.0, "epochs": self.epochs.get(network, self.usual), "bf16": self.bf16}
+
+        def make(path: Path) -> None:
             fresh = Study(data=self.data, network=network, seed=seed, **training)
             made = fresh.fresh()
             fresh.train(made)
             save_file(made.state_dict(), path)
+
+        path = once(self.dense(network, seed), make)
         return Study(data=self.data, network=network, seed=seed, weights=path, bf16=self.bf16, **how)
 
 

@@ -14,7 +14,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 LEVELS = {
     "augment": 0,
-    **dict.fromkeys(("rng", "parallel", "registry", "allocator", "artefact", "device", "verb"), 1),
+    **dict.fromkeys(("rng", "parallel", "registry", "allocator", "artefact", "device", "verb", "screen"), 1),
     **dict.fromkeys(("data", "networks", "condensed", "run"), 2),
     **dict.fromkeys(("train", "recipes", "protocols"), 3),
     **dict.fromkeys(("condense", "prune", "evaluate", "sparsify", "convert"), 4),

@@ -46,6 +46,7 @@ def experts(argv: list[str]) -> None:
     from yoco.data import load
     from yoco.data.whitened import in_space
     from yoco.device import compute_type, pick
+    from yoco.screen import hidden
 
     real = load(options.data, size=options.size, grey=options.grey, download=options.download).train
     method: Any = settings_of("mtt", real.name, options.ipc, real.shape)
@@ -57,6 +58,6 @@ def experts(argv: list[str]) -> None:
     place = pick(options.device)
     images, autocast = in_space(options.space, real).to(place), compute_type(options.bf16, place)
     task = method.matched(Task(images, 1, options.network, autocast))
-    with tqdm(total=options.count, desc="experts", unit="expert", disable=None) as bar:
+    with tqdm(total=options.count, desc="experts", unit="expert", disable=hidden()) as bar:
         record(task, recipe, options.out, options.count, seed=options.seed, tell=lambda *_: bar.update())
     print(f"written to {options.out}: {options.count} experts of {recipe.epochs} epochs")

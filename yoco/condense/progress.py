@@ -7,13 +7,14 @@ from math import inf, isnan
 from tqdm import tqdm
 
 from yoco.condense.loop import Progress
+from yoco.screen import hidden
 
 LEAST = 10
 """Episodes over which the pace is taken, at least."""
 
 
 class Bar:
-    """A callback that draws one line on stderr, and nothing where stderr is no terminal.
+    """A callback that draws one line on stderr, and nothing where stderr is a file.
 
     The estimate is the pace of the last tenth of the episodes times those to come; with a time budget it is the time
     left, if less. changes: episodes after which others begin, of another pace; what they take is not known before.
@@ -29,7 +30,7 @@ class Bar:
         """Show where the run stands."""
         if self._bar is None:
             shape = "condense {percentage:3.0f}%|{bar}| {desc}"
-            self._bar = tqdm(total=1.0, bar_format=shape, disable=None)
+            self._bar = tqdm(total=1.0, bar_format=shape, disable=hidden())
         left, whole = self.left(progress)
         done = progress.seconds / max(progress.seconds + left, 1e-9) if whole else progress.episode / progress.episodes
         self._bar.n = min(1.0, done)

@@ -14,6 +14,7 @@ from yoco.condense.method import Task
 from yoco.protocols import teaching
 from yoco.rng import Rng
 from yoco.run import Run
+from yoco.screen import hidden
 from yoco.train import Recipe, take_steps
 
 
@@ -85,7 +86,7 @@ def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progr
         if before:
             teacher.load_state_dict(before["teacher"])
         left = range(teacher.age, teacher.recipe.length)
-        for _ in tqdm(left, desc="teacher", unit="epoch", disable=None if progress else True):
+        for _ in tqdm(left, desc="teacher", unit="epoch", disable=hidden(progress)):
             teacher.learn()
             if run:
                 run.save({"teacher": teacher.state_dict(), "episode": teacher.age})

@@ -14,6 +14,7 @@ from yoco.evaluate.trials import Plan, Trial
 from yoco.protocols import teaching
 from yoco.recipes import Distilled
 from yoco.rng import Rng
+from yoco.screen import hidden
 from yoco.train import accuracy, fit, predict
 
 EPOCHS = 20
@@ -60,7 +61,7 @@ def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
     network = networks.build(name, train.shape, len(train.classes), rng.child("network")).to(plan.device)
     network.autocast = plan.autocast
     recipe = teaching(train.name, train.shape, len(train), epochs)
-    with tqdm(total=epochs, desc="teacher", unit="epoch", disable=None if progress else True) as bar:
+    with tqdm(total=epochs, desc="teacher", unit="epoch", disable=hidden(progress)) as bar:
         source, stream = train.to(plan.device), rng.child("train")
         fit(network, source, recipe, plan.normalise, stream, after_epoch=lambda _: bar.update())
     return network.eval().requires_grad_(False)

@@ -19,6 +19,7 @@ from yoco.condensed import Examples as Decoded
 from yoco.data.source import Source, Splits
 from yoco.recipes import Distilled
 from yoco.rng import Rng
+from yoco.screen import hidden
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
 def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
     """The curves of all trials, in their order; `jobs` processes share the threads."""
     total = sum(trial.recipe.length for trial in plan.trials)
-    with tqdm(total=total, desc="evaluate", unit="epoch", disable=None if progress else True) as bar:
+    with tqdm(total=total, desc="evaluate", unit="epoch", disable=hidden(progress)) as bar:
         if jobs == 1:
             return [plan.measure(index, bar.update) for index in range(len(plan.trials))]
         return _run_apart(plan, min(jobs, len(plan.trials)), bar.update)

@@ -13,6 +13,7 @@ from yoco.prune.kinds import same_kind
 from yoco.prune.material import data_name
 from yoco.prune.observe import Evidence, Passes, observe, plain, yoco_recipe
 from yoco.rng import Rng
+from yoco.screen import hidden
 from yoco.train import Recipe
 
 SOURCE_EPOCHS = 10
@@ -90,7 +91,7 @@ def gather(
     """What independent trainings show, one at a time, under a progress bar; see `observe`."""
     how: dict[str, Any] = {name: getattr(training, name) for name in ("network", "passes", "stage", "bf16")}
     how |= {"dynamics": dynamics, "shift": shift, "snapshot": snapshot, "images": images, "reference": reference}
-    place, rng, silent = pick(training.device), Rng(training.seed), None if training.progress else True
+    place, rng, silent = pick(training.device), Rng(training.seed), hidden(training.progress)
     with tqdm(total=training.runs * epochs, desc="score", unit="epoch", disable=silent) as bar:
         for run in range(training.runs):
             how |= {"rng": rng.child("score", run), "device": place, "progress": lambda _: bar.update()}

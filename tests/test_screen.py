@@ -1,0 +1,21 @@
+"""Bars are drawn on terminals and in notebooks, and not into files."""
+
+import sys
+from types import ModuleType
+
+import pytest
+from tqdm import tqdm
+
+from yoco.screen import hidden
+
+
+def test_bars_are_drawn_on_terminals_and_in_notebooks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list(tqdm(range(2), disable=hidden()))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    list(tqdm(range(2), disable=hidden(False)))
+    assert capsys.readouterr().err == ""
+    list(tqdm(range(2), disable=hidden()))
+    assert "2/2" in capsys.readouterr().err
