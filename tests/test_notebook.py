@@ -19,6 +19,7 @@ from yoco.networks import build
 from yoco.prune import Selection, report, score, select
 from yoco.rng import Rng
 from yoco.sparsify import rebuild, save
+from yoco.train import Normalise
 
 QUICK: dict[str, Any] = {"networks": "mlp:width=4", "seeds": 1, "progress": False}
 
@@ -89,6 +90,15 @@ def test_a_set_is_used_in_float64(tiny: Splits) -> None:
         torch.set_default_dtype(torch.float32)
 
 
+def retrained(model: nn.Module, tiny: Splits) -> Any:
+    """A copy, pruned, retrained and seen anew."""
+    copy, normalise = deepcopy(model), Normalise(tiny.train.mean, tiny.train.std)
+    yoco.sparsify(copy, tiny.train, sparsity=0.5).install(copy)
+    yoco.sparsify.retrain(copy, tiny.train, normalise, Rng(0), steps=2)
+    yoco.sparsify.reestimate(copy, tiny.train, normalise, Rng(0))
+    return copy
+
+
 def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: CondensedSet) -> None:
     network, plain = {"network": "mlp:width=4"}, {"progress": False, "device": "cpu"}
     model = build("mlp:width=8", (1, 8, 8), 3, Rng(0))
@@ -101,6 +111,9 @@ def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: 
         lambda: select(tiny_set, ipc=1, epochs=3, top=2, **network, **plain).indices,
         lambda: score(tiny_set, score="grand", epochs=2, **network, **plain).values,
         lambda: yoco.sparsify(model, tiny.train, sparsity=0.5).masks["head.weight"],
+        lambda: yoco.prune.rank(tiny_set, epochs=3, top=2, **network, **plain).cells,
+        lambda: yoco.prune.draw_references(tiny_set, tiny.train, Rng(0)).images,
+        lambda: retrained(model, tiny).head.weight,
     )
     expected = [call() for call in calls]
     with torch.device("meta"):
@@ -133,7 +146,11 @@ def test_the_wrong_kind_is_one_line(tiny: Splits, tiny_set: CondensedSet, call: 
     assert str(caught.value).startswith(line)
 
 
-def test_a_teacher_is_left_in_all_its_modes(tiny_set: CondensedSet) -> None:
+def test_a_teacher_may_be_of_another_dtype_and_is_left_in_all_its_modes(tiny_set: CondensedSet) -> None:
+    double = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double()
+    double[1].weight.data[:] = tiny_set.decode()[::12].flatten(1)
+    double[1].bias.data[:] = -tiny_set.decode()[::12].flatten(1).square().sum(1) / 2
+    assert yoco.condense.relabel(tiny_set, double).soft_labels is not None
     teacher = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Dropout(0.5), nn.Linear(64, 4))
     teacher[1].eval()
     modes = [module.training for module in teacher.modules()]

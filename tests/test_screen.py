@@ -12,6 +12,7 @@ from yoco.screen import hidden
 def test_bars_are_drawn_on_terminals_and_in_notebooks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     list(tqdm(range(2), disable=hidden()))
     assert capsys.readouterr().err == ""
     monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))

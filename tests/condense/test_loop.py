@@ -224,9 +224,22 @@ def test_the_pace_is_that_of_the_last_episodes() -> None:
 
 def test_what_is_done_now_and_then_is_in_the_pace() -> None:
     bar = Bar(period=20)
-    seconds = [k + 30.0 * (1 + (k - 1) // 20) for k in range(1, 81)]  # a new network every 20 episodes
-    found = [bar.left(progress_at(k, spent))[0] / (100 - k) for k, spent in enumerate(seconds, 1)]
-    assert found[40:] == pytest.approx([1 + 30 / 20] * 40)
+    seconds = [k + 30.0 * (1 + (k - 1) // 20) for k in range(1, 401)]  # a new network every 20 episodes
+    points = [replace(progress_at(k, spent), episodes=1000) for k, spent in enumerate(seconds, 1)]
+    found = [bar.left(point)[0] / (1000 - point.episode) for point in points]
+    assert found[40:200] == pytest.approx([1 + 30 / 20] * 160)
+    assert found[240:] == pytest.approx([1 + 30 / 20] * 160)  # in between, the window grows to two periods
+
+
+def test_a_clock_that_stands_still_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[int] = []
+    monkeypatch.setattr(Bar, "close", lambda _: closed.append(1))
+    for bar, end in ((Bar(), 100), (Bar(minutes=1), 9)):
+        for episode in (1, 2, 3):
+            bar(progress_at(episode, 5.0))
+        assert not closed
+        bar(progress_at(end, 5.0 if end == 100 else 60.0))
+        assert closed.pop()
 
 
 def test_what_comes_after_a_change_is_not_foretold() -> None:

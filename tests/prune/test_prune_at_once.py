@@ -79,6 +79,9 @@ def test_a_second_score_has_its_whole_training(tiny_set: CondensedSet, monkeypat
             select(tiny_set, **how, **more)
     assert seen == [(10, 1000), (10, 1000), (1000, 1000), (7, 7)]
     with pytest.raises(KeyboardInterrupt):
+        select(tiny_set, **how, drop="el2n", scores=torch.arange(36.0))
+    assert seen[-1] == (1000, 1000)
+    with pytest.raises(KeyboardInterrupt):
         scores_for(tiny_set, rule="ccs", mode="repo", ipc=1, beta=0.1, drop="margin", progress=False)
     assert seen[-1] == (10, 1000)
 

@@ -27,7 +27,7 @@ class Experts:
     A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
     or in `folder`, the others come out the same. folder: where they are kept, and found; no more than `HELD` of them
     are then in memory; None keeps all there. What a folder lacks is recorded with the seed of those that are there,
-    which is that of the first run that recorded one.
+    if they have one: the first run decides.
 
     Raises:
         ValueError: a file in the folder is damaged, or of other data, another space, network or recipe.

@@ -146,7 +146,8 @@ def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about
 def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...]) -> Tensor:
     """What a module says of the decoded cells: float [n, classes] on the CPU, in the class order of the set."""
     order, modes = _order(condensed.classes, names), {module: module.training for module in teacher.modules()}
-    decoded = condensed.decode().to(torch.get_default_dtype())
+    kinds = (weight.dtype for weight in teacher.parameters() if weight.is_floating_point())
+    decoded = condensed.decode().to(next(kinds, torch.get_default_dtype()))
     images, device = Normalise(condensed.mean, condensed.std)(decoded), _device(teacher)
     teacher.eval()
     try:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from math import inf, isnan
+from math import ceil, inf, isnan
 
 from tqdm import tqdm
 
@@ -38,7 +38,8 @@ class Bar:
         spent = f"{tqdm.format_interval(progress.seconds)} spent, {more}{tqdm.format_interval(left)} left"
         loss = "" if isnan(progress.loss) else f"loss {progress.loss:.4g}, "
         self._bar.set_description_str(f"step {progress.episode}, {loss}{spent}")
-        if progress.episode >= progress.episodes or (whole and left <= 0):
+        late = self.minutes is not None and progress.seconds >= 60 * self.minutes
+        if progress.episode >= progress.episodes or late:
             self.close()
 
     def left(self, progress: Progress) -> tuple[float, bool]:
@@ -54,7 +55,8 @@ class Bar:
         if progress.episode in self.changes:
             self._seen.clear()
         self._seen.append((progress.episode, progress.seconds))
-        window = max(LEAST, self.period, progress.episode // 10)
+        window = max(LEAST, progress.episode // 10)
+        window = ceil(window / self.period) * self.period if self.period else window
         while len(self._seen) > 2 and progress.episode - self._seen[1][0] >= window:
             self._seen.popleft()
         (first, then), (last, now) = self._seen[0], self._seen[-1]

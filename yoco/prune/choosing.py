@@ -243,6 +243,7 @@ def _changed(name: str, mode: Mode, rule: Rule) -> dict[str, Any]:
     return {option: value for option, value in options_of_rule(rule).items() if value != usual[option]}
 
 
+@cpu_by_default
 def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) -> Source:
     """Images that stand for the data behind a set: `REFERENCES` of them, as many of each class; whitened as the set.
 

@@ -155,7 +155,7 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given, alo
         if given.options.get("recipe") is not None:
             own = {option: value for option, value in own.items() if option != "epochs"}
     training, options = split({**own, **given.options})
-    second = not alone and rule.dropped_by not in (None, wanted)
+    second = not alone and rule.dropped_by not in (None, wanted if given.scores is None else given.scores.name)
     if second and given.options.get("epochs") is None and isinstance(data, CondensedSet):
         training = replace(training, recipe=training.on(data))  # the epochs that a score reads do not end a training
     whole = bool({"features", "errors"} & set(rule.needs)) or second

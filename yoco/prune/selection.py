@@ -50,7 +50,9 @@ class Selection:
         if found != self.checksum:
             got = f"{found[:8]} for {self.checksum[:8]}"
             raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")
-        return recorded("prune", data, self) if isinstance(data, CondensedSet) else data.take(self.indices)
+        if isinstance(data, CondensedSet) and self.entry:
+            return recorded("prune", data, self)
+        return data.take(self.indices)
 
     def save(self, path: str | Path) -> None:
         """Write an .npz file: indices, weights, scores, and all else as JSON text in `about`.

@@ -8,12 +8,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from augment import Policy
 from yoco.data.source import Batch
+from yoco.device import cpu_by_default
 from yoco.rng import Rng
 from yoco.sparsify.hold import held
 from yoco.sparsify.pruned import Pruned
 from yoco.train import Examples, Normalise, Recipe, shuffled, train_step
 
 
+@cpu_by_default
 def retrain(
     network: nn.Module,
     examples: Examples,
@@ -50,6 +52,7 @@ def retrain(
             done += 1
 
 
+@cpu_by_default
 @torch.no_grad()
 def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng: Rng, *, batch: int = 128) -> None:
     """Let batch norms see the examples anew: their running means and variances become plain averages over batches.

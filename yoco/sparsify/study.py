@@ -20,7 +20,7 @@ from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
 from yoco.condensed import Examples as Decoded
 from yoco.data.source import Source, Splits, misplaced
-from yoco.device import compute_type, pick
+from yoco.device import compute_type, cpu_by_default, pick
 from yoco.registry import resolve
 from yoco.rng import Rng
 from yoco.sparsify import METHODS, sparsify
@@ -120,6 +120,7 @@ class Study:
         if self.sparsity is None and not fixed and not told:
             raise ValueError("sparsify: needs sparsity, got None")
 
+    @cpu_by_default
     def run(self, out: Path | None = None) -> Outcome:
         """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json."""
         watch, network = Watch(self.accuracy), self.fresh()
