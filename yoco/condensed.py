@@ -72,8 +72,9 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         return self.images[index], self.targets[index]
 
     def batch(self, indices: Tensor) -> Batch:
-        """These images and their targets, in torch's default dtype, as those of a Source are."""
-        indices, kind = indices.to(self.images.device), torch.get_default_dtype()
+        """These images and their targets, in torch's default dtype at least, which those of a Source have."""
+        indices = indices.to(self.images.device)
+        kind = torch.promote_types(self.images.dtype, torch.get_default_dtype())
         targets = self.targets[indices]
         return Batch(self.images[indices].to(kind), targets.to(kind) if targets.is_floating_point() else targets)
 
