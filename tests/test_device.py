@@ -2,12 +2,20 @@
 
 import os
 import warnings
+from typing import Any
 
 import pytest
 import torch
 
 from yoco import device
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
 from yoco.device import at_work, compute_type, pick
+from yoco.evaluate import evaluate
+from yoco.networks import Network
+from yoco.prune import observe
+from yoco.rng import Rng
+from yoco.train import Recipe
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -78,3 +86,16 @@ def test_pytorch_says_whether_the_processor_knows_bfloat16(monkeypatch: pytest.M
     assert device._knows_bf16(torch.device("mps"))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert not device._knows_bf16(CUDA)
+
+
+def test_bfloat16_is_what_networks_compute_in(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick: dict[str, Any] = {"networks": "mlp:width=8", "progress": False}
+    seen, plain = set(), Network._precision
+    monkeypatch.setattr(Network, "_precision", lambda self, x: (seen.add(self.autocast), plain(self, x))[1])
+    evaluate(tiny_set, tiny, epochs=1, seeds=1, bf16=True, **quick)
+    assert seen == {torch.bfloat16}
+    seen.clear()
+    observe(tiny_set, epochs=1, recipe=Recipe(epochs=1), rng=Rng(0), network="mlp:width=4", bf16=True)
+    assert seen == {torch.bfloat16}

@@ -15,8 +15,6 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import evaluate
 from yoco.evaluate.trials import Plan, measured, random_subset
-from yoco.networks import Network
-from yoco.prune import observe
 from yoco.rng import Rng
 from yoco.train import Normalise, Recipe
 
@@ -209,18 +207,6 @@ def test_more_epochs_on_real_images_are_worth_more(tiny: Splits) -> None:
     many = evaluate(tiny.train, tiny, epochs=60, seeds=1, **{**QUICK, "networks": "mlp"}).results[0]
     assert (few.name, few.images) == ("coreset", 120)
     assert many.last[0] > max(80, few.last[0])
-
-
-def test_bfloat16_is_what_networks_compute_in(
-    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen, plain = set(), Network._precision
-    monkeypatch.setattr(Network, "_precision", lambda self, x: (seen.add(self.autocast), plain(self, x))[1])
-    evaluate(tiny_set, tiny, epochs=1, seeds=1, bf16=True, **QUICK)
-    assert seen == {torch.bfloat16}
-    seen.clear()
-    observe(tiny_set, epochs=1, recipe=Recipe(epochs=1), rng=Rng(0), network="mlp:width=4", bf16=True)
-    assert seen == {torch.bfloat16}
 
 
 def test_the_data_are_found_by_the_name_that_the_set_says(tiny_set: CondensedSet, plans: list[Plan]) -> None:
