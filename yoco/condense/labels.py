@@ -85,16 +85,15 @@ def relabel(
         raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
     if epochs < 1:
         raise ValueError(f"relabel: epochs must be at least 1, got {epochs}")
-    learns = (epochs, network, out) != (20, "convnet", None)
-    if isinstance(teacher, nn.Module) and learns:
-        raise ValueError("relabel: a module learns no more, got epochs, network or out beside it")
-    if not isinstance(teacher, nn.Module) and classes is not None:
-        raise ValueError("relabel: classes are those of a module, got them beside data, which have their own")
     if isinstance(teacher, nn.Module):
+        if (epochs, network, out) != (20, "convnet", None):
+            raise ValueError("relabel: a module learns no more, got epochs, network or out beside it")
         names = condensed.classes if classes is None else tuple(classes)
         logits = _logits(condensed, teacher, names)
         _check_knows(condensed, logits)
         return _labelled(condensed, logits, temperature, {"teacher": type(teacher).__name__})
+    if classes is not None:
+        raise ValueError("relabel: classes are those of a module, got them beside data, which have their own")
     place = pick(device)
     real = _alike(condensed, data_sets.load(teacher).train).to(place)
     task = Task(real, 1, network, compute_type(bf16, place))
