@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ class Run:
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self.config = _plain(config)
-        self.held = False
+        self.held = self.readable = False
         self._check_same()
 
     @contextmanager
@@ -122,9 +124,13 @@ class Run:
 
         Raises:
             OSError: it cannot be written; the last one is as it was.
+            ValueError: it holds what `restore` would not read.
         """
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
+        if not self.readable:
+            _check_readable(buffer)
+            self.readable = True
         replace_file(self.checkpoint, lambda path: path.write_bytes(buffer.getvalue()))
 
     def restore(self) -> dict[str, Any] | None:
@@ -172,6 +178,17 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _check_readable(buffer: io.BytesIO) -> None:
+    buffer.seek(0)
+    try:
+        torch.load(buffer, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = found[1] if found else str(error).splitlines()[0]
+        rule = "a checkpoint must hold tensors, Python's numbers and words, and dicts and lists of them"
+        raise ValueError(f"run: {rule}, got {what}") from error
 
 
 def _complete(line: str) -> bool:

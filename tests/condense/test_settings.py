@@ -12,6 +12,7 @@ import torch
 from torch.optim import SGD
 
 from yoco.condense import Interrupted, Progress, Task, condense, cost, estimate, settings_of
+from yoco.condense.methods.random import Random
 from yoco.condense.synthetic import start
 from yoco.data import Splits
 from yoco.data.arrays import from_arrays
@@ -239,6 +240,13 @@ class Half:
         """Nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doubled(Random):
+    """Its network would hide the one that is asked for."""
+
+    network: str = "mlp"
+
+
 class Plain:
     """No dataclass."""
 
@@ -249,6 +257,7 @@ def test_what_is_no_method_is_said_in_one_line(tmp_path: Any, monkeypatch: pytes
     parts = "published, synthetic, optimizer, memory, episode"
     for name, message in (
         ("Half", f"must have {parts}, got none of published, synthetic, memory, episode"),
+        ("Doubled", "settings must not be named as options of every run, got network"),
         ("Plain", f"must be a frozen dataclass, got {Plain!r}"),
         ("MIRRORING", f"must be a frozen dataclass, got {MIRRORING!r}"),
     ):

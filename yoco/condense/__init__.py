@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
+from inspect import signature
 from math import ceil
 from numbers import Real
 from pathlib import Path
@@ -67,6 +68,8 @@ METHODS = {
 }
 
 
+BESIDE = ("config", "dry_run", "checksum")
+"""What the command and the record of a run have beside the options of `condense`."""
 TEACHER_EPOCHS = 20
 """Epochs of a teacher on the real data, unless others are asked for."""
 
@@ -102,6 +105,9 @@ def _class_of(method: str) -> Any:
         raise ValueError(f"method {method}: must be a frozen dataclass, got {cls!r}")
     if lacking := [name for name in parts if not callable(getattr(cls, name, None))]:
         raise ValueError(f"method {method}: must have {', '.join(parts)}, got none of {', '.join(lacking)}")
+    taken = {*signature(condense).parameters, *BESIDE} - ({"labels"} if hasattr(cls, "label_kinds") else set())
+    if doubled := [f.name for f in fields(cls) if f.name in taken]:
+        raise ValueError(f"method {method}: settings must not be named as options of every run, got {doubled[0]}")
     return cls
 
 
@@ -176,6 +182,8 @@ def condense(
     shown = [Bar(minutes, getattr(chosen, "changes", ()), period)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = {"data": name, "size": size, "grey": grey} if (name, size, grey) != (real.name, None, False) else {}
+    if not isinstance(data, str | Path | data_sets.Splits | Source) and real.name not in data_sets.SOURCES:
+        where["python"] = True  # its name is none of data
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return load(run.result)

@@ -75,7 +75,7 @@ class Journey:
             for name, value in self.synthetic.beside.items():
                 value.copy_(state["beside"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.memory:
+        if self.memory is not None:
             self.memory.load_state_dict(state["memory"])
         self.episode, self.before = state["episode"], state["seconds"]
         self.seconds = self.before
@@ -86,7 +86,7 @@ class Journey:
             return
         beside = {name: value.detach() for name, value in self.synthetic.beside.items()}
         state = {"cells": self.synthetic.cells.detach(), "beside": beside, "optimizer": self.optimizer.state_dict()}
-        memory = self.memory.state_dict() if self.memory else None
+        memory = None if self.memory is None else self.memory.state_dict()
         run.save({**state, "memory": memory, "episode": self.episode, "seconds": self.seconds})
         self.saved = time.monotonic()
 
@@ -114,6 +114,7 @@ def condense(
     with run.working() if run else nullcontext(), interruptible() as interrupted:
         journey = begin(task, method, rng)
         journey.restore(run.restore() if run else None)
+        describe(task, method, seed, journey)  # a start that is no set is refused now, not when all is learned
         while journey.episode < method.episodes and not _late(journey, minutes) and not interrupted():
             loss = descend(task, method, journey, rng.child("episode", journey.episode))
             journey.arrive()
@@ -128,11 +129,18 @@ def condense(
 
 
 def begin(task: Task, method: Method, rng: Rng) -> Journey:
-    """A run before its first episode; its pixels are in the space of the real ones."""
+    """A run before its first episode; its pixels are in the space of the real ones.
+
+    Raises:
+        ValueError: what the method remembers cannot be saved.
+    """
     began = time.monotonic()
     synthetic = method.synthetic(task, rng.child("start"))
     synthetic.space = task.real.space
     memory = method.memory(task, rng.child("memory"))
+    if not (memory is None or isinstance(memory, Stateful)):
+        rule = "must be None, or have state_dict and load_state_dict"
+        raise ValueError(f"condense: memory {rule}, got {type(memory).__name__}")
     return Journey(synthetic, method.optimizer(synthetic), memory, began)
 
 

@@ -73,14 +73,14 @@ class Stateful(Protocol):
     """Anything whose whole state can be taken and given back."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers, strings, and dicts and lists of them."""
+        """Tensors, Python's numbers and strings, None, and dicts and lists of them; all of NumPy is refused."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become what `state_dict` described."""
+        """Become what `state_dict` described; its tensors come on the CPU."""
 
 
 class Method(Protocol):
-    """One paper: a frozen dataclass whose fields are its hyper-parameters.
+    """One paper: a frozen dataclass whose fields are its hyper-parameters, none named as an option of `condense`.
 
     All randomness of an episode comes from the `rng` it is given; whatever outlives an episode lives in `memory`.
     An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.

@@ -191,14 +191,14 @@ class Stages:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
-        own = self.own.state_dict() if self.own else None
+        own = None if self.own is None else self.own.state_dict()
         return {"age": self.age, "stage": self.stage, "earlier": self.earlier, "own": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.age, earlier = state["age"], state["earlier"]
         self.enter(state["stage"], earlier if earlier is None else earlier.to(self.plain.real.device))
-        if self.own:
+        if self.own is not None:
             self.own.load_state_dict(state["own"])
 
 

@@ -1,0 +1,121 @@
+"""What a method of one's own remembers, and how it starts: kept to the bits, or refused before the first episode."""
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from yoco.condense.loop import Interrupted, Progress, condense
+from yoco.condense.method import Task
+from yoco.condense.synthetic import Synthetic, start
+from yoco.data import Splits
+from yoco.rng import Rng
+from yoco.run import Run
+
+
+class Queue:
+    """Has a length, and is empty when it is made."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """Pull the cells towards what has been drawn so far."""
+
+    kind: Any = Queue
+    episodes: int = 4
+    factor: int = 1
+
+    def synthetic(self, task: Task, rng: Rng) -> Synthetic:
+        return start("noise", task.real, task.per_class, 1, rng)
+
+    def optimizer(self, synthetic: Synthetic) -> Optimizer:
+        return SGD([synthetic.cells], lr=0.1)
+
+    def memory(self, task: Task, rng: Rng) -> Any:
+        return self.kind()
+
+    def episode(self, task: Task, synthetic: Synthetic, memory: Any, rng: Rng) -> Iterator[Tensor]:
+        if isinstance(memory, Queue):
+            memory.seen.append(float(torch.rand(1, generator=rng.generator())))
+        yield (synthetic.cells - sum(getattr(memory, "seen", [0.0]))).square().mean()
+
+
+@pytest.fixture
+def task(tiny: Splits) -> Task:
+    return Task(tiny.train, 1)
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_memory_with_a_length_goes_on_to_the_same_bits(task: Task, tmp_path: Path, stop: int) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.episode == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        condense(task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[interrupt])
+    again = condense(task, Own(), seed=1, run=Run(tmp_path, {}))
+    assert torch.equal(again.cells, condense(task, Own(), seed=1).cells)
+
+
+def test_a_memory_that_is_still_empty_is_given_back(task: Task, tmp_path: Path) -> None:
+    class Strict(Queue):
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            assert state == {"seen": []}
+
+    def at_once(self: Own, task: Task, rng: Rng) -> Synthetic:
+        signal.raise_signal(signal.SIGINT)
+        return start("noise", task.real, task.per_class, 1, rng)
+
+    stopped = type("Stopped", (Own,), {"synthetic": at_once})
+    with pytest.raises(Interrupted):
+        condense(task, stopped(kind=Strict), seed=1, run=Run(tmp_path, {}))
+    assert condense(task, Own(kind=Strict), seed=1, run=Run(tmp_path, {})).config["episodes_done"] == 4
+
+
+def test_a_memory_that_cannot_be_saved_is_refused_at_once(task: Task) -> None:
+    rule = r"^condense: memory must be None, or have state_dict and load_state_dict, got dict$"
+    with pytest.raises(ValueError, match=rule):
+        condense(task, Own(kind=dict), seed=0, callbacks=[lambda _: pytest.fail("an episode was done")])
+
+
+def test_a_checkpoint_that_could_not_be_read_is_refused_when_it_is_written(task: Task, tmp_path: Path) -> None:
+    class Numbers(Queue):
+        def state_dict(self) -> dict[str, Any]:
+            return {"seen": np.zeros(2)}
+
+    def interrupt(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    rule = r"^run: a checkpoint must hold tensors, .*, got numpy\S*_reconstruct$"
+    with pytest.raises(ValueError, match=rule):
+        condense(task, Own(kind=Numbers), seed=0, run=Run(tmp_path, {}), callbacks=[interrupt])
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_start_that_is_no_set_is_refused_before_the_first_episode(task: Task) -> None:
+    class Wrong(Own):
+        def synthetic(self, task: Task, rng: Rng) -> Synthetic:
+            return Synthetic(torch.rand(3, 1, 5, 5), 3, 1, (8, 8))
+
+    with pytest.raises(ValueError, match=r"cells"):
+        condense(task, Wrong(), seed=0, callbacks=[lambda _: pytest.fail("an episode was done")])
