@@ -4,7 +4,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def until(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     return True
 
 
+@contextmanager
+def ctrl_c_heard() -> Iterator[None]:
+    """Programs begun in here hear SIGINT, which a shell's job in the background does not, nor what it begins."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def works(process: int) -> bool:
     """Whether a process is there, and more than an entry in a table."""
     try:
@@ -50,17 +61,17 @@ def test_no_trial_outlives_an_evaluation(tmp_path: Path, sent: int, code: int) -
     yoco.condense("digits", "random", ipc=1, progress=False).save(tmp_path / "set.safetensors")
     words = ["set.safetensors", "--network", "mine:Seen", "--epochs", "1000000", "--seeds", "5", "--jobs", "2"]
     program = [sys.executable, "-m", "yoco", "evaluate", *words]
-    parent = subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    with ctrl_c_heard(), subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as parent:
 
-    def children() -> list[int]:
-        return [int(path.name) for path in (tmp_path / "seen").iterdir() if int(path.name) != parent.pid]
+        def children() -> list[int]:
+            return [int(path.name) for path in (tmp_path / "seen").iterdir() if int(path.name) != parent.pid]
 
-    try:
-        assert until(lambda: len(children()) == 2 or parent.poll() is not None)
-        parent.send_signal(sent)
-        said = parent.communicate(timeout=30)[1]
-    finally:
-        parent.kill()
+        try:
+            assert until(lambda: len(children()) == 2 or parent.poll() is not None)
+            parent.send_signal(sent)
+            said = parent.communicate(timeout=30)[1]
+        finally:
+            parent.kill()
     assert parent.returncode == code, said
     assert sent != signal.SIGINT or said.splitlines()[-1] == "yoco: interrupted"
     assert len(children()) == 2

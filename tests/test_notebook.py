@@ -1,6 +1,7 @@
 """What a researcher does in a notebook: copies and pickles, numbers of NumPy, threads, other dtypes, the wrong kind."""
 
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
@@ -175,3 +176,30 @@ def test_a_selection_gives_a_set_that_says_so(tiny_set: CondensedSet, tmp_path: 
         assert (small.order, small.history) == (whole.order, whole.history)
         assert torch.equal(small.scores, whole.scores)
         assert "hard" in report(small)
+
+
+def items(side: int, count: int) -> list[tuple[np.ndarray, int]]:
+    """Images of several sizes."""
+    draws = np.random.default_rng(side)
+    return [(draws.integers(0, 256, (side + at % 3, side, 3), dtype=np.uint8), at % 2) for at in range(count)]
+
+
+def test_data_from_python_are_brought_into_the_form_of_the_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    data = {"train": items(9, 12), "test": items(10, 6)}
+    made = yoco.condense(data, "random", ipc=1, size=6, grey=True, progress=False)
+    assert yoco.evaluate(made, data, epochs=1, **QUICK).same_data
+    assert yoco.condense.relabel(made, data, epochs=1, network="mlp:width=4", progress=False).soft_labels is not None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").mkdir()
+    rule = "evaluate: the set was made from data that were given from Python, got none; give them again"
+    with pytest.raises(ValueError, match=rf"^{rule}$"):
+        yoco.evaluate(made, epochs=1, **QUICK)
+    made.save("set.safetensors")
+    assert fails("evaluate", "set.safetensors") == f"yoco: {rule}\n"
+
+
+def test_a_set_of_a_source_with_a_known_name_finds_its_data() -> None:
+    made = yoco.condense(yoco.data.load("digits").train, "random", ipc=1, progress=False)
+    assert yoco.evaluate(made, epochs=1, **QUICK).data == "digits"

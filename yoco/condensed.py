@@ -71,6 +71,10 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.images[index], self.targets[index]
 
+    def to(self, device: torch.device) -> "Examples":
+        """The same examples on another device."""
+        return Examples(self.images.to(device), self.labels.to(device), self.targets.to(device))
+
     def batch(self, indices: Tensor) -> Batch:
         """These images and their targets, in torch's default dtype at least, which those of a Source have."""
         indices = indices.to(self.images.device)
@@ -129,6 +133,21 @@ class CondensedSet:
     def counts(self) -> tuple[int, ...]:
         """Cells of each class."""
         return tuple(torch.bincount(self.labels, minlength=len(self.classes)).tolist())
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a training image."""
+        return self.cells.shape[1], self.size[0], self.size[1]
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The `size` and `grey` that `yoco.data.load` needs to give the data of the set in its size and colours."""
+        return {"size": self.source.get("size"), "grey": self.source.get("grey", False)}
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Everything but the tensors, by field."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in TENSORS}
 
     @property
     def checksum(self) -> str:
@@ -208,9 +227,9 @@ class CondensedSet:
         """The same set with cells in uint8: a quarter of the bytes, each pixel off by at most 1/510."""
         if self.space != "unit":
             raise ValueError(f"quantised: pixels must be in [0, 1], got the pixel space {self.space!r}")
-        return (
-            replace(self, cells=(self.cells * 255).round().to(torch.uint8)) if self.cells.is_floating_point() else self
-        )
+        if not self.cells.is_floating_point():
+            return self
+        return replace(self, cells=(self.cells * 255).round().to(torch.uint8))
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file; the same set always gives the same bytes.
@@ -218,18 +237,30 @@ class CondensedSet:
         Raises:
             OSError: the place cannot be written; what stood there is as it was.
         """
-        tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        header = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _TENSORS}
-        artefact.write(Path(path), KIND, VERSION, tensors, header)
+        tensors = {name: part for name in TENSORS if (part := getattr(self, name)) is not None}
+        artefact.write(Path(path), KIND, VERSION, tensors, self.header)
 
 
-_TENSORS = ("cells", "labels", "soft_labels", "scores")
+TENSORS = ("cells", "labels", "soft_labels", "scores")
 _TUPLES = ("size", "classes", "mean", "std", "history")
 
 
 def _bytes(part: Tensor) -> bytes:
     head = repr((str(part.dtype), tuple(part.shape))).encode()
     return head + part.detach().cpu().contiguous().numpy().tobytes()
+
+
+def assembled(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> CondensedSet:
+    """The set of a header, as JSON gives it back, and of these tensors.
+
+    Raises:
+        TypeError: a part is missing.
+        ValueError: they break a rule of condensed sets.
+    """
+    content: dict[str, Any] = {f.name: header[f.name] for f in fields(CondensedSet) if f.name in header}
+    content |= {name: tuple(content[name]) for name in _TUPLES if isinstance(content.get(name), list)}
+    content |= {name: tensors[name] for name in TENSORS if name in tensors}
+    return CondensedSet(**content)
 
 
 def load(path: str | Path, *, ipc: int | None = None, cells: int | None = None) -> CondensedSet:
@@ -240,11 +271,8 @@ def load(path: str | Path, *, ipc: int | None = None, cells: int | None = None) 
         ValueError: the file is damaged, not a condensed set, of a newer format, or its content breaks a rule.
     """
     tensors, header = artefact.read(Path(path), KIND, VERSION)
-    content: dict[str, Any] = {f.name: header[f.name] for f in fields(CondensedSet) if f.name in header}
-    content |= {name: tuple(content[name]) for name in _TUPLES if isinstance(content.get(name), list)}
-    content |= {name: tensors[name] for name in _TENSORS if name in tensors}
     try:
-        whole = CondensedSet(**content)
+        whole = assembled(header, tensors)
     except TypeError as error:
         raise ValueError(f"load: {path} lacks a part ({error})") from error
     except ValueError as error:
@@ -258,23 +286,22 @@ def check(s: CondensedSet) -> None:
     Raises:
         ValueError: the first rule that does not.
     """
-    require = _require
     n, k = len(s.cells), len(s.classes)
-    require(s.cells.ndim == 4 and n > 0, "cells must be [n, C, h, w] with n > 0", list(s.cells.shape))
-    require(s.cells.dtype in (torch.float32, torch.uint8), "cells must be float32 or uint8", s.cells.dtype)
-    require(isinstance(s.factor, int) and s.factor >= 1, "factor must be a whole number of at least 1", s.factor)
-    require(len(s.size) == 2 and all(isinstance(side, int) for side in s.size), "size must be (H, W)", s.size)
+    _require(s.cells.ndim == 4 and n > 0, "cells must be [n, C, h, w] with n > 0", list(s.cells.shape))
+    _require(s.cells.dtype in (torch.float32, torch.uint8), "cells must be float32 or uint8", s.cells.dtype)
+    _require(isinstance(s.factor, int) and s.factor >= 1, "factor must be a whole number of at least 1", s.factor)
+    _require(len(s.size) == 2 and all(isinstance(side, int) for side in s.size), "size must be (H, W)", s.size)
     expected = cell_size(s.size, s.factor)
-    require(tuple(s.cells.shape[2:]) == expected, f"cells must be {expected}", tuple(s.cells.shape[2:]))
-    require(
+    _require(tuple(s.cells.shape[2:]) == expected, f"cells must be {expected}", tuple(s.cells.shape[2:]))
+    _require(
         s.labels.dtype == torch.long and s.labels.shape == (n,), f"labels must be int64 [{n}]", list(s.labels.shape)
     )
-    require(k >= 2, "classes must name at least two", k)
+    _require(k >= 2, "classes must name at least two", k)
     low, high = int(s.labels.min()), int(s.labels.max())
-    require(low >= 0 and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")
+    _require(low >= 0 and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")
     channels = s.cells.shape[1]
-    require(len(s.mean) == len(s.std) == channels, f"mean and std must have {channels} values", (s.mean, s.std))
-    require(s.space in SPACES, f"space must be one of {', '.join(SPACES)}", s.space)
+    _require(len(s.mean) == len(s.std) == channels, f"mean and std must have {channels} values", (s.mean, s.std))
+    _require(s.space in SPACES, f"space must be one of {', '.join(SPACES)}", s.space)
     _check_values(s)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from yoco.data import Source, from_arrays, from_dataset, load, pair
 
@@ -92,6 +92,19 @@ def test_class_names_come_from_the_dataset() -> None:
         source = from_dataset(dataset)
         assert source.classes == ("zero", "one")
         assert source.labels.tolist() == [1, 1, 0]
+
+
+def test_a_subset_has_the_classes_of_its_whole_and_integers_are_their_places() -> None:
+    pixels = np.zeros((4, 6, 6), np.uint8)
+    whole = Named([(pixels[at], at % 2) for at in range(4)])
+    part = Subset(Subset(whole, [0, 1, 3]), [1, 0])
+    turned = (pixels, np.array([1, 0, 1, 0]))
+    for train, test, first in ((whole, part, 0), (part, whole, 1), (whole, turned, 0)):
+        found = load((train, test))
+        assert found.train.classes == found.test.classes == Named.classes
+        assert [half.labels[0] for half in found] == [first, 1 - first]
+    with pytest.raises(ValueError, match=r"labels must be in 0\.\.1, got 0\.\.2"):
+        load((whole, (pixels, np.array([1, 2, 1, 0]))))
 
 
 def test_images_of_several_sizes_need_a_size() -> None:

@@ -49,16 +49,20 @@ def test_a_home_that_nobody_has_is_one_line(fails: Callable[..., str], monkeypat
     assert "~nobody-has-this" in fails("condense", "--data", "mnist", "--dry-run")
 
 
-@pytest.mark.parametrize("test", ["test", "val"])
-def test_given_halves_are_read_in_sorted_order(tmp_path: Path, test: str) -> None:
-    fill(tmp_path / "train", {"dog": 3, "cat": 2})
+@pytest.mark.parametrize(
+    ("train_name", "test"),
+    [("train", "test"), ("train", "val"), ("Training", "Testing"), ("TRAIN", "valid"), ("train", "Validation")],
+)
+def test_given_halves_are_read_in_sorted_order(tmp_path: Path, train_name: str, test: str) -> None:
+    fill(tmp_path / train_name, {"dog": 3, "cat": 2})
     fill(tmp_path / test, {"cat": 1, "dog": 1})
+    fill(tmp_path / "validation" if test == "test" else tmp_path / ".val", {"cat": 2, "dog": 2})  # comes after test
     train, held = load(tmp_path)
     assert train.classes == ("cat", "dog")
     assert train.labels.tolist() == [0, 0, 1, 1, 1]
     assert held.labels.tolist() == [0, 1]
     for at, name in enumerate(("cat/000", "cat/001", "dog/000", "dog/001", "dog/002")):
-        np.testing.assert_array_equal(train.images[at].numpy(), pixels(tmp_path / "train" / f"{name}.png"))
+        np.testing.assert_array_equal(train.images[at].numpy(), pixels(tmp_path / train_name / f"{name}.png"))
     np.testing.assert_array_equal(held.images[1].numpy(), pixels(tmp_path / test / "dog/000.png"))
     assert train.mean == held.mean == pytest.approx(tuple((train.images / 255).mean((0, 2, 3)).tolist()), abs=1e-6)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from yoco.cli import parse
-from yoco.commands.options import Device, Place
+from yoco.commands.options import Device, Place, load_like
 
 if TYPE_CHECKING:
     from yoco.data.source import Source
@@ -82,17 +82,11 @@ def evaluate(argv: list[str]) -> None:
     options = parse(EvaluateOptions, argv, "evaluate")
     from yoco.artefact import check_place
     from yoco.condensed import load
-    from yoco.data import load as load_data
     from yoco.evaluate import evaluate as measure
+    from yoco.evaluate import made_from
 
     condensed = load(options.set)
-    made_from = condensed.source
-    name = options.data or made_from.get("data") or made_from.get("name")
-    if not name:
-        raise ValueError("evaluate: the set does not say where it comes from; give --data")
-    size = made_from.get("size") if options.size is None else options.size
-    grey = options.grey or made_from.get("grey", False)
-    data = load_data(name, size=size, grey=grey, download=options.download)
+    data = load_like(condensed.form, options.data or made_from(condensed), options)
     skip = {"set", "data", "size", "grey", "download", "network", "teacher", "teacher_network", "out"}
     given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in skip}
     teacher = read_teacher(options, data.train)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,14 @@ class DataOptions:
     """turn colour images into one channel"""
     download: bool = False
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
+
+
+def load_like(form: Mapping[str, Any], name: str, options: Any) -> Any:
+    """The data of this name in the size and colours of a set, by its `form`, unless others are asked for."""
+    from yoco.data import load
+
+    size = form.get("size") if options.size is None else options.size
+    return load(name, size=size, grey=options.grey or form.get("grey", False), download=options.download)
 
 
 def peek(argv: Sequence[str], form: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import tyro
 
 from yoco.cli import parse
-from yoco.commands.options import Device, named, peek
+from yoco.commands.options import Device, load_like, named, peek
 
 TRAINING = ("epochs", "runs", "passes", "network", "stage", "seed", "device", "bf16")
 UNREAD = ("epochs", "runs", "passes", "network", "stage", "bf16", "score", "features", "scores")
@@ -236,14 +236,9 @@ def _samples(options: Any, reference: str | None = None) -> Any:
 
 def _reference(options: Any, whole: Any) -> Any:
     """The training half of the data that stand behind the set, by default in its size and colours."""
-    from yoco.data import load
-
     if options.reference is None:
         return None
-    made = {} if options.set is None else whole.source
-    size = made.get("size") if options.size is None else options.size
-    grey = options.grey or made.get("grey", False)
-    return load(options.reference, size=size, grey=grey, download=options.download).train
+    return load_like({} if options.set is None else whole.form, options.reference, options).train
 
 
 def _features(word: str) -> Any:

@@ -134,9 +134,8 @@ def _set(path: Path | None, data: Source) -> CondensedSet | None:
     from yoco.condensed import load
 
     found = load(path)
-    shape = (found.cells.shape[1], *found.size)
-    if shape != data.shape or len(found.classes) != len(data.classes):
-        got = f"{list(shape)} and {len(found.classes)} classes"
+    if found.shape != data.shape or len(found.classes) != len(data.classes):
+        got = f"{list(found.shape)} and {len(found.classes)} classes"
         wanted = f"{list(data.shape)} and {len(data.classes)} classes"
         raise ValueError(f"sparsify: {path} must have images {wanted} as the data, got {got}")
     return found

@@ -71,9 +71,10 @@ def relabel(
     """The same set with soft labels: softmax of a teacher's logits over `temperature`, for each decoded cell.
 
     teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data, as `yoco.data.load`
-    takes them, whose training half, whitened as the set was if it was, teaches a network for some `epochs`. classes:
-    the names behind a module's outputs, in order; by default those of the set. Labels stand in the order of the set's
-    classes, whichever the teacher's is. out: a folder for the teacher's state, from which a killed training goes on.
+    takes them, brought into the set's size and colours, whose training half, whitened as the set was if it was, teaches
+    a network for some `epochs`. classes: the names behind a module's outputs, in order; by default those of the set.
+    Labels stand in the order of the set's classes, whichever the teacher's is. out: a folder for the teacher's state,
+    from which a killed training goes on.
 
     Raises:
         ValueError: the teacher's classes or images are not those of the set, or it was whitened by others, or a module
@@ -95,7 +96,7 @@ def relabel(
     if classes is not None:
         raise ValueError("relabel: classes are those of a module, got them beside data, which have their own")
     place = pick(device)
-    real = _alike(condensed, data_sets.load(teacher).train).to(place)
+    real = _alike(condensed, data_sets.load(teacher, **condensed.form).train).to(place)
     task = Task(real, 1, network, compute_type(bf16, place))
     return relabel_from(condensed, task, epochs, seed, temperature, None if out is None else Path(out), progress)
 
@@ -130,9 +131,8 @@ def _alike(condensed: CondensedSet, real: Source) -> Source:
 
 
 def _check_images(condensed: CondensedSet, real: Source) -> None:
-    shape = (condensed.cells.shape[1], *condensed.size)
-    if real.shape != shape:
-        raise ValueError(f"relabel: data must have images {list(shape)} as the set, got {list(real.shape)}")
+    if real.shape != condensed.shape:
+        raise ValueError(f"relabel: data must have images {list(condensed.shape)} as the set, got {list(real.shape)}")
 
 
 def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about: Mapping[str, Any]) -> CondensedSet:

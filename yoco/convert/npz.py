@@ -1,7 +1,6 @@
 """NumPy archives: `images` and `labels` for anybody, and beside them all that gives the very same set back."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,10 @@ import torch
 from torch import Tensor
 
 from yoco.artefact import python_number, write_npz
-from yoco.condensed import KIND, VERSION, CondensedSet
+from yoco.condensed import KIND, TENSORS, VERSION, CondensedSet, assembled
 from yoco.convert.archive import Arrays, arrays, need
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import space_of
-
-TENSORS = ("cells", "labels", "soft_labels", "scores")
-TUPLES = ("size", "classes", "mean", "std", "history")
 
 
 def write(condensed: CondensedSet, target: Path) -> None:
@@ -27,9 +23,8 @@ def write(condensed: CondensedSet, target: Path) -> None:
     Raises:
         OSError: the place cannot be written; what stood there is as it was.
     """
-    kept = {name: part.numpy() for name in TENSORS if isinstance(part := getattr(condensed, name), Tensor)}
-    plain = {f.name: getattr(condensed, f.name) for f in fields(condensed) if f.name not in TENSORS}
-    content = {**plain, "kind": KIND, "version": VERSION}
+    kept = {name: part.numpy() for name in TENSORS if (part := getattr(condensed, name)) is not None}
+    content = {**condensed.header, "kind": KIND, "version": VERSION}
     header = json.dumps(content, sort_keys=True, ensure_ascii=False, default=python_number)
     shape = {"factor": np.array(condensed.factor), "size": np.array(condensed.size)}
     arrays = {"images": condensed.decode().numpy(), "classes": np.array(condensed.classes), **shape, **kept}
@@ -61,11 +56,9 @@ def _ours(origin: Origin, found: Arrays) -> CondensedSet:
     if kind != KIND or version > VERSION:
         origin.refuse(f"must hold a {KIND} of format version {VERSION} or less", f"a {kind} of version {version}")
     need(found, ("cells", "labels"), origin.path)
-    content: dict[str, Any] = {f.name: header[f.name] for f in fields(CondensedSet) if f.name in header}
-    content |= {name: tuple(content[name]) for name in TUPLES if isinstance(content.get(name), list)}
-    content |= {name: torch.from_numpy(found[name]) for name in TENSORS if name in found}
+    tensors = {name: torch.from_numpy(found[name]) for name in TENSORS if name in found}
     try:
-        return CondensedSet(**content)
+        return assembled(header, tensors)
     except (TypeError, ValueError) as error:
         raise ValueError(f"convert: {origin.path}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,10 @@ def _is_arrays(data: Any) -> bool:
 
 
 def _part(data: Any, size: int | None, name: str, like: Source | None = None) -> Source:
-    """One part as a source; labels without class names of their own go by the names of the classes in `like`."""
+    """One part as a source; labels without class names of their own go by the names of the classes in `like`.
+
+    Whole numbers are their places, where no name is a number.
+    """
     if isinstance(data, Source):
         return plain(data)
     if _is_arrays(data):
@@ -115,5 +119,11 @@ def _part(data: Any, size: int | None, name: str, like: Source | None = None) ->
         raise ValueError(f"data: {rule}, got {type(data).__name__}")
     if like is not None and classes is None:
         values = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels
-        labels, classes = [str(label) for label in values], like.classes
+        labels = values if _are_places(values, like.classes) else [str(label) for label in values]
+        classes = like.classes
     return from_arrays(images, labels, classes=classes, name=name)
+
+
+def _are_places(values: Any, classes: tuple[str, ...]) -> bool:
+    """Whether labels can only be places among these classes."""
+    return all(isinstance(value, Integral) for value in values) and not any(name.lstrip("-").isdigit() for name in classes)

@@ -87,6 +87,8 @@ def _pixels(image: Any, name: str) -> Tensor:
 
 
 def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
+    while not (hasattr(dataset, "classes") or hasattr(dataset, "features")) and hasattr(dataset, "dataset"):
+        dataset = dataset.dataset  # a Subset, as of random_split
     names = getattr(dataset, "classes", None)
     if names is None:
         features = getattr(dataset, "features", None)

@@ -1,7 +1,7 @@
 """Folders of images, one folder for each class."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ from yoco.data.splits import held_out, pair
 
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "webp", "tif", "tiff")
 
+TRAINING = ("train", "training")
+TEST = ("test", "testing", "val", "valid", "validation")
+
 
 def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) -> Splits:
     """FOLDER/train/CLASS/* with FOLDER/test/CLASS/* or FOLDER/val/CLASS/*; or FOLDER/CLASS/*, a fifth of it held out.
 
+    The halves may also be called training, testing, valid and validation, in letters of any case.
     size: the square in the centre of each image is resized to size x size; without it, all must be of one size.
     grey: one channel; otherwise every image becomes RGB.
     Classes are in sorted order. Files anywhere below a class folder belong to it, also behind links; hidden ones, those
@@ -30,11 +34,10 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
             without `size`, or an image that cannot be read.
         OSError: a folder cannot be read.
     """
-    train = folder / "train" if _class_folders(folder / "train") else folder
-    test = next((folder / half for half in ("test", "val") if _class_folders(folder / half)), None)
+    train, test = _half(folder, TRAINING), _half(folder, TEST)
     name = folder.resolve().name
-    classes, files, labels = _listing(train)
-    if train == folder or test is None:
+    classes, files, labels = _listing(train or folder)
+    if train is None or test is None:
         kept, out = held_out(labels, classes, str(folder))
         halves = [([files[at] for at in half], labels[half]) for half in (kept.tolist(), out.tolist())]
     else:
@@ -46,6 +49,12 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
     pixels = _read_all([file for half, _ in halves for file in half], name, size, grey)
     parts = torch.split(pixels, [len(half) for half, _ in halves])
     return pair(*(Source(name, part, at, classes) for part, (_, at) in zip(parts, halves, strict=True)))
+
+
+def _half(folder: Path, names: Sequence[str]) -> Path | None:
+    """The folder of this half, by the first of its names that one with class folders in it has."""
+    there = [path for path in _class_folders(folder) if _class_folders(path)]
+    return next((path for name in names for path in there if path.name.casefold() == name), None)
 
 
 def _class_folders(folder: Path) -> list[Path]:

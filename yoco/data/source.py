@@ -23,10 +23,12 @@ class Source:
 
     images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names.
     mean, std: per channel, of images in [0, 1]; what networks are fed is (image - mean) / std.
-    space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`).
+    space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`). factor: 1, as of a condensed set whose
+    cells are whole images.
     """
 
     space: ClassVar[str] = "unit"
+    factor: ClassVar[int] = 1
     name: str
     images: Tensor
     labels: Tensor
@@ -86,6 +88,11 @@ class Source:
         """For each class the indices of its images, in data order: long [n_c] on the CPU."""
         labels = self.labels.cpu()
         return tuple(torch.nonzero(labels == c).flatten() for c in range(len(self.classes)))
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Images of each class."""
+        return tuple(map(len, self.by_class))
 
     @cached_property
     def checksum(self) -> str:

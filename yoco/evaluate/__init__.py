@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from numbers import Integral
 from pathlib import Path
@@ -57,8 +57,8 @@ def evaluate(
 ) -> Result:
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
-    data: by default those the set says it was made from, by name or path, in its size and colours; its images are not
-    trained on, except in the baselines.
+    data: as `yoco.data.load` takes them, brought into the size and colours of the set; by default those it says it was
+    made from, by name or path. Their training half is not trained on, except in the baselines.
     epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, or as much less as makes the
     decoded images of a set cost as many image passes as whole images of its size would.
     seeds: how many, 0 and up, or which; each gives a new network. jobs: processes that train at the same time; a script
@@ -85,7 +85,7 @@ def evaluate(
     splits = _splits(examples, data)
     _check_fit(examples, splits.test, names)
     splits = _alike(examples, splits)
-    rows = _rows(examples, splits, _Wish(protocol, epochs, same_compute, tuple(baselines), full_epochs))
+    rows = _rows(examples, splits.train, protocol, epochs, same_compute, baselines, full_epochs)
     like = examples if splits.test.space == "unit" else splits.train
     plan = Plan(
         examples=examples.to("cpu") if isinstance(examples, Source) else examples,
@@ -116,17 +116,6 @@ def evaluate(
         storage=examples.storage if isinstance(examples, CondensedSet) else "",
         teachers=teachers,
     )
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """What is asked for beyond the set itself."""
-
-    protocol: str
-    epochs: int | None
-    same_compute: bool
-    baselines: tuple[str, ...]
-    full_epochs: int | None
 
 
 def _check_kind(examples: Any) -> None:
@@ -173,13 +162,24 @@ def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -
         plain(examples)
     if isinstance(data, Splits):
         return Splits(plain(data.train), plain(data.test))
-    if data is not None:
-        return data_sets.load(data)
-    made_from: Mapping[str, Any] = {"name": examples.name} if isinstance(examples, Source) else examples.source
-    name = made_from.get("data") or made_from.get("name")
+    form = {} if isinstance(examples, Source) else examples.form
+    return data_sets.load(made_from(examples) if data is None else data, **form)
+
+
+def made_from(examples: CondensedSet | Source) -> str:
+    """The name or the path of the data that a set was made from.
+
+    Raises:
+        ValueError: it does not say, or they were no data that have one.
+    """
+    if isinstance(examples, Source):
+        return examples.name
+    if examples.source.get("python"):
+        raise ValueError("evaluate: the set was made from data that were given from Python, got none; give them again")
+    name = examples.source.get("data") or examples.source.get("name")
     if not name:
         raise ValueError("evaluate: the set does not say what it was made from, got no data; name it")
-    return data_sets.load(name, size=made_from.get("size"), grey=made_from.get("grey", False))
+    return str(name)
 
 
 def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, ...]) -> None:
@@ -190,9 +190,8 @@ def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, 
     if (name := misplaced(examples.classes, test.classes)) is not None:
         rule = f"the classes of the set must stand in the order of {test.name}"
         raise ValueError(f"evaluate: {rule}, got {name!r} at another place")
-    shape = examples.shape if isinstance(examples, Source) else (examples.cells.shape[1], *examples.size)
-    if shape != test.shape:
-        want, got = ("x".join(map(str, sides)) for sides in (test.shape, shape))
+    if examples.shape != test.shape:
+        want, got = ("x".join(map(str, sides)) for sides in (test.shape, examples.shape))
         raise ValueError(
             f"evaluate: the images must be {want} as those of {test.name}, got {got}; give the data in that size"
         )
@@ -208,42 +207,42 @@ def _alike(examples: CondensedSet | Source, splits: Splits) -> Splits:
     return Splits(whiten(splits.train), whiten(splits.test))
 
 
-def _counts(examples: CondensedSet | Source) -> tuple[int, ...]:
-    return tuple(map(len, examples.by_class)) if isinstance(examples, Source) else examples.counts
-
-
-def _factor(examples: CondensedSet | Source) -> int:
-    return 1 if isinstance(examples, Source) else examples.factor
-
-
 def _budget(examples: CondensedSet | Source) -> tuple[int, ...]:
     """Whole images of each class that the set has room for."""
-    return tuple(ceil(count / _factor(examples) ** 2) for count in _counts(examples))
+    return tuple(ceil(count / examples.factor**2) for count in examples.counts)
 
 
-def _rows(examples: CondensedSet | Source, splits: Splits, wish: _Wish) -> list[Trial]:
+def _rows(
+    examples: CondensedSet | Source,
+    train: Source,
+    protocol: str,
+    epochs: int | None,
+    same_compute: bool,
+    baselines: Sequence[str],
+    full_epochs: int | None,
+) -> list[Trial]:
     """One trial of each row; the network and the seed are filled in later."""
-    train, factor = splits.train, _factor(examples)
+    factor = examples.factor
 
     def row(name: str, factor: int, ipc: float, images: int, epochs: int | None) -> Trial:
-        made = recipe(wish.protocol, train.name, train.shape, factor, ipc, epochs)
+        made = recipe(protocol, train.name, train.shape, factor, ipc, epochs)
         return Trial(name=name, network="", seed=0, recipe=made, images=images)
 
     name = "coreset" if isinstance(examples, Source) else "condensed"
-    own = row(name, factor, max(_counts(examples)) / factor**2, len(examples), wish.epochs)
-    if PROTOCOLS.get(wish.protocol, wish.protocol) in LEARNED:
-        own = replace(own, recipe=replace(own.recipe, lr=_learned_lr(examples, wish.protocol)))
-    if wish.same_compute:
+    own = row(name, factor, max(examples.counts) / factor**2, len(examples), epochs)
+    if PROTOCOLS.get(protocol, protocol) in LEARNED:
+        own = replace(own, recipe=replace(own.recipe, lr=_learned_lr(examples, protocol)))
+    if same_compute:
         own = replace(own, recipe=replace(own.recipe, epochs=own.recipe.shared(own.images, factor)))
     passes, rows = own.recipe.epochs * own.recipe.seen(own.images), [own]
-    if "random" in wish.baselines:
+    if "random" in baselines:
         budget = _budget(examples)
         images = sum(min(count, len(members)) for count, members in zip(budget, train.by_class, strict=True))
         rows.append(row("random", 1, max(budget), images, max(1, round(passes / own.recipe.seen(images)))))
-    if "full" in wish.baselines:
-        whole = wish.full_epochs or max(FULL_EPOCHS, round(passes / len(train)))
-        epochs = ceil(whole * len(train) / own.recipe.seen(len(train)))
-        rows.append(row("full", 1, max(map(len, train.by_class)), len(train), epochs))
+    if "full" in baselines:
+        whole = full_epochs or max(FULL_EPOCHS, round(passes / len(train)))
+        turns = ceil(whole * len(train) / own.recipe.seen(len(train)))
+        rows.append(row("full", 1, max(train.counts), len(train), turns))
     return rows
 
 

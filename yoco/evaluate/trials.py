@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from yoco import networks
 from yoco.condensed import CondensedSet
-from yoco.condensed import Examples as Decoded
 from yoco.data.source import Source, Splits
 from yoco.recipes import Distilled
 from yoco.rng import Rng
@@ -63,10 +62,8 @@ class Plan:
         if trial.name == "random":
             subset = random_subset(self.splits.train, self.budget, Rng(trial.seed).child("evaluate", "random"))
             return subset.to(self.device)
-        if isinstance(self.examples, Source):
-            return self.examples.to(self.device)
-        whole = self.examples.as_dataset()
-        return Decoded(whole.images.to(self.device), whole.labels.to(self.device), whole.targets.to(self.device))
+        whole = self.examples if isinstance(self.examples, Source) else self.examples.as_dataset()
+        return whole.to(self.device)
 
     def measure(self, index: int, tick: Callable[[], object] = lambda: None) -> Curve:
         """Train the network of one trial; `tick` is called after every epoch."""

@@ -103,7 +103,7 @@ def _check_refers(name: str, rule: Rule, reference: Any) -> None:
 
 
 def _budget(data: CondensedSet | Source, **size: Any) -> Budget:
-    return Budget(**size, factor=data.factor if isinstance(data, CondensedSet) else 1)
+    return Budget(**size, factor=data.factor)
 
 
 def _planned(
@@ -256,9 +256,8 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
         raise ValueError(
             f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
         )
-    shape = data.shape if isinstance(data, Source) else (data.cells.shape[1], *data.size)
-    if reference.shape != shape:
-        raise ValueError(f"reference: must have images {list(shape)} as the set, got {list(reference.shape)}")
+    if reference.shape != data.shape:
+        raise ValueError(f"reference: must have images {list(data.shape)} as the set, got {list(reference.shape)}")
     most = -(-REFERENCES // len(data.classes))
     members = [
         mine[rng.child("reference", c).choice(len(mine), min(most, len(mine)))]

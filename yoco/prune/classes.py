@@ -31,16 +31,11 @@ def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] 
     for name in named:
         if name not in data.classes:
             raise unknown("class", name, data.classes)
-    for name, had in zip(data.classes, available_of(data), strict=True):
+    for name, had in zip(data.classes, data.counts, strict=True):
         count = named.get(name, 0)
         if not isinstance(count, Integral) or not 0 <= count <= had:
             raise ValueError(f"prune: shares of class {name!r} must be in 0..{had}, got {count!r}")
     return [named.get(name, 0) for name in data.classes]
-
-
-def available_of(data: CondensedSet | Source) -> list[int]:
-    """How many samples each class has."""
-    return torch.bincount(data.labels.cpu(), minlength=len(data.classes)).tolist()
 
 
 def check_classes(
@@ -56,7 +51,7 @@ def check_classes(
     if kind == "none":
         rule.left(len(data), total)
         return
-    available = available_of(data)
+    available = list(data.counts)
     counts = quotas(kind, available, total, given=given, natural=water(available, total), floor=floor)
     if kind == "floor":
         rule.left(len(data), total)

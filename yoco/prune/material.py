@@ -6,11 +6,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from yoco.condensed import CondensedSet, Examples
+from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.dynamics import tensor
-from yoco.train import Examples as Trainable
-from yoco.train import Normalise
+from yoco.train import Examples, Normalise
 
 AnySet = TypeVar("AnySet", CondensedSet, Source)
 
@@ -19,7 +18,7 @@ AnySet = TypeVar("AnySet", CondensedSet, Source)
 class Material:
     """examples: images and targets by index, on the device; shape: (C, H, W) of an image; classes: how many."""
 
-    examples: Trainable
+    examples: Examples
     shape: tuple[int, int, int]
     classes: int
     normalise: Normalise
@@ -29,15 +28,10 @@ class Material:
 
 def material(data: CondensedSet | Source, device: torch.device) -> Material:
     """What to train on: decoded cells or images, on the device. Whitened pixels are not normalised again."""
-    if isinstance(data, Source):
-        normalise = Normalise(data.mean, data.std)
-        return Material(data.to(device), data.shape, len(data.classes), normalise, device, data.checksum)
-    channels = data.cells.shape[1]
-    soft = None if data.soft_labels is None else data.soft_labels.to(device)
-    whitened = Normalise((0.0,) * channels, (1.0,) * channels)
-    normalise = whitened if data.space == "zca" else Normalise(data.mean, data.std)
-    examples = Examples(data.decode().to(device), data.labels.to(device), soft)
-    return Material(examples, (channels, *data.size), len(data.classes), normalise, device, data.checksum)
+    channels, whitened = data.shape[0], data.space == "zca"
+    normalise = Normalise((0.0,) * channels, (1.0,) * channels) if whitened else Normalise(data.mean, data.std)
+    examples = (data if isinstance(data, Source) else data.as_dataset()).to(device)
+    return Material(examples, data.shape, len(data.classes), normalise, device, data.checksum)
 
 
 def given_features(data: CondensedSet | Source, features: Any) -> Tensor:

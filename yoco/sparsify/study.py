@@ -18,7 +18,6 @@ from torch import nn
 from yoco import networks
 from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
-from yoco.condensed import Examples as Decoded
 from yoco.data.source import Source, Splits, misplaced
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.registry import resolve
@@ -229,10 +228,9 @@ class Study:
 
     def examples(self, given: CondensedSet | Source | None) -> Examples:
         """The decoded cells of a condensed set, or a source, by default the training half, on the device."""
-        if given is None or isinstance(given, Source):
-            return self.splits.train if given is None else given.to(self.place)
-        decoded = given.as_dataset()
-        return Decoded(decoded.images.to(self.place), decoded.targets.to(self.place))
+        if given is None:
+            return self.splits.train
+        return (given if isinstance(given, Source) else given.as_dataset()).to(self.place)
 
     def accuracy(self, network: nn.Module) -> float:
         """On the test half, in percent."""
