@@ -22,7 +22,7 @@ import yoco
 from yoco.artefact import replace_file
 from yoco.data import Splits, load
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
-from yoco.prune.sampling import yoco_beta
+from yoco.prune.sampling import CCS_BETA
 from yoco.rng import Rng
 
 CODE: dict[str, Any] = {"mode": "repo"}
@@ -139,7 +139,7 @@ class Grid:
             return self.whole.take(order[: len(self.whole.classes) * self.whole.cells_per_class(ipc=trial.ipc)])
         how = dict(WAYS[trial.way])
         if trial.way == "ccs":
-            how["beta"] = yoco_beta("cifar10", 10, trial.ipc) or 0.0
+            how["beta"] = CCS_BETA.get(("cifar10", 10, trial.ipc), 0.0)
         if how["rule"] not in ("random", "first"):
             how["evidence"] = [self.evidence(trial.run)]
         chosen = select(self.whole, ipc=trial.ipc, seed=10 * trial.run + trial.seed, **how)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import settings
 
 from yoco.cli import run
 from yoco.condensed import CondensedSet, cut
@@ -12,6 +13,8 @@ from yoco.data import load
 from yoco.data.source import Source, Splits
 
 torch.set_num_threads(1)  # tests run side by side, and their networks are too small to share
+settings.register_profile("steady", deadline=None, derandomize=True)  # a busy machine is no mistake
+settings.load_profile("steady")
 
 
 def _three(half: Source) -> Source:

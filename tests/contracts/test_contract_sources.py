@@ -151,6 +151,16 @@ def test_missing_files_are_one_line_that_says_what_to_do(
     assert "\n" not in message
 
 
+def test_photographs_are_looked_for_in_every_folder(
+    everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/yoco").symlink_to(everything)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("YOCO_DATA", str(tmp_path / "nothing"))
+    assert load("cifar10").train.name == "cifar10"
+
+
 def test_cifar_pixels_stand_where_the_file_has_them(everything: Path) -> None:
     rows = pickle.loads((everything / "cifar-10-batches-py/test_batch").read_bytes())
     test = load("cifar10").test
@@ -168,8 +178,7 @@ def test_svhn_pixels_and_labels_are_those_of_the_file(everything: Path) -> None:
 @pytest.mark.parametrize("kind", ["CIFAR10", "SVHN"])
 def test_a_failed_download_is_one_line(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(root: str, *, download: bool, **half: object) -> None:
-        assert download
-        raise OSError("no route to host")
+        raise OSError("no route to host" if download else "not there")
 
     monkeypatch.setattr(f"torchvision.datasets.{kind}", fails)
     with pytest.raises(ValueError) as caught:

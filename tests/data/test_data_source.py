@@ -26,6 +26,21 @@ def test_statistics_are_those_of_numpy() -> None:
     np.testing.assert_allclose(std, floats.std((0, 2, 3)), rtol=1e-12)
 
 
+def test_statistics_of_many_images_are_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, plain, sizes = torch.randint(0, 256, (2500, 2, 4, 4), dtype=torch.uint8), torch.bincount, list[int]()
+    whole = (images / 255).double()
+
+    def counted(values: Tensor, **how: int) -> Tensor:
+        sizes.append(values.numel())
+        return plain(values, **how)
+
+    monkeypatch.setattr(torch, "bincount", counted)
+    mean, std = channel_statistics(images)
+    assert max(sizes) <= 1000 * 16
+    torch.testing.assert_close(torch.tensor(mean).double(), whole.mean((0, 2, 3)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.tensor(std).double(), whole.std((0, 2, 3), correction=0), rtol=1e-6, atol=0)
+
+
 def test_a_constant_channel_has_a_std_one_can_divide_by() -> None:
     mean, std = channel_statistics(torch.full((2, 1, 3, 3), 51, dtype=torch.uint8))
     assert mean == pytest.approx((0.2,))

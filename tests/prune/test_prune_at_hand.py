@@ -198,11 +198,6 @@ def test_what_ccs_drops_is_said(tiny_set: CondensedSet) -> None:
     assert select(ten, rule="stratified", ipc=1, scores=scores).entry["options"] == {}
 
 
-def test_d2_repo_takes_never_learned_as_never_forgotten() -> None:
-    assert find("d2", "repo").settings == {"never_learned": "zero"}
-    assert find("d2").settings == {}
-
-
 @pytest.mark.parametrize("rule", ["d2", "ccs", "forgetting"])
 def test_scores_for_a_rule_are_those_that_it_makes(tiny_set: CondensedSet, rule: str) -> None:
     how: dict[str, Any] = {"network": "mlp:width=4", "epochs": 6, "device": "cpu", "progress": False, "ipc": 1}

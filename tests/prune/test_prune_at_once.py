@@ -14,8 +14,9 @@ import torch
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.prune import Evidence, Rule, Selection, prune, score, select
+from yoco.prune import Budget, Evidence, Items, Rule, Selection, find, prune, score, select
 from yoco.prune.choosing import scores_for
+from yoco.rng import Rng
 from yoco.train import Recipe
 
 QUICK: dict[str, Any] = {"network": "mlp:width=8", "progress": False, "recipe": Recipe(epochs=2, batch=16)}
@@ -35,6 +36,8 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         ({"rule": "kernel", "score": "el2n"}, "rule kernel: reads no scores, got the score el2n"),
         ({"rule": "random", "score": "el2n"}, "rule random: reads no scores, got the score el2n"),
         ({"rule": "herding", "stage": 7}, "features: stage must be in -2..1, got 7"),
+        ({"rule": "herding", "passes": "train"}, "rule herding: looks at networks at their end, got passes=train"),
+        ({"rule": "entropy", "passes": "train"}, "rule entropy: looks at networks at their end, got passes=train"),
         ({"rule": "hard", "score": "grand", "parameters": "all", "chunk": 0}, "grand: chunk must be at least 1, got 0"),
         ({"rule": "beta", "score": "aum"}, "rule beta: needs scores of at least 0, got aum, which may be below"),
         ({"rule": "beta", "scores": -torch.ones(36)}, "beta: scores must be at least 0, got -1"),
@@ -102,7 +105,7 @@ def test_scores_of_ones_own_may_look_at_neighbours_and_answer_arrays(tiny_set: C
     mine.lonely = lonely  # type: ignore[attr-defined]
     assert len(score(tiny_set, score="mine:lonely", **QUICK).values) == 36
     for answer, line in (
-        (lambda snapshot: snapshot.features, "must answer one number a sample, got [64, 2] for 64"),
+        (lambda snapshot: snapshot.features, "must answer one number a sample, got [64, 8] for 64"),
         (lambda snapshot: None, "must answer numbers, got NoneType"),
     ):
         mine.odd = answer  # type: ignore[attr-defined]
@@ -162,3 +165,54 @@ def test_images_are_kept_for_those_who_look_at_them(
     monkeypatch.setattr("yoco.prune.snapshot.Snapshot.__post_init__", lambda self: seen.append(self.images is not None))
     score(tiny_set, score="grand", **asked, **QUICK)
     assert seen[-1] == kept
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda snapshot: snapshot.logits.topk(3).values[:, 2],
+        lambda snapshot: snapshot.network.features(snapshot.images)[0].flatten(1).norm(dim=1),
+        lambda snapshot: snapshot.features @ snapshot.network.head.weight[0],
+        lambda snapshot: snapshot.images[:, 0, 7, 7],
+    ],
+)
+def test_scores_of_ones_own_are_tried_on_what_they_will_see(tiny_set: CondensedSet, mine: ModuleType, own: Any) -> None:
+    mine.own = own  # type: ignore[attr-defined]
+    assert len(score(tiny_set, score="mine:own", **QUICK).values) == 36
+
+
+def test_a_network_at_its_end_is_shown_clean_images(tiny_set: CondensedSet) -> None:
+    assert score(tiny_set, score="entropy", **QUICK).meta["passes"] == "clean"
+    assert score(tiny_set, score="el2n", passes="train", **QUICK).meta["passes"] == "train"
+    with pytest.raises(ValueError, match=r"^score entropy: looks at networks at their end, got passes=train$"):
+        score(tiny_set, score="entropy", passes="train", **QUICK)
+
+
+def test_one_epoch_has_the_whole_step_size(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    step = torch.optim.SGD.step
+
+    def watched(self: torch.optim.SGD, *given: Any) -> Any:
+        seen.append(self.param_groups[0]["lr"])
+        return step(self, *given)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    score(tiny.train, score="grand", epochs=1, network="mlp:width=8", progress=False)
+    assert {*seen} == {0.01}
+
+
+def test_d2_of_the_released_code_leaves_out_by_the_margin(tiny_set: CondensedSet) -> None:
+    assert (find("d2", "repo").dropped_by, find("d2", "repo", beta=0.2).dropped_by) == (None, "margin")
+    scores, doubts = torch.arange(10.0), torch.tensor([0.0, 9, 8, 0, 0, 0, 0, 0, 0, 0])
+    items = Items(scores, torch.zeros(10, dtype=torch.long), 1, features=torch.eye(10), doubts=doubts)
+    kept = find("d2", "repo", beta=0.2)(items, Budget(n=8), Rng(0))
+    assert sorted(kept.tolist()) == [0, *range(3, 10)]
+    assert len(select(tiny_set, rule="d2", mode="repo", beta=0.2, ipc=1, **QUICK).indices) == 12
+
+
+def test_labels_are_read_without_making_all_images_at_once(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = tiny.train.take(torch.arange(600) % len(tiny.train))
+    sizes, batch = [], type(many).batch
+    monkeypatch.setattr(type(many), "batch", lambda self, at: sizes.append(len(at)) or batch(self, at))  # type: ignore[func-returns-value]
+    score(many, score="el2n", epochs=1, network="mlp:width=4", progress=False)
+    assert 0 < max(sizes) <= 500

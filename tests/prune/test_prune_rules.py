@@ -1,6 +1,7 @@
 """What the plain rules keep, where labels are neither sorted nor equally many; and how options reach a rule."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.prune import Budget, Items, Rule, find, prune
-from yoco.prune.presets import REPO, RULES, one_line_each
+from yoco.prune.presets import REPO, RULES
 from yoco.prune.quotas import apply
 from yoco.prune.rules import AtRandom, ByScore, need, options_of_rule
+from yoco.prune.sampling import Stratified
 from yoco.registry import resolve
 from yoco.rng import Rng
 
@@ -158,7 +160,50 @@ def test_anybodys_rule_can_be_named_with_its_options() -> None:
 
 
 def test_every_row_says_what_it_is_in_one_line() -> None:
-    lines = one_line_each().splitlines()
-    assert [line.split()[0] for line in lines] == list(RULES)
     assert all(10 < len(row.what) < 90 and "\n" not in row.what for row in [*RULES.values(), *REPO.values()])
     assert all(issubclass(resolve("rule", {}, row.target), Rule) for row in [*RULES.values(), *REPO.values()])
+
+
+HARDEST = ("el2n", "forgetting", "aum", "margin", "variability", "dyn-unc", "tdds", "entropy", "grand", "ssp")
+EQUAL = {"yoco", "first", "herding", "d2", "log-det", "facility-location", "graph-cut", "craig", "gradmatch"}
+
+
+def test_every_rule_by_score_keeps_the_end_of_its_paper() -> None:
+    found = {name: (rule.score, rule.prefer) for name in RULES if isinstance(rule := find(name), ByScore)}
+    any_score = {"easy": (None, "easy"), "hard": (None, "hard")}
+    assert found == {"yoco": ("lbpe", "easy"), **any_score, **{name: (name, "hard") for name in HARDEST}}
+
+
+def test_quotas_are_those_of_the_papers() -> None:
+    quotas = {name: find(name).quota for name in RULES}
+    assert {name for name, quota in quotas.items() if quota == "equal"} == EQUAL
+    assert {name: quota for name, quota in quotas.items() if quota not in ("equal", "none")} == {"ssp": "floor"}
+    assert find("kernel").settings == {"runs": 3, "epochs": 60}
+
+
+_TRAIN = {"passes": "train"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("yoco", {"settings": _TRAIN}),
+        ("el2n", {"settings": {"how": "sum", "epochs": 10, **_TRAIN}}),
+        ("forgetting", {"settings": {"never_learned": "zero", **_TRAIN}}),
+        ("aum", {"score": "margin", "settings": _TRAIN}),
+        ("ccs", {"usual": "el2n", "fixed": True, "settings": {"how": "sum", "epochs": 10, **_TRAIN}}),
+        ("moderate", {"centre": "median"}),
+        ("d2", {"mode": "repo", "drop": "margin", "settings": {"never_learned": "zero", **_TRAIN}}),
+    ],
+)
+def test_the_released_codes_differ_in_this_and_in_nothing_else(name: str, change: dict[str, Any]) -> None:
+    assert find(name, "repo") == replace(find(name), **change)
+
+
+def test_only_classes_that_the_floor_raises_are_asked_again() -> None:
+    scores = torch.cat([torch.arange(10.0), 100 + torch.arange(10.0)])
+    items = Items(scores, torch.arange(20) // 10, 2)
+    found = apply(Stratified(beta=0.5), items, 10, "floor", Rng(0)).indices
+    assert torch.bincount(found // 10).tolist() == [7, 3]
+    whole = Stratified(beta=0.5)(items, Budget(n=10), Rng(0))
+    assert [i for i in found.tolist() if i < 10] == whole.tolist()[:7]

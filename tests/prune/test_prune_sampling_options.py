@@ -5,22 +5,20 @@ from dataclasses import replace
 import pytest
 
 from yoco.prune.rules import Rule
-from yoco.prune.sampling import CCS_BETA, CCS_PAPER_BETA, BetaSampling, Stratified, Window, yoco_beta
+from yoco.prune.sampling import CCS_BETA, CCS_PAPER_BETA, BetaSampling, Stratified, Window
 
 
-def test_published_betas() -> None:
-    assert yoco_beta("cifar10", 10, 1) == 0.3
-    assert yoco_beta("cifar10", 10, 5) == 0.0
-    assert yoco_beta("cifar100", 20, 5) == 0.3
-    assert yoco_beta("imagenet-10", 20, 5) == 0.2
-    assert yoco_beta("cifar10", 20, 1) is None
-    assert len(CCS_BETA) == 7 + 10 + 6
-    assert {(c, t): b for (d, c, t), b in CCS_BETA.items() if d == "cifar10" and c == 50} == {
-        (50, 1): 0.3,
-        (50, 2): 0.3,
-        (50, 5): 0.3,
-        (50, 10): 0.1,
+def test_all_published_betas() -> None:
+    table = {
+        ("cifar10", 10): {1: 0.3, 2: 0.1, 5: 0.0},
+        ("cifar10", 50): {1: 0.3, 2: 0.3, 5: 0.3, 10: 0.1},
+        ("cifar100", 10): {1: 0.5, 2: 0.4, 5: 0.2},
+        ("cifar100", 20): {1: 0.5, 2: 0.5, 5: 0.3},
+        ("cifar100", 50): {1: 0.5, 2: 0.5, 5: 0.5, 10: 0.3},
+        ("imagenet-10", 10): {1: 0.3, 2: 0.2, 5: 0.1},
+        ("imagenet-10", 20): {1: 0.3, 2: 0.3, 5: 0.2},
     }
+    assert {(*row, kept): beta for row, betas in table.items() for kept, beta in betas.items()} == CCS_BETA
     assert CCS_PAPER_BETA == {("cifar10", 90): 0.3, ("imagenet", 80): 0.2, ("imagenet", 90): 0.3}
 
 

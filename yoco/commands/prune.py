@@ -116,6 +116,9 @@ def prune(argv: list[str]) -> None:
         raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
     if options.uint8 and options.out.suffix == ".npz":
         raise ValueError("prune: uint8 is for a set (.safetensors), got an index file")
+    if options.scores is not None and options.scores.suffix != ".safetensors" and not options.scores.is_dir():
+        must = "scores must end in .safetensors, as yoco score --out writes them"
+        raise ValueError(f"prune: {must}, got {options.scores.name!r}")
     whole = _samples(options, options.reference)
     if options.uint8 and options.set is not None:
         whole.quantised()  # what cannot be stored so is said before any training
@@ -123,6 +126,7 @@ def prune(argv: list[str]) -> None:
     if options.scores is not None and not options.scores.is_file():
         check_place(options.scores)
     more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
+    more["bf16"] = options.bf16 or None  # no word against scores that were made so
     more |= {"features": _features(options.features), "reference": _reference(options, whole)}
     _prune(whole, options, more)
 

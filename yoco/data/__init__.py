@@ -126,4 +126,5 @@ def _part(data: Any, size: int | None, name: str, like: Source | None = None) ->
 
 def _are_places(values: Any, classes: tuple[str, ...]) -> bool:
     """Whether labels can only be places among these classes."""
-    return all(isinstance(value, Integral) for value in values) and not any(name.lstrip("-").isdigit() for name in classes)
+    numbers = all(isinstance(value, Integral) for value in values)
+    return numbers and not any(name.lstrip("-").isdigit() for name in classes)

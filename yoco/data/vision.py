@@ -1,5 +1,6 @@
-"""CIFAR-10, CIFAR-100 and SVHN, read by torchvision from $YOCO_DATA or ~/.cache/yoco."""
+"""CIFAR-10, CIFAR-100 and SVHN, read by torchvision from $YOCO_DATA, ~/.cache/yoco or Debian's folder."""
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,14 @@ def _source(name: str, images: Any, labels: Any, classes: Any, *constants: tuple
 def _open(name: str, kind: str, download: bool, **half: Any) -> Any:
     from torchvision import datasets
 
-    root = for_downloads(name) if download else roots()[0]
+    for root in roots():
+        with suppress(OSError, RuntimeError):
+            return getattr(datasets, kind)(str(root), download=False, **half)
+    if not download:
+        places = ", ".join(map(str, roots()))
+        rule = f"missing or damaged in {places}; set YOCO_DATA to the folder that holds it, or add --download"
+        raise ValueError(f"data {name}: {rule}")
     try:
-        return getattr(datasets, kind)(str(root), download=download, **half)
+        return getattr(datasets, kind)(str(for_downloads(name)), download=True, **half)
     except (OSError, RuntimeError) as error:
-        if download:
-            raise ValueError(f"data {name}: the download failed ({error})") from error
-        rule = f"missing or damaged in {root}; set YOCO_DATA to the folder that holds it, or add --download"
-        raise ValueError(f"data {name}: {rule}") from error
+        raise ValueError(f"data {name}: the download failed ({error})") from error

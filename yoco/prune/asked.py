@@ -9,19 +9,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from yoco.condensed import CondensedSet
+from yoco.condensed import CondensedSet, Examples
 from yoco.data.source import Source
+from yoco.networks import build
 from yoco.prune.dynamics import NAMES, Dynamics
 from yoco.prune.kinds import same_kind
-from yoco.prune.material import data_name
+from yoco.prune.material import Material, data_name
 from yoco.prune.observe import Evidence
 from yoco.prune.probes import PROBES
 from yoco.prune.scores import LBPE_SETTINGS, SCORES
-from yoco.prune.snapshot import Snapshot
+from yoco.prune.snapshot import Snapshot, look
 from yoco.prune.training import Training, gather
 from yoco.registry import resolve, unknown
 from yoco.rng import Rng
-from yoco.train import Recipe
+from yoco.train import Normalise, Recipe
 
 BLANK = 64
 """Samples on which a score is tried."""
@@ -87,7 +88,12 @@ class Asked:
     def said(self) -> dict[str, Any]:
         """What decides over the values, in JSON values."""
         read = {} if "epochs" in self.options else {"epochs": self.epochs}
-        return {**self.training.said(self.recipe), **read, **self.options}
+        return {**self.training.said(self.recipe), **self.at_end, **read, **self.options}
+
+    @property
+    def at_end(self) -> dict[str, Any]:
+        """A network at its end is shown clean images, whatever its training was watched by."""
+        return {"passes": "clean"} if self.reads == "snapshot" else {}
 
 
 def ask(
@@ -131,7 +137,8 @@ def ask(
     epochs = recipe.length if whole else options["epochs"] or recipe.length
     if epochs > recipe.length:
         raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
-    _try_out(name, function, first.name, options, epochs)
+    blank = _noise(data, training) if ":" in name and first.name == "snapshot" else _blank(first.name, epochs)
+    _numbers(name, function(blank, **options), BLANK)
     reads: Any = first.name
     return Asked(
         name=name, function=function, reads=reads, options=options, training=training, recipe=recipe, epochs=epochs
@@ -157,19 +164,25 @@ def _within(chosen: Mapping[str, Any], length: int) -> dict[str, Any]:
     return {k: min(v, length) if k in ("epochs", "top", "window") and v is not None else v for k, v in chosen.items()}
 
 
-def _try_out(name: str, function: Callable[..., Tensor], reads: str, options: Mapping[str, Any], epochs: int) -> None:
-    """Let a score refuse its options on blank samples, before minutes of training."""
-    seen: Any
+def _blank(reads: str, epochs: int) -> Any:
+    """Samples on which a score refuses its options, before minutes of training."""
     if reads == "dynamics":
         blank: dict[str, Any] = {part: torch.zeros(epochs, BLANK) for part in (*NAMES, "shift")}
-        seen = Dynamics(**{**blank, "correct": blank["correct"].bool()})
-    else:
-        flat, targets = torch.eye(2).repeat(BLANK // 2, 1), torch.arange(BLANK) % 2
-        with Rng(0).as_global():
-            own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
-        images = flat.view(BLANK, 1, 1, 2)
-        seen = Snapshot(logits=flat, targets=targets, features=flat, inputs=flat, network=own, images=images)
-    _numbers(name, function(seen, **options), BLANK)
+        return Dynamics(**{**blank, "correct": blank["correct"].bool()})
+    flat, targets = torch.eye(2).repeat(BLANK // 2, 1), torch.arange(BLANK) % 2
+    with Rng(0).as_global():
+        own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2))
+    images = flat.view(BLANK, 1, 1, 2)
+    return Snapshot(logits=flat, targets=targets, features=flat, inputs=flat, network=own, images=images)
+
+
+def _noise(data: CondensedSet | Source, training: Training) -> Snapshot:
+    """What a new network says of noise in the form of the data: a score of one's own may read all of it."""
+    shape, classes, cpu = data.shape, len(data.classes), torch.device("cpu")
+    images = torch.rand(BLANK, *shape, generator=Rng(0).generator())
+    examples, same = Examples(images, torch.arange(BLANK) % classes), Normalise((0.0,) * shape[0], (1.0,) * shape[0])
+    network = build(training.network, shape, classes, Rng(0))
+    return look(network, Material(examples, shape, classes, same, cpu, ""), stage=training.stage)
 
 
 def _numbers(name: str, found: Any, count: int) -> Tensor:

@@ -57,7 +57,7 @@ class Budget:
             ValueError: that is none, or more than there are.
         """
         if self.keep is not None:
-            exact = self.keep if isinstance(self.keep, Fraction) else Fraction(str(float(self.keep)))
+            exact = self.keep if isinstance(self.keep, Fraction) else decimal(self.keep)
             total = floor(exact * count + Fraction(1, 2))
         else:
             total = self.n if self.n is not None else (self.per_class or 0) * classes
@@ -67,3 +67,8 @@ class Budget:
         if total > count:
             raise ValueError(f"budget: must keep at most the {count} there are, got {text} = {total}")
         return total
+
+
+def decimal(share: float) -> Fraction:
+    """A share as it is written: 0.29 is 29/100, not the float next to it."""
+    return Fraction(str(float(share)))

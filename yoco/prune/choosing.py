@@ -14,7 +14,7 @@ from yoco.data.arrays import from_arrays
 from yoco.data.source import Source
 from yoco.data.whitened import plain, refit
 from yoco.device import cpu_by_default
-from yoco.prune.budget import Budget
+from yoco.prune.budget import KINDS, Budget
 from yoco.prune.classes import check_classes, counts_of, places
 from yoco.prune.items import Given, items_for, scores_of
 from yoco.prune.kinds import same_kind
@@ -26,6 +26,9 @@ from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.selection import Selection, recorded, spans
 from yoco.rng import Rng
+
+REFERENCES = 4000
+"""Real images that are drawn to stand for the data, as many of each class."""
 
 
 @cpu_by_default
@@ -130,9 +133,6 @@ def _planned(
     return rule, total, kind, counts, least
 
 
-REFERENCES = 4000
-
-
 @overload
 def prune(data: AnySet, labels: None = None, **how: Any) -> AnySet: ...
 @overload
@@ -168,11 +168,11 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
     Raises:
         ValueError: the rule reads no scores; otherwise as `select`.
     """
-    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*_SIZES, *_SHARES, *_OTHERS)})
+    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*KINDS, *_SHARES, *_OTHERS)})
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
     _check_refers(rule, found, how.get("reference"))
-    size = {name: how.get(name) for name in _SIZES}
+    size = {name: how.get(name) for name in KINDS}
     if set(size.values()) != {None}:
         shares = {name: how[name] for name in _SHARES if name in how}
         found, *_ = _planned(data, found, _budget(data, **size), **shares)
@@ -185,7 +185,7 @@ def _brought(features: Any) -> Any:
     return None if isinstance(features, str) and features == "network" else features
 
 
-_SIZES, _SHARES = ("ipc", "cells", "keep", "n"), ("quota", "shares", "floor")
+_SHARES = ("quota", "shares", "floor")
 _OTHERS = ("scores", "evidence", "features", "reference")
 
 

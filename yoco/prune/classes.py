@@ -9,7 +9,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.quotas import KINDS, quotas, water
+from yoco.prune.quotas import KINDS, least_of, quotas, water
 from yoco.prune.rules import Rule
 from yoco.prune.sampling import turn_in
 from yoco.registry import unknown
@@ -55,7 +55,7 @@ def check_classes(
     counts = quotas(kind, available, total, given=given, natural=water(available, total), floor=floor)
     if kind == "floor":
         rule.left(len(data), total)
-        return
+        counts = least_of(available, total, floor)
     for name, had, count in zip(data.classes, available, counts, strict=True):
         try:
             rule.left(had, count)

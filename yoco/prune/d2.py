@@ -5,7 +5,6 @@ repeat: take s = argmax x; for j in N(s): x_j <- x_j - exp(-gamma_r d_sj^2) x_s 
 """
 
 from dataclasses import dataclass
-from fractions import Fraction
 from heapq import heapify, heappop, heappush
 from math import floor
 from typing import ClassVar, Literal
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.prune.budget import Budget
+from yoco.prune.budget import Budget, decimal
 from yoco.prune.distances import Vectors, centred, check_total, nearest
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
@@ -80,7 +79,8 @@ class D2(Rule):
 
     neighbours: how many; gamma: of the reverse messages; gamma_forward: of the forward ones; mode: "paper", or "repo",
     where the released code has d in place of d^2 and a gamma_forward of 1; beta: floor(beta * n) of the hardest samples
-    are left out first, as in CCS. The authors tune neighbours, gamma and beta for each data set and size.
+    are left out first, as in CCS; drop: the score by which, by default that which ranks, in the released code the
+    accumulated margin. The authors tune neighbours, gamma and beta for each data set and size.
 
     Raises:
         ValueError: an impossible option; when called, beta leaves too few.
@@ -94,6 +94,7 @@ class D2(Rule):
     gamma_forward: float = 1.0
     mode: Literal["paper", "repo"] = "paper"
     beta: float = 0.0
+    drop: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("paper", "repo"):
@@ -108,9 +109,14 @@ class D2(Rule):
         if not 0 <= self.beta < 1:
             raise ValueError(f"d2: beta must be in [0, 1), got {self.beta:g}")
 
+    @property
+    def dropped_by(self) -> str | None:
+        """`drop`, if something is left out."""
+        return self.drop if self.beta else None
+
     def left(self, n: int, total: int) -> int:
         """How many samples beta leaves."""
-        left = n - floor(Fraction(str(float(self.beta))) * n)
+        left = n - floor(decimal(self.beta) * n)
         if left < total:
             raise ValueError(f"d2: beta must leave at least {total} of {n}, got {self.beta:g}, leaving {left}")
         return left
@@ -119,7 +125,8 @@ class D2(Rule):
         """In the order of choice."""
         scores, features = need(items, "scores", "d2"), need(items, "features", "d2")
         total = budget.total(len(scores), items.classes)
-        pool = scores.argsort(stable=True)[: self.left(len(scores), total)].sort().values
+        doubts = scores if self.dropped_by is None else need(items, "doubts", "d2")
+        pool = doubts.argsort(stable=True)[: self.left(len(scores), total)].sort().values
         found = d2(
             scores[pool],
             features[pool],

@@ -12,7 +12,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.asked import Asked, ask
 from yoco.prune.material import given_features
-from yoco.prune.observe import Evidence, plain
+from yoco.prune.observe import Evidence, recipe_values
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.rules import Items, Rule, options_of_rule
 from yoco.prune.scored import Scores
@@ -118,6 +118,9 @@ def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
     scored = "scores" in rule.needs and asked.name in FROM_FEATURES
     if given.features is not None and "features" not in rule.needs and not scored:
         raise ValueError(f"rule {name}: reads no features, got some")
+    watches = {"confidence"} & set(rule.needs) or rule.dropped_by or ("scores" in rule.needs and not asked.at_end)
+    if given.options.get("passes") == "train" and not watches:
+        raise ValueError(f"rule {name}: looks at networks at their end, got passes=train")
     runs = asked.training.runs if given.evidence is None else len(given.evidence)
     if "errors" in rule.needs and runs > 1:
         raise ValueError(f"rule {name}: reads the gradients of one network, got {runs} runs")
@@ -239,7 +242,7 @@ def _check_same(held: Scores, options: Mapping[str, Any], trains: bool) -> None:
         made = {"score": held.name, "features": "network", **held.meta}
         if option not in made:
             raise unknown(f"option of {held.name}", option, made)
-        wanted = plain(value) if isinstance(value, Recipe) else value
+        wanted = recipe_values(value) if isinstance(value, Recipe) else value
         if made[option] != wanted:
             got = f"{option}={wanted}"
             raise ValueError(f"prune: the scores at hand have {option}={made[option]}, got {got}; score anew")

@@ -127,9 +127,10 @@ def observe(
         check_stage(model, stage)
     recorder = Recorder(len(data), shift=shift)
     everything = torch.arange(len(data))
+    targets = torch.cat([what.examples.batch(part).labels for part in everything.split(500)])
 
     def note(epoch: int, indices: Tensor, logits: Tensor) -> None:
-        recorder.log(epoch, indices, logits, what.examples.batch(indices).labels)
+        recorder.log(epoch, indices, logits, targets[indices.to(targets.device)])
 
     def after(epoch: int) -> None:
         if dynamics and passes == "clean":
@@ -140,7 +141,7 @@ def observe(
 
     how: dict[str, Any] = {"after_epoch": after, "observe": note if dynamics and passes == "train" else None}
     fit(model, what.examples, recipe, what.normalise, rng.child("train"), stop=epochs, **how)
-    meta = {"passes": passes, "network": network, "bf16": bf16, "seed": rng.seed, "recipe": plain(recipe)}
+    meta = {"passes": passes, "network": network, "bf16": bf16, "seed": rng.seed, "recipe": recipe_values(recipe)}
     return Evidence(
         dynamics=recorder.dynamics(**meta) if dynamics else None,
         snapshot=look(model, what, stage=stage, images=images, reference=reference) if snapshot else None,
@@ -149,7 +150,7 @@ def observe(
     )
 
 
-def plain(recipe: Recipe) -> dict[str, object]:
+def recipe_values(recipe: Recipe) -> dict[str, object]:
     """The recipe in JSON values."""
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
     return {**values, "drops": [str(share) for share in recipe.drops], "augment": str(recipe.augment)}

@@ -105,9 +105,9 @@ REPO: dict[str, Row] = {
     ),
     "moderate": Row("centres are medians", "yoco.prune.geometry:Moderate", {"centre": "median"}),
     "d2": Row(
-        "weights fall with the distance, not its square; never learned counts as never forgotten",
+        "weights fall with the distance; never learned counts as never forgotten, while training",
         "yoco.prune.d2:D2",
-        {**RULES["d2"].options, "mode": "repo", "settings": {"never_learned": "zero"}},
+        {**RULES["d2"].options, "mode": "repo", "drop": "margin", "settings": {"never_learned": "zero", **_TRAIN}},
     ),
 }
 """name -> the same rule as the released code has it, where that differs."""
@@ -131,9 +131,3 @@ def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
     if not isinstance(base, Rule):
         raise ValueError(f"rule {name}: must be a yoco.prune.Rule, got {type(base).__name__}")
     return with_options(name, base, options)
-
-
-def one_line_each() -> str:
-    """Every rule and what it does."""
-    width = max(map(len, RULES))
-    return "\n".join(f"{name:<{width}}  {row.what}" for name, row in RULES.items())

@@ -7,14 +7,13 @@ caller's counts.
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from heapq import heappop, heappush
 from math import ceil
 from numbers import Integral, Real
 
 import torch
 
-from yoco.prune.budget import Budget
+from yoco.prune.budget import Budget, decimal
 from yoco.prune.rules import Choice, Items, Rule
 from yoco.registry import unknown
 from yoco.rng import Rng
@@ -121,11 +120,15 @@ def _floored(available: Sequence[int], total: int, natural: Sequence[int] | None
     return water([max(low, n) for low, n in zip(least, natural, strict=True)], total)
 
 
+def lowest(available: Sequence[int], total: int, floor: float) -> int:
+    """What kind floor asks of a large class: `floor` of its equal quota, rounded up."""
+    return ceil(decimal(floor) * max(quotas("equal", available, total), default=0))
+
+
 def least_of(available: Sequence[int], total: int, floor: float) -> list[int]:
-    """The counts that kind floor does not go below: `floor` of the equal quota of a large class, rounded up."""
-    equal = quotas("equal", available, total)
-    lowest = ceil(Fraction(str(float(floor))) * max(equal, default=0))
-    return [min(count, lowest) for count in equal]
+    """The counts that kind floor does not go below."""
+    least = lowest(available, total, floor)
+    return [min(count, least) for count in quotas("equal", available, total)]
 
 
 def _given(available: Sequence[int], total: int, given: Counts | None) -> list[int]:
@@ -159,9 +162,7 @@ def shortage(
     """Classes that gave all and are still below what their quota asks: an equal share, or `floor` of it."""
     if kind not in ("equal", "floor") or not counts:
         return []
-    share = total // len(counts) if kind == "equal" else 0
-    if kind == "floor":
-        share = ceil(Fraction(str(float(floor))) * max(quotas("equal", available, total)))
+    share = total // len(counts) if kind == "equal" else lowest(available, total, floor)
     return [c for c, (had, gave) in enumerate(zip(available, counts, strict=True)) if had == gave < share]
 
 
@@ -183,8 +184,9 @@ def apply(
 ) -> Choice:
     """The answer of a rule under quotas: exactly `total` distinct places, best first, in the order of `turns`.
 
-    The rule sees each class alone, on the stream ("class", c); or all samples at once under quota none, and under quota
-    floor where its answer holds the floor already. A class without weights beside classes with some has weights of 1.
+    The rule sees each class alone, on the stream ("class", c); or all samples at once under quota none. Under quota
+    floor that answer stands, cut at its end, but for the classes that must give more: these are asked alone. A class
+    without weights beside classes with some has weights of 1.
 
     Raises:
         ValueError: quotas that cannot be met, or an answer of the rule that is not what it was asked for.
@@ -200,14 +202,17 @@ def apply(
     counts = quotas(kind, available, total, given=given, natural=natural, floor=floor)
     if whole is not None and counts == natural:
         return whole
-    members = [torch.nonzero(labels == c).flatten() for c in range(items.classes)]
-    parts = [
-        Choice(mine[part.indices], part.weights)
-        for c, mine in enumerate(members)
-        if counts[c]
-        for part in [_ask(rule, items.of(mine), counts[c], rng.child("class", c), name)]
-    ]
-    return _joined(parts, turns(kind, available, counts))
+
+    def part(c: int) -> Choice:
+        """What a class gives."""
+        if whole is not None and natural is not None and counts[c] <= natural[c]:
+            at = torch.nonzero(labels[whole.indices] == c).flatten()[: counts[c]]
+            return Choice(whole.indices[at], None if whole.weights is None else whole.weights[at])
+        mine = torch.nonzero(labels == c).flatten()
+        found = _ask(rule, items.of(mine), counts[c], rng.child("class", c), name)
+        return Choice(mine[found.indices], found.weights)
+
+    return _joined([part(c) for c, count in enumerate(counts) if count], turns(kind, available, counts))
 
 
 def _ask(rule: Rule, items: Items, total: int, rng: Rng, name: str) -> Choice:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from yoco.prune.budget import Budget
+from yoco.prune.budget import Budget, decimal
 from yoco.prune.kinds import same_kind
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
@@ -49,11 +49,6 @@ CCS_PAPER_BETA: dict[tuple[str, int], float] = {
 """(data, percent of the samples that go) -> beta, as far as CCS's own instructions say."""
 
 
-def yoco_beta(data: str, ipc: int, target: int) -> float | None:
-    """The beta of YOCO's code for CCS from `ipc` to `target` images per class, or None where it has none."""
-    return CCS_BETA.get((data, ipc, target))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Window(Rule):
     """The samples whose rank is nearest to a quantile of the scores, as Moderate does it with distances (ICLR 2023).
@@ -76,7 +71,7 @@ class Window(Rule):
     def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
         """Ranks by their distance from centre * (n - 1)."""
         order = torch.argsort(need(items, "scores", "window"), stable=True)
-        exact = Fraction(str(float(self.centre))) * (len(order) - 1)
+        exact = decimal(self.centre) * (len(order) - 1)
         rest = exact - floor(exact)
         quarter = 0 if rest == 0 else 1 if rest <= Fraction(1, 2) else 3
         distance = (4 * torch.arange(len(order)) - 4 * floor(exact) - quarter).abs()
@@ -146,7 +141,7 @@ class Stratified(Rule):
     def left(self, n: int, total: int) -> int:
         """How many samples the drop leaves."""
         beta = self.beta or 0.0
-        left = n - floor(Fraction(str(float(beta))) * n)
+        left = n - floor(decimal(beta) * n)
         if left < total:
             most = floor(Fraction(n - total, n) * 10**6) / 10**6
             got = f"{beta:g}, which leaves {left}"

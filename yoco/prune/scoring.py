@@ -11,7 +11,7 @@ from yoco.data.source import Source
 from yoco.device import cpu_by_default
 from yoco.prune.asked import ask
 from yoco.prune.material import given_features
-from yoco.prune.observe import Evidence, plain
+from yoco.prune.observe import Evidence, recipe_values
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
 from yoco.prune.snapshot import Snapshot
@@ -42,6 +42,8 @@ def score(
     """
     training, own = split(options)
     asked = ask(score, data, training, own, recorded=recorded(evidence))
+    if asked.at_end and training.passes == "train":
+        raise ValueError(f"score {score}: looks at networks at their end, got passes=train")
     if features is not None:
         if score not in FROM_FEATURES:
             raise ValueError(f"score {score}: must be {' or '.join(FROM_FEATURES)} to read given features")
@@ -108,7 +110,7 @@ def checked(
             raise ValueError(f"evidence: must be of this very set, got checksum {got}; gather it anew")
         for name in (*OF_EVIDENCE, *read):
             asked = (wanted or {}).get(name)
-            asked = plain(asked) if isinstance(asked, Recipe) else asked
+            asked = recipe_values(asked) if isinstance(asked, Recipe) else asked
             if asked is not None and each.meta.get(name, asked) != asked:
                 raise ValueError(f"evidence: must have {name}={asked}, got {each.meta[name]}; gather it anew")
     return evidence

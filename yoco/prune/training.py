@@ -11,7 +11,7 @@ from yoco.data.source import Source
 from yoco.device import pick
 from yoco.prune.kinds import same_kind
 from yoco.prune.material import data_name
-from yoco.prune.observe import Evidence, Passes, observe, plain, yoco_recipe
+from yoco.prune.observe import Evidence, Passes, observe, recipe_values, yoco_recipe
 from yoco.rng import Rng
 from yoco.screen import hidden
 from yoco.train import Recipe
@@ -57,12 +57,12 @@ class Training:
         if self.recipe is not None:
             return self.recipe
         usual = yoco_recipe(data_name(data)) if isinstance(data, CondensedSet) else Recipe(epochs=SOURCE_EPOCHS)
-        return usual if epochs is None else replace(usual, epochs=epochs)
+        return usual if epochs is None else replace(usual, epochs=epochs).brief()
 
     def said(self, recipe: Recipe) -> dict[str, Any]:
         """What decides over the result, in JSON values."""
         values = {name: getattr(self, name) for name in ("runs", "network", "passes", "stage", "bf16", "seed")}
-        return {**values, "recipe": plain(recipe)}
+        return {**values, "recipe": recipe_values(recipe)}
 
 
 def split(options: Mapping[str, Any]) -> tuple[Training, dict[str, Any]]:

@@ -1,0 +1,61 @@
+"""The commands `prune` and `score`: every word reaches what chooses and measures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from yoco.cli import run
+from yoco.condensed import CondensedSet
+from yoco.prune import Scores
+
+TRAINING = {"epochs": 7, "runs": 3, "passes": "train", "network": "mlp:width=4", "stage": 0, "seed": 9, "device": "cpu"}
+CHOICE = {"rule": "ccs", "mode": "repo", "ipc": 1, "quota": "floor", "floor": 0.25, "beta": 0.1, "strata": 7}
+
+
+@pytest.fixture
+def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
+    tiny_set.save(tmp_path / "set.safetensors")
+    return tmp_path / "set.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("command", "place", "words"),
+    [
+        ("prune", "yoco.prune.choosing.select", {**CHOICE, **TRAINING, "how": "mean"}),
+        ("score", "yoco.prune.score", {"score": "el2n", **TRAINING, "how": "mean"}),
+    ],
+)
+def test_every_word_arrives(
+    command: str,
+    place: str,
+    words: dict[str, Any],
+    saved: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails: Callable[..., str],
+) -> None:
+    given: dict[str, Any] = {}
+
+    def seen(whole: Any, **how: Any) -> None:
+        given.update(how)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(place, seen)
+    flags = [word for name, value in words.items() for word in (f"--{name}", str(value))]
+    said = fails(command, str(saved), *flags, "--bf16", "--out", str(saved.with_name("x.npz")))
+    assert said == "yoco: seen\n"
+    assert {**words, "bf16": True}.items() <= given.items()
+
+
+def test_scores_made_in_bfloat16_are_used_without_the_word(saved: Path, tiny_set: CondensedSet) -> None:
+    scores, small = saved.with_name("s.safetensors"), saved.with_name("small.safetensors")
+    Scores.of(tiny_set, torch.arange(36.0), "lbpe", network="convnet", bf16=True).save(scores)
+    assert run(["prune", str(saved), "--scores", str(scores), "--ipc", "1", "--out", str(small)]) == 0
+
+
+def test_a_file_of_scores_has_its_own_ending(saved: Path, fails: Callable[..., str]) -> None:
+    words = ("--ipc", "1", "--out", str(saved.with_name("small.safetensors")))
+    said = fails("prune", str(saved), *words, "--scores", "s.csv")
+    assert said == "yoco: prune: scores must end in .safetensors, as yoco score --out writes them, got 's.csv'\n"
