@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from yoco.cells import cut
 from yoco.cli import run
-from yoco.condensed import CondensedSet, cut
+from yoco.condensed import CondensedSet
 from yoco.data import load
 from yoco.data.source import Source, Splits
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,3 +248,19 @@ def test_a_set_of_a_folder_is_evaluated_on_it(tmp_path: Path, capsys: pytest.Cap
     assert "made from other images" not in said
     small = yoco.prune(made, ipc=1, rule="first")
     assert yoco.evaluate(small, networks="mlp:width=4", epochs=1, seeds=1, progress=False).same_data
+
+
+def test_every_word_of_experts_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        "yoco.condense.experts.record",
+        lambda task, recipe, folder, count, *, seed, tell: seen.extend((task, recipe, folder, count, seed)),
+    )
+    words = ["--network", "mlp:width=4", "--count", "3", "--epochs", "2", "--seed", "7", "--size", "6", "--bf16"]
+    assert run(["experts", *words, "--out", str(tmp_path)]) == 0
+    task, recipe, *others = seen
+    assert (task.network_name, task.real.shape, task.autocast) == ("mlp:width=4", (1, 6, 6), torch.bfloat16)
+    assert (recipe.epochs, *others) == (2, tmp_path, 3, 7)
+    seen.clear()
+    assert run(["experts", "--network", "mlp:width=4", "--out", str(tmp_path)]) == 0
+    assert (seen[1].epochs, *seen[2:]) == (15, tmp_path, 5, 0)  # as published for the digits

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from yoco import artefact
-from yoco.condensed import CondensedSet, cell_size, cut, load, upsample, visible
+from yoco.cells import cell_size, cut, upsample, visible
+from yoco.condensed import CondensedSet, load
 
 
 def bilinear(cell: np.ndarray, height: int, width: int) -> np.ndarray:

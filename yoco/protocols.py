@@ -57,6 +57,10 @@ def recipe(
     return replace(published, epochs=epochs)
 
 
+TEACHER_EPOCHS = 20
+"""Epochs of a teacher on real data, unless others are asked for."""
+
+
 def teaching(data: str, shape: tuple[int, int, int], images: int, epochs: int) -> Recipe:
     """How teachers learn real data: as IDC's networks, but with ten times the step size, as epochs are few.
 

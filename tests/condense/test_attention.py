@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from yoco.condense.attention import attention, attention_distance, mean_distance
+from yoco.condense.attention import attention, attention_distance
+from yoco.condense.matching import mean_distance
 
 
 def maps(n: int, *shape: int, seed: int = 0) -> Tensor:

@@ -147,7 +147,9 @@ def test_what_gathers_in_a_run_is_added_to_the_memory(
         ("datm", {**EXPERTS, "episodes": 1}, 0),
         ("mtt", {**EXPERTS, "episodes": 1000, "experts": str(tmp_path)}, 3 * 4 * weights * 4),
         ("mtt", {**EXPERTS, "episodes": 1000, "count": 40, "experts": str(tmp_path)}, 9 * 4 * weights * 4),
-        ("pdd", {"episodes": 20, "base": "idm:" + ",".join(f"{k}={v}" for k, v in queue.items())}, 0),
+        ("pdd", {"episodes": 20, "base": "idm:" + ",".join(f"{k}={v}" for k, v in queue.items())}, weights * 8),
+        ("accdd", {"episodes": 40, "inner": 10, "early": 3, "early_epochs": 1}, 2 * weights * 4),
+        ("accdd", {"episodes": 20, "inner": 10, "early": 3, "early_epochs": 1}, weights * 4),
         ("idm", {**queue, "episodes": 30}, 2 * weights * 8),
         ("idm", {**queue, "episodes": 31}, 3 * weights * 8),
         ("idm", {**queue, "episodes": 3500}, 7 * weights * 8),
@@ -180,7 +182,7 @@ def test_the_second_step_finds_what_the_first_made(tiny: Splits, monkeypatch: py
 
     monkeypatch.setattr(cost, "descend", counted)
     estimate(tiny, "accdd", ipc=1, network=TOY["network"], early_epochs=1)
-    assert recorded == [1, 1]
+    assert recorded == [1, 1, 1]  # the third begins with a new memory
 
 
 def test_the_global_generator_is_untouched(tiny: Splits) -> None:

@@ -137,10 +137,14 @@ def test_it_starts_from_images_that_the_expert_gets_right_with_its_labels(task: 
         assert (whole[label] == cell).flatten(1).all(1).any()
 
 
-def test_a_class_that_is_never_right_gives_any_image(task: Task) -> None:
-    wrong, half = torch.eye(3)[torch.ones(40, dtype=torch.long)], torch.eye(3)[torch.arange(40) % 2]
-    assert sorted(right(task, wrong, 0, Rng(0)).tolist()) == list(range(40))
-    assert sorted(right(task, half, 0, Rng(0)).tolist()) == list(range(0, 40, 2))
+@pytest.mark.parametrize("hits", [[], [3, 7, 30], list(range(0, 40, 2)), list(range(40))])
+def test_images_that_are_right_come_first_and_none_twice(task: Task, hits: list[int]) -> None:
+    logits = torch.eye(3)[torch.ones(40, dtype=torch.long)]
+    logits[hits] = torch.eye(3)[0]
+    found = right(task, logits, 0, Rng(0)).tolist()
+    assert sorted(found) == list(range(40))
+    assert sorted(found[: len(hits)]) == hits
+    assert found != sorted(found)
 
 
 def test_the_window_grows() -> None:

@@ -11,9 +11,10 @@ from yoco.condense.methods.datm import DATM
 @pytest.mark.parametrize(
     ("data", "ipc", "window", "steps", "batch", "lr"),
     [
-        ("cifar10", 1, (0, 0, 4), 80, 0, 100.0),
-        ("cifar10", 10, (0, 10, 20), 80, 0, 100.0),
-        ("cifar10", 50, (0, 20, 40), 80, 0, 1000.0),
+        ("cifar10", 1, (0, 0, 4), 80, 10, 100.0),
+        ("cifar10", 10, (0, 10, 20), 80, 100, 100.0),
+        ("cifar10", 50, (0, 20, 40), 80, 500, 1000.0),
+        ("cifar10", 200, (0, 20, 40), 80, 500, 1000.0),
         ("cifar10", 500, (40, 0, 60), 80, 1000, 50.0),
         ("cifar10", 1000, (40, 0, 60), 80, 1000, 50.0),
         ("cifar100", 1, (0, 0, 20), 40, 0, 1000.0),
@@ -23,7 +24,7 @@ from yoco.condense.methods.datm import DATM
         ("tiny-imagenet", 1, (0, 0, 20), 10, 0, 1000.0),
         ("tiny-imagenet", 10, (10, 0, 50), 20, 200, 1000.0),
         ("tiny-imagenet", 50, (40, 0, 70), 20, 300, 1000.0),
-        ("fashion-mnist", 10, (0, 10, 20), 80, 0, 100.0),
+        ("fashion-mnist", 10, (0, 10, 20), 80, 100, 100.0),
     ],
 )
 def test_published_settings(data: str, ipc: int, window: Any, steps: int, batch: int, lr: float) -> None:
@@ -31,8 +32,28 @@ def test_published_settings(data: str, ipc: int, window: Any, steps: int, batch:
     assert (m.min_start, m.grow_from, m.max_start) == window
     assert (m.student_steps, m.student_batch, m.lr_image) == (steps, batch, lr)
     assert (m.episodes, m.expert_epochs, m.grow_over, m.threshold, m.momentum_labels) == (10_000, 100, 1000, 1.0, 0.9)
-    assert 2 <= m.lr_labels <= 10
-    assert m.decay in (0.995, 0.9995)
+
+
+@pytest.mark.parametrize(
+    ("data", "ipc", "expected"),
+    [
+        ("cifar10", 1, (2, 5.0, 1e-7, 1e-2, 0.9995)),
+        ("cifar10", 10, (2, 2.0, 1e-5, 1e-3, 0.9995)),
+        ("cifar10", 50, (2, 2.0, 1e-5, 1e-3, 0.995)),
+        ("cifar10", 500, (2, 10.0, 1e-5, 1e-3, 0.995)),
+        ("cifar10", 1000, (2, 10.0, 1e-5, 1e-3, 0.995)),
+        ("cifar100", 1, (3, 10.0, 1e-5, 1e-2, 0.9995)),
+        ("cifar100", 10, (2, 10.0, 1e-5, 1e-2, 0.9995)),
+        ("cifar100", 50, (2, 10.0, 1e-5, 1e-2, 0.995)),
+        ("cifar100", 100, (2, 10.0, 1e-5, 1e-2, 0.995)),
+        ("tiny-imagenet", 1, (2, 10.0, 1e-4, 1e-2, 0.9995)),
+        ("tiny-imagenet", 10, (2, 10.0, 1e-4, 1e-2, 0.9995)),
+        ("tiny-imagenet", 50, (2, 10.0, 1e-4, 1e-2, 0.995)),
+    ],
+)
+def test_published_step_sizes(data: str, ipc: int, expected: tuple[float, ...]) -> None:
+    m: Any = settings_of("datm", data, ipc, None)
+    assert (m.expert_steps, m.lr_labels, m.lr_lr, m.lr_start, m.decay) == expected
 
 
 def test_digits_have_settings_of_our_own() -> None:

@@ -9,7 +9,7 @@ import torch
 import yoco
 from augment import Policy
 from yoco.condense import condense, settings_of
-from yoco.condense.attention import mean_distance
+from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.methods.dm import DM
 from yoco.condense.siamese import siamese

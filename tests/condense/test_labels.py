@@ -207,11 +207,12 @@ def test_labels_that_a_method_has_not(kind: str, own: tuple[str, ...], line: str
 
 def test_options_that_a_teacher_has_no_use_for_are_refused(tiny: Splits, tiny_set: CondensedSet) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    for how in ({"epochs": 3}, {"network": "mlp"}, {"out": "x"}):
-        with pytest.raises(
-            ValueError, match=r"^relabel: a module learns no more, got epochs, network or out beside it$"
-        ):
+    line = r"^relabel: a module learns no more, got epochs, network, out, seed or bf16 beside it$"
+    for how in ({"epochs": 3}, {"network": "mlp"}, {"out": "x"}, {"seed": 3}, {"bf16": True}):
+        with pytest.raises(ValueError, match=line):
             relabel(tiny_set, module, **how)
+    with pytest.raises(ValueError, match=r"^relabel: a module computes where it is, got device=cpu beside it$"):
+        relabel(tiny_set, module, device="cpu")
     with pytest.raises(ValueError, match=r"^relabel: classes are those of a module, got them beside data"):
         relabel(tiny_set, tiny, classes=tiny.train.classes)
 

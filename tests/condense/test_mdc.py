@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 import yoco
+from yoco.cells import cut, upsample
 from yoco.condense import Interrupted, Progress, condense
 from yoco.condense.method import Task
 from yoco.condense.methods.mdc import MDC, Sizes
 from yoco.condense.synthetic import Synthetic
-from yoco.condensed import cut, upsample
 from yoco.data import Splits
 from yoco.rng import Rng
 

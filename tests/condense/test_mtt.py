@@ -78,6 +78,7 @@ def test_experts_are_read_where_they_were_recorded(task: Task, tmp_path: Path) -
     others = [
         (Task(task.real, 2, "mlp:width=4"), recipe, "network mlp:width=4, got convnet"),
         (task, replace(recipe, epochs=9), "epochs 9, got 3"),
+        (Task(replace(task.real, mean=(0.5,)), 2, NETWORK), recipe, r"mean \[0\.5\], got \["),
         (Task(task.real.take(torch.arange(90)), 2, NETWORK), recipe, "data "),
         (task, replace(recipe, lr=0.5), "lr 0.5, got 0.01"),
         (task, replace(recipe, batch=7), "batch 7, got "),

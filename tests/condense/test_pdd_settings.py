@@ -12,7 +12,7 @@ from yoco.condense import settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.idc import IDC
 from yoco.condense.methods.mtt import MTT
-from yoco.condense.methods.pdd import BASES, PDD
+from yoco.condense.methods.pdd import BASES, PDD, Stages
 from yoco.data import Splits
 from yoco.rng import Rng
 
@@ -124,6 +124,16 @@ def test_segments_begin_later_where_experts_are_followed(
 ) -> None:
     base = f"mtt:expert_epochs={epochs},expert_steps={steps},min_start={first},max_start={last}"
     method = PDD(base=base, factor=1, stages=stages)
-    found = [method.at(stage) for stage in range(stages)]
+    found = [method.at(stage, stages) for stage in range(stages)]
     assert [(each.min_start, each.max_start) for each in found] == windows
     assert all(each.max_start - 1 + steps <= epochs for each in found)
+
+
+def test_segments_have_the_room_of_the_stages_that_are_made(tiny: Splits) -> None:
+    pdd = PDD(base="mtt:max_start=20,expert_steps=3", factor=1, stages=5, episodes=6)
+    stages = Stages(pdd, Task(tiny.train, 3, "mlp:width=4"), Rng(0))
+    found = [(stages.base.min_start, stages.base.max_start)]
+    for stage in (1, 2):
+        stages.enter(stage, None)
+        found.append((stages.base.min_start, stages.base.max_start))
+    assert found == [(0, 20), (14, 34), (28, 48)]

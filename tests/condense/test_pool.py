@@ -82,6 +82,7 @@ def test_a_member_learns_by_sgd_and_counts_in_percent(task: Task) -> None:
                 assert p.grad is not None
                 velocity[name] = 0.9 * velocity[name] + p.grad + 0.01 * p
                 p -= 0.05 * velocity[name]
+    assert all(weight.grad is None for weight in member.network.parameters())  # nobody reads the last ones
     assert (member.seen, member.right) == (48, right)
     assert member.accuracy == pytest.approx(100 * right / 48)
     for ours, theirs in zip(member.network.parameters(), network.parameters(), strict=True):

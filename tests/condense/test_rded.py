@@ -8,12 +8,12 @@ import torch
 from torch.nn.functional import interpolate
 
 import yoco
+from yoco.cells import upsample
 from yoco.condense import condense, settings_of
 from yoco.condense.crops import random_crops
 from yoco.condense.method import Task
 from yoco.condense.methods.rded import RDED
 from yoco.condense.teacher import Teacher
-from yoco.condensed import upsample
 from yoco.data import Splits
 from yoco.rng import Rng
 

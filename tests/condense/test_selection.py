@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import yoco
+from yoco.cells import upsample
 from yoco.condense import condense, settings_of
 from yoco.condense.coreset import herding, medoids
 from yoco.condense.crops import random_crops
@@ -13,7 +14,6 @@ from yoco.condense.method import Task
 from yoco.condense.selection import Selection
 from yoco.condense.synthetic import start
 from yoco.condense.teacher import Teacher, usual
-from yoco.condensed import upsample
 from yoco.data import Splits, from_arrays
 from yoco.rng import Rng
 

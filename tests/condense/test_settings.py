@@ -46,7 +46,7 @@ def test_what_inner_steps_cannot_do_is_said_at_once(method: str) -> None:
 
 def test_mirror_images_double_no_set_of_digits_or_letters() -> None:
     doubled = [data for data in (*GLYPHS, "fashion-mnist", "cifar10") if settings_of("frepo", data, 1, None).flip]  # type: ignore[attr-defined]
-    assert doubled == ["svhn", "cifar10"]
+    assert doubled == ["cifar10"]
 
 
 def test_numbers_of_numpy_are_pythons_own_so_that_checkpoints_are_read(tiny: Splits, tmp_path: Path) -> None:
@@ -115,6 +115,9 @@ def test_a_thousand_networks_have_as_many_steps_as_are_asked_for(method: str) ->
         ("mdc", {"episodes": 40}, 2),
         ("dream", {"episodes": 160}, 8),
         ("dream", {"episodes": 165, "pretrain": 0}, 17),
+        ("dream", {"episodes": 165}, 9),
+        ("dream", {"pretrain": 0, "inner": 5, "interval": 2, "episodes": 12}, 7),
+        ("dream", {"pretrain": 0, "interval": 50, "episodes": 160}, 8),
         ("accdd", {}, 5),
         ("accdd", {"episodes": 40}, 2),
         ("accdd", {"early_epochs": 0}, 1),
@@ -128,14 +131,38 @@ def test_what_is_done_again_is_counted(method: str, changes: dict[str, Any], ren
     assert settings_of(method, "digits", 10, None, **changes).renewals == renewals  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("method", "changes", "period"),
+    [
+        ("accdd", {"early": 2, "early_epochs": 1}, 0),
+        ("idc", {"pretrain": 1}, 2),
+        ("pdd", {"base": "accdd:inner=2,early=2,early_epochs=0", "factor": 1}, 0),
+    ],
+)
+def test_the_bar_knows_what_recurs(
+    tiny: Splits, method: str, changes: dict[str, Any], period: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def bar(minutes: Any, changes: Any, period: int) -> Any:
+        found.append(period)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yoco.condense.Bar", bar)
+    own = {} if method == "pdd" else {"inner": 2}
+    with pytest.raises(KeyboardInterrupt):
+        condense(tiny, method, ipc=1, episodes=8, **own, **changes)
+    assert found == [period]
+
+
 def test_an_estimate_has_every_new_network(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One second to begin, nine for the first step and one for the others: each of five networks takes eight more."""
-    times = iter([0.0, 1.0, 10.0, 11.0])
+    """One second to begin, then steps of ten, one and, with a new network, nine: two of ten were for this process."""
+    times = iter([0.0, 1.0, 11.0, 12.0, 20.0, 29.0])
     monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
     found = estimate(tiny, "idc", ipc=1, network="convnet:width=4,depth=2", real_batch=8, minutes=1.0)
     assert found.episodes == 100
-    assert found.seconds == pytest.approx(1 + 5 * 8 + 100 * 1)
-    assert found.fitting == int((60 - 9) / 1.32)
+    assert found.seconds == pytest.approx(1 + 9 + 4 * 8 + 100 * 1)
+    assert found.fitting == int((60 - 10) / 1.32)
 
 
 @pytest.mark.parametrize(("side", "factor"), [(9, 4), (5, 4), (4, 3)])
@@ -163,6 +190,9 @@ def test_a_task_is_the_same_whatever_is_kept_with_it(tiny: Splits) -> None:
         ("frepo", {"lr": float("nan")}, "condense: lr must be at least 0, got nan"),
         ("idc", {"weight_decay": -1e-3}, "condense: weight_decay must be at least 0, got -0.001"),
         ("dm", {"momentum_image": -2.0}, "condense: momentum_image must be at least 0, got -2"),
+        ("idc", {"reference_side": 0}, "idc: reference_side must be at least 1, got 0"),
+        ("idc", {"shrink": "area", "start": "real"}, "idc: shrink goes with the start mix or k-means, got real"),
+        ("dream", {"shrink": "area", "start": "noise"}, "dream: shrink goes with the start mix or k-means, got noise"),
         ("idc", {"shrink": "foo", "factor": 1}, "idc: shrink must be one of nearest, area, got 'foo'"),
         ("mdc", {"pretrain": -1}, "mdc: pretrain must be at least 0, got -1"),
     ],

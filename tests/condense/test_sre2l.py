@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import yoco
+from yoco.cells import upsample
 from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.sre2l import CosineAdam, SRe2L, statistics_distance
-from yoco.condensed import upsample
 from yoco.data import Splits
 from yoco.networks import build
 from yoco.rng import Rng

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from yoco.cells import cell_size, cut, upsample
 from yoco.condense.coreset import medoids
 from yoco.condense.synthetic import Synthetic, shrunk, start
-from yoco.condensed import cell_size, cut, upsample
 from yoco.data.source import Source
 from yoco.rng import Rng
 
@@ -97,9 +97,12 @@ def test_a_start_is_a_random_draw_and_first_is_not() -> None:
 
 def test_a_class_smaller_than_the_start_is_gone_through_again() -> None:
     source = source_of(8, per_class=5)
-    cells = start("mix", source, 2, 2, Rng(0)).cells
-    assert len(cells) == 2 * 8
-    assert len(torch.unique(cells[:8].detach(), dim=0)) == 5
+    cells = start("mix", source, 2, 2, Rng(0)).cells.detach()[:8].flatten(1)
+    assert len(torch.unique(cells, dim=0)) == 8
+    gaps = torch.cdist(cells, cells[:5]).min(1).values
+    assert torch.equal(gaps[:5], torch.zeros(5))
+    assert ((gaps[5:] > 0.1) & (gaps[5:] < 0.8)).all()  # 16 pixels, noise of 0.1, cut to [0, 1]
+    assert 0 <= cells.min() <= cells.max() <= 1
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -122,9 +125,12 @@ def test_area_is_the_mean_of_each_block() -> None:
 
 
 def test_k_means_of_a_class_smaller_than_the_start_takes_all_of_it() -> None:
-    cells = start("k-means", source_of(8, per_class=5), 2, 2, Rng(0)).cells.detach()
-    assert len(cells) == 2 * 8
-    assert len(torch.unique(cells[:8], dim=0)) == 5
+    source = source_of(8, per_class=5)
+    cells = start("k-means", source, 2, 2, Rng(0)).cells.detach()[:8].flatten(1)
+    whole = source.batch(source.by_class[0]).images[..., ::2, ::2].flatten(1)  # nearest of two pixels is the first
+    assert torch.cdist(cells, whole).min(1).values[:5].max() == 0
+    assert sorted(torch.cdist(cells[:5], whole).argmin(1).tolist()) == list(range(5))
+    assert len(torch.unique(cells, dim=0)) == 8
 
 
 def test_noise_is_in_range_and_its_own() -> None:

@@ -93,3 +93,9 @@ def test_trajectories_are_matched_over_the_steps_asked_for(task: Task) -> None:
         assert loss == pytest.approx(float(apart / apart), rel=1e-3)
         losses.append(float(apart))
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("method", ["sre2l", "rded", "datadam"])
+def test_images_are_large_by_their_shorter_side(method: str) -> None:
+    long, wide, large = (settings_of(method, "mine", 10, (3, *sides)) for sides in ((128, 32), (32, 128), (128, 128)))
+    assert long == wide == settings_of(method, "mine", 10, (3, 32, 32)) != large

@@ -16,8 +16,8 @@ class ExpertsOptions(DataOptions):
 
     out: Path = Path("runs/experts")
     """folder: one file for each expert; those that are there must be of the same options, and are left alone"""
-    count: int = 100
-    """experts"""
+    count: int | None = None
+    """experts, in place of the published number"""
     ipc: int = 10
     """images per class of the set that they are for: decides on nothing but published settings"""
     epochs: int | None = None
@@ -58,6 +58,7 @@ def experts(argv: list[str]) -> None:
     place = pick(options.device)
     images, autocast = in_space(options.space, real).to(place), compute_type(options.bf16, place)
     task = method.matched(Task(images, 1, options.network, autocast))
-    with tqdm(total=options.count, desc="experts", unit="expert", disable=hidden()) as bar:
-        record(task, recipe, options.out, options.count, seed=options.seed, tell=lambda *_: bar.update())
-    print(f"written to {options.out}: {options.count} experts of {recipe.epochs} epochs")
+    count = method.count if options.count is None else options.count
+    with tqdm(total=count, desc="experts", unit="expert", disable=hidden()) as bar:
+        record(task, recipe, options.out, count, seed=options.seed, tell=lambda *_: bar.update())
+    print(f"written to {options.out}: {count} experts of {recipe.epochs} epochs")

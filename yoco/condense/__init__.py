@@ -25,6 +25,7 @@ from yoco.condensed import CondensedSet, load
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES, in_space
 from yoco.device import compute_type, cpu_by_default, pick
+from yoco.protocols import TEACHER_EPOCHS
 from yoco.registry import resolve, unknown
 from yoco.run import Run
 from yoco.verb import make_callable
@@ -70,8 +71,6 @@ METHODS = {
 
 BESIDE = ("config", "dry_run", "checksum")
 """What the command and the record of a run have beside the options of `condense`."""
-TEACHER_EPOCHS = 20
-"""Epochs of a teacher on the real data, unless others are asked for."""
 
 
 def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | None, **changes: Any) -> Method:
@@ -177,7 +176,7 @@ def condense(
         return load(run.result)
     place = pick(device)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place))
-    again = getattr(chosen, "renewals", 1)
+    again = getattr(chosen, "renewals", 1) if getattr(chosen, "recurs", True) else 1
     period = ceil(chosen.episodes / again) if again > 1 else 0
     shown = [Bar(minutes, getattr(chosen, "changes", ()), period)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []

@@ -93,7 +93,10 @@ class Alternating:
 
     @property
     def renewals(self) -> int:
-        """Of two updates on one network only the first is followed by training."""
+        """Of two updates on one network only the first is followed by training.
+
+        Of more, both that are measured are: estimates count the training `outer` times in place of `outer` - 1.
+        """
         return ceil(self.episodes / 2) if self.outer == 2 else 1
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:

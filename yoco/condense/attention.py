@@ -1,10 +1,12 @@
-"""Distances between the features of real and of synthetic images: their means, and their spatial attention."""
+"""Where the layers of a network look, and how far real and synthetic images are apart in that (DataDAM, ICCV 2023)."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from yoco.condense.matching import mean_distance
 
 
 def attention(maps: Tensor, power: float) -> Tensor:
@@ -21,11 +23,5 @@ def attention_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], powe
     real, synthetic: the maps of the same layers, float [n, C, H, W]; n may differ. Without layers it is 0.
     """
     pairs = zip(real, synthetic, strict=True)
-    return sum(
-        (mean_distance(attention(left, power), attention(right, power)) for left, right in pairs), torch.zeros(())
-    )
-
-
-def mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
-    """Squared L2 distance of the mean features of two batches: float [n, ...], [m, ...] -> scalar (DM, WACV 2023)."""
-    return (real.mean(0) - synthetic.mean(0)).square().sum()
+    distances = (mean_distance(attention(left, power), attention(right, power)) for left, right in pairs)
+    return sum(distances, torch.zeros(()))

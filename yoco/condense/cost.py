@@ -26,7 +26,7 @@ class Part:
 
     unit: what an episode is: a step of the method, or something else that it does beside.
     start: seconds before the pace is steady: the set's start, the method's memory, and what the first step took longer.
-    pace: seconds of a further step: the second one's, and its share of what is done again now and then.
+    pace: seconds of a further step: the second one's, and its share of what is done again now and then, if anything is.
     """
 
     episodes: int
@@ -97,10 +97,10 @@ class Estimate:
 def measure(task: Task, method: Method, *, seed: int, minutes: float | None = None) -> Estimate:
     """Begin a run, and say what all of it will cost.
 
-    What a method does only now and then, such as the epochs that a new network gets first, is what its first step took
-    longer than the second, as often as the method says (`renewals`). Where steps differ by chance, such as of a nested
-    `readout`, those of one draw stand for all. What a method says that it `gathers` in the course of a run, such as
-    experts that no folder keeps, is added to the memory that was measured.
+    What a method does only now and then, such as the epochs that a new network gets first, is what a step with a new
+    memory takes longer than the second one, as often as the method says (`renewals`). Where steps differ by chance,
+    such as of a nested `readout`, those of one draw stand for all. What a method says that it `gathers` in the course
+    of a run, such as experts that no folder keeps, is added to the memory that was measured.
     """
     rng, device = Rng(seed), task.real.device
     _forget_peak(device)
@@ -124,11 +124,20 @@ def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
         _wait(task.real.device)
         journey.arrive()
         ends.append(time.monotonic())
-    pace = ends[-1] - ends[-2]
-    once, again = max(0.0, ends[1] - ends[0] - pace), getattr(method, "renewals", 1) - 1
-    unit, share = getattr(method, "unit", "step"), max(0, again) / max(1, method.episodes)
-    start = ends[0] - began + once
-    return Part(episodes=method.episodes, start=start, pace=pace + once * share, unit=unit), journey
+    pace, again = ends[-1] - ends[-2], getattr(method, "renewals", 1) - 1
+    start = ends[0] - began + max(0.0, ends[1] - ends[0] - pace)
+    more = again * max(0.0, _renewed(task, method, journey, rng) - pace) / method.episodes if again > 0 else 0.0
+    unit = getattr(method, "unit", "step")
+    return Part(episodes=method.episodes, start=start, pace=pace + more, unit=unit), journey
+
+
+def _renewed(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
+    """Seconds of a step that begins with a new memory, when all that is done once in a process is done."""
+    journey.memory = method.memory(task, rng.child("memory"))
+    began = time.monotonic()
+    descend(task, method, journey, rng.child("episode", 0))
+    _wait(task.real.device)
+    return time.monotonic() - began
 
 
 def duration(seconds: float) -> str:

@@ -30,7 +30,7 @@ class Experts:
     if they have one: the first run decides.
 
     Raises:
-        ValueError: a file in the folder is damaged, or of other data, another space, network or recipe.
+        ValueError: a file in the folder is damaged, or of other data, another space, normalisation, network or recipe.
     """
 
     task: Task
@@ -81,7 +81,7 @@ class Experts:
         made |= {"network": self.task.network_name, "epochs": self.recipe.epochs}
         made |= {"lr": self.recipe.lr, "batch": self.recipe.batch, "momentum": self.recipe.momentum}
         made |= {"augment": str(self.recipe.augment), "weight_decay": self.recipe.weight_decay}
-        return {**made, "autocast": str(self.task.autocast)}
+        return {**made, "autocast": str(self.task.autocast), "mean": list(real.mean), "std": list(real.std)}
 
     def _read(self, number: int) -> Tensor:
         path = self._path(number)
@@ -91,7 +91,7 @@ class Experts:
     def _check(self, path: Path) -> Any:
         """The seed of an expert, whose file must be of this task and recipe; None where it does not say it."""
         header, wanted = artefact.read_header(path, KIND, VERSION), self._about()
-        late = {name: wanted[name] for name in ("augment", "weight_decay", "autocast")}
+        late = {name: wanted[name] for name in ("augment", "weight_decay", "autocast", "mean", "std")}
         found = {"space": "unit", **late, **header}  # older files do not say these
         for name, value in wanted.items():
             if found.get(name) != value:

@@ -34,7 +34,7 @@ class Growing(Synthetic):
         if type(plain) is not Synthetic or any(value.numel() > 1 for value in plain.beside.values()):
             got = ", ".join([type(plain).__name__.lower(), *plain.beside])
             raise ValueError(f"{where} must learn nothing beside its cells but numbers, got {got}")
-        return cls(plain.cells.detach(), plain.classes, plain.factor, plain.size, values(plain))
+        return cls.extended(plain, values(plain))
 
     def copy(self, count: int) -> Synthetic:
         """The first cells of each class as a set of their own, to be looked at, and what is beside them."""

@@ -67,13 +67,15 @@ class InnerSteps:
 
     def __post_init__(self) -> None:
         where = type(self).__name__.lower()
-        for name in ("inner", "real_batch", "synthetic_batch", "network_images", "network_batch"):
+        for name in ("inner", "reference_side", "real_batch", "synthetic_batch", "network_images", "network_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{where}: {name} must be at least 1, got {getattr(self, name)}")
         if self.metric not in METRICS:
             raise ValueError(f"{where}: metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
         if self.shrink not in SHRINKS:
             raise ValueError(f"{where}: shrink must be one of {', '.join(SHRINKS)}, got {self.shrink!r}")
+        if self.shrink != "nearest" and self.start in ("real", "noise"):
+            raise ValueError(f"{where}: shrink goes with the start mix or k-means, got {self.start}")
         if getattr(self, "pretrain", 0) < 0:
             raise ValueError(f"{where}: pretrain must be at least 0, got {self.pretrain}")  # type: ignore[attr-defined]
         if self.first and self.start in ("k-means", "noise"):

@@ -15,6 +15,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
+from yoco.protocols import TEACHER_EPOCHS
 from yoco.train import Normalise
 
 KINDS = ("hard", "teacher", "learned")
@@ -60,7 +61,7 @@ def relabel(
     *,
     temperature: float = 1.0,
     classes: Sequence[str] | None = None,
-    epochs: int = 20,
+    epochs: int = TEACHER_EPOCHS,
     network: str = "convnet",
     seed: int = 0,
     device: str = "auto",
@@ -87,8 +88,10 @@ def relabel(
     if epochs < 1:
         raise ValueError(f"relabel: epochs must be at least 1, got {epochs}")
     if isinstance(teacher, nn.Module):
-        if (epochs, network, out) != (20, "convnet", None):
-            raise ValueError("relabel: a module learns no more, got epochs, network or out beside it")
+        if (epochs, network, out, seed, bf16) != (TEACHER_EPOCHS, "convnet", None, 0, False):
+            raise ValueError("relabel: a module learns no more, got epochs, network, out, seed or bf16 beside it")
+        if device != "auto":
+            raise ValueError(f"relabel: a module computes where it is, got device={device} beside it")
         names = condensed.classes if classes is None else tuple(classes)
         logits = _logits(condensed, teacher, names)
         _check_knows(condensed, logits)

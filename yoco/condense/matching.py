@@ -70,3 +70,8 @@ def prefix_distances(network: Network, real: Batch, synthetic: Batch, sizes: Ite
     wanted = network.features(real.images)[-1].mean(0)
     features = network.features(synthetic.images)[-1]
     return [float((features[:size].mean(0) - wanted).square().sum()) for size in sizes]
+
+
+def mean_distance(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Squared L2 distance of the mean features of two batches: float [n, ...], [m, ...] -> scalar (DM, WACV 2023)."""
+    return (real.mean(0) - synthetic.mean(0)).square().sum()

@@ -90,7 +90,8 @@ class Method(Protocol):
     Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
     as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes; `changes`
     are the episodes after which others follow. `renewals` is how often a whole run does what its first episode does
-    beside, such as the training of a new network; `gathers(task)` how many bytes it comes to hold after that.
+    beside, such as the training of a new network, evenly unless `recurs` is False; `gathers(task)` how many bytes it
+    comes to hold after that.
     A setting `teacher` is the network, in the place of the one that is asked for.
     """
 

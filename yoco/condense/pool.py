@@ -39,6 +39,7 @@ class Member:
             logits = train_step(self.network, self.optimizer, batch, self.recipe, self.task.normalise, stream)
             self.right += int((logits.argmax(1) == batch.labels).sum())
             self.seen += len(batch.labels)
+        self.optimizer.zero_grad()  # nobody reads the last gradients, and many networks would hold them
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, the state of the optimiser, and the two counts."""
@@ -83,10 +84,13 @@ class Pool:
 
 
 class Trainees:
-    """Networks that are trained on the synthetic set; their ages are spread from the beginning (Readout)."""
+    """Networks that are trained on the synthetic set; their ages are spread from the beginning (Readout).
 
-    def __init__(self, task: Task, recipe: Recipe, count: int, life: int, rng: Rng) -> None:
-        self.task, self.recipe = task, recipe
+    lr_head: step size of the last layers that are trained on their features.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, count: int, life: int, rng: Rng, lr_head: float) -> None:
+        self.task, self.recipe, self.lr_head = task, recipe, lr_head
         self.learners = [Learner(task, recipe, life=life, rng=rng.child(k)) for k in range(count)]
         for k, learner in enumerate(self.learners):
             learner.age = k * life // count

@@ -22,13 +22,13 @@ def words_for(data: str) -> str:
 def siamese(task: Task, policy: Policy, real: Batch, synthetic: Batch, rng: Rng) -> tuple[Batch, Batch]:
     """Normalise both batches and augment them with one shared draw (DSA, ICML 2021).
 
-    Images come in as float [n, C, H, W] in [0, 1] and leave normalised.
+    Images come in as float [n, C, H, W] in [0, 1] and leave normalised, the real ones without a graph.
     """
     size = (real.images.shape[-2], real.images.shape[-1])
     both = task.normalise(torch.cat([real.images, synthetic.images]))
     both = policy(both, policy.draw(1, size, rng.generator()))
     n = len(real.images)
-    return Batch(both[:n], real.labels), Batch(both[n:], synthetic.labels)
+    return Batch(both[:n].detach(), real.labels), Batch(both[n:], synthetic.labels)
 
 
 def one_draw(task: Task, policy: Policy, size: tuple[int, int], rng: Rng) -> Callable[[Batch], Batch]:

@@ -1,13 +1,14 @@
 """The synthetic set while it is learned: cells that take gradients, perhaps more beside them, and how they start."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from yoco.cells import cell_size, cut, upsample, visible
 from yoco.condense.coreset import enough, medoids
-from yoco.condensed import cell_size, cut, upsample, visible
 from yoco.data.source import Batch, Source
 from yoco.rng import Rng
 
@@ -42,6 +43,11 @@ class Synthetic:
         self.factor, self.size, self.classes = factor, size, classes
         self.labels = torch.arange(classes, device=cells.device).repeat_interleave(len(cells) // classes)
         self._learned = _learned_pixels(cells, classes, factor, size)
+
+    @classmethod
+    def extended(cls, plain: "Synthetic", beside: Mapping[str, Tensor]) -> Self:
+        """The cells of another set, with these leaves beside them."""
+        return cls(plain.cells.detach(), plain.classes, plain.factor, plain.size, beside)
 
     @property
     def per_class(self) -> int:
@@ -160,7 +166,8 @@ def start(
     "mix" fills each cell with one real image, shrunk (IDC); "k-means" does so with those whose pixels are next to the
     centres of as many clusters of the class, large clusters first. first: take the first images of a class, as the
     papers' code does, instead of a random choice. chosen: for each class the indices of its images, in order, instead
-    of both. A class or choice that is too small is gone through again.
+    of both. A class or choice that is too small is gone through again; where cells are single images, those that come
+    again are given noise from N(0, 0.1^2), as equal cells would take equal steps for ever.
 
     Raises:
         ValueError: the kind or the factor is unknown, or a tile lies off the canvas.
@@ -176,11 +183,15 @@ def start(
         order = torch.arange(len(members)) if first else rng.child(label).choice(len(members), len(members))
         if kind == "k-means":
             order = medoids(source.batch(members).images.flatten(1), wanted, rng.child(label))
-        images = source.batch(enough(members[order] if chosen is None else chosen[label], wanted)).images
+        taken = enough(members[order] if chosen is None else chosen[label], wanted)
+        images = source.batch(taken).images
         if kind == "noise":
             images = _noise(images, source.space, rng.child("noise", label))
-        whole = kind in ("noise", "real")
-        parts.append(cut(images, factor) if whole else shrunk(images, per_class, factor, shrink))
+        if kind in ("noise", "real"):
+            parts.append(cut(images, factor))
+            continue
+        images = _parted(images, taken, source.space, rng.child("again", label))
+        parts.append(shrunk(images, per_class, factor, shrink))
     return Synthetic(torch.cat(parts), len(source.classes), factor, (height, width))
 
 
@@ -208,6 +219,17 @@ def check_tiles(size: tuple[int, int], factor: int) -> None:
 def _noise(like: Tensor, space: str, rng: Rng) -> Tensor:
     normal = torch.randn(like.shape, generator=rng.generator()).to(like.device)
     return normal if space == "zca" else (0.5 + 0.25 * normal).clamp(0, 1)
+
+
+def _parted(images: Tensor, taken: Tensor, space: str, rng: Rng) -> Tensor:
+    """Images, whose numbers are `taken`, with noise on those that have been there before."""
+    numbers = taken.tolist()
+    again = torch.tensor([number in numbers[:place] for place, number in enumerate(numbers)])
+    if not again.any():
+        return images
+    noise = 0.1 * torch.randn(images.shape, generator=rng.generator()).to(images)
+    moved = images + noise * again.to(images).view(-1, 1, 1, 1)
+    return moved if space == "zca" else moved.clamp(0, 1)
 
 
 def shrunk(images: Tensor, per_class: int, factor: int, mode: str, size: tuple[int, int] | None = None) -> Tensor:

@@ -15,11 +15,11 @@ from torch.optim import SGD, Optimizer
 from augment import Policy
 from yoco.condense.experts import HELD, Experts, Recording, unflat
 from yoco.condense.method import Task
-from yoco.condense.siamese import stepped_normalised
+from yoco.condense.siamese import WORDS, stepped_normalised
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Batch
 from yoco.networks.base import Network
-from yoco.registry import split_options
+from yoco.registry import join_options, split_options
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -64,7 +64,7 @@ class Trajectories:
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "real"
     """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
-    augment: str = "color_crop_cutout_flip_scale_rotate"
+    augment: str = WORDS
     """augmentations of student and experts"""
     depth: int = 0
     """blocks of experts and student, where the network is a convnet whose depth is not asked for; 0 for the usual"""
@@ -124,8 +124,7 @@ class Trajectories:
         base, asked = split_options("network", task.network_name)
         if not self.depth or base != "convnet" or "depth" in asked:
             return task
-        words = ",".join(f"{key}={value}" for key, value in {**asked, "depth": self.depth}.items())
-        return replace(task, network_name=f"convnet:{words}")
+        return replace(task, network_name=join_options(base, {**asked, "depth": self.depth}))
 
     def recipe(self) -> Recipe:
         """How experts are trained."""

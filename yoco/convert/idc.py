@@ -5,7 +5,8 @@ Image e of a class, once decoded, is tile e div n of canvas e mod n.
 
 import torch
 
-from yoco.condensed import CondensedSet, cut
+from yoco.cells import cut
+from yoco.condensed import CondensedSet
 from yoco.convert import checkpoint
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import space_of

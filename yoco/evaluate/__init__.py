@@ -20,7 +20,7 @@ from yoco.data.source import Source, Splits, misplaced
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Result, Row
-from yoco.evaluate.teachers import attended
+from yoco.evaluate.teachers import with_teachers
 from yoco.evaluate.trials import Curve, Plan, Trial, run
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
@@ -98,7 +98,7 @@ def evaluate(
         measurements=measurements,
     )
     began = time.monotonic()
-    plan, teachers = attended(plan, protocol, teacher, teacher_epochs, progress)
+    plan, teachers = with_teachers(plan, protocol, teacher, teacher_epochs, progress)
     found = _gather(plan.trials, run(plan, jobs, progress), len(numbers), curve)
     return Result(
         set=repr(examples),

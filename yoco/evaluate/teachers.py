@@ -11,20 +11,17 @@ from tqdm import tqdm
 
 from yoco import networks
 from yoco.evaluate.trials import Plan, Trial
-from yoco.protocols import teaching
+from yoco.protocols import TEACHER_EPOCHS, teaching
 from yoco.recipes import Distilled
 from yoco.rng import Rng
 from yoco.screen import hidden
 from yoco.train import accuracy, fit, predict
 
-EPOCHS = 20
-"""Epochs of a teacher on the training half, unless others are asked for."""
-
 Teachers = Mapping[str, nn.Module]
 """Name of a network -> who teaches it."""
 
 
-def attended(
+def with_teachers(
     plan: Plan, protocol: str, given: nn.Module | None, epochs: int | None, progress: bool
 ) -> tuple[Plan, tuple[Mapping[str, Any], ...]]:
     """The plan with teachers, if its protocol asks for them, and what there is to say of each.
@@ -43,7 +40,7 @@ def attended(
     given = plan.trials[0].recipe.teacher if given is None else given
     if given is not None and epochs is not None:
         raise ValueError(f"evaluate: a given teacher learns no more, got teacher_epochs={epochs}")
-    names, epochs = dict.fromkeys(trial.network for trial in plan.trials), epochs or EPOCHS
+    names, epochs = dict.fromkeys(trial.network for trial in plan.trials), epochs or TEACHER_EPOCHS
     if given is None:
         teachers = {name: taught(name, plan, epochs, progress) for name in names}
         about = [{"network": name, "epochs": epochs, "accuracy": grade(teachers[name], plan)} for name in names]
@@ -52,7 +49,7 @@ def attended(
         right = grade(own, plan)
         check_knows(right, plan)
         teachers, about = dict.fromkeys(names, own), [{"network": type(given).__name__, "accuracy": right}]
-    return replace(plan, trials=tuple(under(trial, teachers) for trial in plan.trials)), tuple(about)
+    return replace(plan, trials=tuple(with_teacher(trial, teachers) for trial in plan.trials)), tuple(about)
 
 
 def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
@@ -88,7 +85,7 @@ def check_knows(right: float, plan: Plan) -> None:
         raise ValueError(f"{rule}; its classes must stand in the order of {test.name}")
 
 
-def under(trial: Trial, teachers: Teachers) -> Trial:
+def with_teacher(trial: Trial, teachers: Teachers) -> Trial:
     """The trial, with its teacher, which is moved to the CPU as everything that is shared."""
     assert isinstance(trial.recipe, Distilled)
     return replace(trial, recipe=replace(trial.recipe, teacher=teachers[trial.network].cpu()))

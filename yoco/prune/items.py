@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
@@ -18,7 +17,7 @@ from yoco.prune.rules import Items, Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scores import mean_confidence
 from yoco.prune.scoring import checked, combined, recorded, score
-from yoco.prune.snapshot import Snapshot
+from yoco.prune.snapshot import pooled
 from yoco.prune.training import Training, split
 from yoco.registry import unknown
 from yoco.train import Recipe
@@ -118,14 +117,19 @@ def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
     scored = "scores" in rule.needs and asked.name in FROM_FEATURES
     if given.features is not None and "features" not in rule.needs and not scored:
         raise ValueError(f"rule {name}: reads no features, got some")
-    watches = {"confidence"} & set(rule.needs) or rule.dropped_by or ("scores" in rule.needs and not asked.at_end)
-    if given.options.get("passes") == "train" and not watches:
+    if given.options.get("passes") == "train" and not _watches(rule, asked):
         raise ValueError(f"rule {name}: looks at networks at their end, got passes=train")
     runs = asked.training.runs if given.evidence is None else len(given.evidence)
     if "errors" in rule.needs and runs > 1:
         raise ValueError(f"rule {name}: reads the gradients of one network, got {runs} runs")
     if given.reference is not None and given.evidence is not None:
         raise ValueError("reference: must have been seen by the networks of the evidence, got another; see observe")
+
+
+def _watches(rule: Rule, asked: Asked) -> bool:
+    """Whether the dynamics of a training are read."""
+    drops = rule.dropped_by is not None
+    return drops or "confidence" in rule.needs or ("scores" in rule.needs and not asked.at_end)
 
 
 def _pixels(given: Given, features: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -283,20 +287,3 @@ def _seen(
     if "confidence" in rule.needs and dynamics:
         found["confidence"] = torch.stack([mean_confidence(each, epochs) for each in dynamics]).mean(0)
     return found
-
-
-def pooled(views: Sequence[Snapshot]) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """Features of several networks side by side, each centred and of length 1; those of one network as they are.
-
-    With them, in the same units, the features of the references and their labels, if all networks saw some.
-    """
-    first = views[0].reference
-    if len(views) == 1:
-        return views[0].features.float(), first
-    centres = [view.features.double().mean(0) for view in views]
-    own = torch.cat([normalize(v.features.double() - c) for v, c in zip(views, centres, strict=True)], 1)
-    others = [view.reference[0] for view in views if view.reference is not None]
-    if first is None or len(others) < len(views):
-        return own.float(), None
-    theirs = torch.cat([normalize(part.double() - c) for part, c in zip(others, centres, strict=True)], 1)
-    return own.float(), (theirs.float(), first[1])

@@ -1,9 +1,11 @@
 """Snapshot: what one trained network shows of every sample, images neither augmented nor mixed, in evaluation mode."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from yoco.networks import Network
 from yoco.prune.material import Material
@@ -119,3 +121,20 @@ def _features(network: Network, what: Material, stage: int, examples: Examples, 
         output = network.features(what.normalise(drawn.images.to(what.device)))[stage]
         rows.append((output.flatten(1).cpu(), drawn.labels.cpu()))
     return torch.cat([features for features, _ in rows]), torch.cat([labels for _, labels in rows])
+
+
+def pooled(views: Sequence[Snapshot]) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """Features of several networks side by side, each centred and of length 1; those of one network as they are.
+
+    With them, in the same units, the features of the references and their labels, if all networks saw some.
+    """
+    first = views[0].reference
+    if len(views) == 1:
+        return views[0].features.float(), first
+    centres = [view.features.double().mean(0) for view in views]
+    own = torch.cat([normalize(v.features.double() - c) for v, c in zip(views, centres, strict=True)], 1)
+    others = [view.reference[0] for view in views if view.reference is not None]
+    if first is None or len(others) < len(views):
+        return own.float(), None
+    theirs = torch.cat([normalize(part.double() - c) for part, c in zip(others, centres, strict=True)], 1)
+    return own.float(), (theirs.float(), first[1])

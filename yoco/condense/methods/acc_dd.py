@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ class AccDD(InnerSteps):
     data. Every `inner` episodes it is replaced by another perturbed copy of an early network.
     """
 
+    recurs: ClassVar[bool] = False
     episodes: int = 40_000
     """inner steps; 400 networks of 100 steps, a fifth of IDC's"""
     early: int = 5
@@ -58,6 +59,11 @@ class AccDD(InnerSteps):
     def renewals(self) -> int:
         """Each early network is trained once."""
         return min(self.early, ceil(self.episodes / self.inner)) if self.early_epochs else 1
+
+    def gathers(self, task: Task) -> int:
+        """Bytes of the early networks after the first."""
+        weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
+        return max(0, min(self.early, ceil(self.episodes / self.inner)) - 1) * weights * 4
 
     def memory(self, task: Task, rng: Rng) -> EarlyNetworks:
         """The early networks, and the perturbed copy that is matched on."""

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from yoco.cells import cell_size, upsample
 from yoco.condense.coreset import herding
 from yoco.condense.crops import random_crops
 from yoco.condense.selection import See, Selection
-from yoco.condensed import cell_size, upsample
 from yoco.rng import Rng
 
 
@@ -37,8 +37,7 @@ class BestCrops(Selection):
         """In the order of herding; a smaller choice is the beginning of a larger one."""
         size = (images.shape[-2], images.shape[-1])
         pool = images[rng.child("pool").choice(len(images), max(self.pool, count))]
-        crops = random_crops(pool, self.crops, cell_size(size, self.factor), self.least, rng.child("crops")).flatten(
-            0, 1
-        )
+        cell = cell_size(size, self.factor)
+        crops = random_crops(pool, self.crops, cell, self.least, rng.child("crops")).flatten(0, 1)
         groups = torch.arange(len(pool)).repeat_interleave(self.crops)
         return crops[herding(see(upsample(crops, size)), count, see(images).mean(0), groups)]

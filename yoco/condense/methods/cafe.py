@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.attention import mean_distance
 from yoco.condense.learner import Learner
+from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import one_draw, stepped_normalised
 from yoco.condense.synthetic import Synthetic, in_parts, start
@@ -111,9 +111,8 @@ class CAFE:
     def loss(self, task: Task, synthetic: Synthetic, network: Network, rng: Rng) -> Tensor:
         """L_f over all classes and layers, and beta times L_D, with a graph of no more than one class at a time."""
         network.train()
-        sees = [
-            one_draw(task, Policy(self.augment, "dsa"), synthetic.size, rng.child("augment", c)) for c in task.classes
-        ]
+        policy = Policy(self.augment, "dsa")
+        sees = [one_draw(task, policy, synthetic.size, rng.child("augment", c)) for c in task.classes]
         means, features, labels = [], [], []
         for c, see in zip(task.classes, sees, strict=True):
             real = see(task.draw(c, self.real_batch, rng.child("real", c)))

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.attention import attention_distance, mean_distance
+from yoco.condense.attention import attention_distance
+from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
-from yoco.condense.siamese import siamese, stepped_normalised
+from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
 from yoco.condense.synthetic import Synthetic, start
 from yoco.data.source import Batch
 from yoco.networks.base import Network
@@ -41,7 +42,7 @@ class DataDAM:
     """momentum of the pixels"""
     real_batch: int = 256
     """real images of a class in one update, at most"""
-    augment: str = "color_crop_cutout_flip_scale_rotate"
+    augment: str = WORDS
     """augmentations shared by real and synthetic images, one of them a call"""
 
     def __post_init__(self) -> None:
@@ -58,9 +59,10 @@ class DataDAM:
 
         The digits of scikit-learn, 8x8 pixels, have settings of our own, with steps that grow with the images.
         """
-        large = {"feature_weight": 0.02} if shape and shape[1] > 64 else {}
+        large = {"feature_weight": 0.02} if shape and min(shape[1:]) > 64 else {}
         steps = {"lr_image": float(per_class) if data == "digits" else 10.0 if per_class > 50 else 1.0}
-        return cls(**{**large, **steps, **SETTINGS.get(data, {})})
+        own = DIGITS if data == "digits" else {}
+        return cls(augment=words_for(data), **{**large, **steps, **own})
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """A random choice of real images, unless another start is asked for."""
@@ -101,11 +103,7 @@ class DataDAM:
         return seen + self.feature_weight * mean_distance(target, last)
 
 
-_STRAIGHT: dict[str, Any] = {"augment": "color_crop_cutout_scale_rotate"}
-SETTINGS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("mnist", "kmnist", "emnist", "svhn"), _STRAIGHT),
-    "digits": {**_STRAIGHT, "episodes": 200, "real_batch": 64, "feature_weight": 1.0},
-}
+DIGITS: dict[str, Any] = {"episodes": 200, "real_batch": 64, "feature_weight": 1.0}
 
 
 # Not in the paper:

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.optim import SGD, Optimizer
 
+from yoco.cells import upsample
 from yoco.condense.experts import Experts, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import words_for
 from yoco.condense.synthetic import Synthetic, start
 from yoco.condense.trajectories import DIGITS, Trajectories
-from yoco.condensed import upsample
 from yoco.data.source import Batch
 from yoco.rng import Rng
 
@@ -98,7 +98,7 @@ class DATM(Trajectories):
         cells = plain.cells.detach()
         lr = torch.tensor(self.lr_start, device=cells.device)
         beside = {"lr": lr, "logits": logits(upsample(cells, plain.size)), "pixels": cells}
-        return Labelled(cells, plain.classes, plain.factor, plain.size, beside)
+        return Labelled.extended(plain, beside)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """SGD over pixels, step size and logits, each at a step size of its own."""
@@ -151,11 +151,11 @@ class DATM(Trajectories):
 
 
 def right(task: Task, logits: Tensor, label: int, rng: Rng) -> Tensor:
-    """The images of a class that are classified right, in random order; all of them if none is: long [n]."""
-    members = task.real.by_class[label]
-    hits = members[(logits.argmax(1) == label).cpu()]
-    found = hits if len(hits) else members
-    return found[rng.child("right", label).choice(len(found), len(found))]
+    """The images of a class, those that are classified right first, all in random order: long [n]."""
+    members, hit = task.real.by_class[label], (logits.argmax(1) == label).cpu()
+    first, then = members[hit], members[~hit]
+    drawn, other = rng.child("right", label), rng.child("wrong", label)
+    return torch.cat([first[drawn.choice(len(first), len(first))], then[other.choice(len(then), len(then))]])
 
 
 class Labelled(Synthetic):
@@ -205,9 +205,9 @@ COLUMNS = (
 )
 TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
     "cifar10": {
-        1: (80, 2, 0, 0, 4, 100.0, 5.0, 1e-7, 1e-2, 0, 0.9995),
-        10: (80, 2, 0, 10, 20, 100.0, 2.0, 1e-5, 1e-3, 0, 0.9995),
-        50: (80, 2, 0, 20, 40, 1000.0, 2.0, 1e-5, 1e-3, 0, 0.995),
+        1: (80, 2, 0, 0, 4, 100.0, 5.0, 1e-7, 1e-2, 10, 0.9995),
+        10: (80, 2, 0, 10, 20, 100.0, 2.0, 1e-5, 1e-3, 100, 0.9995),
+        50: (80, 2, 0, 20, 40, 1000.0, 2.0, 1e-5, 1e-3, 500, 0.995),
         500: (80, 2, 40, 0, 60, 50.0, 10.0, 1e-5, 1e-3, 1000, 0.995),
         1000: (80, 2, 40, 0, 60, 50.0, 10.0, 1e-5, 1e-3, 1000, 0.995),
     },

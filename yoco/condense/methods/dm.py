@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.attention import mean_distance
+from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
 from yoco.condense.synthetic import Synthetic, start

@@ -60,8 +60,11 @@ class DREAM(InnerSteps):
 
     @property
     def renewals(self) -> int:
-        """A new network is trained first; or images are chosen again."""
-        return ceil(self.episodes / (self.inner if self.pretrain else self.interval))
+        """A new network is trained first, which is most of what is done again; or else images are chosen."""
+        networks, rest = divmod(self.episodes, self.inner)
+        if self.pretrain:
+            return networks + bool(rest)
+        return networks * ceil(self.inner / self.interval) + ceil(rest / self.interval)
 
     def memory(self, task: Task, rng: Rng) -> Chooser:
         """The network that is matched on, and the real images that it chose."""

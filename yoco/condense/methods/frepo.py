@@ -17,6 +17,7 @@ from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, words_for
 from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.networks.base import Network
+from yoco.protocols import GLYPHS
 from yoco.rng import Rng
 
 
@@ -69,10 +70,11 @@ class FRePo:
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The paper's settings, which differ by data in nothing but mirror images.
 
-        They are left out for the MNIST family, and from 10 images per class on for CIFAR-100 and Tiny ImageNet. No
-        network is shown digits and letters in a mirror. The digits of scikit-learn have settings of our own.
+        They are left out for the MNIST family, and from 10 images per class on for CIFAR-100 and Tiny ImageNet; here
+        also for SVHN, as no network is shown digits and letters in a mirror. The digits of scikit-learn have settings
+        of our own.
         """
-        still = data in STILL or (data in ("cifar100", "tiny-imagenet") and per_class >= 10)
+        still = data in (*GLYPHS, "fashion-mnist") or (data in ("cifar100", "tiny-imagenet") and per_class >= 10)
         own: dict[str, Any] = {"episodes": 500, "lr": 3e-3, "lr_network": 1e-3} if data == "digits" else {}
         return cls(flip=not still, augment=words_for(data), **own)
 
@@ -80,7 +82,7 @@ class FRePo:
         """Real images, and labels as `centred` has them."""
         plain = start(self.start, task.real, task.per_class, self.factor, rng)
         targets = {"targets": centred(plain.labels, plain.classes)} if self.labels == "learned" else {}
-        return Regressed(plain.cells.detach(), plain.classes, plain.factor, plain.size, targets)
+        return Regressed.extended(plain, targets)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """LAMB over pixels and labels."""
@@ -175,10 +177,6 @@ class Pool:
             optimizer.load_state_dict(moments)
 
 
-STILL = ("mnist", "kmnist", "emnist", "fashion-mnist", "digits")
-"""Sets that are not doubled by mirror images."""
-
-
 def centred(labels: Tensor, classes: int) -> Tensor:
     """1 - 1 / classes for the class, -1 / classes for the others: float [n, classes]."""
     return one_hot(labels, classes).to(torch.get_default_dtype()) - 1 / classes
@@ -196,9 +194,8 @@ def regression(support: Tensor, targets: Tensor, query: Tensor, ridge: float) ->
     """
     support, targets, query = ((x.cpu() if x.device.type == "mps" else x).double() for x in (support, targets, query))
     kernel = support @ support.T
-    damped = kernel + ridge * kernel.diagonal().mean() * torch.eye(
-        len(kernel), device=kernel.device, dtype=kernel.dtype
-    )
+    eye = torch.eye(len(kernel), device=kernel.device, dtype=kernel.dtype)
+    damped = kernel + ridge * kernel.diagonal().mean() * eye
     return query @ (support.T @ torch.linalg.solve(damped, targets))
 
 

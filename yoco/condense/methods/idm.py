@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.attention import mean_distance
+from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.pool import Member, Pool
-from yoco.condense.siamese import siamese, stepped_normalised
+from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
 from yoco.condense.synthetic import Synthetic, start
 from yoco.data.source import Batch
 from yoco.rng import Rng
@@ -42,7 +42,7 @@ class IDM:
     """real images of a class in one update, at most"""
     class_weight: float = 0.5
     """weight of the synthetic images' cross-entropy for each percent of the network's training accuracy"""
-    augment: str = "color_crop_cutout_flip_scale_rotate"
+    augment: str = WORDS
     """augmentations, one of them a call: shared while matching, drawn for each image while training networks"""
     pool_start: int = 3
     """networks in the queue at first"""
@@ -82,7 +82,7 @@ class IDM:
         pixels, have settings of our own.
         """
         sizes = SETTINGS.get(data, SETTINGS["cifar10"])
-        return cls(**{**UNFLIPPED.get(data, {}), **sizes[max(size for size in sizes if size <= max(per_class, 1))]})
+        return cls(augment=words_for(data), **sizes[max(size for size in sizes if size <= max(per_class, 1))])
 
     def gathers(self, task: Task) -> int:
         """Bytes of the networks that join the queue, each with its momentum."""
@@ -148,8 +148,6 @@ SETTINGS: dict[str, dict[int, dict[str, Any]]] = {
     "cifar100": {1: _ONE, 10: {"class_weight": 0.1, "network_steps": 50}, 50: {"class_weight": 0.1}},
     "digits": {1: _DIGITS},
 }
-_STRAIGHT: dict[str, Any] = {"augment": "color_crop_cutout_scale_rotate"}
-UNFLIPPED = {"mnist": _STRAIGHT, "kmnist": _STRAIGHT, "emnist": _STRAIGHT, "svhn": _STRAIGHT, "digits": _STRAIGHT}
 
 
 # Not in the paper:

@@ -46,7 +46,7 @@ class MTT(Trajectories):
         """Real images, and the student's step size beside them."""
         plain = start(self.start, task.real, task.per_class, self.factor, rng)
         beside = {"lr": torch.tensor(self.lr_start, device=plain.cells.device)}
-        return Synthetic(plain.cells.detach(), plain.classes, plain.factor, plain.size, beside)
+        return Synthetic.extended(plain, beside)
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Experts, rng: Rng) -> Iterator[Tensor]:
         """Lines 4 to 14 of the algorithm."""

@@ -119,9 +119,14 @@ class PDD:
 
     def gathers(self, task: Task) -> int:
         """As of the base in its last stage; experts stay over all."""
-        stages = 1 if isinstance(self.base_method, Trajectories) else max(1, min(self.stages, self.episodes))
+        stages = 1 if isinstance(self.base_method, Trajectories) else self.made(task.per_class * self.factor**2)
         base = replace(self.base_method, episodes=ceil(self.episodes / stages))
         return int(base.gathers(task)) if hasattr(base, "gathers") else 0
+
+    @property
+    def recurs(self) -> bool:
+        """As of the base."""
+        return bool(getattr(self.base_method, "recurs", True))
 
     @property
     def renewals(self) -> int:
@@ -144,17 +149,24 @@ class PDD:
 
     def ends(self, synthetic: Growing) -> list[int]:
         """Cells of each class at the end of every stage: whole images, if each has one. No stage is without episode."""
-        unit = synthetic.factor**2 if synthetic.images_per_class >= self.stages else 1
-        units = synthetic.per_class // unit
-        stages = min(self.stages, units, max(1, self.episodes))
+        unit = self.unit_of(synthetic.per_class)
+        units, stages = synthetic.per_class // unit, self.made(synthetic.per_class)
         return [unit * (units * (stage + 1) // stages) for stage in range(stages)]
 
-    def at(self, stage: int) -> Any:
-        """The base in a stage; with experts, segments begin later by as much as their epochs have room for."""
+    def unit_of(self, cells: int) -> int:
+        """Cells that a stage is made of, if each class has so many: of whole images, if there are enough."""
+        return self.factor**2 if cells >= self.stages * self.factor**2 else 1
+
+    def made(self, cells: int) -> int:
+        """How many stages there are, if each class has so many cells."""
+        return min(self.stages, cells // self.unit_of(cells), max(1, self.episodes))
+
+    def at(self, stage: int, stages: int) -> Any:
+        """The base in one of so many stages; with experts, segments begin later as far as their epochs have room."""
         base = self.base_method
         if stage == 0 or not isinstance(base, Trajectories):
             return base
-        room = (base.expert_epochs - base.expert_steps + 1 - base.max_start) // (self.stages - 1)
+        room = (base.expert_epochs - base.expert_steps + 1 - base.max_start) // (stages - 1)
         later = stage * min(room, base.max_start - base.min_start)
         return replace(base, min_start=base.min_start + later, max_start=base.max_start + later)
 
@@ -183,7 +195,8 @@ class Stages:
 
     def enter(self, stage: int, earlier: Tensor | None) -> None:
         """Begin a stage."""
-        self.stage, self.earlier, self.base = stage, earlier, self.pdd.at(stage)
+        stages = self.pdd.made(self.plain.per_class * self.pdd.factor**2)
+        self.stage, self.earlier, self.base = stage, earlier, self.pdd.at(stage, stages)
         experts = isinstance(self.base, Trajectories)
         self.task: Task = self.plain if experts else Taught.by(self.plain, earlier, self.pdd.taught)
         if stage == 0 or not experts:

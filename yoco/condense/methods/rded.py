@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
+from yoco.cells import cell_size, upsample
 from yoco.condense.coreset import enough
 from yoco.condense.crops import random_crops
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, shrunk, start
 from yoco.condense.teacher import Teacher, usual
-from yoco.condensed import cell_size, upsample
 from yoco.rng import Rng
 
 
@@ -63,14 +63,14 @@ class RDED:
         The digits of scikit-learn have settings of our own, with larger crops.
         """
         own: dict[str, Any] = {"episodes": 30, "least": 0.5} if data == "digits" else {}
-        return cls(factor=2 if shape and shape[1] > 64 else 1, **own)
+        return cls(factor=2 if shape and min(shape[1:]) > 64 else 1, **own)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Random real images, shrunk, and their labels."""
         plain = start("mix", task.real, task.per_class, self.factor, rng)
         hard = torch.eye(plain.classes, device=plain.labels.device)[plain.labels]
         beside = {"labels": hard} if self.labels == "teacher" else {}
-        return Synthetic(plain.cells.detach(), plain.classes, plain.factor, plain.size, beside)
+        return Synthetic.extended(plain, beside)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """One that never steps."""

@@ -129,7 +129,7 @@ class Readout:
         height = log((1 - self.smooth) * (plain.classes - 1) / self.smooth)
         logits = height * one_hot(plain.labels, plain.classes).to(plain.cells)
         beside = {"logits": logits} if self.labels == "learned" else {}
-        made = Labelled(plain.cells.detach(), plain.classes, plain.factor, plain.size, beside)
+        made = Labelled.extended(plain, beside)
         made.logits = made.beside.get("logits", logits)
         made.order = "readout" if self.nested else made.order
         return made
@@ -143,11 +143,10 @@ class Readout:
         words, cutmix = Policy(self.augment), self.cutmix
         return Recipe(epochs=1, batch=self.network_batch, lr=self.lr_network, augment=words, cutmix=cutmix)
 
-    def memory(self, task: Task, rng: Rng) -> "Readers":
+    def memory(self, task: Task, rng: Rng) -> Trainees:
         """The networks, and the step size of their last layers."""
-        readers = Readers(task, self.recipe(), self.pool, self.life, rng)
-        readers.lr_head = self.step_size(task, rng.child("size"))
-        return readers
+        lr_head = self.step_size(task, rng.child("size"))
+        return Trainees(task, self.recipe(), self.pool, self.life, rng, lr_head)
 
     def step_size(self, task: Task, rng: Rng) -> float:
         """eta: `lr_head` times the power of 4 that brings mean |f|^2 of a new network next to `SIZE` times classes."""
@@ -160,7 +159,7 @@ class Readout:
         """Of a network in one episode."""
         return max(self.network_steps, ceil(self.network_epochs * cells / self.network_batch))
 
-    def episode(self, task: Task, synthetic: "Labelled", memory: "Readers", rng: Rng) -> Iterator[Tensor]:
+    def episode(self, task: Task, synthetic: "Labelled", memory: Trainees, rng: Rng) -> Iterator[Tensor]:
         """One step."""
         k = int(rng.child("network").choice(self.pool, 1))
         network = memory.learners[k].network
@@ -203,12 +202,6 @@ class Readout:
         decay, steps = self.recipe().weight_decay, self.head_steps
         kernel = features @ features.T
         return features.T @ descend(kernel, shares, steps=steps, eta=eta, momentum=MOMENTUM, decay=decay)
-
-
-class Readers(Trainees):
-    """Networks whose features a last layer is trained on, by steps of `lr_head`."""
-
-    lr_head: float
 
 
 class Labelled(Synthetic):

@@ -80,7 +80,7 @@ class SRe2L:
         """
         if data == "digits":
             return cls(**DIGITS)
-        return cls(**LARGE) if shape and shape[1] > 64 else cls()
+        return cls(**LARGE) if shape and min(shape[1:]) > 64 else cls()
 
     def phases(self, task: Task) -> tuple[Self, ...]:
         """Squeeze, and recover with any teacher: what estimates measure."""
@@ -105,7 +105,7 @@ class SRe2L:
         plain = start(self.start, task.real, task.per_class, self.factor, rng)
         hard = torch.eye(plain.classes, device=plain.labels.device)[plain.labels]
         beside = {"labels": hard} if self.labels == "teacher" else {}
-        return Synthetic(plain.cells.detach(), plain.classes, plain.factor, plain.size, beside)
+        return Synthetic.extended(plain, beside)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """Adam over all cells."""
