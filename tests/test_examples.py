@@ -75,6 +75,16 @@ def test_the_score_of_the_readme_runs_by_its_name(tmp_path: Path) -> None:
         assert f"score my_score:{name}" in said
 
 
+def test_the_network_and_the_protocol_of_the_readme_judge_a_set(tmp_path: Path) -> None:
+    (code,) = re.findall(r"<!-- example:study -->\n```python\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "my_study.py").write_text(code)
+    yoco.condense("digits", "random", ipc=1, progress=False).save(tmp_path / "set.safetensors")
+    words = ["--protocol", "my_study:mine", "--network", "my_study:Small:width=32", "--epochs", "2"]
+    said = python("-m", "yoco", "evaluate", "set.safetensors", *words, cwd=tmp_path)
+    assert "my_study:Small:width=32" in said
+    assert (tmp_path / "evaluation-set-my_study-mine.json").is_file()
+
+
 def test_the_method_of_the_readme_runs_by_its_name(tmp_path: Path) -> None:
     (code,) = re.findall(r"<!-- example:method -->\n```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 25

@@ -18,6 +18,7 @@ from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.networks import build
 from yoco.prune import Selection, report, score, select
+from yoco.prune.choosing import scores_for
 from yoco.rng import Rng
 from yoco.sparsify import rebuild, save
 from yoco.train import Normalise
@@ -139,6 +140,11 @@ def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: 
             "network: must be a name, or module:Name, got L",
         ),
         (lambda s, d: yoco.condense.relabel(d, d), "relabel: needs a condensed set, got Splits"),
+        (lambda s, d: yoco.prune(d, n=3), "prune: needs a condensed set or a Source ("),
+        (lambda s, d: select("digits", n=3), "select: needs a condensed set or a Source (yoco.data.load(...).train, "),
+        (lambda s, d: score(np.zeros((3, 4, 4))), "score: needs a condensed set or a Source ("),
+        (lambda s, d: yoco.prune.observe(d, epochs=1, recipe=None, rng=Rng(0)), "observe: needs a condensed set or"),
+        (lambda s, d: scores_for(d), "scores_for: needs a condensed set or a Source ("),
     ],
 )
 def test_the_wrong_kind_is_one_line(tiny: Splits, tiny_set: CondensedSet, call: Any, line: str) -> None:

@@ -58,3 +58,20 @@ def test_options_after_a_name_come_back_with_their_types() -> None:
         found, texts = split_options("thing", name)
         assert (found, typed_options("thing", thing, texts)) == (base, options)
         assert split_options("thing", join_options(base, {})) == (base, {})
+
+
+def test_a_class_or_function_itself_is_told_its_name() -> None:
+    def inner() -> None:
+        """Nobody can name it."""
+
+    for wrong, said in (
+        (Rng, f"{Rng!r}; name it 'yoco.rng:Rng'"),
+        (unknown, f"{unknown!r}; name it 'yoco.registry:unknown'"),
+        (inner, repr(inner)),
+        (3, "3"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            resolve("thing", TABLE, wrong)  # type: ignore[arg-type]
+        assert str(caught.value) == f"thing: must be a name, or module:Name, got {said}"
+    with pytest.raises(ValueError, match=r"got type; name it 'yoco\.rng:Rng'$"):
+        split_options("thing", Rng)  # type: ignore[arg-type]

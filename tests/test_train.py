@@ -282,3 +282,13 @@ def test_a_real_source_can_be_learnt(tiny: Splits) -> None:
     start = accuracy(network, tiny.test, normalise)
     fit(network, tiny.train, Recipe(epochs=10, lr=0.05), normalise, Rng(0))
     assert start < 50 < 85 < accuracy(network, tiny.test, normalise)
+
+
+def test_a_network_that_is_measured_between_epochs_is_trained_in_training_mode() -> None:
+    network, data = Linear(), examples(6)
+
+    def look(epoch: int) -> None:
+        accuracy(network, data, NORMALISE)
+
+    fit(network, data, Recipe(epochs=3, batch=6), NORMALISE, Rng(0), after_epoch=look)
+    assert (len(network.trained), len(network.tested)) == (3, 3)

@@ -22,7 +22,7 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
         ValueError: the name is in no table, or its module or attribute does not exist, or cannot be imported.
     """
     if not isinstance(name, str):
-        raise ValueError(f"{kind}: must be a name, or module:Name, got {name!r}")
+        raise ValueError(f"{kind}: must be a name, or module:Name, got {name!r}{_called(name)}")
     target = name if ":" in name else table.get(name)
     if target is None:
         raise unknown(kind, name, table)
@@ -44,7 +44,7 @@ def split_options(kind: str, name: str) -> tuple[str, dict[str, str]]:
         ValueError: they do not read so.
     """
     if not isinstance(name, str):
-        raise ValueError(f"{kind}: must be a name, or module:Name, got {type(name).__name__}")
+        raise ValueError(f"{kind}: must be a name, or module:Name, got {type(name).__name__}{_called(name)}")
     base, _, text = name.rpartition(":")
     if not base or "=" not in text:
         return name, {}
@@ -77,6 +77,12 @@ def join_options(base: str, options: Mapping[str, Any]) -> str:
     words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in options.items()}
     text = ",".join(f"{key}={word}" for key, word in words.items())
     return f"{base}:{text}" if text else base
+
+
+def _called(thing: Any) -> str:
+    """How a class or a function is named that was given itself, such as one of a notebook."""
+    name = getattr(thing, "__qualname__", "")
+    return f"; name it '{thing.__module__}:{name}'" if name.isidentifier() else ""
 
 
 def _value(where: str, text: str, kinds: tuple[Any, ...]) -> Any:

@@ -273,6 +273,13 @@ def test_a_stop_that_is_asked_for_in_the_start_is_not_forgotten(task: Task, tmp_
     assert torch.equal(made.cells, condense(task, Pull(episodes=episodes), seed=0).cells)
 
 
+def test_every_episode_has_a_stream_of_its_own(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, keys = loop.descend, []
+    monkeypatch.setattr(loop, "descend", lambda *given: keys.append(given[3].key()) or plain(*given))  # type: ignore[func-returns-value]
+    condense(task, Pull(episodes=3), seed=4)
+    assert keys == [Rng(4).child("episode", k).key() for k in range(3)]
+
+
 def test_an_episode_that_descends_nothing_has_no_loss(tiny: Splits, tmp_path: Path) -> None:
     how: dict[str, Any] = {"episodes": 2, "network": "mlp:width=4", "progress": False, "out": tmp_path}
     yoco.condense(tiny, "herding", ipc=1, **how)

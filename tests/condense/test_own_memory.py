@@ -1,5 +1,6 @@
-"""What a method of one's own remembers, and how it starts: kept to the bits, or refused before the first episode."""
+"""What a method of one's own remembers, and how it starts, kept or refused; what callbacks and a stop say."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
+import yoco
 from yoco.condense.loop import Interrupted, Progress, condense
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
 from yoco.data import Splits
+from yoco.report.plots import drawable
 from yoco.rng import Rng
 from yoco.run import Run
 
@@ -119,3 +122,54 @@ def test_a_start_that_is_no_set_is_refused_before_the_first_episode(task: Task) 
 
     with pytest.raises(ValueError, match=r"cells"):
         condense(task, Wrong(), seed=0, callbacks=[lambda _: pytest.fail("an episode was done")])
+
+
+def test_a_stop_says_so_at_once_and_gives_the_set_so_far(
+    task: Task, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Tensor] = []
+
+    def interrupt(progress: Progress) -> None:
+        seen.append(progress.condensed().cells)
+        if progress.episode == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    for run, more in ((None, ""), (Run(tmp_path, {}), f"; the same call goes on from {tmp_path}")):
+        with pytest.raises(Interrupted) as stopped:
+            condense(task, Own(), seed=1, run=run, callbacks=[interrupt])
+        assert str(stopped.value) == f"stopped after 2 of 4 episodes{more}"
+        assert torch.equal(stopped.value.condensed.cells, seen[-1])
+        assert stopped.value.condensed.config["episodes_done"] == 2
+        assert capsys.readouterr().err == "\nstopping after this episode; once more stops at once\n"
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_what_callbacks_answer_is_measured_once(task: Task, tmp_path: Path) -> None:
+    stop = 2
+
+    def accuracy(progress: Progress) -> dict[str, float] | None:
+        if progress.episode == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        return {"accuracy": np.float32(progress.episode)} if progress.episode % 2 == 0 else None
+
+    with pytest.raises(Interrupted):
+        condense(task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[accuracy])
+    stop = 0
+    made = condense(task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[accuracy, lambda _: None])
+    assert torch.equal(made.cells, condense(task, Own(), seed=1).cells)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["episode"], row.get("accuracy")) for row in rows] == [
+        *((1, None), (2, None), (2, 2.0)),
+        *((3, None), (4, None), (4, 4.0)),
+    ]
+    assert drawable(rows) == ("loss", "accuracy")
+
+
+def test_a_set_so_far_says_where_its_data_are(tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    how: dict[str, Any] = {"ipc": 1, "network": "mlp:width=4", "real_batch": 8, "progress": False, "size": 6}
+    with pytest.raises(Interrupted) as stopped:
+        yoco.condense("digits", "dm", callbacks=(interrupt,), **how)
+    assert stopped.value.condensed.form == {"size": 6, "grey": False}

@@ -29,6 +29,7 @@ class Small(Network):
 def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module = types.ModuleType("my_networks")
     module.Small = Small
+    module.Sized = type("Sized", (Small,), {"__init__": lambda self, width=3: None})
     module.Plain = lambda channels, classes, size: nn.Linear(channels, classes)
     monkeypatch.setitem(sys.modules, "my_networks", module)
     return
@@ -75,6 +76,10 @@ def test_ones_own_class_with_and_without_options() -> None:
         ("my_networks:Plain", "network my_networks:Plain: must be a yoco.networks.Network, got Linear"),
         ("torch.nn:ReLU", "network torch.nn:ReLU: must be a yoco.networks.Network, got ReLU"),
         ("yoco.networks:NETWORKS", "network yoco.networks:NETWORKS: must be a yoco.networks.Network, got dict"),
+        (
+            "my_networks:Sized",
+            "network my_networks:Sized: must be called as Sized(channels, classes, (height, ",
+        ),
         ("my_networks:None_", "network: 'my_networks:None_' cannot be imported"),
         ("no_such_module:X", "network: 'no_such_module:X' cannot be imported"),
     ],

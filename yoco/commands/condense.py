@@ -28,7 +28,7 @@ class CondenseOptions(DataOptions):
     minutes: float | None = None
     """minutes: stop then and keep what is there"""
     network: str = "convnet"
-    """the network that is matched on"""
+    """the network that is matched on: a name, or module:Class of your own; options may follow: convnet:width=32"""
     space: Space = "unit"
     """of the learned pixels: unit ([0, 1]) or zca (whitened, as mtt and datm have some or all of their sets)"""
     device: Device = "auto"

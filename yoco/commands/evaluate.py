@@ -31,13 +31,14 @@ class EvaluateOptions:
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     protocol: str = "idc"
     """idc, dsa, dc, mtt (dsa with the step size that was learned with the set), frepo (regression, an epoch is a step),
-    or sre2l or rded (a teacher, trained on the training half, says what each augmented image is)"""
+    sre2l or rded (a teacher, trained on the training half, says what each augmented image is), or module:function of
+    your own: (data, shape, factor, ipc) -> yoco.train.Recipe"""
     epochs: int | None = None
     """epochs, in place of the protocol's"""
     same_compute: bool = False
     """divide the protocol's epochs by factor^2: as many image passes as for whole images"""
     network: tuple[str, ...] = ("convnet",)
-    """names of networks"""
+    """names of networks, or module:Class of your own; options may follow: convnet:width=32"""
     seeds: int = 2
     """networks trained on each set"""
     jobs: int = 1

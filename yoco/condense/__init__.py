@@ -154,8 +154,11 @@ def condense(
     learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
     method. What a teacher takes does not count in minutes.
 
+    callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder.
+
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
+        Interrupted: Ctrl-C or SIGTERM, at the end of the episode; its `condensed` is the set as it stands.
     """
     if sink and out is None:
         raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
@@ -180,17 +183,23 @@ def condense(
     period = ceil(chosen.episodes / again) if again > 1 else 0
     shown = [Bar(minutes, getattr(chosen, "changes", ()), period)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
-    where = {"data": name, "size": size, "grey": grey} if (name, size, grey) != (real.name, None, False) else {}
+    where: dict[str, Any] = {"data": name, "size": size, "grey": grey}
+    where = where if (name, size, grey) != (real.name, None, False) else {}
     if not isinstance(data, str | Path | data_sets.Splits | Source) and real.name not in data_sets.SOURCES:
         where["python"] = True  # its name is none of data
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return load(run.result)
-        result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=[*shown, *kept, *callbacks])
+        try:
+            told: list[Callback] = [*shown, *kept, *callbacks]
+            result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told)
+        except Interrupted as stopped:
+            stopped.condensed = _from(stopped.condensed, where)
+            raise
         if asked.afterwards:
             folder = run.folder / "teacher" if run else None
             result = relabel_from(result, task, teaching, seed, folder=folder, progress=progress)
-        result = replace(result, source={**result.source, **where})
+        result = _from(result, where)
         if run:
             result.save(run.result)
             if result.config["episodes_done"] >= chosen.episodes:
@@ -238,6 +247,11 @@ def estimate(
         return found
     soft = torch.full((len(found.sample), len(real.classes)), 1 / len(real.classes))
     return replace(found, sample=replace(found.sample, soft_labels=soft))
+
+
+def _from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:
+    """The set with a note of how its data were named and brought into form."""
+    return replace(made, source={**made.source, **where})
 
 
 def _check_minutes(minutes: float | None) -> None:

@@ -1,11 +1,13 @@
 """The loop under every condensation paper: run episodes, descend each loss, keep time, save, go on."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import isfinite, isnan, nan
 from typing import Any
 
@@ -24,11 +26,15 @@ from yoco.run import Run
 CHECKPOINT_SECONDS = 30.0
 
 
+def _no_set() -> CondensedSet:
+    raise AssertionError("nobody gave a set")
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands after an episode. episode: done so far; seconds: spent so far, earlier starts included.
 
-    loss: NaN where the episode descended none.
+    loss: NaN where the episode descended none. condensed: makes the set as it stands.
     """
 
     episode: int
@@ -36,13 +42,19 @@ class Progress:
     loss: float
     seconds: float
     synthetic: Synthetic
+    condensed: Callable[[], CondensedSet] = field(default=_no_set, repr=False)
 
 
-Callback = Callable[[Progress], None]
+Callback = Callable[[Progress], Mapping[str, float] | None]
+"""Called after every episode; numbers that it answers, such as an `accuracy`, become a row of the run's metrics."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop; if it has a folder, it has saved there where it stands."""
+    """The run was asked to stop; if it has a folder, it has saved there where it stands. condensed: the set so far."""
+
+    def __init__(self, why: str, condensed: CondensedSet) -> None:
+        super().__init__(why)
+        self.condensed = condensed
 
 
 @dataclass
@@ -118,14 +130,24 @@ def condense(
         while journey.episode < method.episodes and not _late(journey, minutes) and not interrupted():
             loss = descend(task, method, journey, rng.child("episode", journey.episode))
             journey.arrive()
-            _tell(journey, method, loss, run, callbacks)
+            progress = Progress(
+                journey.episode,
+                method.episodes,
+                loss,
+                journey.seconds,
+                journey.synthetic,
+                partial(describe, task, method, seed, journey),
+            )
+            _tell(progress, run, callbacks)
             if time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
                 journey.save(run)
         if journey.episode < method.episodes or interrupted():
             journey.save(run)
+        made = describe(task, method, seed, journey)
         if interrupted():
-            raise Interrupted
-    return describe(task, method, seed, journey)
+            after = f"stopped after {journey.episode:,} of {method.episodes:,} episodes"
+            raise Interrupted(f"{after}; the same call goes on from {run.folder}" if run else after, made)
+    return made
 
 
 def begin(task: Task, method: Method, rng: Rng) -> Journey:
@@ -175,6 +197,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     made = {"network": network, "autocast": str(task.autocast) if task.autocast else None}
     spent = {"episodes_done": journey.episode, "seconds": round(journey.seconds, 3)}
     numbers = {name: float(value.detach()) for name, value in synthetic.beside.items() if value.numel() == 1}
+    learned = {"learned": numbers} if numbers else {}
     soft, cells = synthetic.soft_labels(), synthetic.cells.detach()
     white = {"whitening": dict(real.whitening)} if isinstance(real, Whitened) else {}
     return CondensedSet(
@@ -191,14 +214,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
         seed=seed,
         source={"name": real.name, "checksum": real.checksum, "images": len(real)},
         soft_labels=None if soft is None else soft.detach().float().cpu(),
-        config={
-            **settings,
-            "ipc": task.per_class,
-            **made,
-            **spent,
-            **({"learned": numbers} if numbers else {}),
-            **white,
-        },
+        config={**settings, "ipc": task.per_class, **made, **spent, **learned, **white},
         versions={"yoco": yoco.__version__, "torch": torch.__version__},
     )
 
@@ -207,18 +223,20 @@ def _late(journey: Journey, minutes: float | None) -> bool:
     return minutes is not None and journey.seconds >= 60 * minutes
 
 
-def _tell(journey: Journey, method: Method, loss: float, run: Run | None, callbacks: Sequence[Callback]) -> None:
-    progress = Progress(journey.episode, method.episodes, loss, journey.seconds, journey.synthetic)
+def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) -> None:
+    """Log an episode, and what callbacks answer to it."""
     if run:
-        found = {} if isnan(loss) else {"loss": loss}
-        run.log(episode=progress.episode, **found, seconds=round(progress.seconds, 3))
+        loss = {} if isnan(progress.loss) else {"loss": progress.loss}
+        run.log(episode=progress.episode, **loss, seconds=round(progress.seconds, 3))
     for callback in callbacks:
-        callback(progress)
+        found = callback(progress)
+        if run and isinstance(found, Mapping):
+            run.log(**{name: float(value) for name, value in found.items()} | {"episode": progress.episode})
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C or SIGTERM wait for the end of an episode; a second one stops at once."""
+    """Let the first Ctrl-C or SIGTERM wait for the end of an episode, and say so; a second one stops at once."""
     asked = False
 
     def ask(number: int, frame: object) -> None:
@@ -226,6 +244,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        with suppress(RuntimeError, OSError, ValueError):  # of a stream in the middle of a line, or closed
+            print("\nstopping after this episode; once more stops at once", file=sys.stderr, flush=True)
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: asked

@@ -59,6 +59,8 @@ def evaluate(
 
     data: as `yoco.data.load` takes them, brought into the size and colours of the set; by default those it says it was
     made from, by name or path. Their training half is not trained on, except in the baselines.
+    protocol: a name, or `module:function` of (data name, (C, H, W), factor, images per class) that answers a
+    `yoco.train.Recipe`; networks: names, or `module:Class`, with their options, see `yoco.networks.build`.
     epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, or as much less as makes the
     decoded images of a set cost as many image passes as whole images of its size would.
     seeds: how many, 0 and up, or which; each gives a new network. jobs: processes that train at the same time; a script
@@ -120,7 +122,7 @@ def evaluate(
 
 def _check_kind(examples: Any) -> None:
     if not isinstance(examples, CondensedSet | Source):
-        rule = "needs a condensed set, which yoco.load opens, or a Source"
+        rule = "needs a condensed set, which yoco.load opens, or a Source (yoco.data.load(...).train, from_arrays)"
         raise ValueError(f"evaluate: {rule}, got {type(examples).__name__}")
 
 

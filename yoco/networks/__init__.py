@@ -1,5 +1,7 @@
 """Networks by name: `build` makes one from a few words, with weights that depend on a random stream alone."""
 
+from inspect import signature
+
 import torch
 
 from yoco.networks.base import Network
@@ -34,8 +36,8 @@ NETWORKS: dict[str, str] = {
 def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Network:
     """A freshly initialised network on the CPU; the same stream gives the same weights on every machine.
 
-    name: a name out of NETWORKS or `module:Class`; options may follow, which are keyword arguments of the class:
-    `convnet:width=64,depth=4,norm=batch` or `my_networks:Small:width=8`.
+    name: a name out of NETWORKS, or `module:Class`, a Network that Class(channels, classes, (height, width), **options)
+    makes; options may follow: `convnet:width=64,depth=4,norm=batch` or `my_networks:Small:width=8`.
     shape: (C, H, W) of one image.
 
     Raises:
@@ -50,6 +52,11 @@ def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Net
         got = getattr(factory, "__name__", type(factory).__name__)
         raise ValueError(f"network {base}: must be a yoco.networks.Network, got {got}")
     arguments = typed_options(f"network {base}", factory, options)
+    try:
+        signature(factory).bind(channels, classes, (height, width), **arguments)
+    except TypeError as error:
+        rule = f"must be called as {base.split(':')[-1]}(channels, classes, (height, width), options)"
+        raise ValueError(f"network {base}: {rule}, got one with {error}") from None
     with torch.device("cpu"), rng.as_global():
         network = factory(channels, classes, (height, width), **arguments)
     if not isinstance(network, Network):

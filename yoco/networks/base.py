@@ -9,7 +9,8 @@ from torch import Tensor, nn
 class Network(nn.Module):
     """Stages and a head; a subclass only fills `stages` and `head`.
 
-    It expects normalised images, float [n, C, H, W].
+    It is made by Class(channels, classes, (height, width), **options), and expects normalised images, float
+    [n, C, H, W].
     autocast: a dtype, such as torch.bfloat16, in which the device may compute; what comes out is float32 even so.
     """
 

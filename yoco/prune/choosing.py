@@ -18,7 +18,7 @@ from yoco.prune.budget import KINDS, Budget
 from yoco.prune.classes import check_classes, counts_of, places
 from yoco.prune.items import Given, items_for, scores_of
 from yoco.prune.kinds import same_kind
-from yoco.prune.material import AnySet, data_name, nbytes
+from yoco.prune.material import AnySet, check_kind, data_name, nbytes
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
 from yoco.prune.quotas import NESTED, apply, lost, shortage
@@ -68,6 +68,7 @@ def select(
     Raises:
         ValueError: an unknown name, an impossible size, scores of another set or made in another way than asked for.
     """
+    check_kind("select", data)
     same_kind("prune", "seed", seed, 0)
     budget = _budget(data, ipc=ipc, cells=cells, keep=keep, n=n)
     found, rest = _rule(rule, mode, options)
@@ -153,8 +154,7 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
         if isinstance(data, CondensedSet | Source):
             raise ValueError(f"prune: labels go with arrays of images, got a {type(data).__name__} that has its own")
         return select(from_arrays(data, labels), **how)
-    if not isinstance(data, CondensedSet | Source):
-        raise ValueError(f"prune: needs a condensed set, a Source, or images and labels, got {type(data).__name__}")
+    check_kind("prune", data, ", or images and labels")
     found = select(data, **how)
     if found.weights is not None:
         warnings.warn("prune: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
@@ -168,6 +168,7 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
     Raises:
         ValueError: the rule reads no scores; otherwise as `select`.
     """
+    check_kind("scores_for", data)
     found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*KINDS, *_SHARES, *_OTHERS)})
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")

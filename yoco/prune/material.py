@@ -26,6 +26,17 @@ class Material:
     checksum: str
 
 
+def check_kind(where: str, data: Any, more: str = "") -> None:
+    """Refuse what is neither a condensed set nor a Source, and say how to get one, or what more would do.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(data, CondensedSet | Source):
+        rule = "needs a condensed set or a Source (yoco.data.load(...).train, from_arrays, from_dataset)"
+        raise ValueError(f"{where}: {rule}{more}, got {type(data).__name__}")
+
+
 def material(data: CondensedSet | Source, device: torch.device) -> Material:
     """What to train on: decoded cells or images, on the device. Whitened pixels are not normalised again."""
     channels, whitened = data.shape[0], data.space == "zca"

@@ -16,7 +16,7 @@ from yoco.device import compute_type, cpu_by_default
 from yoco.networks import build
 from yoco.protocols import GLYPHS
 from yoco.prune.dynamics import Dynamics
-from yoco.prune.material import material
+from yoco.prune.material import check_kind, material
 from yoco.prune.recorder import Recorder
 from yoco.prune.snapshot import Snapshot, check_stage, look
 from yoco.rng import Rng
@@ -116,6 +116,7 @@ def observe(
     Raises:
         ValueError: an unknown word, epochs outside of the recipe, or a training that diverges.
     """
+    check_kind("observe", data)
     if passes not in ("clean", "train"):
         raise ValueError(f"dynamics: passes must be clean or train, got {passes!r}")
     if not 1 <= epochs <= recipe.length:

@@ -10,7 +10,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.device import cpu_by_default
 from yoco.prune.asked import ask
-from yoco.prune.material import given_features
+from yoco.prune.material import check_kind, given_features
 from yoco.prune.observe import Evidence, recipe_values
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
@@ -40,6 +40,7 @@ def score(
         ValueError: an unknown score or option, an impossible value, or evidence of another set or of other trainings
             than asked for; before any training.
     """
+    check_kind("score", data)
     training, own = split(options)
     asked = ask(score, data, training, own, recorded=recorded(evidence))
     if asked.at_end and training.passes == "train":

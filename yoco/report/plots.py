@@ -15,8 +15,9 @@ BLUE, ORANGE, GREY = "#1a6fb5", "#d9730d", "#5f6368"
 def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draw the loss over the episodes and, where it was measured, the accuracy; as PNG.
 
-    rows: of metrics.jsonl. The pale line is every loss, the dark one the mean of those around it (a twentieth of all).
-    The scale of the loss is logarithmic where it spans more than a factor of ten.
+    rows: of metrics.jsonl; an accuracy is there if a callback of the run answered one. The pale line is every loss, the
+    dark one the mean of those around it (a twentieth of all). The scale of the loss is logarithmic where it spans more
+    than a factor of ten.
 
     Raises:
         ValueError: no row has a finite loss or an accuracy.
@@ -26,7 +27,7 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    loss, accuracy, best = (series(rows, name) for name in ("loss", "accuracy", "best"))
+    loss, accuracy = series(rows, "loss"), series(rows, "accuracy")
     panels = drawable(rows)
     if not panels:
         raise ValueError("curves: a row must have a finite loss or an accuracy, got none")
@@ -34,7 +35,7 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     FigureCanvasAgg(figure)
     for place, name in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), place)
-        _loss(axes, *loss) if name == "loss" else _accuracy(axes, accuracy, best)
+        _loss(axes, *loss) if name == "loss" else _accuracy(axes, *accuracy)
         _frame(axes)
     figure.suptitle(spent(rows), fontsize=10, color=GREY)
     replace_file(Path(path), lambda temporary: figure.savefig(temporary, format="png"))
@@ -134,10 +135,11 @@ def _logarithmic(axes: Any) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _accuracy(axes: Any, accuracy: Any, best: Any) -> None:
-    axes.plot(*accuracy, color=ORANGE, marker="o", markersize=4, label="at the time")
-    if len(best[0]):
-        axes.plot(*best, color=ORANGE, linestyle="--", linewidth=1, alpha=0.7, label="best so far")
+def _accuracy(axes: Any, episodes: Any, values: Any) -> None:
+    axes.plot(episodes, values, color=ORANGE, marker="o", markersize=4, label="at the time")
+    best = np.maximum.accumulate(values)
+    if (best > values).any():
+        axes.plot(episodes, best, color=ORANGE, linestyle="--", linewidth=1, alpha=0.7, label="best so far")
         axes.legend(frameon=False, loc="lower right")
     axes.set_ylabel("test accuracy in percent")
 
