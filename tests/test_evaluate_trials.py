@@ -1,8 +1,9 @@
-"""Trials: what a seed decides on."""
+"""Trials: what a seed decides on, and samples that count more than others."""
 
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +11,11 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import evaluate
+from yoco.evaluate.trials import Weighted
+from yoco.networks import build
+from yoco.prune import select
 from yoco.rng import Rng
-from yoco.train import Normalise, Recipe
+from yoco.train import Normalise, Recipe, fit
 
 
 def test_every_seed_has_weights_an_order_and_a_subset_of_its_own(
@@ -35,3 +39,60 @@ def test_every_seed_has_weights_an_order_and_a_subset_of_its_own(
         assert not torch.equal(begun[i], begun[j])
         assert not torch.equal(images[3 + i], images[3 + j])
     assert all(torch.equal(begun[k], begun[k + 3]) for k in range(3))  # rows are compared on the same networks
+
+
+QUICK: dict[str, Any] = {"networks": "mlp:width=8", "progress": False, "device": "cpu", "curve": True}
+
+
+def test_a_weight_of_two_is_a_sample_twice(tiny: Splits) -> None:
+    some = tiny.train.take(torch.arange(0, 120, 7))
+    weights = torch.where(torch.arange(len(some)) % 3 == 0, 2.0, 1.0)
+    twice = some.take(torch.arange(len(some)).repeat_interleave(weights.long()))
+    recipe = Recipe(epochs=1, batch=100, lr=0.1, cutmix=0.0)
+    networks = []
+    for examples in (Weighted(some, weights / weights.mean(), 3), twice):
+        network = build("mlp:width=8", some.shape, 3, Rng(0))
+        fit(network, examples, recipe, Normalise(some.mean, some.std), Rng(1))
+        networks.append(network)
+    for mine, theirs in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_stand_in_the_order_of_the_set(tiny: Splits, tiny_set: CondensedSet) -> None:
+    for data in (tiny.train, tiny_set):
+        chosen = select(data, rule="craig", n=9, network="mlp:width=8", epochs=2, progress=False)
+        assert chosen.weights is not None
+        kept, places = chosen.of(data), data.labels[chosen.indices]
+        order = torch.argsort(places, stable=True) if data is tiny_set else torch.arange(9)
+        assert torch.equal(chosen.weights_of(data), chosen.weights[order])
+        found = evaluate(kept, tiny, epochs=2, weights=chosen.weights_of(data), seeds=1, **QUICK)
+        assert (found.weighted, "its images had weights" in repr(found)) == (True, True)
+    assert select(tiny_set, rule="random", ipc=1).weights_of(tiny_set) is None
+
+
+def test_equal_weights_change_nothing_and_others_do(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"epochs": 3, "seeds": 1, "measurements": 3, **QUICK}
+    plain = evaluate(tiny_set, tiny, **how).results[0].curves
+    assert evaluate(tiny_set, tiny, weights=7 * np.ones(36), **how).results[0].curves == plain
+    one_class = (tiny_set.labels == 1).double()
+    assert evaluate(tiny_set, tiny, weights=one_class, **how).results[0].last[0] < 50
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"weights": [1.0] * 3}, "evaluate: weights must be [36], got [3]"),
+        ({"weights": [-1.0] * 36}, "evaluate: weights must be finite, at least 0, and not all 0"),
+        ({"weights": [0.0] * 36}, "evaluate: weights must be finite, at least 0, and not all 0"),
+        (
+            {"weights": [1.0] * 36, "protocol": "frepo"},
+            "evaluate: weights go with protocols of cross-entropy, such as idc, got another",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_are_one_line(
+    tiny: Splits, tiny_set: CondensedSet, how: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        evaluate(tiny_set, tiny, **how)
+    assert str(caught.value) == line

@@ -10,7 +10,7 @@ from platform import python_version
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import yoco
 from yoco import data as data_sets
@@ -25,7 +25,7 @@ from yoco.evaluate.trials import Curve, Plan, Trial, run
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
-from yoco.train import Normalise
+from yoco.train import Normalise, Recipe
 from yoco.verb import make_callable
 
 __all__ = ["BASELINES", "Result", "Row", "evaluate"]
@@ -54,6 +54,7 @@ def evaluate(
     curve: bool = False,
     teacher: nn.Module | None = None,
     teacher_epochs: int | None = None,
+    weights: Any = None,
 ) -> Result:
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
@@ -73,6 +74,8 @@ def evaluate(
     teacher: for protocols whose networks learn what a teacher says of each augmented image, and not the labels: a
     module in the place of a network of the same kind that learns the training half for `teacher_epochs`, by default 20.
     It maps images [n, C, H, W], normalised as the set says, to logits [n, classes] in the order of the data.
+    weights: numbers [n] of at least 0, one for each example, such as those of CRAIG (`Selection.weights_of`), that its
+    part in the cross-entropy is multiplied by; their mean is brought to 1.
     The standard deviation is that of a sample (over n - 1), and 0.0 for one seed. curve: keep all measurements.
 
     Raises:
@@ -98,6 +101,7 @@ def evaluate(
         autocast=compute_type(bf16, where),
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
         measurements=measurements,
+        weights=None if weights is None else _weights(weights, len(examples), rows[0].recipe),
     )
     began = time.monotonic()
     plan, teachers = with_teachers(plan, protocol, teacher, teacher_epochs, progress)
@@ -117,6 +121,7 @@ def evaluate(
         versions={"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()},
         storage=examples.storage if isinstance(examples, CondensedSet) else "",
         teachers=teachers,
+        weighted=weights is not None,
     )
 
 
@@ -254,6 +259,18 @@ def _learned_lr(examples: CondensedSet | Source, protocol: str) -> float:
     if "lr" not in learned:
         raise ValueError(f"evaluate: protocol {protocol} needs a set with a learned step size, got none; take dsa")
     return float(learned["lr"])
+
+
+def _weights(weights: Any, count: int, recipe: Recipe) -> Tensor:
+    """float [n], of mean 1."""
+    found = torch.as_tensor(weights).detach().cpu().double()
+    if (type(recipe).loss, type(recipe).error) != (Recipe.loss, Recipe.error):
+        raise ValueError("evaluate: weights go with protocols of cross-entropy, such as idc, got another")
+    if found.shape != (count,):
+        raise ValueError(f"evaluate: weights must be [{count}], got {list(found.shape)}")
+    if not bool((found.isfinite() & (found >= 0)).all()) or not found.any():
+        raise ValueError("evaluate: weights must be finite, at least 0, and not all 0")
+    return found / found.mean()
 
 
 def _gather(trials: tuple[Trial, ...], curves: list[Curve], seeds: int, keep: bool) -> tuple[Row, ...]:

@@ -55,7 +55,8 @@ class Result:
     epochs: of its own rows.
     data, checksum: the real data, by its training half.
     same_data: whether the set says that it was made from these very images; None where it says nothing.
-    teachers: network, epochs or file, and test accuracy in percent of those that looked on.
+    teachers: network, epochs or file, and test accuracy in percent of those that looked on. weighted: whether the
+    images of the set had weights.
     """
 
     set: str
@@ -72,6 +73,7 @@ class Result:
     storage: str = ""
     set_checksum: str = ""
     teachers: tuple[Mapping[str, Any], ...] = ()
+    weighted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""
@@ -95,6 +97,7 @@ class Result:
         head = f"{self.data}, protocol {self.protocol}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         held = [f"the set: {self.storage}"] if self.storage else []
         held += ["the set was made from other images than these"] if self.same_data is False else []
+        held += ["its images had weights"] if self.weighted else []
         held += [_teacher(**each) for each in self.teachers]
         return "\n".join([f"{head}: test accuracy in percent", *held, *table])
 

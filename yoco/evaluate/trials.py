@@ -11,11 +11,13 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
 from tqdm import tqdm
 
 from yoco import networks
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, Splits
+from yoco.data.source import Batch, Source, Splits
 from yoco.recipes import Distilled
 from yoco.rng import Rng
 from yoco.screen import hidden
@@ -43,7 +45,7 @@ class Trial:
 class Plan:
     """Trials and what they share. budget: images of each class in a random subset; everything lies on the CPU.
 
-    measurements: how often the accuracy is measured.
+    measurements: how often the accuracy is measured. weights: float [n] of the examples, with a mean of 1.
     """
 
     examples: CondensedSet | Source
@@ -54,6 +56,7 @@ class Plan:
     autocast: torch.dtype | None
     trials: tuple[Trial, ...]
     measurements: int = 4
+    weights: Tensor | None = None
 
     def training(self, trial: Trial) -> Examples:
         """The images that a trial trains on, on its device."""
@@ -63,7 +66,8 @@ class Plan:
             subset = random_subset(self.splits.train, self.budget, Rng(trial.seed).child("evaluate", "random"))
             return subset.to(self.device)
         whole = self.examples if isinstance(self.examples, Source) else self.examples.as_dataset()
-        return whole.to(self.device)
+        kept = whole.to(self.device)
+        return kept if self.weights is None else Weighted(kept, self.weights, len(self.examples.classes))
 
     def measure(self, index: int, tick: Callable[[], object] = lambda: None) -> Curve:
         """Train the network of one trial; `tick` is called after every epoch."""
@@ -88,6 +92,24 @@ class Plan:
         if not isinstance(trial.recipe, Distilled) or trial.recipe.teacher is None:
             return trial.recipe
         return replace(trial.recipe, teacher=deepcopy(trial.recipe.teacher).to(self.device))
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Examples that count as much as their weights [n] say, by their targets, in which cross-entropy is linear."""
+
+    examples: Examples
+    weights: Tensor
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """These images, with soft labels times their weights: float [n, classes]."""
+        images, targets = self.examples.batch(indices)
+        soft = targets if targets.is_floating_point() else one_hot(targets, self.classes)
+        return Batch(images, soft.to(images) * self.weights[indices.cpu(), None].to(images))
 
 
 def measured(recipe: Recipe, times: int) -> set[int]:

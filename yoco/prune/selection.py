@@ -12,6 +12,7 @@ from torch import Tensor
 
 from yoco import artefact
 from yoco.condensed import CondensedSet
+from yoco.data.source import Source
 from yoco.prune.material import AnySet
 
 FORM = "yoco selection 1"
@@ -53,6 +54,12 @@ class Selection:
         if isinstance(data, CondensedSet) and self.entry:
             return recorded("prune", data, self)
         return data.take(self.indices)
+
+    def weights_of(self, data: CondensedSet | Source) -> Tensor | None:
+        """The weights of the samples in the order in which `of` gives them: float32 [m], where the method has some."""
+        if self.weights is None or isinstance(data, Source):
+            return self.weights
+        return self.weights[torch.argsort(data.labels.cpu()[self.indices], stable=True)]
 
     def save(self, path: str | Path) -> None:
         """Write an .npz file: indices, weights, scores, and all else as JSON text in `about`.
