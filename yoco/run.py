@@ -152,9 +152,8 @@ class Run:
 
     def _forget_after(self, episode: int) -> None:
         if self.metrics.is_file():
-            text = self.metrics.read_text(encoding="utf-8", errors="replace")
-            lines = [line for line in text.splitlines() if _complete(line)]
-            kept = [line for line in lines if json.loads(line)["episode"] <= episode]
+            lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if (row := row_of(line)) and row["episode"] <= episode]
             text = "".join(line + "\n" for line in kept)
             replace_file(self.metrics, lambda path: path.write_text(text))
 
@@ -191,13 +190,13 @@ def _check_readable(buffer: io.BytesIO) -> None:
         raise ValueError(f"run: {rule}, got {what}") from error
 
 
-def _complete(line: str) -> bool:
-    """Whether a line is a row, written to its end before the run was killed."""
+def row_of(line: str | bytes) -> dict[str, Any] | None:
+    """A row of the metrics, with its episode; None where a line is none, or only the beginning of one."""
     try:
         row = json.loads(line)
-        return isinstance(row, dict) and type(row.get("episode")) is int
-    except json.JSONDecodeError:
-        return False
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and type(row.get("episode")) is int else None
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from yoco.cli import parse
 from yoco.commands.options import Place
@@ -13,20 +15,24 @@ from yoco.commands.options import Place
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """Draw the images and the curves of a run directory, and write its table."""
+    """Draw the images and the curves of a run, and write its table; or compare several runs."""
 
-    run: Place
-    """folder of a run"""
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """folder of a run, or of several"""
     out: Path | None = None
-    """folder for the pictures and report.md; by default the run's own"""
+    """folder for the pictures and the page; by default the run's own, or for several runs this one"""
 
 
 def report(argv: list[str]) -> None:
     """`yoco report`."""
     options = parse(ReportOptions, argv, "report")
+    from yoco.report import compare
     from yoco.report import report as draw
 
-    for path in draw(options.run, options.out):
+    if not options.runs:
+        raise ValueError("report: needs the folder of a run, got none")
+    several = len(options.runs) > 1
+    for path in compare(*options.runs, out=options.out or ".") if several else draw(options.runs[0], options.out):
         print(path)
 
 

@@ -1,17 +1,18 @@
-"""Pictures, curves and a table of a run: read from its folder, never computed anew."""
+"""Pictures, curves and a table of a run, or of several beside each other: read from folders, never computed anew."""
 
 from pathlib import Path
 
 from yoco.artefact import replace_file
 from yoco.condensed import load
 from yoco.report import text
+from yoco.report.comparison import compare
 from yoco.report.images import sheet
 from yoco.report.plots import curves, drawable, layer_curves
 from yoco.report.reading import RunFiles
 from yoco.report.tables import table
 from yoco.verb import make_callable
 
-__all__ = ["curves", "layer_curves", "report", "sheet", "table"]
+__all__ = ["compare", "curves", "layer_curves", "report", "sheet", "table"]
 
 
 def report(folder: str | Path, out: str | Path | None = None) -> list[Path]:

@@ -7,6 +7,9 @@ from typing import Any
 
 import yaml
 
+from yoco.condensed import CondensedSet
+from yoco.run import row_of
+
 Metrics = list[dict[str, Any]]
 Evaluations = dict[str, Mapping[str, Any]]
 
@@ -38,7 +41,7 @@ class RunFiles:
         lines = self._metrics.read_bytes().splitlines() if self._metrics.is_file() else []
         rows = []
         for number, line in enumerate(lines, 1):
-            row = _row(line)
+            row = row_of(line)
             if row is None and number < len(lines):
                 raise ValueError(
                     f"report: {self._metrics} line {number} must be a row with an episode, got {line[:40]!r}"
@@ -89,17 +92,14 @@ def evaluation(path: Path) -> Mapping[str, Any]:
     return dict(content)
 
 
+def of_another(found: Mapping[str, Any], condensed: CondensedSet) -> bool:
+    """Whether an evaluation is of another set, or of this one before it was learned further."""
+    return bool((found.get("set_checksum") or condensed.checksum) != condensed.checksum)
+
+
 def _measured(row: Any) -> bool:
     """Whether a row of results has its names and its accuracies."""
     if not isinstance(row, dict) or not {"name", "network", "images", "epochs"} <= {*row}:
         return False
     numbers = [row.get("last"), row.get("best")]
     return all(isinstance(n, list) and n and all(isinstance(x, int | float) for x in n) for n in numbers)
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and type(row.get("episode")) is int else None

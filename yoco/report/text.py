@@ -6,7 +6,7 @@ from typing import Any
 from yoco.condensed import CondensedSet
 from yoco.report.images import COLUMNS, headline
 from yoco.report.plots import spent
-from yoco.report.reading import Evaluations
+from yoco.report.reading import Evaluations, of_another
 from yoco.report.tables import accuracies, markdown
 
 
@@ -22,11 +22,10 @@ def page(
     parts = [f"# {name if condensed is None else headline(condensed)}"]
     parts.append("There is no condensed set yet." if condensed is None else markdown(("", ""), _facts(condensed)))
     if evaluations:
-        others = [name for name, found in evaluations.items() if condensed and _of_another(found, condensed)]
+        others = [name for name, found in evaluations.items() if condensed and of_another(found, condensed)]
         note = "Test accuracy in percent, mean ± standard deviation over seeds; `best` is chosen by the test data."
-        note += (
-            f" Of another set than the one shown, or of an earlier state of it: {', '.join(others)}." if others else ""
-        )
+        if others:
+            note += f" Of another set than the one shown, or of an earlier state of it: {', '.join(others)}."
         parts += ["## Accuracy", accuracies(evaluations, named=bool(others)), note]
     if "images.png" in pictures and condensed is not None:
         parts += ["## Images", "![the cells of each class](images.png)", _caption(condensed)]
@@ -36,11 +35,6 @@ def page(
         settings = [(f"`{key}`", f"`{value}`") for key, value in config.items()]
         parts += ["## Settings", markdown(("setting", "value"), settings)]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
-
-
-def _of_another(found: Mapping[str, Any], condensed: CondensedSet) -> bool:
-    """Whether an evaluation is of another set, or of this one before it was learned further."""
-    return bool((found.get("set_checksum") or condensed.checksum) != condensed.checksum)
 
 
 def _facts(condensed: CondensedSet) -> list[tuple[str, str]]:

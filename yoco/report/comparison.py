@@ -1,0 +1,120 @@
+"""Several runs beside each other: in what they differ, what their sets are worth, and how their losses fell."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from yoco.artefact import replace_file
+from yoco.condensed import load
+from yoco.report.plots import series, smooth
+from yoco.report.reading import RunFiles, of_another
+from yoco.report.tables import markdown, spread
+
+HEAD = ("trained on", "network", "protocol", "epochs", "sets", "last", "best")
+ALIKE = ("seed", "minutes", "device", "checksum")
+"""Settings in which runs may differ that are repetitions of each other."""
+
+Way = tuple[str, ...]
+"""The values of all settings in which runs differ."""
+
+
+def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
+    """Compare runs by their folders; the paths of what was written into `out`: comparison.md and comparison.png.
+
+    Runs that differ in nothing but seed, time budget and device are repetitions. The accuracy of a set is its mean over
+    networks; of repetitions there are mean and sample standard deviation over sets, of which the table has the number.
+    The picture has every set, and all losses. Evaluations of another state of a set are left out.
+
+    Raises:
+        ValueError: fewer than two folders, one that holds no run, or nothing that was evaluated or has a loss.
+        OSError: the place cannot be written.
+    """
+    if len(folders) < 2:
+        raise ValueError(f"compare: needs the folders of at least two runs, got {len(folders)}")
+    runs = [RunFiles(Path(folder)) for folder in folders]
+    names, ways = ways_of([run.config() for run in runs])
+    worth, losses = _worth(runs, ways), [series(run.metrics(), "loss") for run in runs]
+    if not worth and not any(len(episodes) for episodes, _ in losses):
+        raise ValueError("compare: needs an evaluation or a loss, got none in any run")
+    place = Path(out)
+    rows = [(*way, *judge, str(len(sets)), *_spreads(sets)) for (way, *judge), sets in _sorted(worth)]
+    words = "Test accuracy in percent, mean ± standard deviation over sets; `best` is chosen by the test data."
+    page = f"# {len(runs)} runs\n\n{markdown((*names, *HEAD), rows, numbers=4)}\n{words}\n"
+    replace_file(place / "comparison.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    replace_file(place / "comparison.png", lambda temporary: _draw(temporary, names, ways, worth, losses))
+    return [place / "comparison.md", place / "comparison.png"]
+
+
+def ways_of(configs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[Way]]:
+    """The names of the settings in which runs differ, and for each run their values in words."""
+    names = dict.fromkeys(name for config in configs for name in config if name not in ALIKE)
+    differ = [name for name in names if len({str(config.get(name)) for config in configs}) > 1]
+    return tuple(differ), [tuple(str(config.get(name, "")) for name in differ) for config in configs]
+
+
+def _worth(runs: Sequence[RunFiles], ways: Sequence[Way]) -> dict[tuple[Any, ...], list[tuple[float, float]]]:
+    """By way, training set, network, protocol and epochs: last and best accuracy of every set."""
+    worth: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+    for run, way in zip(runs, ways, strict=True):
+        condensed = load(run.condensed) if run.condensed.is_file() else None
+        for found in run.evaluations().values():
+            if condensed is not None and of_another(found, condensed):
+                continue
+            for row in found["results"]:
+                judge = (str(row["name"]), str(row["network"]), str(found.get("protocol", "")), f"{row['epochs']:,}")
+                worth.setdefault((way, *judge), []).append((fmean(row["last"]), fmean(row["best"])))
+    return worth
+
+
+def _sorted(worth: Mapping[tuple[Any, ...], Any]) -> list[tuple[tuple[Any, ...], Any]]:
+    """The same judges beside each other, their ways in the order of the runs."""
+    judges = dict.fromkeys(key[1:] for key in worth)
+    return [(key, worth[key]) for judge in judges for key in worth if key[1:] == judge]
+
+
+def _spreads(sets: Sequence[tuple[float, float]]) -> tuple[str, str]:
+    last, best = zip(*sets, strict=True)
+    return spread(last), spread(best)
+
+
+def _draw(path: Path, names: Sequence[str], ways: Sequence[Way], worth: Any, losses: Sequence[Any]) -> None:
+    """Left the accuracy of every set by its way, right the losses; a colour for each way."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    colours = {way: f"C{at % 10}" for at, way in enumerate(dict.fromkeys(ways))}
+    panels = [name for name, there in (("accuracy", worth), ("loss", any(len(e) for e, _ in losses))) if there]
+    figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(1, len(panels), place)
+        _accuracies(axes, colours, worth) if panel == "accuracy" else _losses(axes, colours, ways, losses)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    if len(colours) > 1:
+        lines = [figure.axes[-1].plot([], [], color=colour, linewidth=3)[0] for colour in colours.values()]
+        words = [", ".join(f"{name}={value}" for name, value in zip(names, way, strict=True)) for way in colours]
+        figure.legend(lines, words, loc="outside lower center", frameon=False, fontsize=8, ncols=2)
+    figure.savefig(path, format="png")
+
+
+def _accuracies(axes: Any, colours: Mapping[Way, str], worth: Any) -> None:
+    """A column for each judge, in it a place for each way: every set a dot, their mean a bar."""
+    judges = list(dict.fromkeys(key[1:] for key in worth))
+    for (way, *judge), sets in worth.items():
+        at = judges.index(tuple(judge)) + 0.8 * (list(colours).index(way) + 0.5) / len(colours) - 0.4
+        last = [value for value, _ in sets]
+        axes.plot([at] * len(last), last, "o", color=colours[way], alpha=0.6, markersize=4)
+        axes.hlines(fmean(last), at - 0.3 / len(colours), at + 0.3 / len(colours), color=colours[way], linewidth=2)
+    axes.set_xticks(range(len(judges)), [f"{name}\n{network}, {protocol}" for name, network, protocol, *_ in judges])
+    axes.set_ylabel("test accuracy in percent, every set")
+
+
+def _losses(axes: Any, colours: Mapping[Way, str], ways: Sequence[Way], losses: Sequence[Any]) -> None:
+    for way, (episodes, values) in zip(ways, losses, strict=True):
+        if len(values):
+            axes.plot(episodes, smooth(values, max(1, len(values) // 20 | 1)), color=colours[way], linewidth=1.3)
+    if all((values > 0).all() for _, values in losses):
+        axes.set_yscale("log")
+    axes.set(xlabel="episode", ylabel="loss, of each method its own")
