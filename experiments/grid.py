@@ -194,18 +194,7 @@ class Grid:
 
 def summary(rows: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows that share these columns as one: every single accuracy, mean and deviation."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in by), []).append(row)
-    return [
-        {
-            **dict(zip(by, key, strict=True)),
-            **{name: [row[name] for row in group] for name in ("run", "seed", "last")},
-            **result.spread("last", group),
-            "commits": sorted({row["commit"] for row in group}),
-        }
-        for key, group in groups.items()
-    ]
+    return result.summary(rows, by, ("run", "seed"), ("last",))
 
 
 def options(description: str | None, set: str, out: str, name: str, **defaults: Any) -> argparse.Namespace:

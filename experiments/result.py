@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ def spread(kind: str, rows: list[dict[str, Any]]) -> dict[str, float]:
     values = [row[kind] for row in rows]
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {f"{kind}_mean": round(statistics.mean(values), 3), f"{kind}_std": round(deviation, 3)}
+
+
+def summary(
+    rows: Iterable[dict[str, Any]], by: tuple[str, ...], listed: tuple[str, ...], values: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Rows that share the columns `by` as one: all that is listed, and every value, with its mean and deviation."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in by), []).append(row)
+    return [
+        {
+            **dict(zip(by, key, strict=True)),
+            **{name: [row[name] for row in group] for name in (*listed, *values)},
+            **{k: v for value in values for k, v in spread(value, group).items()},
+            "commits": sorted({row["commit"] for row in group}),
+        }
+        for key, group in groups.items()
+    ]
 
 
 def plus(row: dict[str, Any], kind: str) -> str:

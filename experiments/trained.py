@@ -67,16 +67,4 @@ def about(trials: Trials, options: Namespace) -> dict[str, Any]:
 
 def means(rows: list[dict[str, Any]], by: tuple[str, ...], values: tuple[str, ...]) -> list[dict[str, Any]]:
     """Rows that share these columns as one: every single value, mean and deviation."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in by), []).append(row)
-    return [
-        {
-            **dict(zip(by, key, strict=True)),
-            "seed": [row["seed"] for row in group],
-            **{value: [row[value] for row in group] for value in values},
-            **{k: v for value in values for k, v in result.spread(value, group).items()},
-            "commits": sorted({row["commit"] for row in group}),
-        }
-        for key, group in groups.items()
-    ]
+    return result.summary(rows, by, ("seed",), values)

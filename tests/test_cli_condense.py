@@ -135,22 +135,30 @@ def interrupted(folder: Path, number: int) -> tuple[int, str]:
     """Exit status and stderr of a run in a process of its own that gets this signal once it has a checkpoint."""
     argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40", "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    code = f"""
+import time
+import yoco.condense.loop as loop
+from yoco.cli import main
+loop.CHECKPOINT_SECONDS = 0
+save = loop.Journey.save
+def slowly(self, run):
+    save(self, run)
+    time.sleep(0.5)  # a run that is done before it is stopped shows nothing
+loop.Journey.save = slowly
+main({argv})
+"""
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"import yoco.condense.loop as l; l.CHECKPOINT_SECONDS = 0\nfrom yoco.cli import main\nmain({argv})",
-        ],
+        [sys.executable, "-c", code],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         env=environment,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (folder / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=300)[1]
     return process.returncode, said
 
 

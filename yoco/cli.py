@@ -10,19 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from yoco import __version__
-from yoco.commands import COMMANDS as FUNCTIONS
+from yoco.commands import COMMANDS
 from yoco.registry import resolve, unknown
 
-COMMANDS = {
-    "condense": "learn a small synthetic set from a data set",
-    "experts": "record the trajectories of trained networks that the method mtt needs",
-    "prune": "make a smaller set out of a condensed set or a data set",
-    "score": "say how hard each sample of a set is",
-    "evaluate": "train networks on a set from scratch and measure their accuracy",
-    "sparsify": "prune the weights of a network, after training or at initialisation",
-    "report": "draw the images and curves of a run, and its table",
-    "convert": "read and write npz, PNG folders and the files that papers published",
-}
 USAGE, INTERRUPTED = 2, 130
 
 
@@ -68,7 +58,7 @@ def _done(argv: list[str]) -> int:
     else:
         if argv[0] not in COMMANDS:
             raise unknown("command", argv[0], COMMANDS)
-        command: Any = resolve("command", FUNCTIONS, argv[0])
+        command: Any = resolve("command", {name: each.target for name, each in COMMANDS.items()}, argv[0])
         return int(command(argv[1:]) or 0)
     return 0
 
@@ -80,7 +70,7 @@ def lacks_memory(error: BaseException) -> bool:
 
 def overview() -> str:
     """The help of the program."""
-    lines = [f"  {name:<10} {does}" for name, does in COMMANDS.items()]
+    lines = [f"  {name:<10} {each.does}" for name, each in COMMANDS.items()]
     head = "usage: yoco COMMAND [options]\n\nCondense an image data set once and get any smaller size of it."
     tail = "`yoco COMMAND --help` lists the options of a command, each with its default and unit."
     return "\n".join([head, "", "commands:", *lines, "", tail])

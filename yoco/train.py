@@ -1,6 +1,7 @@
 """The one supervised loop: train a network on images under a recipe, and measure its accuracy."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol, Self
@@ -192,6 +193,18 @@ def train_step(
         loss.backward()
     optimizer.step()
     return logits.detach()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """In evaluation mode within; afterwards every module is in the mode that it was in."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @torch.no_grad()

@@ -100,6 +100,8 @@ def test_seed_decides_every_bit(run: Any) -> None:
     first, again, other = run(), run(), run(seed=1)
     assert torch.equal(first.cells, again.cells)
     assert not torch.equal(first.cells, other.cells)
+    assert (first.soft_labels is None) == (again.soft_labels is None)
+    assert first.soft_labels is None or torch.equal(first.soft_labels, again.soft_labels)
 
 
 def test_episodes_change_the_cells(run: Any, method: str) -> None:

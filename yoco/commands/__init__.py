@@ -1,13 +1,30 @@
 """The commands: for each a form of options (tyro reads it) and what is done with them."""
 
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """target: module:function, called with the words; does: a line for the help."""
+
+    target: str
+    does: str
+
+
 COMMANDS = {
-    "condense": "yoco.commands.condense:condense",
-    "experts": "yoco.commands.experts:experts",
-    "prune": "yoco.commands.prune:prune",
-    "score": "yoco.commands.prune:score",
-    "evaluate": "yoco.commands.evaluate:evaluate",
-    "sparsify": "yoco.commands.sparsify:sparsify",
-    "report": "yoco.commands.files:report",
-    "convert": "yoco.commands.files:convert",
+    "condense": Command("yoco.commands.condense:condense", "learn a small synthetic set from a data set"),
+    "experts": Command(
+        "yoco.commands.experts:experts", "record the trajectories of trained networks that the method mtt needs"
+    ),
+    "prune": Command("yoco.commands.prune:prune", "make a smaller set out of a condensed set or a data set"),
+    "score": Command("yoco.commands.prune:score", "say how hard each sample of a set is"),
+    "evaluate": Command(
+        "yoco.commands.evaluate:evaluate", "train networks on a set from scratch and measure their accuracy"
+    ),
+    "sparsify": Command(
+        "yoco.commands.sparsify:sparsify", "prune the weights of a network, after training or at initialisation"
+    ),
+    "report": Command("yoco.commands.files:report", "draw the images and curves of a run, and its table; compare runs"),
+    "convert": Command(
+        "yoco.commands.files:convert", "read and write npz, PNG folders and the files that papers published"
+    ),
 }
-"""name -> function(words)."""

@@ -16,7 +16,7 @@ from yoco.data.source import Source
 from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.protocols import TEACHER_EPOCHS
-from yoco.train import Normalise
+from yoco.train import Normalise, evaluating
 
 KINDS = ("hard", "teacher", "learned")
 
@@ -147,16 +147,12 @@ def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about
 @torch.no_grad()
 def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...]) -> Tensor:
     """What a module says of the decoded cells: float [n, classes] on the CPU, in the class order of the set."""
-    order, modes = _order(condensed.classes, names), {module: module.training for module in teacher.modules()}
+    order = _order(condensed.classes, names)
     kinds = (weight.dtype for weight in teacher.parameters() if weight.is_floating_point())
     decoded = condensed.decode().to(next(kinds, torch.get_default_dtype()))
     images, device = Normalise(condensed.mean, condensed.std)(decoded), _device(teacher)
-    teacher.eval()
-    try:
+    with evaluating(teacher):
         logits = torch.cat([teacher(part.to(device)).cpu() for part in images.split(500)])
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     if logits.shape != (len(condensed), len(names)):
         raise ValueError(f"relabel: logits must be [{len(condensed)}, {len(names)}], got {list(logits.shape)}")
     return logits[:, order]

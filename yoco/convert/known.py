@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from yoco.data.mnist import CLOTHES, DIGITS
+from yoco.data.mnist import CLOTHES, DIGITS, FASHION, MNIST
 from yoco.data.vision import CIFAR, SVHN
 
 DC_CIFAR100 = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
@@ -22,8 +22,8 @@ class Known:
 
 
 _ALL = (
-    Known("mnist", (0.1307,), (0.3081,), DIGITS),
-    Known("fashion-mnist", (0.2861,), (0.3530,), CLOTHES),
+    Known("mnist", *MNIST, DIGITS),
+    Known("fashion-mnist", *FASHION, CLOTHES),
     Known("svhn", *SVHN, DIGITS),
     Known("cifar10", *CIFAR, _THINGS),
     Known("cifar100", *CIFAR, tuple(map(str, range(100)))),

@@ -12,6 +12,9 @@ DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 HIRAGANA = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 BALANCED = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt")
+MNIST = ((0.1307,), (0.3081,))
+FASHION = ((0.2861,), (0.3530,))
+"""Published mean and std."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def mnist(download: bool = False) -> Splits:
     Raises:
         ValueError: the files are not found, or not readable.
     """
-    return _load(_Known("mnist", "MNIST", DIGITS, mean=(0.1307,), std=(0.3081,)), download)
+    return _load(_Known("mnist", "MNIST", DIGITS, "", *MNIST), download)
 
 
 def fashion_mnist(download: bool = False) -> Splits:
@@ -41,7 +44,7 @@ def fashion_mnist(download: bool = False) -> Splits:
     Raises:
         ValueError: the files are not found, or not readable.
     """
-    return _load(_Known("fashion-mnist", "FashionMNIST", CLOTHES, mean=(0.2861,), std=(0.3530,)), download)
+    return _load(_Known("fashion-mnist", "FashionMNIST", CLOTHES, "", *FASHION), download)
 
 
 def kmnist(download: bool = False) -> Splits:
