@@ -215,10 +215,15 @@ def predict(network: nn.Module, examples: Examples, normalise: Normalise, batch:
     return torch.cat([network(normalise(examples.batch(part).images)) for part in parts])
 
 
-def accuracy(network: nn.Module, examples: Examples, normalise: Normalise) -> float:
+@torch.no_grad()
+def accuracy(network: nn.Module, examples: Examples, normalise: Normalise, batch: int = 500) -> float:
     """Share of correct predictions, in percent."""
-    labels = torch.cat([examples.batch(part).labels for part in torch.arange(len(examples)).split(500)])
-    return 100 * int((predict(network, examples, normalise).argmax(1) == labels).sum()) / len(examples)
+    network.eval()
+    right = []
+    for part in torch.arange(len(examples)).split(batch):
+        images, labels = examples.batch(part)
+        right.append((network(normalise(images)).argmax(1) == labels).sum())
+    return 100 * int(torch.stack(right).sum()) / len(examples)
 
 
 def shuffled(n: int, batch: int, rng: Rng) -> Iterator[Tensor]:

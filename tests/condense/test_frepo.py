@@ -16,7 +16,7 @@ from augment import Policy
 from yoco.condense import Interrupted, condense, settings_of
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
-from yoco.condense.methods.frepo import FRePo, Pool, centred, features, margin, regression
+from yoco.condense.methods.frepo import FRePo, Pool, centred, margin, regression
 from yoco.data import Splits
 from yoco.rng import Rng
 
@@ -74,7 +74,7 @@ def test_one_step_is_the_algorithm(task: Task, flip: bool) -> None:
     images, y = synthetic.cells.detach(), synthetic.targets().detach()
     if flip:
         images, y = torch.cat([images, images.flip(-1)]), torch.cat([y, y])
-    f, g = (features(network, task.normalise(part)).detach().double().numpy() for part in (images, real.images))
+    f, g = (network.seen(task.normalise(part)).detach().double().numpy() for part in (images, real.images))
     kernel = f @ f.T
     predicted = (
         g @ f.T @ np.linalg.solve(kernel + 1e-6 * np.trace(kernel) / len(f) * np.eye(len(f)), y.double().numpy())

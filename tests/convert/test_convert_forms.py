@@ -194,7 +194,7 @@ def test_names_that_say_nothing_are_one_line(saved: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="form: unknown name 'idcc'; did you mean 'idc'"):
         convert(saved, tmp_path / "x.npz", form="idcc")
     with pytest.raises(
-        ValueError, match="factor says something about idc files alone, got 3 for one of form safetensors"
+        ValueError, match="factor says something about idc, dream files alone, got 3 for one of form safetensors"
     ):
         convert(saved, tmp_path / "x.npz", factor=3)
     (tmp_path / "set.pt").write_bytes(b"")

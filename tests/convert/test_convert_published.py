@@ -12,6 +12,8 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet, load
 from yoco.convert import convert
+from yoco.prune.asked import ask
+from yoco.prune.training import Training
 
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 DC_CIFAR100 = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
@@ -63,6 +65,14 @@ def test_idc_cells_stand_in_the_order_of_decoding(
     assert (made.factor, made.size, made.space, made.method) == (factor, (side, side), "unit", "idc")
     assert made.classes == ("0", "1")
     np.testing.assert_allclose(made.mean, np.stack(expected).mean(axis=(0, 2, 3)), atol=1e-5)
+
+
+def test_a_file_of_dream_is_said_to_be_one_and_has_its_settings(tmp_path: Path) -> None:
+    torch.save([pixels(20, 3, 8, 8), torch.arange(20) // 2], tmp_path / "data.pt")
+    for form, epochs in (("dream", 200), ("idc", 100)):
+        made = convert(tmp_path / "data.pt", tmp_path / "x.npz", form=form, data="cifar10")
+        assert made.method == form
+        assert ask("lbpe", made, Training(), {}).options["epochs"] == epochs
 
 
 def test_idc_pixels_beyond_the_interval_are_kept_and_told(tmp_path: Path) -> None:

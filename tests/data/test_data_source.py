@@ -148,3 +148,13 @@ def test_hold_out_needs_two_images_of_a_class() -> None:
     with pytest.raises(ValueError) as caught:
         hold_out(source([0, 0, 1]))
     assert str(caught.value) == "data toy: class 'b' needs at least 2 images to hold one out for testing, got 1"
+
+
+def test_a_source_on_a_device_knows_what_it_knew(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = source([0, 1, 0])
+    checksum, members = here.checksum, here.by_class
+    monkeypatch.setattr(hashlib, "sha256", None)
+    moved = here.to("cpu")
+    assert (moved.checksum, moved.by_class, moved.counts) == (checksum, members, (2, 1))
+    part = here.take(torch.tensor([1]))
+    assert part.counts == (0, 1)

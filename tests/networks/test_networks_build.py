@@ -153,3 +153,15 @@ def test_lenet_fits_any_size_from_4x4(size: tuple[int, int]) -> None:
 def test_lenet_refuses_smaller_images() -> None:
     with pytest.raises(ValueError, match=r"^lenet: images must be at least 4x4, got 3x8$"):
         LeNet(1, 10, (3, 8))
+
+
+@pytest.mark.parametrize("name", ["convnet:width=4,depth=2", "mlp:width=4", "resnet10:width=4"])
+def test_what_the_head_sees_is_the_last_of_the_features(name: str) -> None:
+    network, images = build(name, GREY, 3, Rng(0)), torch.rand(2, *GREY)
+    for autocast in (None, torch.bfloat16):
+        network.autocast = autocast
+        seen = network.seen(images)
+        assert torch.equal(seen, network.features(images)[-1].flatten(1))
+        assert seen.dtype == torch.float32
+    network.autocast = None
+    assert torch.equal(network(images), network.head(network.seen(images)))

@@ -58,7 +58,7 @@ def penultimate(task: Task, network: Network, indices: Tensor) -> Tensor:
     was = network.training
     network.eval()
     batches = (task.normalise(task.real.batch(part).images) for part in indices.split(500))
-    rows = torch.cat([network.features(images)[-1].flatten(1).cpu().double() for images in batches])
+    rows = torch.cat([network.seen(images).cpu().double() for images in batches])
     network.train(was)
     return rows
 

@@ -67,8 +67,7 @@ def prefix_distances(network: Network, real: Batch, synthetic: Batch, sizes: Ite
 
     Squared, summed over all entries of the last stage's output; both batches are normalised (MDC, ICLR 2024).
     """
-    wanted = network.features(real.images)[-1].mean(0)
-    features = network.features(synthetic.images)[-1]
+    wanted, features = network.seen(real.images).mean(0), network.seen(synthetic.images)
     return [float((features[:size].mean(0) - wanted).square().sum()) for size in sizes]
 
 

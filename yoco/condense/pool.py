@@ -33,12 +33,14 @@ class Member:
 
     def learn(self, steps: int, rng: Rng) -> None:
         """Take some steps on the real data, each on a random batch of distinct images."""
+        right = torch.zeros((), dtype=torch.long, device=self.task.real.device)
         for step in range(steps):
             stream = rng.child("step", step)
             batch = self.task.real.batch(stream.child("batch").choice(len(self.task.real), self.recipe.batch))
             logits = train_step(self.network, self.optimizer, batch, self.recipe, self.task.normalise, stream)
-            self.right += int((logits.argmax(1) == batch.labels).sum())
+            right += (logits.argmax(1) == batch.labels).sum()
             self.seen += len(batch.labels)
+        self.right += int(right)
         self.optimizer.zero_grad()  # nobody reads the last gradients, and many networks would hold them
 
     def state_dict(self) -> dict[str, Any]:

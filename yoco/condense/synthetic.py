@@ -103,13 +103,13 @@ class Synthetic:
 
         Its value and its gradients in all leaves are those of the sum; so memory does not grow with their number.
         """
-        leaves, value = self.parameters(), 0.0
+        leaves, values = self.parameters(), []
         gradients = [torch.zeros_like(leaf) for leaf in leaves]
         for loss in losses:
-            value += float(loss.detach())
+            values.append(loss.detach())
             for total, part in zip(gradients, torch.autograd.grad(loss, leaves, materialize_grads=True), strict=True):
                 total += part
-        return carrying(leaves, gradients, value)
+        return carrying(leaves, gradients, sum(torch.stack(values).tolist()) if values else 0.0)
 
     @torch.no_grad()
     def clamp(self) -> None:

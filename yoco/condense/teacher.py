@@ -45,7 +45,7 @@ class Teacher:
 
     def features(self, images: Tensor) -> Tensor:
         """What the head sees of images float [n, C, H, W] in [0, 1]: [n, D]."""
-        return self._seen(images, lambda part: self.network.features(part)[-1].flatten(1))
+        return self._seen(images, self.network.seen)
 
     @torch.no_grad()
     def _seen(self, images: Tensor, look: Callable[[Tensor], Tensor], batch: int = 500) -> Tensor:

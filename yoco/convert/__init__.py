@@ -17,6 +17,7 @@ FORMATS = {
     "npz": "yoco.convert.npz:read",
     "png": "yoco.convert.png:read",
     "idc": "yoco.convert.idc:read",
+    "dream": "yoco.convert.idc:read",
     "mtt": "yoco.convert.mtt:read",
     "dsa": "yoco.convert.dsa:read",
     "kip": "yoco.convert.kip:read",
@@ -31,8 +32,8 @@ TARGETS = {
 """form -> function(condensed: CondensedSet, target: Path) -> None."""
 
 OPTIONS: Mapping[str, tuple[object, tuple[str, ...]]] = {
-    "data": (None, ("npz", "png", "idc", "mtt", "dsa", "kip")),
-    "factor": (2, ("idc",)),
+    "data": (None, ("npz", "png", "idc", "dream", "mtt", "dsa", "kip")),
+    "factor": (2, ("idc", "dream")),
     "space": ("zca", ("mtt", "kip")),
     "experiment": (0, ("dsa",)),
 }
@@ -54,7 +55,8 @@ def convert(
     source: .safetensors; .npz; a folder with one folder of PNGs for each class; or a file of IDC, DREAM or YOCO
     (data.pt), of MTT (images_best.pt, with labels_best.pt beside it), of DC, DSA or DM (res_*.pt), of KIP (.npz).
     target: .safetensors, .npz, or a new folder for PNGs.
-    form: a name out of FORMATS or `module:function`, where the name of the file does not tell.
+    form: a name out of FORMATS or `module:function`, where the name of the file does not tell; "dream" for a file of
+    DREAM, which looks like one of IDC: pruning rules have settings for each.
     data: the data set it was made from; its published constants undo a normalisation, its classes get their names.
     factor: of an IDC file, which does not say it. space: "zca" or "normalised", of an MTT or KIP file.
     experiment: which of the sets in a DC, DSA or DM file, from 0. Nothing is ever unpickled.

@@ -17,6 +17,10 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
+KNOWN = ("by_class", "counts", "checksum")
+"""What a source has worked out about itself, which stays true wherever it lies."""
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """Labelled images of one size.
@@ -106,11 +110,13 @@ class Source:
         """These images in [0, 1], in torch's default dtype, with their labels, on the device of the source."""
         indices = indices.to(self.device)
         images = self.images[indices].to(torch.get_default_dtype())
-        return Batch(images / images.new_full((), 255), self.labels[indices])  # by a number, CUDA rounds otherwise
+        return Batch(images.div_(images.new_full((), 255)), self.labels[indices])  # by a number, CUDA rounds otherwise
 
     def to(self, device: torch.device | str) -> Self:
         """The same source on another device."""
-        return replace(self, **self._parts(lambda part: part.to(device)))
+        moved = replace(self, **self._parts(lambda part: part.to(device)))
+        vars(moved).update({name: value for name, value in vars(self).items() if name in KNOWN})
+        return moved
 
     def take(self, indices: Tensor, name: str | None = None) -> Self:
         """These images as a source of their own; mean and std stay those of the whole."""

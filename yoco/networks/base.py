@@ -21,8 +21,14 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, [n, classes]."""
         with self._precision(images):
-            logits: Tensor = self.head(self._stage_outputs(images)[-1].flatten(1))
+            logits: Tensor = self.head(self._last(images).flatten(1))
         return self._plain(logits)
+
+    def seen(self, images: Tensor) -> Tensor:
+        """What the head sees, flattened: [n, D]; the last of `features`, without the memory that the others take."""
+        with self._precision(images):
+            last = self._last(images)
+        return self._plain(last.flatten(1))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The output of every stage; the last one, flattened, is what the head sees."""
@@ -35,6 +41,11 @@ class Network(nn.Module):
         for stage in self.stages:
             outputs.append(stage(outputs[-1]))
         return outputs[1:]
+
+    def _last(self, images: Tensor) -> Tensor:
+        for stage in self.stages:
+            images = stage(images)
+        return images
 
     def _precision(self, images: Tensor) -> torch.autocast | nullcontext[None]:
         return nullcontext() if self.autocast is None else torch.autocast(images.device.type, self.autocast)

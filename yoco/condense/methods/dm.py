@@ -73,8 +73,8 @@ class DM:
         cells = stepped_normalised(task, synthetic.of(label))
         pair = siamese(task, Policy(self.augment, "dsa"), real, cells, rng.child("augment", label))
         with torch.no_grad():
-            target = network.features(pair[0].images)[-1]
-        return mean_distance(target, network.features(pair[1].images)[-1])
+            target = network.seen(pair[0].images)
+        return mean_distance(target, network.seen(pair[1].images))
 
 
 # Not in the paper:

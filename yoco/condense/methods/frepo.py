@@ -98,13 +98,13 @@ class FRePo:
         network = memory.networks[k]
         real = task.real.batch(rng.child("real").choice(len(task.real), self.real_batch))
         with torch.no_grad():
-            seen = features(network, task.normalise(real.images))
+            seen = network.seen(task.normalise(real.images))
         wanted, chosen = centred(real.labels, synthetic.classes), self.batches(len(synthetic.cells))
         mirrored = torch.cat([indices.repeat(1 + self.flip) for indices in chosen])
 
         def support(indices: Tensor) -> Tensor:
             images = synthetic.everything(indices).images
-            return features(network, task.normalise(torch.cat([images, images.flip(3)]) if self.flip else images))
+            return network.seen(task.normalise(torch.cat([images, images.flip(3)]) if self.flip else images))
 
         def error(parts: list[Tensor]) -> Tensor:
             targets = synthetic.targets()[mirrored]
@@ -180,11 +180,6 @@ class Pool:
 def centred(labels: Tensor, classes: int) -> Tensor:
     """1 - 1 / classes for the class, -1 / classes for the others: float [n, classes]."""
     return one_hot(labels, classes).to(torch.get_default_dtype()) - 1 / classes
-
-
-def features(network: Network, images: Tensor) -> Tensor:
-    """The output of the last stage, flattened: [n, D]."""
-    return network.features(images)[-1].flatten(1)
 
 
 def regression(support: Tensor, targets: Tensor, query: Tensor, ridge: float) -> Tensor:

@@ -128,8 +128,8 @@ class IDM:
     def loss(self, member: Member, real: Batch, cells: Batch) -> Tensor:
         """Distance of the mean features under the head, and cross-entropy weighted by the network's accuracy."""
         with torch.no_grad():
-            target = member.network.features(real.images)[-1].flatten(1)
-        embedded = member.network.features(cells.images)[-1].flatten(1)
+            target = member.network.seen(real.images)
+        embedded = member.network.seen(cells.images)
         classified = cross_entropy(member.network.head(embedded), cells.labels)
         return mean_distance(target, embedded) + self.class_weight * member.accuracy * classified
 

@@ -192,7 +192,7 @@ class Readout:
 
     def features(self, task: Task, network: Network, images: Tensor) -> Tensor:
         """What the last layer is given: [n, D]."""
-        return network.features(task.normalise(images))[-1].flatten(1).to(images)
+        return network.seen(task.normalise(images)).to(images)
 
     def last_layer(self, features: Tensor, shares: Tensor, eta: float) -> Tensor:
         """W [D, classes] after gradient descent on the mean cross-entropy of features W [n, classes] against shares.
