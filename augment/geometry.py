@@ -12,7 +12,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 from augment.op import Params, check_magnitude, rows, uniform, whole
 
 TRIES = 10
-"""Random parts of an image of which one is looked for that lies on it."""
+"""Random parts of an image that are drawn; the first that lies on it is taken."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Regression(Recipe):
         yield rng.child("order").choice(count, self.seen(count))
 
     def seen(self, count: int) -> int:
-        """A batch."""
+        """How many images a step looks at: a batch, or all there are."""
         return min(count, self.batch)
 
     def shared(self, cells: int, factor: int) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from yoco.prune import Budget, Items
-from yoco.prune.kernel import KernelGreedy, _Machine, one_hot
+from yoco.prune.kernel import KernelGreedy, _Machine, centred_targets
 from yoco.rng import Rng
 
 
@@ -27,7 +27,7 @@ def literal(features: Tensor, labels: Tensor, total: int, ridge: float, referenc
     """Every candidate of the classes whose turn it is, with a full solve for each."""
     centre = features.double().numpy().mean(0)
     x, z = unit(features.double().numpy(), centre), unit(reference[0].double().numpy(), centre)
-    y, goal = (one_hot(part, 3).numpy() for part in (labels, reference[1]))
+    y, goal = (centred_targets(part, 3).numpy() for part in (labels, reference[1]))
     chosen: list[int] = []
     while len(chosen) < total:
         counts = np.bincount(labels[chosen].numpy(), minlength=3)
@@ -59,7 +59,7 @@ def test_the_factors_stay_those_of_the_residual_kernel(size: int) -> None:
     features, labels = data(12, size=size)
     other, answers = data(17, seed=1, size=size)
     x, z = (torch.nn.functional.normalize(part.double()) for part in (features, other))
-    y, goal, ridge = one_hot(labels, 3), one_hot(answers, 3), 0.2
+    y, goal, ridge = centred_targets(labels, 3), centred_targets(answers, 3), 0.2
     machine = _Machine(x, y, z, goal, ridge, 3)
     assert (machine.held is None) == (size < 12)
     for j in (3, 7, 1):
@@ -97,7 +97,7 @@ def test_a_machine_learns_more_from_the_chosen_than_from_others() -> None:
     test, answers = data(300, seed=5, size=20)
 
     def accuracy(chosen: Tensor) -> float:
-        x, goal = features[chosen].double(), one_hot(labels[chosen], 3)
+        x, goal = features[chosen].double(), centred_targets(labels[chosen], 3)
         weights = torch.linalg.solve(x @ x.T + 0.1 * torch.eye(len(x), dtype=torch.float64), goal)
         return float(((test.double() @ x.T @ weights).argmax(1) == answers).double().mean())
 

@@ -13,9 +13,8 @@ from yoco.prune.running import Running
 from yoco.prune.scored import Scores
 from yoco.prune.scores import LBPE_SETTINGS, SCORES
 from yoco.prune.scoring import score
-from yoco.prune.selection import Selection
+from yoco.prune.selection import Selection, report
 from yoco.prune.snapshot import Snapshot, look
-from yoco.prune.summary import report
 from yoco.verb import make_callable
 
 __all__ = [

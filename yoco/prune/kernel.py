@@ -51,9 +51,8 @@ class KernelGreedy(Rule):
         references, answers = features, labels
         if items.reference is not None:
             references, answers = normalize(items.reference[0].double() - centre), items.reference[1]
-        machine = _Machine(
-            features, one_hot(labels, items.classes), references, one_hot(answers, items.classes), self.ridge, total
-        )
+        own, goal = (centred_targets(part, items.classes) for part in (labels, answers))
+        machine = _Machine(features, own, references, goal, self.ridge, total)
         chosen: list[int] = []
         turn = torch.zeros(items.classes, dtype=torch.long)
         free = torch.ones(len(labels), dtype=torch.bool)
@@ -67,7 +66,7 @@ class KernelGreedy(Rule):
         return torch.tensor(chosen)
 
 
-def one_hot(labels: Tensor, classes: int) -> Tensor:
+def centred_targets(labels: Tensor, classes: int) -> Tensor:
     """Targets float64 [n, C] of mean 0 over the classes."""
     return torch.eye(classes, dtype=torch.float64)[labels] - 1 / classes
 

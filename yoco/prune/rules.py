@@ -72,7 +72,7 @@ class Rule(ABC):
     quota: str = "none"
 
     def check(self, scores: Tensor) -> None:
-        """Nothing, if the rule can choose by these scores [n].
+        """Check that the rule can choose by these scores [n].
 
         Raises:
             ValueError: it cannot.

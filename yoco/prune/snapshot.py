@@ -63,7 +63,7 @@ class Snapshot:
 
 
 def check_stage(network: Network, stage: int) -> None:
-    """Nothing, if the network has this stage.
+    """Check that the network has this stage.
 
     Raises:
         ValueError: it has not.

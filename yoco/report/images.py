@@ -47,9 +47,11 @@ def sheet(condensed: CondensedSet, per_class: int = COLUMNS, path: str | Path | 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything stands on a sheet, in pixels. cell: (width, height) of a cell once enlarged; line: the thin
-    space between the cells of one image; left, top: the room for names and for the
-    head; head: the width of the head."""
+    """Where everything stands on a sheet, in pixels.
+
+    cell: (width, height) of a cell once enlarged; line: the thin space between the cells of one image; left, top: the
+    room for names and for the head; head: the width of the head.
+    """
 
     factor: int
     rows: int
