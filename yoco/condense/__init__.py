@@ -153,7 +153,6 @@ def condense(
     run with a folder. labels: hard, learned where the method learns them, or teacher: those that a network gives which
     learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
     method. What a teacher takes does not count in minutes.
-
     callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder.
 
     Raises:
@@ -165,8 +164,7 @@ def condense(
     _check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
-    _check_teaching(teacher_epochs, asked)
-    teaching = TEACHER_EPOCHS if teacher_epochs is None else teacher_epochs
+    teaching = _teaching(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
     name = str(data) if isinstance(data, str | Path) else real.name
@@ -179,19 +177,14 @@ def condense(
         return load(run.result)
     place = pick(device)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place))
-    again = getattr(chosen, "renewals", 1) if getattr(chosen, "recurs", True) else 1
-    period = ceil(chosen.episodes / again) if again > 1 else 0
-    shown = [Bar(minutes, getattr(chosen, "changes", ()), period)] if progress else []
+    shown = [_bar(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
-    where: dict[str, Any] = {"data": name, "size": size, "grey": grey}
-    where = where if (name, size, grey) != (real.name, None, False) else {}
-    if not isinstance(data, str | Path | data_sets.Splits | Source) and real.name not in data_sets.SOURCES:
-        where["python"] = True  # its name is none of data
+    told: list[Callback] = [*shown, *kept, *callbacks]
+    where = _where(data, real, size, grey)
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return load(run.result)
         try:
-            told: list[Callback] = [*shown, *kept, *callbacks]
             result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told)
         except Interrupted as stopped:
             stopped.condensed = _from(stopped.condensed, where)
@@ -237,7 +230,7 @@ def estimate(
     _check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
-    _check_teaching(teacher_epochs, asked)
+    _teaching(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
     place = pick(device)
@@ -247,6 +240,20 @@ def estimate(
         return found
     soft = torch.full((len(found.sample), len(real.classes)), 1 / len(real.classes))
     return replace(found, sample=replace(found.sample, soft_labels=soft))
+
+
+def _bar(method: Method, minutes: float | None) -> Bar:
+    """A progress bar that knows what of the method recurs, and where episodes of another pace begin."""
+    again = getattr(method, "renewals", 1) if getattr(method, "recurs", True) else 1
+    return Bar(minutes, getattr(method, "changes", ()), ceil(method.episodes / again) if again > 1 else 0)
+
+
+def _where(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
+    """How the data were named and brought into form, as far as their own name does not say it."""
+    name = str(data) if isinstance(data, str | Path) else real.name
+    where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
+    named = isinstance(data, str | Path | data_sets.Splits | Source) or real.name in data_sets.SOURCES
+    return where if named else {**where, "python": True}
 
 
 def _from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:
@@ -259,12 +266,14 @@ def _check_minutes(minutes: float | None) -> None:
         raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
 
 
-def _check_teaching(epochs: int | None, asked: Labels) -> None:
+def _teaching(epochs: int | None, asked: Labels) -> int:
+    """Epochs of a teacher that labels what the method has made."""
     if epochs is not None and epochs < 1:
         raise ValueError(f"condense: teacher_epochs must be at least 1, got {epochs}")
     if epochs is not None and not asked.afterwards:
         rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
         raise ValueError(f"condense: {rule}, got {epochs} with {asked.method}")
+    return TEACHER_EPOCHS if epochs is None else epochs
 
 
 def _check_space(space: str, method: Method, real: Source) -> None:

@@ -10,7 +10,7 @@ from platform import python_version
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import yoco
 from yoco import data as data_sets
@@ -21,11 +21,11 @@ from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Result, Row
 from yoco.evaluate.teachers import with_teachers
-from yoco.evaluate.trials import Curve, Plan, Trial, run
+from yoco.evaluate.trials import Curve, Plan, Trial, evened, run
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
-from yoco.train import Normalise, Recipe
+from yoco.train import Normalise
 from yoco.verb import make_callable
 
 __all__ = ["BASELINES", "Result", "Row", "evaluate"]
@@ -87,9 +87,7 @@ def evaluate(
     numbers, where = _seeds(seeds), pick(device)
     counts = {"jobs": jobs, "full_epochs": full_epochs, "measurements": measurements, "teacher_epochs": teacher_epochs}
     _check(epochs, same_compute, full_epochs, counts, names, baselines)
-    splits = _splits(examples, data)
-    _check_fit(examples, splits.test, names)
-    splits = _alike(examples, splits)
+    splits = _fitting(examples, data, names)
     rows = _rows(examples, splits.train, protocol, epochs, same_compute, baselines, full_epochs)
     like = examples if splits.test.space == "unit" else splits.train
     plan = Plan(
@@ -101,7 +99,7 @@ def evaluate(
         autocast=compute_type(bf16, where),
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
         measurements=measurements,
-        weights=None if weights is None else _weights(weights, len(examples), rows[0].recipe),
+        weights=None if weights is None else evened(weights, len(examples), rows[0].recipe),
     )
     began = time.monotonic()
     plan, teachers = with_teachers(plan, protocol, teacher, teacher_epochs, progress)
@@ -162,6 +160,13 @@ def _check(
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES)
+
+
+def _fitting(examples: CondensedSet | Source, data: Any, names: tuple[str, ...]) -> Splits:
+    """The data to measure on, which fit the set and the networks, in the space of the set."""
+    splits = _splits(examples, data)
+    _check_fit(examples, splits.test, names)
+    return _alike(examples, splits)
 
 
 def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -> Splits:
@@ -259,18 +264,6 @@ def _learned_lr(examples: CondensedSet | Source, protocol: str) -> float:
     if "lr" not in learned:
         raise ValueError(f"evaluate: protocol {protocol} needs a set with a learned step size, got none; take dsa")
     return float(learned["lr"])
-
-
-def _weights(weights: Any, count: int, recipe: Recipe) -> Tensor:
-    """float [n], of mean 1."""
-    found = torch.as_tensor(weights).detach().cpu().double()
-    if (type(recipe).loss, type(recipe).error) != (Recipe.loss, Recipe.error):
-        raise ValueError("evaluate: weights go with protocols of cross-entropy, such as idc, got another")
-    if found.shape != (count,):
-        raise ValueError(f"evaluate: weights must be [{count}], got {list(found.shape)}")
-    if not bool((found.isfinite() & (found >= 0)).all()) or not found.any():
-        raise ValueError("evaluate: weights must be finite, at least 0, and not all 0")
-    return found / found.mean()
 
 
 def _gather(trials: tuple[Trial, ...], curves: list[Curve], seeds: int, keep: bool) -> tuple[Row, ...]:

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -110,6 +110,22 @@ class Weighted:
         images, targets = self.examples.batch(indices)
         soft = targets if targets.is_floating_point() else one_hot(targets, self.classes)
         return Batch(images, soft.to(images) * self.weights[indices.cpu(), None].to(images))
+
+
+def evened(weights: Any, count: int, recipe: Recipe) -> Tensor:
+    """Weights as float64 [n] of mean 1.
+
+    Raises:
+        ValueError: they are not one for each example, not all finite and at least 0, or not for this recipe.
+    """
+    found = torch.as_tensor(weights).detach().cpu().double()
+    if (type(recipe).loss, type(recipe).error) != (Recipe.loss, Recipe.error):
+        raise ValueError("evaluate: weights go with protocols of cross-entropy, such as idc, got another")
+    if found.shape != (count,):
+        raise ValueError(f"evaluate: weights must be [{count}], got {list(found.shape)}")
+    if not bool((found.isfinite() & (found >= 0)).all()) or not found.any():
+        raise ValueError("evaluate: weights must be finite, at least 0, and not all 0")
+    return found / found.mean()
 
 
 def measured(recipe: Recipe, times: int) -> set[int]:
