@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from numbers import Integral
 
 from torch import nn
 
@@ -12,6 +13,7 @@ from yoco.sparsify.hessian import layers
 from yoco.sparsify.layer import Layer
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import budget
+from yoco.sparsify.patterns import counted
 from yoco.sparsify.scores import by_score
 
 Units = Mapping[Unit, Layer]
@@ -78,17 +80,21 @@ def _laid_out(network: nn.Module, units: Units, layout: str, sparsity: float) ->
 
 
 def _divided(units: Units, wanted: Mapping[str, int | float]) -> Counts:
-    """Groups of a layer share its zeros equally, the first take what is left over; in whole steps, rounded down."""
+    """Groups of a layer share its zeros equally, the first take what is left over; in whole steps.
+
+    A count is rounded down to such steps, a share of the whole layer to the nearest of them.
+    """
     found = {}
     for unit, layer in units.items():
         groups = sum(other.name == unit.name for other in units)
-        share, whole = wanted[unit.name], layer.count(1.0)
-        if isinstance(share, float):
-            found[unit] = layer.count(share)
-            continue
-        each = share // groups + (unit.group < share % groups)
-        if not 0 <= each <= whole:
-            raise ValueError(f"sparsify: zeros of {unit.name} must be in 0..{whole * groups}, got {share}")
-        step = layer.problem.pattern.step(len(layer.given))
-        found[unit] = each // step * step
+        share, step = wanted[unit.name], layer.problem.pattern.step(len(layer.given))
+        steps = _zeros(unit.name, share, groups * layer.count(1.0), step) // step
+        found[unit] = step * (steps // groups + (unit.group < steps % groups))
     return found
+
+
+def _zeros(name: str, share: int | float, total: int, step: int) -> int:
+    """How many of all weights of a layer a count or a share means; see `counted`."""
+    if isinstance(share, Integral) and not 0 <= share <= total:
+        raise ValueError(f"sparsify: zeros of {name} must be in 0..{total}, got {share}")
+    return counted(share, total, step)
