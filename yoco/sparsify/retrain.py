@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from augment import Policy
@@ -59,7 +59,7 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
 
     As L-OBS does after pruning. Batches are random, so that each of them varies as all examples do, also where these
     are sorted by class; a last batch of one image is left out. Nothing else in the network changes; without batch norms
-    nothing does.
+    nothing does. A norm that the images do not reach keeps what it has, and all of them do after an error.
 
     Raises:
         ValueError: no batch has two images.
@@ -70,6 +70,7 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
     if min(batch, len(examples)) < 2:
         raise ValueError(f"reestimate: needs batches of two images, got batch {batch} of {len(examples)} examples")
     modes, momenta = {module: module.training for module in network.modules()}, [norm.momentum for norm in norms]
+    before, seen = [[value.clone() for value in _statistics(norm)] for norm in norms], False
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
@@ -79,11 +80,20 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
         for indices in shuffled(len(examples), batch, rng):
             if len(indices) > 1:
                 network(normalise(examples.batch(indices).images.to(device)))
+        seen = True
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum, values in zip(norms, momenta, before, strict=True):
             norm.momentum = momentum
+            if not seen or not int(norm.num_batches_tracked):
+                for value, old in zip(_statistics(norm), values, strict=True):
+                    value.copy_(old)
         for module, mode in modes.items():
             module.training = mode
+
+
+def _statistics(norm: _BatchNorm) -> list[Tensor]:
+    """Running mean and variance, and of how many batches: the tensors themselves."""
+    return [value for value in (norm.running_mean, norm.running_var, norm.num_batches_tracked) if value is not None]
 
 
 def gradually(
