@@ -61,6 +61,13 @@ def layers(network: nn.Module) -> dict[str, Prunable]:
     return {name: found[name] for name in wanted.values()}
 
 
+def biases(network: nn.Module) -> dict[str, str]:
+    """Name of the weight -> name of the bias, of layers that have one; none of a bias that is computed from others."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    own = {weight: dict(layer.named_parameters(recurse=False)) for weight, layer in layers(network).items()}
+    return {weight: names[id(found["bias"])] for weight, found in own.items() if "bias" in found}
+
+
 def matrix(layer: Prunable, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """Weights as a matrix for each group: [groups, out, in], with the bias, if there is one, as the last input."""
     weight = layer.weight.detach() if weight is None else weight

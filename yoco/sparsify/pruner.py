@@ -14,7 +14,7 @@ from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
 from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, bounds_of, curves, put
-from yoco.sparsify.hessian import Moments, Prunable, layers, matrix, moments, moments_after, neighbours, parts
+from yoco.sparsify.hessian import Moments, Prunable, biases, layers, matrix, moments, moments_after, neighbours, parts
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
 from yoco.sparsify.layout import LAYOUTS
@@ -124,10 +124,12 @@ class Pruner:
         names: of the layers that images meet; by default those of `layers`, or all.
 
         Raises:
-            ValueError: it has no such layer, or the pattern or the bound does not fit it.
+            ValueError: it has no such layer, or one shares its bias, or the pattern or the bound does not fit it.
         """
-        form, known = parse(self.pattern), layers(network)
+        form, known, own = parse(self.pattern), layers(network), biases(network)
         for name in names or self._named(network):
+            if known[name].bias is not None and list(own.values()).count(own.get(name, "")) != 1:
+                raise ValueError(f"sparsify: a bias must be a parameter of one layer alone, got another beside {name}")
             inputs, line = known[name].weight[0].numel(), form.group or form.block
             if inputs % line:
                 raise ValueError(f"pattern {form.name}: inputs must be a multiple of {line}, got {inputs} of {name}")
@@ -206,7 +208,7 @@ class Pruner:
         how: Solving,
     ) -> Pruned:
         """Solve layer after layer, in the order in which an image meets them."""
-        sparse, reports = remove(deepcopy(network)), {}
+        sparse, reports, known = remove(deepcopy(network)), {}, biases(network)
         masks, weights = dict[str, Tensor](), dict[str, Tensor]()
         for name, dense in found.items():
             place, own = layers(network)[name], [unit for unit in units if unit.name == name]
@@ -215,9 +217,10 @@ class Pruner:
             solved = [problem.solve(zeros[unit], self.solver, **how.of(unit)) for unit, problem in problems.items()]
             rows = torch.stack([one.weight for one in solved])
             put(layers(sparse)[name], rows)
-            chosen = _named(name, place, torch.stack([one.mask for one in solved]))
+            names = [name, known[name]] if name in known else [name]
+            chosen = _named(names, place, torch.stack([one.mask for one in solved]))
             masks |= chosen if self.prune_bias else {name: chosen[name]}
-            weights.update(_named(name, place, rows))
+            weights.update(_named(names, place, rows))
             reports[name] = _report(matrix(place), sums, solved)
         return Pruned(Masks(masks), weights, reports, self.solver)
 
@@ -233,11 +236,10 @@ class Pruner:
         return self._layer(place, best.to(rows.dtype), second)
 
 
-def _named(name: str, place: Any, rows: Tensor) -> dict[str, Tensor]:
-    """Weight and bias, or their masks, by parameter name."""
+def _named(names: Sequence[str], place: Prunable, rows: Tensor) -> dict[str, Tensor]:
+    """Weight and bias, if there is one, or their masks, by these parameter names."""
     weight, bias = parts(place, rows)
-    found = {name: weight.contiguous()}
-    return found if bias is None else {**found, name.removesuffix("weight") + "bias": bias}
+    return dict(zip(names, [weight.contiguous()] + [bias] * (bias is not None), strict=True))
 
 
 def _report(before: Tensor, sums: Moments, solved: Sequence[Solved]) -> Report:
