@@ -12,7 +12,7 @@ from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
-from yoco.sparsify.counts import counts
+from yoco.sparsify.counts import check_allocation, counts
 from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, bounds_of, curves, put
 from yoco.sparsify.hessian import Moments, Prunable, biases, layers, matrix, moments, moments_after, neighbours, parts
 from yoco.sparsify.hold import remove
@@ -118,13 +118,16 @@ class Pruner:
             got = f"{sparsity:g} and {len(self.allocation)} layers"
             raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
-    def check_network(self, network: nn.Module, names: Iterable[str] | None = None) -> None:
+    def check_network(
+        self, network: nn.Module, sparsity: float | None = None, names: Iterable[str] | None = None
+    ) -> None:
         """Nothing, if the network can be pruned so, as far as its layers tell.
 
         names: of the layers that images meet; by default those of `layers`, or all.
 
         Raises:
-            ValueError: it has no such layer, or one shares its bias, or the pattern or the bound does not fit it.
+            ValueError: it has no such layer, or one shares its bias, or the pattern, the bound or the allocation does
+                not fit it.
         """
         form, known, own = parse(self.pattern), layers(network), biases(network)
         for name in names or self._named(network):
@@ -135,6 +138,8 @@ class Pruner:
                 raise ValueError(f"pattern {form.name}: inputs must be a multiple of {line}, got {inputs} of {name}")
         if isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group:
             bounds_of(network, self.weigh)
+        if not form.group:
+            check_allocation(network, self.allocation, sparsity, self.layers, self.prune_bias)
 
     def _named(self, network: nn.Module) -> Sequence[str]:
         """The layers that are asked for, or all."""
@@ -153,7 +158,7 @@ class Pruner:
         self.check(sparsity)
         sparsity = None if parse(self.pattern).group else sparsity  # the pattern says it, to the last zero
         found = self.moments(network, data)
-        self.check_network(network, found)
+        self.check_network(network, sparsity, found)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 
@@ -239,7 +244,8 @@ class Pruner:
 def _named(names: Sequence[str], place: Prunable, rows: Tensor) -> dict[str, Tensor]:
     """Weight and bias, if there is one, or their masks, by these parameter names."""
     weight, bias = parts(place, rows)
-    return dict(zip(names, [weight.contiguous()] + [bias] * (bias is not None), strict=True))
+    found = [weight.contiguous()] if bias is None else [weight.contiguous(), bias]
+    return dict(zip(names, found, strict=True))
 
 
 def _report(before: Tensor, sums: Moments, solved: Sequence[Solved]) -> Report:

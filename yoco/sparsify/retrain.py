@@ -84,8 +84,9 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
     finally:
         for norm, momentum, values in zip(norms, momenta, before, strict=True):
             norm.momentum = momentum
-            if not seen or not int(norm.num_batches_tracked):
-                for value, old in zip(_statistics(norm), values, strict=True):
+            now = _statistics(norm)
+            if not seen or not int(now[-1]):
+                for value, old in zip(now, values, strict=True):
                     value.copy_(old)
         for module, mode in modes.items():
             module.training = mode

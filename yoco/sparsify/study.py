@@ -125,7 +125,7 @@ class Study:
         watch, network = Watch(self.accuracy), self.fresh()
         certificate: Certificate | None = None
         if self.at_init is None:
-            Pruner.of(self.options).check_network(network)
+            Pruner.of(self.options).check_network(network, self.sparsity)
             watch("dense", network, self.train)
             dense = deepcopy(network)
             pruned = watch("pruned", network, self.prune)
