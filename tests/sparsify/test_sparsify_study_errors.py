@@ -37,6 +37,10 @@ def study(tiny: Splits) -> Any:
         ({"images": 0}, "sparsify: images must be at least 1, got 0"),
         ({"options": {"ridge": 2}}, "sparsify: ridge must be in 0..1, got 2"),
         ({"options": {"weigh": "size"}}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
+        (
+            {"at_init": "snip", "options": {"solver": "lobs"}},
+            "sparsify: solver is for trained networks, got it beside at_init",
+        ),
         ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
         ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
         (

@@ -56,9 +56,10 @@ class Pruner:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Pruner":
-        """By these options: its own, and all others of the solver."""
+        """By these options: its own, and all others of the solver, beside those that stand in `options` already."""
         own = {f.name: options[f.name] for f in fields(cls) if f.name in options}
-        return cls(**own, options={name: value for name, value in options.items() if name not in own})
+        others = {name: value for name, value in options.items() if name not in own}
+        return cls(**{**own, "options": {**own.get("options", {}), **others}})
 
     def __post_init__(self) -> None:
         known = {"allocation": (*ALLOCATIONS, "global", *LAYOUTS), "weigh": WEIGHINGS, "cost": COSTS}
