@@ -207,6 +207,22 @@ def test_a_layer_that_runs_twice_has_twice_the_inputs() -> None:
     assert (found["twice.weight"].n, found["twice.weight"].images, found["twice.weight"].positions) == (12, 6, 2)
 
 
+class Named(nn.Module):
+    """Calls its layer by keyword."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2, bias=False).double()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.layer(input=x)
+
+
+def test_a_layer_may_be_called_by_keyword() -> None:
+    x = images(6, 4)
+    torch.testing.assert_close(moments(Named(), [x])["layer.weight"].dense[0], x.T @ x)
+
+
 def test_only_the_layers_that_are_named(tiny: Splits) -> None:
     network, x = build("mlp:width=8", (1, 8, 8), 3, Rng(0)), tiny.train.batch(torch.arange(9)).images
     assert list(moments(network, [x], ["head.weight"])) == ["head.weight"]

@@ -61,6 +61,11 @@ def layers(network: nn.Module) -> dict[str, Prunable]:
     return {name: found[name] for name in wanted.values()}
 
 
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """What a network's images are to be: as its first floating parameter."""
+    return next(parameter.dtype for parameter in network.parameters() if parameter.is_floating_point())
+
+
 def biases(network: nn.Module) -> dict[str, str]:
     """Name of the weight -> name of the bias, of layers that have one; none of a bias that is computed from others."""
     names = {id(parameter): name for name, parameter in network.named_parameters()}
@@ -159,18 +164,18 @@ def watched(chosen: Mapping[str, Prunable], stop: bool = False) -> Iterator[dict
     """A dict that fills with what enters these layers, in the order of calls; stop: end a run at the first of them."""
     seen: dict[str, list[Tensor]] = {}
 
-    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
         """A hook that notes what enters the layer of this name."""
 
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            given = inputs[0].detach()
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+            given = (inputs[0] if inputs else named["input"]).detach()
             seen.setdefault(name, []).append(given.float() if given.dtype.itemsize < 4 else given)
             if stop:
                 raise Reached
 
         return hook
 
-    handles = [layer.register_forward_pre_hook(note(name)) for name, layer in chosen.items()]
+    handles = [layer.register_forward_pre_hook(note(name), with_kwargs=True) for name, layer in chosen.items()]
     try:
         yield seen
     finally:

@@ -10,6 +10,7 @@ from augment import Policy
 from yoco.data.source import Batch
 from yoco.device import cpu_by_default
 from yoco.rng import Rng
+from yoco.sparsify.hessian import dtype_of
 from yoco.sparsify.hold import held
 from yoco.sparsify.pruned import Pruned
 from yoco.train import Examples, Normalise, Recipe, shuffled, train_step
@@ -43,10 +44,11 @@ def retrain(
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(steps, 1))
     recipe, done = Recipe(epochs=1, batch=batch, augment=Policy(augment)), 0
-    device = next(network.parameters()).device
+    device, dtype = next(network.parameters()).device, dtype_of(network)
     while done < steps:
         for indices in list(shuffled(len(examples), batch, rng.child("pass", done)))[: steps - done]:
-            drawn = Batch(*(part.to(device) for part in examples.batch(indices)))
+            images, labels = examples.batch(indices)
+            drawn = Batch(images.to(device, dtype), labels.to(device))
             train_step(network, optimizer, drawn, recipe, normalise, rng.child("step", done))
             schedule.step()
             done += 1
@@ -75,11 +77,11 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
     for norm in norms:
         norm.reset_running_stats()
         norm.train().momentum = None
-    device = next(network.parameters()).device
+    device, dtype = next(network.parameters()).device, dtype_of(network)
     try:
         for indices in shuffled(len(examples), batch, rng):
             if len(indices) > 1:
-                network(normalise(examples.batch(indices).images.to(device)))
+                network(normalise(examples.batch(indices).images.to(device)).to(dtype))
         seen = True
     finally:
         for norm, momentum, values in zip(norms, momenta, before, strict=True):
