@@ -41,6 +41,14 @@ def test_its_options_work(options: list[str], tmp_path: Path) -> None:
     assert run([*QUICK, *options, "--images", "60", "--out", str(tmp_path)]) == 0
 
 
+def test_a_pattern_for_some_layers(tmp_path: Path) -> None:
+    words = ["--data", "digits", "--network", "convnet:width=4,depth=2", "--epochs", "1", "--pattern", "2:4"]
+    named = ["--layers", "stages.1.0.weight", "head.weight"]
+    assert run(["sparsify", *words, *named, "--images", "60", "--out", str(tmp_path)]) == 0
+    kept = load(tmp_path / "sparse.safetensors").masks.by_layer()
+    assert [kept[name].sparsity for name in ("stages.0.0.weight", *named[1:])] == [0, 0.5, 0.5]
+
+
 @pytest.mark.parametrize(
     ("asked", "words", "found"),
     [
@@ -83,6 +91,11 @@ def test_words_have_the_types_that_the_options_declare(
         ),
         (["--sparsity", "0.5", "--at-init", "npb", "--retrain", "1"], "yoco: sparsify: at_init is for a fresh network"),
         (["--sparsity", "0.5", "--at-init", "snip", "--pattern=2:4"], "yoco: sparsify: --pattern is for a solver, got"),
+        (
+            ["--sparsity", "0.5", "--at-init", "snip", "--layers", "head.weight"],
+            "yoco: sparsify: --layers is for a solver, got it beside --at-init",
+        ),
+        (["--sparsity", "0.5", "--layers", "heads"], "yoco: layer: unknown name 'heads'; known: head.weight"),
         (["--sparsity", "0.5", "--at-init", "snip", "--no-refit"], "yoco: sparsify: --refit is for a solver, got it"),
         (
             ["--sparsity", "0.5", "--weights", __file__],
