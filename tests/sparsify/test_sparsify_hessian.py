@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from yoco.data.source import Splits
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.hessian import layers, matrix, moments, moments_after, neighbours, parts, patches, run
+from yoco.sparsify.hessian import moments, moments_after
+from yoco.sparsify.network import layers, matrix, neighbours, parts, patches, run
 
 CONVOLUTIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -138,16 +139,6 @@ def test_patches_and_kernels_are_flattened_alike() -> None:
     other = layer.weight.permute(0, 2, 3, 1).flatten(1)
     assert not torch.allclose(patches(layer, x)[0] @ other.T, layer(x).flatten(1))
     assert torch.equal(patches(layer, x)[0], nn.Unfold(3)(x)[0].T)
-
-
-def test_matrix_takes_other_weights() -> None:
-    layer = convolution({"groups": 2}, True)
-    weight, bias = images(4, 2, 3, 3), images(4, seed=3)
-    found = matrix(layer, weight, bias)
-    assert found.shape == (2, 2, 19)
-    assert torch.equal(found[1, 1, :-1], weight[3].flatten())
-    assert torch.equal(found[:, :, -1].flatten(), bias)
-    assert torch.equal(matrix(layer, weight)[:, :, -1].flatten(), layer.bias)
 
 
 def test_batches_of_any_size_give_the_same_sums(tiny: Splits) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from yoco.condensed import CondensedSet
 from yoco.data.source import Batch, Source
 from yoco.rng import Rng
-from yoco.sparsify.hessian import dtype_of, run
 from yoco.sparsify.masks import prunable
+from yoco.sparsify.network import dtype_of, run
 from yoco.train import Examples, Normalise
 
 BATCH = 250

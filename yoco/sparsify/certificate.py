@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from yoco.networks.base import Network
-from yoco.sparsify.hessian import Prunable, layers, matrix, patches, run, watched
+from yoco.sparsify.network import Prunable, layers, matrix, patches, run, watched
 
 KEEPS = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Tanh, nn.Sigmoid, nn.Hardtanh)
 """Modules that bring no two inputs further apart, in evaluation mode."""

@@ -9,10 +9,10 @@ from torch import nn
 from yoco.registry import unknown
 from yoco.sparsify.allocate import ALLOCATIONS, Curve, within
 from yoco.sparsify.curves import Unit
-from yoco.sparsify.hessian import layers
 from yoco.sparsify.layer import Layer
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import budget
+from yoco.sparsify.network import layers
 from yoco.sparsify.patterns import counted
 from yoco.sparsify.scores import by_score
 

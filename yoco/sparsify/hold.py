@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from yoco.sparsify.hessian import Prunable, biases, layers
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.network import Prunable, biases, layers
 
 MASK, BIAS_MASK = "weight_mask", "bias_mask"
 BUFFERS = {"weight": MASK, "bias": BIAS_MASK}

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yoco.sparsify.hessian import dtype_of
 from yoco.sparsify.masks import Masks, weights
+from yoco.sparsify.network import dtype_of
 from yoco.sparsify.paths import Effective, effective
 from yoco.sparsify.trial import leaves, still
 

@@ -3,7 +3,7 @@
 None or "unstructured": any. "row": the same count in each output row. "N:M": N kept of every M neighbours along the
 inputs, such as 2:4. "block:C": C neighbours along the inputs, from a multiple of C on, leave together or stay.
 
-Neighbours of a convolution are input channels at one position of the kernel (see `neighbours` in `hessian`), of its
+Neighbours of a convolution are input channels at one position of the kernel (see `neighbours` in `network`), of its
 group if it has groups. Where the number of channels is no multiple of M or C, what is left over goes on at the next
 position; all inputs together must be one.
 """
@@ -58,7 +58,7 @@ class Pattern:
         return count
 
     def step(self, rows: int) -> int:
-        """The number that all counts before the last one are multiples of, too, when weights leave in rounds."""
+        """Counts of zeros are multiples of this: one weight of every row, or a block."""
         return rows if self.by_row else self.block
 
     def pool(self, scores: Tensor) -> Tensor:

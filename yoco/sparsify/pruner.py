@@ -14,11 +14,12 @@ from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import check_allocation, counts
 from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, bounds_of, curves, put
-from yoco.sparsify.hessian import Moments, Prunable, biases, layers, matrix, moments, moments_after, neighbours, parts
+from yoco.sparsify.hessian import Moments, moments, moments_after
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts
 from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned, Report
 

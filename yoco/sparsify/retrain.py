@@ -10,8 +10,8 @@ from augment import Policy
 from yoco.data.source import Batch
 from yoco.device import cpu_by_default
 from yoco.rng import Rng
-from yoco.sparsify.hessian import dtype_of
 from yoco.sparsify.hold import held
+from yoco.sparsify.network import dtype_of
 from yoco.sparsify.pruned import Pruned
 from yoco.train import Examples, Normalise, Recipe, shuffled, train_step
 

@@ -21,8 +21,8 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from yoco.rng import Rng
 from yoco.sparsify.flow import follow
-from yoco.sparsify.hessian import Prunable, layers, run, watched
 from yoco.sparsify.hold import BIAS_MASK, MASK
+from yoco.sparsify.network import Prunable, layers, run, watched
 from yoco.sparsify.trace import Join, Layer, Trace
 from yoco.sparsify.trial import twin
 
