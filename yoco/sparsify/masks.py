@@ -109,7 +109,7 @@ class Masks(Mapping[str, Tensor]):
         return {name: Count(int(mask.sum()), mask.numel()) for name, mask in self.items()}
 
     def check(self, network: nn.Module) -> None:
-        """Nothing, if each mask has a parameter of its name and shape.
+        """Check that each mask has a parameter of its name and shape.
 
         Raises:
             ValueError: the network has no parameter of this name, or one of another shape.

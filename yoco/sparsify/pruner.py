@@ -104,7 +104,7 @@ class Pruner:
         return "" if self.allocation in ALLOCATIONS else f"allocation {self.allocation}"
 
     def check(self, sparsity: float | None) -> None:
-        """Nothing, unless a sparsity stands beside something else that says how many zeros there are.
+        """Check that no sparsity stands beside something else that says how many zeros there are.
 
         Raises:
             ValueError: that is a tolerance, a mapping, or a pattern of another sparsity.
@@ -123,7 +123,7 @@ class Pruner:
     def check_network(
         self, network: nn.Module, sparsity: float | None = None, names: Iterable[str] | None = None
     ) -> None:
-        """Nothing, if the network can be pruned so, as far as its layers tell.
+        """Check that the network can be pruned so, as far as its layers tell.
 
         names: of the layers that images meet; by default those of `layers`, or all.
 
