@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from yoco.sparsify.network import Prunable, layers, matrix, patches, run, watched
+from yoco.sparsify.network import Prunable, layers, matrix, patches, portions, run, watched
+
+STRIP = 256
+"""Rows of a symmetric product that are computed at once, from the diagonal on."""
 
 
 @dataclass(eq=False)
@@ -30,11 +33,24 @@ class Moments:
 
     def add(self, dense: Tensor, sparse: Tensor | None, images: int) -> None:
         """Count inputs, float64 [groups, n, d]; sparse: None if they are the same."""
-        self.dense += dense.mT @ dense
+        self.dense += squared(dense)
         if sparse is not None:
-            self.sparse += sparse.mT @ sparse
+            self.sparse += squared(sparse)
             self.cross += sparse.mT @ dense
         self.n, self.images = self.n + dense.shape[1], self.images + images
+
+
+def squared(rows: Tensor) -> Tensor:
+    """The sums of x x' over inputs [groups, n, d]: [groups, d, d]; of large ones half is multiplied, half mirrored."""
+    d = rows.shape[2]
+    if d < 2 * STRIP:
+        return rows.mT @ rows
+    found = rows.new_empty(len(rows), d, d)
+    for start in range(0, d, STRIP):
+        strip = rows[:, :, start : start + STRIP].mT @ rows[:, :, start:]
+        found[:, start : start + STRIP, start:] = strip
+        found[:, start:, start : start + STRIP] = strip.mT
+    return found
 
 
 def empty(layer: Prunable, device: torch.device, *, apart: bool = False) -> Moments:
@@ -62,7 +78,7 @@ def moments(network: nn.Module, batches: Iterable[Tensor], names: Iterable[str] 
             for name, inputs in seen.items():
                 layer = chosen[name]
                 kept = found.setdefault(name, empty(layer, inputs[0].device))
-                for number, given in enumerate(inputs):
+                for number, given in enumerate(part for one in inputs for part in portions(layer, one)):
                     kept.add(patches(layer, given), None, 0 if number else len(images))
             seen.clear()
     if not any(sums.n for sums in found.values()):
@@ -76,12 +92,13 @@ def moments_after(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]
     pair = [layers(network)[name] for network in (dense, sparse)]
     found, once = empty(pair[0], pair[0].weight.device, apart=True), False
     for images in batches:
-        inputs = []
+        inputs, calls = list[list[Tensor]](), 0
         for network, layer in zip((dense, sparse), pair, strict=True):
             with watched({name: layer}, stop=once) as seen:
                 run(network, images)
-            inputs.append(seen[name])
+            inputs.append([part for one in seen[name] for part in portions(layer, one)])
+            calls = len(seen[name])
         for number, (before, after) in enumerate(zip(*inputs, strict=True)):
             found.add(patches(pair[0], before), patches(pair[1], after), 0 if number else len(images))
-        once = len(inputs[0]) == 1
+        once = calls == 1
     return found

@@ -15,6 +15,8 @@ from torch.nn.functional import pad, unfold
 from yoco.sparsify.masks import prunable
 
 Prunable = nn.Linear | nn.Conv2d
+ROOM = 2**26
+"""Bytes for inputs of a layer at one time."""
 
 
 def layers(network: nn.Module) -> dict[str, Prunable]:
@@ -69,6 +71,12 @@ def neighbours(layer: Prunable) -> Tensor:
     shape, places = layer.weight.shape[1:], torch.arange(layer.weight[0].numel() + (layer.bias is not None))
     inputs = places[: shape.numel()].view(shape)
     return torch.cat([inputs.movedim(0, -1).flatten(), places[shape.numel() :]]).to(layer.weight.device)
+
+
+def portions(layer: Prunable, images: Tensor) -> tuple[Tensor, ...]:
+    """What enters a layer, as many images at a time as have `patches` of about ROOM bytes, or one."""
+    each = 8 * images[:1].numel() * layer.weight[0, 0].numel()
+    return images.split(max(1, ROOM // max(each, 1)))
 
 
 def patches(layer: Prunable, images: Tensor) -> Tensor:
