@@ -1,14 +1,18 @@
 """The command `sparsify`."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from yoco.cli import run
-from yoco.commands.sparsify import SparsifyOptions, _settings
+from yoco.commands.sparsify import PRUNER, SparsifyOptions, _settings
 from yoco.condensed import CondensedSet
+from yoco.sparsify import Pruner
 from yoco.sparsify.sparse import load
+from yoco.sparsify.study import Study
 
 QUICK = ["sparsify", "--data", "digits", "--network", "mlp:width=8", "--epochs", "1"]
 
@@ -39,6 +43,58 @@ def test_it_writes_the_sparse_file_the_table_and_the_curves(tmp_path: Path, caps
 )
 def test_its_options_work(options: list[str], tmp_path: Path) -> None:
     assert run([*QUICK, *options, "--images", "60", "--out", str(tmp_path)]) == 0
+    if "0.5" in options[:2] and "flops" not in options:
+        total = json.loads((tmp_path / "sparsify.json").read_text())["layers"][-1]
+        assert total["sparsity"] == pytest.approx(0.5, abs=0.002)
+        if "--shrink" not in options:
+            assert load(tmp_path / "sparse.safetensors").masks.sparsity == pytest.approx(0.5, abs=0.002)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Study]:
+    """The study that a command would run."""
+    said: list[Study] = []
+    monkeypatch.setattr("yoco.commands.sparsify._say", lambda study, out: said.append(study))
+
+    def study(words: str) -> Study:
+        assert run([*QUICK, *words.split()]) == 0
+        return said[-1]
+
+    return study
+
+
+def test_every_word_reaches_the_pruner(asked: Callable[[str], Study]) -> None:
+    plain = {name: getattr(Pruner(), name) for name in PRUNER}
+    assert {name: getattr(SparsifyOptions(), name) for name in PRUNER} == plain
+    assert asked("--sparsity 0.5").options == plain
+    words = (
+        "--sparsity 0.5 --solver rounds --settings count=3 --allocation programme --weigh error --cost flops "
+        "--pattern row --layers head.weight --sequential --no-refit --ridge 0.001"
+    )
+    found = {"solver": "rounds", "count": 3, "allocation": "programme", "weigh": "error", "cost": "flops"}
+    found |= {"pattern": "row", "layers": ("head.weight",), "sequential": True, "refit": False, "ridge": 0.001}
+    assert asked(words).options == {**plain, **found}
+    assert asked(words).sparsity == 0.5
+    study = asked("--allocation tolerance --tolerance 0.1 --prune-bias")
+    assert study.options == {**plain, "allocation": "tolerance", "tolerance": 0.1, "prune_bias": True}
+    assert study.sparsity is None
+
+
+def test_every_word_reaches_the_study(asked: Callable[[str], Study]) -> None:
+    words = "--sparsity 0.5 --seed 7 --images 9 --retrain 1.5 --rounds 3 --bf16 --epochs 4 --device cpu --shrink"
+    found = {"sparsity": 0.5, "seed": 7, "images": 9, "retrain": 1.5, "rounds": 3, "bf16": True, "epochs": 4}
+    found |= {"device": "cpu", "shrink": True, "network": "mlp:width=8", "at_init": None}
+    assert {name: getattr(asked(words), name) for name in found} == found
+    early = asked("--sparsity 0.5 --at-init snip --settings iterations=3")
+    assert (early.at_init, early.options) == ("snip", {"iterations": 3})
+
+
+def test_a_pattern_for_some_layers(tmp_path: Path) -> None:
+    words = ["--data", "digits", "--network", "convnet:width=4,depth=2", "--epochs", "1", "--pattern", "2:4"]
+    named = ["--layers", "stages.1.0.weight", "head.weight"]
+    assert run(["sparsify", *words, *named, "--images", "60", "--out", str(tmp_path)]) == 0
+    kept = load(tmp_path / "sparse.safetensors").masks.by_layer()
+    assert [kept[name].sparsity for name in ("stages.0.0.weight", *named[1:])] == [0, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +139,11 @@ def test_words_have_the_types_that_the_options_declare(
         ),
         (["--sparsity", "0.5", "--at-init", "npb", "--retrain", "1"], "yoco: sparsify: at_init is for a fresh network"),
         (["--sparsity", "0.5", "--at-init", "snip", "--pattern=2:4"], "yoco: sparsify: --pattern is for a solver, got"),
+        (
+            ["--sparsity", "0.5", "--at-init", "snip", "--layers", "head.weight"],
+            "yoco: sparsify: --layers is for a solver, got it beside --at-init",
+        ),
+        (["--sparsity", "0.5", "--layers", "heads"], "yoco: layer: unknown name 'heads'; known: head.weight"),
         (["--sparsity", "0.5", "--at-init", "snip", "--no-refit"], "yoco: sparsify: --refit is for a solver, got it"),
         (
             ["--sparsity", "0.5", "--weights", __file__],

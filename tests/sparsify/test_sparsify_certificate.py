@@ -16,8 +16,9 @@ from yoco.networks import build
 from yoco.rng import Rng
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.certificate import certify, chain, factors
-from yoco.sparsify.hessian import layers, moments, run
+from yoco.sparsify.hessian import moments
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.network import layers, run
 from yoco.sparsify.pruned import Pruned
 from yoco.sparsify.pruner import Pruner
 from yoco.train import Normalise

@@ -159,8 +159,25 @@ def test_counts_and_shares_may_be_given(network: nn.Module, data: Calibration) -
     assert found(network, given, {LAST: 1.0, FIRST: 0, SECOND: 0.5}) == {A: 0, B: 12, C: 12, D: 72}
     rows = units(network, data, pattern="row")
     assert found(network, rows, {LAST: 70, FIRST: 0.3, SECOND: 13}) == {A: 12, B: 6, C: 6, D: 69}
+    assert found(network, rows, {LAST: 0, FIRST: 0, SECOND: 15}) == {A: 0, B: 9, C: 6, D: 0}
     some = units(network, data, layers=[LAST])
     assert found(network, some, {LAST: 3}) == {D: 3}
+
+
+def test_a_share_of_numpy_is_a_share(network: nn.Module, data: Calibration) -> None:
+    given = units(network, data)
+    assert found(network, given, {FIRST: np.float32(0.25), SECOND: np.int64(7), LAST: 70})[A] == 9
+    assert found(network, given, {FIRST: 1, SECOND: np.float64(0.5), LAST: 70})[B] == 12
+
+
+def test_a_share_of_a_layer_is_not_rounded_in_each_of_its_groups() -> None:
+    with Rng(0).as_global():
+        network = nn.Conv2d(8, 8, 3, groups=8).double()
+    batch = Batch(torch.rand(9, 8, 5, 5, dtype=torch.float64, generator=Rng(0).generator()), torch.zeros(9).long())
+    given = Calibration(batch, Normalise((0.0,), (1.0,)), torch.device("cpu"))
+    pruner = Pruner(allocation={"weight": 0.95}, solver="magnitude")
+    mask = pruner(network, given, sparsity=None, rng=Rng(0)).masks["weight"]
+    assert (~mask).flatten(1).sum(1).tolist() == [9] * 4 + [8] * 4
 
 
 @pytest.mark.parametrize(

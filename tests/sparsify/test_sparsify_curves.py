@@ -16,10 +16,10 @@ from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.certificate import certify, factors
 from yoco.sparsify.curves import SHARES, WEIGHINGS, Solving, Unit, levels, loss, put
-from yoco.sparsify.hessian import layers, matrix, run
 from yoco.sparsify.hold import install
 from yoco.sparsify.layer import Layer
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.network import layers, matrix, run
 from yoco.sparsify.pruner import Pruner
 from yoco.train import Normalise
 

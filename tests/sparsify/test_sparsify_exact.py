@@ -76,6 +76,10 @@ def test_neither_memory_nor_panels_nor_dropping_change_a_trace(monkeypatch: pyte
         other = trace(problem(weight, hessian), 1, memory)
         assert torch.equal(other.order, whole.order)
         assert torch.allclose(other.losses, whole.losses, rtol=1e-10)
+    monkeypatch.setattr(module, "SHRINK", 0.9)
+    monkeypatch.setattr(module, "WIDE", 40)
+    monkeypatch.setattr(module, "LONG", 11)
+    assert torch.equal(trace(problem(weight, hessian), 1).order, whole.order)
 
 
 def test_rows_in_flight_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,13 @@
 """GraSP against the Hessian of softmax regression written out."""
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from yoco.data.source import Batch
 from yoco.networks import build
@@ -29,7 +33,8 @@ def shares(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, temperature: flo
 def literal(weight: np.ndarray, bias: np.ndarray, temperature: float, parts: int) -> np.ndarray:
     """-w (H g): the sum over parts of the Hessian of each part's mean loss times the sum of all parts' gradients."""
     images, labels = ((DATA.images.double().numpy() - 0.4) / 0.3).reshape(11, -1), DATA.labels.numpy()
-    pieces = list(zip(np.array_split(images, parts), np.array_split(labels, parts), strict=True))
+    order = np.argsort(labels, kind="stable")
+    pieces = [(images[order[k::parts]], labels[order[k::parts]]) for k in range(parts)]
     g = np.zeros_like(weight)
     for x, y in pieces:
         g += (shares(weight, bias, x, temperature) - np.eye(4)[y]).T @ x / len(x) / temperature
@@ -71,6 +76,25 @@ def test_batch_norm_takes_the_statistics_of_the_batch() -> None:
     network.stages[0][1].running_var.fill_(7)
     assert grasp(network, sparsity=0.6, rng=Rng(0), data=data) == before
     assert not network.training
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("labels", [torch.arange(4).repeat_interleave(3), torch.arange(12) % 4])
+def test_every_part_has_every_class(labels: Tensor, soft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, seen = import_module("yoco.sparsify.methods.grasp"), list[tuple[int, list[int]]]()
+    plain = module._gradient
+
+    def noted(trial: nn.Module, images: Tensor, labels: Tensor, *rest: Any, **how: Any) -> Any:
+        hard = labels.argmax(1) if soft else labels
+        seen.append((len(images), hard.unique().tolist()))
+        return plain(trial, images, labels, *rest, **how)
+
+    monkeypatch.setattr(module, "_gradient", noted)
+    given = one_hot(labels, 4).double() if soft else labels
+    grasp(
+        regression(), sparsity=0.6, rng=Rng(0), data=Batch(torch.rand(12, 1, 3, 3, generator=Rng(1).generator()), given)
+    )
+    assert seen == [(6, [0, 1, 2, 3])] * 4
 
 
 def test_it_works_where_gradients_are_off() -> None:

@@ -1,11 +1,14 @@
 """Masks: what they check, how they are saved, and exact thresholds."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from yoco import artefact
 from yoco.networks import build
@@ -35,6 +38,30 @@ def test_a_tied_weight_is_prunable_once() -> None:
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^prunable: the network must have Linear or Conv2d layers, got BatchNorm2d$"):
         prunable(nn.BatchNorm2d(3))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:.*spectral_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "compute",
+    [
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.weight_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 2),
+    ],
+)
+def test_weights_that_are_computed_are_refused(compute: Callable[[nn.Module], nn.Module]) -> None:
+    given = nn.Sequential(nn.Linear(3, 3), nn.Conv2d(3, 3, 1))
+    compute(given[0])
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    line = (
+        "prunable: weights must be parameters, got a computed one in 0; take it off first "
+        "(torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
+    )
+    with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
+        prunable(given)
+    assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
 
 
 @pytest.mark.parametrize(

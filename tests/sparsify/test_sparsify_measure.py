@@ -76,6 +76,28 @@ def test_a_layer_costs_as_often_as_it_runs() -> None:
     assert (never.weights, never.kept, never.dense_flops) == (4, 4, 0)
 
 
+class Casts(nn.Module):
+    """Computes in float32 whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.conv(images.float())
+
+
+def test_a_network_may_cast_its_images() -> None:
+    (row,) = measure(Casts(), (1, 5, 5)).rows
+    assert (row.weights, row.flops) == (18, 18 * 9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_networks_of_every_type_are_measured(dtype: torch.dtype) -> None:
+    network = build("lenet", (1, 8, 8), 3, Rng(0))
+    assert measure(network.to(dtype), (1, 8, 8)) == measure(network.float(), (1, 8, 8))
+
+
 def test_the_total_is_the_sum_and_the_table_shows_it() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(1800, 10))
     with torch.no_grad():

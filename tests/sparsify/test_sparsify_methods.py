@@ -147,6 +147,23 @@ def test_rows_of_one_function_differ_in_their_defaults(tiny: Splits) -> None:
     assert hundred == resolve("method", METHODS, "snip")(network, sparsity=0.9, iterations=100, **asked) != one
 
 
+PAPERS: dict[str, dict[str, Any]] = {
+    "snip": {"iterations": 1, "redraw": False},
+    "iterative_snip": {"iterations": 100, "redraw": False},
+    "grasp": {"temperature": 200, "parts": 2},
+    "synflow": {"iterations": 100},
+    "npb": {"alpha": 0.01, "beta": 1.0, "cap": None, "mode": "paper", "positions": "random", "layout": "erk"},
+    "dpai": {"alpha": 0.99, "beta": 0.5, "lr": 0.1, "steps": 500, "layout": "erk"},
+}
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_defaults_are_those_of_the_papers(name: str) -> None:
+    parameters = inspect.signature(resolve("method", METHODS, name)).parameters
+    assert {option: parameters[option].default for option in PAPERS[name]} == PAPERS[name]
+    assert set(list(parameters)[5:]) - {"shape"} == set(PAPERS[name])
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_all_methods_are_called_alike(name: str) -> None:
     parameters = inspect.signature(resolve("method", METHODS, name)).parameters

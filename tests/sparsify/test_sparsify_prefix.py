@@ -10,7 +10,8 @@ from torch import Tensor
 from yoco.data.source import Splits
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.hessian import layers, moments_after, patches, run
+from yoco.sparsify.hessian import moments_after
+from yoco.sparsify.network import layers, patches, run
 
 
 @pytest.mark.parametrize("name", ["lenet", "resnet20:width=4", "densenet:blocks=2-2,growth=4"])

@@ -13,11 +13,11 @@ from yoco.rng import Rng
 from yoco.sparsify.allocate import BUCKETS
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import counts
-from yoco.sparsify.hessian import run
 from yoco.sparsify.hold import held
 from yoco.sparsify.layer import solve
 from yoco.sparsify.masks import Masks, prunable
 from yoco.sparsify.measure import measure
+from yoco.sparsify.network import run
 from yoco.sparsify.pruned import Pruned
 from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.solvers import SOLVERS

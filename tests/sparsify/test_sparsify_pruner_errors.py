@@ -91,3 +91,10 @@ def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.
 
     with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
         pruned()
+
+
+def test_a_mapping_may_leave_out_what_no_image_meets(data: Calibration) -> None:
+    found = Pruner(allocation={"used.weight": 9}, solver="obd")(Idle(), data, sparsity=None, rng=Rng(0)).masks
+    assert found.total - found.kept == 9
+    with pytest.raises(ValueError, match=r"^layer: unknown name 'idle.weight'; did you mean"):
+        Pruner(allocation={"used.weight": 9, "idle.weight": 1})(Idle(), data, sparsity=None, rng=Rng(0))

@@ -1,8 +1,7 @@
-"""After pruning: the literal loop bit for bit, averages of batch norms, and rounds."""
+"""After pruning: the literal loop bit for bit, and averages of batch norms."""
 
 from collections.abc import Callable
 from copy import deepcopy
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,9 @@ from yoco.data.arrays import from_arrays
 from yoco.data.source import Source, Splits
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.calibration import calibration
 from yoco.sparsify.hold import held, install
 from yoco.sparsify.masks import Masks, weights
-from yoco.sparsify.pruned import Pruned
-from yoco.sparsify.pruner import Pruner
-from yoco.sparsify.retrain import gradually, reestimate, retrain
+from yoco.sparsify.retrain import reestimate, retrain
 from yoco.train import Normalise, shuffled
 
 
@@ -30,6 +26,10 @@ def sparse(name: str = "convnet:width=4,depth=2,norm=batch") -> nn.Module:
     network = build(name, (1, 8, 8), 3, Rng(0))
     masks = {n: torch.rand(w.shape, generator=Rng(1).child(n).generator()) < 0.4 for n, w in weights(network).items()}
     return install(network, Masks(masks))
+
+
+def state(network: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in network.state_dict().values()]
 
 
 def normalised(data: Source | CondensedSet) -> Normalise:
@@ -86,11 +86,11 @@ def test_steps_are_exact_and_their_size_falls_to_nothing(
 
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     network = sparse()
-    before = [value.clone() for value in network.state_dict().values()]
+    before = state(network)
     retrain(network, tiny.train, normalised(tiny.train), Rng(0), steps=steps, lr=0.01, batch=50)
     assert sizes == pytest.approx([0.01 * (1 - k / steps) for k in range(steps)])
     if not steps:
-        assert all(torch.equal(*pair) for pair in zip(before, network.state_dict().values(), strict=True))
+        assert all(torch.equal(*pair) for pair in zip(before, state(network), strict=True))
 
 
 @pytest.mark.parametrize("name", ["mlp:width=8", "convnet:width=4,depth=2,norm=batch"])
@@ -189,11 +189,11 @@ def test_a_last_batch_of_one_image_does_not_count(tiny: Splits) -> None:
 
 def test_batch_norms_need_two_images_at_a_time(tiny: Splits) -> None:
     network = sparse()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
+    before = state(network)
     for given, batch in ((tiny.train, 1), (tiny.train.take(torch.arange(1)), 8)):
         with pytest.raises(ValueError, match=r"^reestimate: needs batches of two images, got batch \d of \d+ "):
             reestimate(network, given, normalised(tiny.train), Rng(2), batch=batch)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(torch.equal(*pair) for pair in zip(before, state(network), strict=True))
 
 
 def test_images_that_are_sorted_by_class_have_the_variance_of_all() -> None:
@@ -227,21 +227,44 @@ def test_the_stream_decides_on_the_batches(tiny: Splits) -> None:
 @pytest.mark.parametrize("name", ["mlp:width=8", "convnet:width=4,depth=2"])
 def test_without_batch_norms_nothing_changes(name: str, tiny: Splits) -> None:
     network = sparse(name).train()
-    before = [value.clone() for value in network.state_dict().values()]
+    before = state(network)
     calls: list[int] = []
     network.head.register_forward_pre_hook(lambda *_: calls.append(1))
     reestimate(network, tiny.train, normalised(tiny.train), Rng(0))
     assert not calls
     assert network.training
-    assert all(torch.equal(*pair) for pair in zip(before, network.state_dict().values(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, state(network), strict=True))
 
 
-def test_modes_and_momenta_are_put_back_after_an_error(tiny: Splits) -> None:
-    network = build("convnet:width=4,depth=2,norm=batch", (3, 8, 8), 3, Rng(0)).train()
+def test_modes_momenta_and_statistics_are_put_back_after_an_error(tiny: Splits) -> None:
+    network = build("convnet:width=4,depth=2,norm=batch", (1, 8, 8), 3, Rng(0)).train()
+    network(torch.rand(9, 1, 8, 8, generator=Rng(1).generator()))
+    before, calls = state(network), list[int]()
+
+    def fail(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError
+
+    network.head.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError):
-        reestimate(network, tiny.train, normalised(tiny.train), Rng(0))
+        reestimate(network, tiny.train, normalised(tiny.train), Rng(0), batch=40)
     assert all(module.training for module in network.modules())
     assert {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
+    assert all(torch.equal(*pair) for pair in zip(before, state(network), strict=True))
+
+
+def test_norms_that_no_image_reaches_keep_their_statistics(tiny: Splits) -> None:
+    with Rng(0).as_global():
+        network = Normed()
+    network.unused = nn.BatchNorm2d(2)
+    network.unused.running_mean.fill_(7)
+    network.unused.running_var.fill_(3)
+    network.unused.num_batches_tracked.fill_(5)
+    reestimate(network, tiny.train, normalised(tiny.train), Rng(0))
+    unused = network.unused
+    assert (unused.running_mean.tolist(), unused.running_var.tolist()) == ([7, 7], [3, 3])
+    assert (int(unused.num_batches_tracked), int(network.first.num_batches_tracked)) == (5, 1)
 
 
 def test_the_zeros_are_those_of_the_masks_while_batch_norms_look(tiny: Splits) -> None:
@@ -249,44 +272,3 @@ def test_the_zeros_are_those_of_the_masks_while_batch_norms_look(tiny: Splits) -
     masks = held(network)
     reestimate(network, tiny.train, normalised(tiny.train), Rng(0))
     assert held(network) == masks == Masks.of(network)
-
-
-@pytest.mark.parametrize(("sparsity", "rounds"), [(0.9, 1), (0.9, 2), (0.875, 3), (0.5, 4)])
-def test_what_is_kept_falls_by_the_same_factor(sparsity: float, rounds: int, tiny: Splits) -> None:
-    network, asked, log = build("mlp:width=8", (1, 8, 8), 3, Rng(0)), [], []
-    drawn = calibration(network, tiny.train, Rng(0))
-    answers: list[Pruned] = []
-
-    def prune(given: nn.Module, now: float) -> Pruned:
-        assert given is network
-        asked.append(now)
-        log.append("prune")
-        answers.append(Pruner(solver="magnitude", allocation="global")(given, drawn, sparsity=now, rng=Rng(0)))
-        return answers[-1]
-
-    def mend(given: nn.Module) -> None:
-        assert given is network
-        log.append("mend")
-        assert held(network) == answers[-1].masks
-        retrain(network, tiny.train, normalised(tiny.train), Rng(len(log)), steps=2)
-
-    found = gradually(network, prune, mend, sparsity=sparsity, rounds=rounds)
-    assert asked == pytest.approx([1 - (1 - sparsity) ** (k / rounds) for k in range(1, rounds + 1)], rel=1e-12)
-    assert asked[-1] == sparsity
-    assert log == ["prune", *["mend", "prune"] * (rounds - 1)]
-    assert found is answers[-1]
-    assert held(network) == found.masks
-    assert found.masks.total - found.masks.kept == int(found.masks.total * sparsity)
-    for name, weight in found.weights.items():
-        assert torch.equal(network.get_parameter(name), weight)
-    for less, more in pairwise(answers):
-        assert all(not (more.masks[name] & ~mask).any() for name, mask in less.masks.items())
-
-
-@pytest.mark.parametrize("rounds", [0, -2])
-def test_there_is_a_round_at_least(rounds: int) -> None:
-    def never(*_: Any) -> Any:
-        raise AssertionError
-
-    with pytest.raises(ValueError, match=rf"^sparsify: rounds must be at least 1, got {rounds}$"):
-        gradually(nn.Linear(2, 2), never, never, sparsity=0.5, rounds=rounds)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from yoco.networks import build
 from yoco.rng import Rng
 from yoco.sparsify.calibration import Calibration
-from yoco.sparsify.hessian import layers, matrix, moments_after, patches, run
+from yoco.sparsify.hessian import moments_after
 from yoco.sparsify.hold import held as held_masks
 from yoco.sparsify.hold import install
+from yoco.sparsify.network import layers, matrix, patches, run
 from yoco.sparsify.pruned import Pruned
 from yoco.sparsify.pruner import Pruner
 

@@ -20,7 +20,7 @@ from yoco.sparsify.masks import budget
 from yoco.sparsify.sparse import load, rebuild
 from yoco.sparsify.study import BATCH, Study
 from yoco.sparsify.weights import load_weights
-from yoco.train import accuracy
+from yoco.train import Normalise, accuracy
 
 FLOAT = {torch.float32}
 
@@ -209,6 +209,25 @@ def test_only_the_training_half_is_learned_from(
     study(epochs=1, retrain=1.0, calibrate=tiny_set, retrain_on=tiny_set).run()
     assert seen["sparsify"] is tiny_set
     assert all(torch.equal(seen[name].images, tiny_set.decode()) for name in ("reestimate", "retrain"))
+
+
+def test_pruning_is_told_the_seed_the_images_and_how_the_data_are_normalised(
+    study: Any, tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, told = import_module("yoco.sparsify.study"), dict[str, Any]()
+    plain = module.sparsify
+
+    def noted(*given: Any, **how: Any) -> Any:
+        told.update(how)
+        return plain(*given, **how)
+
+    monkeypatch.setattr(module, "sparsify", noted)
+    other = replace(tiny_set, mean=(0.9,), std=(3.0,))
+    for at_init in (None, "snip"):
+        study(seed=5, images=17, calibrate=other, epochs=1, at_init=at_init).run()
+        wanted = {"seed": 5, "images": 17, "normalise": Normalise(tiny.train.mean, tiny.train.std)}
+        assert told == {"sparsity": 0.8, "at_init": at_init, **wanted}
+        told.clear()
 
 
 def test_each_retraining_sees_other_images_first(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:

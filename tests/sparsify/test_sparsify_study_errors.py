@@ -37,6 +37,10 @@ def study(tiny: Splits) -> Any:
         ({"images": 0}, "sparsify: images must be at least 1, got 0"),
         ({"options": {"ridge": 2}}, "sparsify: ridge must be in 0..1, got 2"),
         ({"options": {"weigh": "size"}}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
+        (
+            {"at_init": "snip", "options": {"solver": "lobs"}},
+            "sparsify: solver is for trained networks, got it beside at_init",
+        ),
         ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
         ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
         (
@@ -73,13 +77,37 @@ def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any
         ("convnet:width=4,depth=2", {"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9 of stages"),
         ("convnet:width=4,depth=2", {"layers": ["nope"]}, "layer: unknown name 'nope'"),
         ("resnet10:width=4", {"weigh": "bound"}, "weigh bound: needs a chain of layers"),
+        ("mlp:width=12", {"allocation": {"heads.weight": 0.5}}, "layer: unknown name 'heads.weight'; did you mean"),
+        (
+            "mlp:width=12",
+            {"allocation": {"head.weight": 37}},
+            "sparsify: zeros of head.weight must be in 0..36, got 37",
+        ),
+        (
+            "mlp:width=12",
+            {"allocation": {"head.weight": 40}, "prune_bias": True},
+            "sparsify: zeros of head.weight must be in 0..39, got 40",
+        ),
+        ("mlp:width=12", {"allocation": {"head.weight": 1.5}}, "zeros: must be a count, or a share as a float in 0..1"),
+        (
+            "mlp:width=12",
+            {"allocation": {"head.weight": 1}, "layers": ["head.weight", "stages.1.0.weight"]},
+            "sparsify: allocation must name all layers that are pruned, got none for 'stages.1.0.weight'",
+        ),
+        ("convnet:width=4,depth=2", {"allocation": "uniform_plus"}, "uniform_plus: sparsity must be at most 0.79"),
+        (
+            "mlp:width=12",
+            {"allocation": "erk", "layers": ["head.weight"]},
+            "sparsify: allocation erk is for all layers, got layers",
+        ),
     ],
 )
 def test_what_does_not_fit_the_network_is_found_ahead_of_its_training(
     study: Any, network: str, options: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("yoco.sparsify.study.fit", None)
-    made = study(network=network, options=options, sparsity=None if "pattern" in options else 0.5)
+    told = "pattern" in options or isinstance(options.get("allocation"), dict)
+    made = study(network=network, options=options, sparsity=None if told else 0.95)
     with pytest.raises(ValueError) as caught:
         made.run()
     assert str(caught.value).startswith(line)

@@ -92,6 +92,9 @@ def test_options_go_to_the_pruner_and_to_the_solver(network: nn.Module, tiny: Sp
     found = yoco.sparsify(network, tiny.train, sparsity=0.5, solver="rounds", allocation="uniform", count=1)
     plain = yoco.sparsify(network, tiny.train, sparsity=0.5, solver="rounds", allocation="uniform", count=7)
     assert found.masks != plain.masks
+    how = {"solver": "rounds", "allocation": "uniform", "options": {"count": 1}}
+    assert yoco.sparsify(network, tiny.train, sparsity=0.5, **how).masks == found.masks
+    assert Pruner.of({"options": {"swaps": 20}, "second": False}).options == {"swaps": 20, "second": False}
 
 
 def test_fewer_images_are_the_default_at_initialisation(
@@ -196,6 +199,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
         {"at_init": "synflow", "iteration": 3},
         "option of synflow: unknown name 'iteration'; did you mean 'iterations'? known: iterations, shape",
     ),
+    ({"at_init": "snip", "solver": "lobs"}, "sparsify: solver is for trained networks, got it beside at_init"),
     ({"at_init": "random", "allocation": "erk"}, "option of random: unknown name 'allocation'; known: layout"),
     ({"pattern": "2;4"}, "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2;4'"),
     ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9 of stages.0.0.weight"),

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from yoco.data.source import Source
     from yoco.sparsify.study import Study
 
-PRUNER = ("solver", "allocation", "tolerance", "weigh", "cost", "pattern", "sequential", "refit", "prune_bias", "ridge")
+PRUNER = (
+    *("solver", "allocation", "tolerance", "weigh", "cost", "layers", "pattern"),
+    *("sequential", "refit", "prune_bias", "ridge"),
+)
+"""Options of a Pruner."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,8 @@ class SparsifyOptions(DataOptions):
     """which error hull, programme and tolerance look at"""
     cost: Literal["weights", "flops"] = "weights"
     """what the sparsity is a share of; flops with hull, programme or tolerance"""
+    layers: tuple[str, ...] | None = None
+    """names of the weights to prune, all by default"""
     pattern: str | None = None
     """row (equal counts in each output), N:M such as 2:4, or block:C; neighbours are inputs, or input channels"""
     sequential: bool = False

@@ -65,7 +65,7 @@ def sparsify(
     data: Source | CondensedSet,
     *,
     sparsity: float | None = None,
-    solver: str = "exact",
+    solver: str | None = None,
     at_init: str | None = None,
     images: int | None = None,
     seed: int = 0,
@@ -77,9 +77,9 @@ def sparsify(
     data: a source or a condensed set, of which `images` random ones tell the layers what their inputs are: by default
     2,048 for a solver and 128 at initialisation, and never more than there are.
     sparsity: share of zeros among the weights of Linear and Conv2d layers, and with `prune_bias` their biases.
-    solver: a name of SOLVERS, for trained networks; options: those of `Pruner` and of the solver. at_init: instead a
-    name of METHODS, for masks of a network that is to be trained with them; options: the method's own. The weights then
-    stay as they are.
+    solver: a name of SOLVERS, for trained networks, "exact" by default; options: those of `Pruner` and of the solver.
+    at_init: instead a name of METHODS, for masks of a network that is to be trained with them; options: the method's
+    own. The weights then stay as they are.
     normalise: what stands between images in [0, 1] and the network, by default as the data say.
 
     Raises:
@@ -87,8 +87,10 @@ def sparsify(
     """
     rng = Rng(seed).child("sparsify")
     if at_init is None:
-        pruner = Pruner.of({"solver": solver, **options})
+        pruner = Pruner.of({"solver": solver or "exact", **options})
         pruner.check(sparsity)
+    elif solver is not None:
+        raise ValueError("sparsify: solver is for trained networks, got it beside at_init")
     images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
     drawn = calibration(network, data, rng.child("images"), images, normalise)
     if at_init is None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from yoco.condensed import CondensedSet
 from yoco.data.source import Batch, Source
 from yoco.rng import Rng
-from yoco.sparsify.hessian import run
 from yoco.sparsify.masks import prunable
+from yoco.sparsify.network import dtype_of, run
 from yoco.train import Examples, Normalise
 
 BATCH = 250
@@ -20,17 +20,19 @@ BATCH = 250
 class Calibration:
     """Images that are drawn once, normalised in batches; labels for scores that need a loss.
 
-    batch: images in [0, 1] and labels. normalise: what stands between them and the network.
+    batch: images in [0, 1] and labels. normalise: what stands between them and the network. dtype: what the network
+    computes in, by default that of the images.
     """
 
     batch: Batch
     normalise: Normalise
     device: torch.device
+    dtype: torch.dtype | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
         """Batches as the network sees them, float [n, C, H, W] on its device."""
         for images in self.batch.images.split(BATCH):
-            yield self.normalise(images.to(self.device))
+            yield self.normalise(images.to(self.device)).to(self.dtype or images.dtype)
 
     def __len__(self) -> int:
         return len(self.batch.images)
@@ -64,7 +66,8 @@ def calibration(
     count = len(examples) if images is None else min(images, len(examples))
     chosen = torch.arange(count) if count == len(examples) else rng.choice(len(examples), count)
     normalise = Normalise(data.mean, data.std) if normalise is None else normalise
-    drawn = Calibration(examples.batch(chosen), normalise, next(network.parameters()).device)
+    device, dtype = next(network.parameters()).device, dtype_of(network)
+    drawn = Calibration(examples.batch(chosen), normalise, device, dtype)
     _check(network, drawn)
     return drawn
 

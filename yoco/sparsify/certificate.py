@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from yoco.networks.base import Network
-from yoco.sparsify.hessian import Prunable, layers, matrix, patches, run, watched
+from yoco.sparsify.network import Prunable, layers, matrix, patches, portions, run, watched
 
 KEEPS = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Tanh, nn.Sigmoid, nn.Hardtanh)
 """Modules that bring no two inputs further apart, in evaluation mode."""
@@ -70,7 +70,7 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
             outputs = run(dense, batch)
             for name, inputs in seen.items():
                 change = matrix(pruned[name]).double() - matrix(places[name]).double()
-                for given in inputs:
+                for given in (part for one in inputs for part in portions(places[name], one)):
                     rows = patches(places[name], given)
                     sums[name] += float((rows @ change.mT).square().sum())
                     calls[name] += rows.shape[1]

@@ -1,17 +1,19 @@
 """How many zeros each layer gets: by a layout of shapes, by one score, by curves of errors, or as it was given."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
+from numbers import Integral
 
 from torch import nn
 
 from yoco.registry import unknown
 from yoco.sparsify.allocate import ALLOCATIONS, Curve, within
 from yoco.sparsify.curves import Unit
-from yoco.sparsify.hessian import layers
 from yoco.sparsify.layer import Layer
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import budget
+from yoco.sparsify.network import layers
+from yoco.sparsify.patterns import counted
 from yoco.sparsify.scores import by_score
 
 Units = Mapping[Unit, Layer]
@@ -59,36 +61,73 @@ def counts(
     return ALLOCATIONS[allocation](made, saved)
 
 
+def check_allocation(
+    network: nn.Module,
+    allocation: str | Mapping[str, int | float],
+    sparsity: float | None,
+    wanted: Collection[str] | None,
+    prune_bias: bool = False,
+) -> None:
+    """Check that a layout or a mapping fits the layers of a network, ahead of a look at their inputs.
+
+    wanted: the layers that shall be pruned, all by default; then a mapping may leave out those that do not run.
+
+    Raises:
+        ValueError: names that are not of these layers, zeros that they do not have, a layout of some of them alone, or
+            a sparsity that it cannot have.
+    """
+    known = layers(network)
+    if isinstance(allocation, Mapping):
+        _check_names(allocation, set(wanted or known), set(wanted or ()))
+        for name, share in allocation.items():
+            bias = known[name].bias if prune_bias else None
+            _zeros(name, share, known[name].weight.numel() + (0 if bias is None else bias.numel()), 1)
+    elif allocation in LAYOUTS and sparsity is not None:
+        _kept(network, allocation, sparsity, set(wanted or known))
+
+
 def _given(units: Units, wanted: Mapping[str, int | float]) -> Counts:
     names = {unit.name for unit in units}
-    for name in wanted:
-        if name not in names:
-            raise unknown("layer", name, sorted(names))
-    if missing := names - set(wanted):
-        raise ValueError(f"sparsify: allocation must name all layers that are pruned, got none for {min(missing)!r}")
+    _check_names(wanted, names, names)
     return _divided(units, wanted)
 
 
+def _check_names(wanted: Mapping[str, int | float], known: Set[str], needed: Set[str]) -> None:
+    for name in wanted:
+        if name not in known:
+            raise unknown("layer", name, sorted(known))
+    if missing := needed - set(wanted):
+        raise ValueError(f"sparsify: allocation must name all layers that are pruned, got none for {min(missing)!r}")
+
+
 def _laid_out(network: nn.Module, units: Units, layout: str, sparsity: float) -> Counts:
-    places = layers(network)
-    if set(places) != {unit.name for unit in units}:
+    kept = _kept(network, layout, sparsity, {unit.name for unit in units})
+    return _divided(units, {name: place.weight.numel() - kept[name] for name, place in layers(network).items()})
+
+
+def _kept(network: nn.Module, layout: str, sparsity: float, chosen: Set[str]) -> dict[str, int]:
+    """Weights that stay in each layer, if these are all that there are."""
+    if set(layers(network)) != chosen:
         raise ValueError(f"sparsify: allocation {layout} is for all layers, got layers")
-    kept = LAYOUTS[layout](network, sparsity)
-    return _divided(units, {name: place.weight.numel() - kept[name] for name, place in places.items()})
+    return LAYOUTS[layout](network, sparsity)
 
 
 def _divided(units: Units, wanted: Mapping[str, int | float]) -> Counts:
-    """Groups of a layer share its zeros equally, the first take what is left over; in whole steps, rounded down."""
+    """Groups of a layer share its zeros equally, the first take what is left over; in whole steps.
+
+    A count is rounded down to such steps, a share of the whole layer to the nearest of them.
+    """
     found = {}
     for unit, layer in units.items():
         groups = sum(other.name == unit.name for other in units)
-        share, whole = wanted[unit.name], layer.count(1.0)
-        if isinstance(share, float):
-            found[unit] = layer.count(share)
-            continue
-        each = share // groups + (unit.group < share % groups)
-        if not 0 <= each <= whole:
-            raise ValueError(f"sparsify: zeros of {unit.name} must be in 0..{whole * groups}, got {share}")
-        step = layer.problem.pattern.step(len(layer.given))
-        found[unit] = each // step * step
+        share, step = wanted[unit.name], layer.problem.pattern.step(len(layer.given))
+        steps = _zeros(unit.name, share, groups * layer.count(1.0), step) // step
+        found[unit] = step * (steps // groups + (unit.group < steps % groups))
     return found
+
+
+def _zeros(name: str, share: int | float, total: int, step: int) -> int:
+    """How many of all weights of a layer a count or a share means; see `counted`."""
+    if isinstance(share, Integral) and not 0 <= share <= total:
+        raise ValueError(f"sparsify: zeros of {name} must be in 0..{total}, got {share}")
+    return counted(share, total, step)

@@ -14,9 +14,10 @@ from yoco.rng import Rng
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.certificate import factors
-from yoco.sparsify.hessian import Moments, layers, matrix, parts, run
+from yoco.sparsify.hessian import Moments
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer
+from yoco.sparsify.network import layers, matrix, parts, run
 
 SHARES = tuple(1 - 0.9**level for level in range(45))
 """Shares of zeros of a layer: 0 to 0.9903 (Frantar and Alistarh, OBC, NeurIPS 2022)."""

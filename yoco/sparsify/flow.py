@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from yoco.sparsify.logs import Map, Sum
+from yoco.sparsify.logspace import Map, Sum
 from yoco.sparsify.trace import Choose, Trace
 from yoco.sparsify.trial import twin
 

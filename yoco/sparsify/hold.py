@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from yoco.sparsify.hessian import Prunable, layers
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.network import Prunable, biases, layers
 
 MASK, BIAS_MASK = "weight_mask", "bias_mask"
 BUFFERS = {"weight": MASK, "bias": BIAS_MASK}
@@ -83,9 +83,11 @@ def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | No
 
 def _places(network: nn.Module) -> dict[str, tuple[Prunable, str]]:
     """The layer of each parameter that a mask can be of, and what it is there: weight or bias."""
-    found: dict[str, tuple[Prunable, str]] = {}
+    found, own = dict[str, tuple[Prunable, str]](), biases(network)
     for name, layer in layers(network).items():
-        found |= {name: (layer, "weight"), name.removesuffix("weight") + "bias": (layer, "bias")}
+        found[name] = (layer, "weight")
+        if name in own:
+            found.setdefault(own[name], (layer, "bias"))
     return found
 
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from yoco import artefact
 
 KIND, VERSION = "masks", 1
+REMEDY = "take it off first (torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
+"""What to do with a weight that is computed."""
 
 
 class Count(NamedTuple):
@@ -107,7 +109,7 @@ class Masks(Mapping[str, Tensor]):
         return {name: Count(int(mask.sum()), mask.numel()) for name, mask in self.items()}
 
     def check(self, network: nn.Module) -> None:
-        """Nothing, if each mask has a parameter of its name and shape.
+        """Check that each mask has a parameter of its name and shape.
 
         Raises:
             ValueError: the network has no parameter of this name, or one of another shape.
@@ -154,9 +156,16 @@ def prunable(network: nn.Module) -> tuple[str, ...]:
     """Names of the weights of all Linear and Conv2d layers, in the network's order; biases and norms are none.
 
     Raises:
-        ValueError: there are no such layers.
+        ValueError: there are no such layers, or one whose weight is computed from other parameters.
     """
-    wanted = {id(module.weight) for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    wanted = set()
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            own = dict(module.named_parameters(recurse=False))
+            if "weight" not in own:
+                got = f"a computed one in {name or type(module).__name__}"
+                raise ValueError(f"prunable: weights must be parameters, got {got}; {REMEDY}")
+            wanted.add(id(own["weight"]))
     names = tuple(name for name, parameter in network.named_parameters() if id(parameter) in wanted)
     if not names:
         raise ValueError(f"prunable: the network must have Linear or Conv2d layers, got {type(network).__name__}")

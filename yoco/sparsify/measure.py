@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from yoco.sparsify.masks import Masks, weights
+from yoco.sparsify.network import dtype_of
 from yoco.sparsify.paths import Effective, effective
-from yoco.sparsify.trial import leaves, twin
+from yoco.sparsify.trial import leaves, still
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _effective(network: nn.Module, shape: tuple[int, int, int], masks: Masks | N
 @torch.no_grad()
 def _positions(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, int]:
     """For each prunable parameter, how many outputs of each channel or feature it makes for one image."""
-    copied = twin(network)
+    copied = still(network)
     names = {id(parameter): name for name, parameter in leaves(copied).items()}
     counts: dict[str, int] = {}
 
@@ -113,5 +114,5 @@ def _positions(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, int
         if isinstance(module, nn.Linear | nn.Conv2d) and id(module.weight) in names:
             module.register_forward_hook(partial(note, names[id(module.weight)]))
     device = next(copied.parameters()).device
-    copied(torch.zeros(1, *shape, dtype=torch.float64, device=device))
+    copied(torch.zeros(1, *shape, dtype=dtype_of(copied), device=device))
     return counts

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from yoco.sparsify.flow import follow
 from yoco.sparsify.masks import Masks, weights
-from yoco.sparsify.trace import Layer, Trace
+from yoco.sparsify.trace import Trace, Use
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _nodes(trace: Trace, on_path: Mapping[str, Tensor]) -> tuple[int, int]:
     """How many units that enter a layer, and outputs, are on a path, and how many there are."""
     seen, used = torch.zeros(2, trace.units, dtype=torch.bool)
     for step in trace.steps:
-        if isinstance(step, Layer):
+        if isinstance(step, Use):
             mask = on_path[step.name].cpu()
             entering = mask.flatten(2).any(2) if mask.ndim > 2 else mask
             seen[step.inputs] = True

@@ -3,7 +3,7 @@
 None or "unstructured": any. "row": the same count in each output row. "N:M": N kept of every M neighbours along the
 inputs, such as 2:4. "block:C": C neighbours along the inputs, from a multiple of C on, leave together or stay.
 
-Neighbours of a convolution are input channels at one position of the kernel (see `neighbours` in `hessian`), of its
+Neighbours of a convolution are input channels at one position of the kernel (see `neighbours` in `network`), of its
 group if it has groups. Where the number of channels is no multiple of M or C, what is left over goes on at the next
 position; all inputs together must be one.
 """
@@ -46,19 +46,19 @@ class Pattern:
         total = rows * columns
         if self.group:
             fixed = total // self.group * self.limit
-            if zeros is not None and _counted(zeros, total, 1) != fixed:
+            if zeros is not None and counted(zeros, total, 1) != fixed:
                 raise ValueError(f"pattern {self.name}: zeros must be {fixed} as the pattern says, got {zeros}")
             return fixed
         if zeros is None:
             raise ValueError("zeros: must be a count, or a share as a float, got None")
         step = rows if self.by_row else self.block
-        count = _counted(zeros, total, step)
+        count = counted(zeros, total, step)
         if count % step:
             raise ValueError(f"pattern {self.name}: zeros must be a multiple of {step}, got {zeros}")
         return count
 
     def step(self, rows: int) -> int:
-        """The number that all counts before the last one are multiples of, too, when weights leave in rounds."""
+        """Counts of zeros are multiples of this: one weight of every row, or a block."""
         return rows if self.by_row else self.block
 
     def pool(self, scores: Tensor) -> Tensor:
@@ -124,15 +124,12 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     return below | (equal & (equal.cumsum(0) <= count - below.sum()))
 
 
-def _ranks(scores: Tensor) -> Tensor:
-    """Places in rising order along the last dimension, of equal ones the first first."""
-    order = scores.argsort(dim=-1, stable=True)
-    places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
-    return torch.empty_like(order).scatter(-1, order, places)
+def counted(zeros: Zeros, total: int, step: int) -> int:
+    """The count that is meant, of `total`; a share becomes the nearest multiple of `step`, halves up.
 
-
-def _counted(zeros: Zeros, total: int, step: int) -> int:
-    """The count that is meant; a share becomes the nearest multiple of `step`, halves up."""
+    Raises:
+        ValueError: it is neither a count of at most `total` nor a share in 0..1.
+    """
     if isinstance(zeros, Integral) and not isinstance(zeros, bool):
         if not 0 <= zeros <= total:
             raise ValueError(f"zeros: a count must be in 0..{total}, got {zeros}")
@@ -140,3 +137,10 @@ def _counted(zeros: Zeros, total: int, step: int) -> int:
     if isinstance(zeros, bool) or not isinstance(zeros, Real) or not 0 <= zeros <= 1:
         raise ValueError(f"zeros: must be a count, or a share as a float in 0..1, got {zeros}")
     return floor(Fraction(str(float(zeros))) * total / step + Fraction(1, 2)) * step
+
+
+def _ranks(scores: Tensor) -> Tensor:
+    """Places in rising order along the last dimension, of equal ones the first first."""
+    order = scores.argsort(dim=-1, stable=True)
+    places = torch.arange(scores.shape[-1], device=scores.device).expand_as(order)
+    return torch.empty_like(order).scatter(-1, order, places)

@@ -12,13 +12,14 @@ from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
-from yoco.sparsify.counts import counts
+from yoco.sparsify.counts import check_allocation, counts
 from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, bounds_of, curves, put
-from yoco.sparsify.hessian import Moments, Prunable, layers, matrix, moments, moments_after, neighbours, parts
+from yoco.sparsify.hessian import Moments, moments, moments_after
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
+from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts
 from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned, Report
 
@@ -56,9 +57,10 @@ class Pruner:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Pruner":
-        """By these options: its own, and all others of the solver."""
+        """By these options: its own, and all others of the solver, beside those that stand in `options` already."""
         own = {f.name: options[f.name] for f in fields(cls) if f.name in options}
-        return cls(**own, options={name: value for name, value in options.items() if name not in own})
+        others = {name: value for name, value in options.items() if name not in own}
+        return cls(**{**own, "options": {**own.get("options", {}), **others}})
 
     def __post_init__(self) -> None:
         known = {"allocation": (*ALLOCATIONS, "global", *LAYOUTS), "weigh": WEIGHINGS, "cost": COSTS}
@@ -102,7 +104,7 @@ class Pruner:
         return "" if self.allocation in ALLOCATIONS else f"allocation {self.allocation}"
 
     def check(self, sparsity: float | None) -> None:
-        """Nothing, unless a sparsity stands beside something else that says how many zeros there are.
+        """Check that no sparsity stands beside something else that says how many zeros there are.
 
         Raises:
             ValueError: that is a tolerance, a mapping, or a pattern of another sparsity.
@@ -118,21 +120,28 @@ class Pruner:
             got = f"{sparsity:g} and {len(self.allocation)} layers"
             raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
-    def check_network(self, network: nn.Module, names: Iterable[str] | None = None) -> None:
-        """Nothing, if the network can be pruned so, as far as its layers tell.
+    def check_network(
+        self, network: nn.Module, sparsity: float | None = None, names: Iterable[str] | None = None
+    ) -> None:
+        """Check that the network can be pruned so, as far as its layers tell.
 
         names: of the layers that images meet; by default those of `layers`, or all.
 
         Raises:
-            ValueError: it has no such layer, or the pattern or the bound does not fit it.
+            ValueError: it has no such layer, or one shares its bias, or the pattern, the bound or the allocation does
+                not fit it.
         """
-        form, known = parse(self.pattern), layers(network)
+        form, known, own = parse(self.pattern), layers(network), biases(network)
         for name in names or self._named(network):
+            if known[name].bias is not None and list(own.values()).count(own.get(name, "")) != 1:
+                raise ValueError(f"sparsify: a bias must be a parameter of one layer alone, got another beside {name}")
             inputs, line = known[name].weight[0].numel(), form.group or form.block
             if inputs % line:
                 raise ValueError(f"pattern {form.name}: inputs must be a multiple of {line}, got {inputs} of {name}")
         if isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group:
             bounds_of(network, self.weigh)
+        if not form.group:
+            check_allocation(network, self.allocation, sparsity, self.layers, self.prune_bias)
 
     def _named(self, network: nn.Module) -> Sequence[str]:
         """The layers that are asked for, or all."""
@@ -151,7 +160,7 @@ class Pruner:
         self.check(sparsity)
         sparsity = None if parse(self.pattern).group else sparsity  # the pattern says it, to the last zero
         found = self.moments(network, data)
-        self.check_network(network, found)
+        self.check_network(network, sparsity, found)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 
@@ -206,7 +215,7 @@ class Pruner:
         how: Solving,
     ) -> Pruned:
         """Solve layer after layer, in the order in which an image meets them."""
-        sparse, reports = remove(deepcopy(network)), {}
+        sparse, reports, known = remove(deepcopy(network)), {}, biases(network)
         masks, weights = dict[str, Tensor](), dict[str, Tensor]()
         for name, dense in found.items():
             place, own = layers(network)[name], [unit for unit in units if unit.name == name]
@@ -215,9 +224,10 @@ class Pruner:
             solved = [problem.solve(zeros[unit], self.solver, **how.of(unit)) for unit, problem in problems.items()]
             rows = torch.stack([one.weight for one in solved])
             put(layers(sparse)[name], rows)
-            chosen = _named(name, place, torch.stack([one.mask for one in solved]))
+            names = [name, known[name]] if name in known else [name]
+            chosen = _named(names, place, torch.stack([one.mask for one in solved]))
             masks |= chosen if self.prune_bias else {name: chosen[name]}
-            weights.update(_named(name, place, rows))
+            weights.update(_named(names, place, rows))
             reports[name] = _report(matrix(place), sums, solved)
         return Pruned(Masks(masks), weights, reports, self.solver)
 
@@ -233,11 +243,11 @@ class Pruner:
         return self._layer(place, best.to(rows.dtype), second)
 
 
-def _named(name: str, place: Any, rows: Tensor) -> dict[str, Tensor]:
-    """Weight and bias, or their masks, by parameter name."""
+def _named(names: Sequence[str], place: Prunable, rows: Tensor) -> dict[str, Tensor]:
+    """Weight and bias, if there is one, or their masks, by these parameter names."""
     weight, bias = parts(place, rows)
-    found = {name: weight.contiguous()}
-    return found if bias is None else {**found, name.removesuffix("weight") + "bias": bias}
+    found = [weight.contiguous()] if bias is None else [weight.contiguous(), bias]
+    return dict(zip(names, found, strict=True))
 
 
 def _report(before: Tensor, sums: Moments, solved: Sequence[Solved]) -> Report:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from augment import Policy
@@ -11,6 +11,7 @@ from yoco.data.source import Batch
 from yoco.device import cpu_by_default
 from yoco.rng import Rng
 from yoco.sparsify.hold import held
+from yoco.sparsify.network import dtype_of
 from yoco.sparsify.pruned import Pruned
 from yoco.train import Examples, Normalise, Recipe, shuffled, train_step
 
@@ -43,10 +44,11 @@ def retrain(
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(steps, 1))
     recipe, done = Recipe(epochs=1, batch=batch, augment=Policy(augment)), 0
-    device = next(network.parameters()).device
+    device, dtype = next(network.parameters()).device, dtype_of(network)
     while done < steps:
         for indices in list(shuffled(len(examples), batch, rng.child("pass", done)))[: steps - done]:
-            drawn = Batch(*(part.to(device) for part in examples.batch(indices)))
+            images, labels = examples.batch(indices)
+            drawn = Batch(images.to(device, dtype), labels.to(device))
             train_step(network, optimizer, drawn, recipe, normalise, rng.child("step", done))
             schedule.step()
             done += 1
@@ -59,7 +61,7 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
 
     As L-OBS does after pruning. Batches are random, so that each of them varies as all examples do, also where these
     are sorted by class; a last batch of one image is left out. Nothing else in the network changes; without batch norms
-    nothing does.
+    nothing does. A norm that the images do not reach keeps what it has, and all of them do after an error.
 
     Raises:
         ValueError: no batch has two images.
@@ -70,20 +72,31 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
     if min(batch, len(examples)) < 2:
         raise ValueError(f"reestimate: needs batches of two images, got batch {batch} of {len(examples)} examples")
     modes, momenta = {module: module.training for module in network.modules()}, [norm.momentum for norm in norms]
+    before, seen = [[value.clone() for value in _statistics(norm)] for norm in norms], False
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.train().momentum = None
-    device = next(network.parameters()).device
+    device, dtype = next(network.parameters()).device, dtype_of(network)
     try:
         for indices in shuffled(len(examples), batch, rng):
             if len(indices) > 1:
-                network(normalise(examples.batch(indices).images.to(device)))
+                network(normalise(examples.batch(indices).images.to(device)).to(dtype))
+        seen = True
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, momentum, values in zip(norms, momenta, before, strict=True):
             norm.momentum = momentum
+            now = _statistics(norm)
+            if not seen or not int(now[-1]):
+                for value, old in zip(now, values, strict=True):
+                    value.copy_(old)
         for module, mode in modes.items():
             module.training = mode
+
+
+def _statistics(norm: _BatchNorm) -> list[Tensor]:
+    """Running mean and variance, and of how many batches: the tensors themselves."""
+    return [value for value in (norm.running_mean, norm.running_var, norm.num_batches_tracked) if value is not None]
 
 
 def gradually(

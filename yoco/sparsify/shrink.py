@@ -21,9 +21,9 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from yoco.rng import Rng
 from yoco.sparsify.flow import follow
-from yoco.sparsify.hessian import Prunable, layers, run, watched
 from yoco.sparsify.hold import BIAS_MASK, MASK
-from yoco.sparsify.trace import Join, Layer, Trace
+from yoco.sparsify.network import Prunable, layers, run, watched
+from yoco.sparsify.trace import Join, Trace, Use
 from yoco.sparsify.trial import twin
 
 ALIKE = 1e-6
@@ -78,11 +78,11 @@ def _pass(network: nn.Module, shape: tuple[int, int, int]) -> bool:
     label = _classes(trace)
     dead = _dead(trace, label, places, values) & ~_any(label, _pinned(trace, modules, places, seen))
     for step in trace.steps:
-        if isinstance(step, Layer) and bool(dead[label[step.outputs]].all()):
+        if isinstance(step, Use) and bool(dead[label[step.outputs]].all()):
             dead[label[step.outputs[0]]] = False
     gone = dead[label]
     for step in trace.steps:
-        if isinstance(step, Layer) and bool(gone[step.inputs].any()):
+        if isinstance(step, Use) and bool(gone[step.inputs].any()):
             _fold(places[step.name], values[step.name], gone[step.inputs])
     for name, calls in seen.items():
         inputs, outputs = (~gone[units] for units in calls[0])
@@ -133,7 +133,7 @@ def _dead(trace: Trace, label: Tensor, places: Mapping[str, Prunable], values: M
     """Of each class whether nobody reads it, or nothing feeds it and its constant can be moved: bool [units]."""
     read, fed, fixed = torch.zeros(3, trace.units, dtype=torch.bool)
     for step in trace.steps:
-        if isinstance(step, Layer) and step.name in places and step.groups == 1:
+        if isinstance(step, Use) and step.name in places and step.groups == 1:
             place = places[step.name]
             used = (place.weight != 0).flatten(2).any(2) if place.weight.dim() > 2 else place.weight != 0
             read[step.inputs] |= used.any(0).cpu()
@@ -160,10 +160,10 @@ def _pinned(trace: Trace, modules: Modules, places: Mapping[str, Prunable], seen
     """Units that have to stay: bool [units]."""
     pinned, made = torch.zeros(2, trace.units, dtype=torch.bool)
     pinned[torch.cat([trace.inputs, trace.outputs])] = True
-    names = [step.name for step in trace.steps if isinstance(step, Layer)]
+    names = [step.name for step in trace.steps if isinstance(step, Use)]
     for step in trace.steps:
         made[step.outputs] = True
-        if isinstance(step, Layer) and (step.groups > 1 or step.name not in places or names.count(step.name) > 1):
+        if isinstance(step, Use) and (step.groups > 1 or step.name not in places or names.count(step.name) > 1):
             pinned[torch.cat([step.inputs, step.outputs])] = True
     for name, calls in seen.items():
         if len(calls) > 1 or not _independent(modules[name]):

@@ -106,6 +106,8 @@ class Study:
         """Find mistakes ahead of the training."""
         if self.at_init is not None:
             resolve("method", METHODS, self.at_init)
+            if "solver" in self.options:
+                raise ValueError("sparsify: solver is for trained networks, got it beside at_init")
         else:
             pruner = Pruner.of(self.options)
             solver_of(pruner.solver, pruner.options)
@@ -125,7 +127,7 @@ class Study:
         watch, network = Watch(self.accuracy), self.fresh()
         certificate: Certificate | None = None
         if self.at_init is None:
-            Pruner.of(self.options).check_network(network)
+            Pruner.of(self.options).check_network(network, self.sparsity)
             watch("dense", network, self.train)
             dense = deepcopy(network)
             pruned = watch("pruned", network, self.prune)

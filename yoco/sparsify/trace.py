@@ -14,7 +14,7 @@ The inputs are [1, in, H, W] or [1, in]; -inf stands for no path.
 
 
 @dataclass(frozen=True)
-class Layer:
+class Use:
     """One use of a weight, by parameter name: it joins the units `inputs`, long [in], to `outputs`, long [out]."""
 
     name: str
@@ -48,7 +48,7 @@ class Trace:
     choose: Choose
     names: Mapping[int, str]
     units: int = 0
-    steps: list[Layer | Join] = field(default_factory=list)
+    steps: list[Use | Join] = field(default_factory=list)
     masks: dict[str, Tensor] = field(default_factory=dict)
     inputs: Tensor = field(default_factory=_none)
     outputs: Tensor = field(default_factory=_none)
@@ -66,7 +66,7 @@ class Trace:
     def layer(self, weight: Tensor, inputs: Tensor, groups: int) -> Tensor:
         """Note a use of a weight; the units of its outputs."""
         outputs = self.fresh(len(weight))
-        self.steps.append(Layer(self.names[id(weight)], inputs, outputs, groups))
+        self.steps.append(Use(self.names[id(weight)], inputs, outputs, groups))
         return outputs
 
     def mask(self, weight: Tensor, log: Tensor) -> Tensor:
@@ -83,9 +83,7 @@ class Trace:
 
     def reached(self) -> Tensor:
         """Which of the outputs at least one path leads to: bool [outputs]."""
-        return (
-            (self.end.detach()[0].flatten(1) if self.end.ndim > 2 else self.end.detach()[0, :, None]).isfinite().any(1)
-        )
+        return self.end.detach()[0].reshape(self.end.shape[1], -1).isfinite().any(1)
 
     def live(self) -> dict[str, Tensor]:
         """Which weights lie on a path, or would if they were kept and nothing else changed: bools by name."""

@@ -15,12 +15,18 @@ Normaliser = Callable[[Tensor], Tensor]
 """Images in [0, 1] to what the network sees, such as yoco.train.Normalise."""
 
 
-def twin(network: nn.Module) -> nn.Module:
-    """A copy in float64 and in evaluation mode that holds no zeros; only its prunable weights want gradients."""
-    copied = remove(deepcopy(network)).double().eval().requires_grad_(False)
+def still(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode that holds no zeros, wants no gradients and computes in what its weights are."""
+    copied = remove(deepcopy(network)).eval().requires_grad_(False)
     for module in copied.modules():
         if isinstance(module, Network):
             module.autocast = None
+    return copied
+
+
+def twin(network: nn.Module) -> nn.Module:
+    """A copy in float64 and in evaluation mode that holds no zeros; only its prunable weights want gradients."""
+    copied = still(network).double()
     for weight in leaves(copied).values():
         weight.requires_grad_(True)
     return copied

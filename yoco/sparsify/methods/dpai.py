@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from yoco.data.source import Batch
 from yoco.rng import Rng
 from yoco.sparsify.layout import layout as find
-from yoco.sparsify.linear import Linear
+from yoco.sparsify.linearised import Linearised
 from yoco.sparsify.masks import Masks, top
 from yoco.sparsify.trial import Normaliser, image_shape, leaves, twin
 
@@ -84,7 +84,7 @@ def _log_paths(trial: nn.Module, shape: tuple[int, int, int], masks: Mapping[str
         for name, weight in weights.items():
             weight.copy_(masks[name])
     first = next(iter(weights.values()))
-    with torch.enable_grad(), Linear(scaled=False):
+    with torch.enable_grad(), Linearised(scaled=False):
         paths = trial(first.new_ones(1, *shape)).sum()
     if not paths.isfinite():
         raise ValueError("dpai: the network has too many paths for float64")

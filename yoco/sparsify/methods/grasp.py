@@ -27,8 +27,8 @@ def grasp(
     """Remove the weights with the highest -w * (H g) of the whole network.
 
     data: a batch; the authors take 10 images of each class. temperature: what the logits are divided by.
-    parts: the batch is cut into so many; g is the sum of their gradients, H g the sum of what each makes of that one g.
-    Batch norm takes the statistics of each part.
+    parts: the batch is dealt out to so many, class by class, so that all of them share the classes; g is the sum of
+    their gradients, H g the sum of what each makes of that one g. Batch norm takes the statistics of each part.
 
     Raises:
         ValueError: sparsity is not in [0, 1), a temperature of 0 or below, no data, or fewer images than parts.
@@ -43,12 +43,11 @@ def grasp(
     if not 1 <= parts <= len(batch.images):
         raise ValueError(f"grasp: parts must be in 1..{len(batch.images)}, as there are images, got {parts}")
     names, weights = list(leaves(trial)), list(leaves(trial).values())
-    pieces = list(zip(batch.images.tensor_split(parts), batch.labels.tensor_split(parts), strict=True))
+    pieces = _dealt(batch, parts)
     flow = [torch.zeros_like(weight) for weight in weights]
     for images, labels in pieces:
-        flow = [
-            sum_ + grad for sum_, grad in zip(flow, _gradient(trial, images, labels, temperature, rng), strict=True)
-        ]
+        grads = _gradient(trial, images, labels, temperature, rng)
+        flow = [sum_ + grad for sum_, grad in zip(flow, grads, strict=True)]
     curved = [torch.zeros_like(weight) for weight in weights]
     for images, labels in pieces:
         grads = _gradient(trial, images, labels, temperature, rng, again=True)
@@ -57,6 +56,12 @@ def grasp(
         curved = [sum_ + part for sum_, part in zip(curved, more, strict=True)]
     scores = {n: w.detach() * hg for n, w, hg in zip(names, weights, curved, strict=True)}
     return top(scores, budget(sum(score.numel() for score in scores.values()), sparsity))
+
+
+def _dealt(batch: Batch, parts: int) -> list[Batch]:
+    """A batch in parts, of which each gets every class that has as many images, however they are sorted."""
+    order = (batch.labels.argmax(1) if batch.labels.ndim > 1 else batch.labels).argsort(stable=True)
+    return [Batch(batch.images[own], batch.labels[own]) for own in (order[part::parts] for part in range(parts))]
 
 
 def _gradient(

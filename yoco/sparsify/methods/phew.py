@@ -17,7 +17,7 @@ from yoco.data.source import Batch
 from yoco.rng import Rng
 from yoco.sparsify.flow import follow
 from yoco.sparsify.masks import Masks, budget, top, weights
-from yoco.sparsify.trace import Join, Layer, Trace
+from yoco.sparsify.trace import Join, Trace, Use
 from yoco.sparsify.trial import Normaliser, image_shape
 
 FEWEST, MOST = 256, 4096
@@ -104,7 +104,7 @@ class _Walks:
         self.offset = {name: end - sizes[name].numel() for name, end in zip(sizes, ends, strict=True)}
         named = dict(network.named_parameters())
         self.kernels = [
-            _grouped(named[step.name], step.groups) if isinstance(step, Layer) else None for step in trace.steps
+            _grouped(named[step.name], step.groups) if isinstance(step, Use) else None for step in trace.steps
         ]
 
     def crossed(self, first: int, count: int, generator: torch.Generator) -> Tensor:
@@ -124,7 +124,7 @@ class _Walks:
             if not len(at):
                 continue
             step, kernels, place = self.steps[index], self.kernels[index], side.place(index, unit[at], generator)
-            if isinstance(step, Layer) and kernels is not None:
+            if isinstance(step, Use) and kernels is not None:
                 place, weight = _crossing(kernels, place, forward, generator)
                 if step.name in self.offset:
                     walks.append(at)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from yoco.data.source import Batch
 from yoco.rng import Rng
-from yoco.sparsify.linear import Linear
+from yoco.sparsify.linearised import Linearised
 from yoco.sparsify.masks import Masks, budget, rounds, top
 from yoco.sparsify.trial import Normaliser, image_shape, impose, leaves, twin
 
@@ -57,7 +57,7 @@ def _flow(trial: nn.Module, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     """dR/d|w| * |w| of every prunable weight."""
     weights = leaves(trial)
     first = next(iter(weights.values()))
-    with torch.enable_grad(), Linear(scaled=True):
+    with torch.enable_grad(), Linearised(scaled=True):
         flow = trial(first.new_ones(1, *shape)).sum()
     if not flow.isfinite():
         raise ValueError("synflow: the flow of the network is too large for float64; scale its weights down")

@@ -30,6 +30,8 @@ from yoco.sparsify.solvers.swaps import swapped
 
 PANEL = 32
 """Steps after which A changes."""
+WIDE, LONG = 2048, 96
+"""From this width on A changes after so many steps of one weight each: to read and write all of it takes longer."""
 SHRINK = 0.6
 """What left is dropped when no more than this share of the rows and columns of A is still there."""
 
@@ -127,11 +129,16 @@ def _traced(problem: Problem, depth: int, memory: int) -> Trace:
     columns = torch.nonzero(problem.pattern.spread(~dead[None])[0]).flatten()
     inverse, weight = problem.inverse[columns][:, columns], problem.live[:, columns]
     order = free[:depth].expand(len(weight), -1)
-    now = max(1, memory // (8 * max(1, len(columns)) * (len(columns) + 2 * PANEL * pattern.block)))
+    panel = _panel(len(columns), pattern.block) * pattern.block
+    now = max(1, memory // (8 * max(1, len(columns)) * (len(columns) + 2 * panel)))
     place = weight.new_empty(min(now, len(weight)), len(columns) ** 2)
     parts = [_Rows(rows, inverse, pattern, live, room, place).run(depth - order.shape[1]) for rows in weight.split(now)]
     traced, losses = (torch.cat(part) for part in zip(*parts, strict=True))
     return Trace(torch.cat([order, traced], 1), torch.cat([torch.zeros_like(order, dtype=losses.dtype), losses], 1))
+
+
+def _panel(width: int, block: int) -> int:
+    return LONG if width >= WIDE and block == 1 else PANEL
 
 
 class _Rows:
@@ -156,14 +163,16 @@ class _Rows:
     def run(self, steps: int) -> tuple[Tensor, Tensor]:
         """The next `steps` units that leave, and their losses: [b, steps]."""
         order, losses = self.units.new_empty(len(self.units), steps), self.weight.new_empty(len(self.units), steps)
-        for start in range(0, steps, PANEL):
-            now = range(start, min(start + PANEL, steps))
+        start = 0
+        while start < steps:
+            now = range(start, min(start + _panel(self.weight.shape[1], self.size), steps))
             panel = self.weight.new_empty(len(self.weight), len(now) * self.size, self.weight.shape[1])
             for t in now:
                 unit, done = self._scores().argmin(1, keepdim=True), (t - start) * self.size
                 losses[:, t : t + 1] = self._remove(unit, panel[:, :done], panel[:, done : done + self.size])
                 order[:, t : t + 1] = self.units.gather(1, unit)
-            if now.stop < steps:
+            start = now.stop
+            if start < steps:
                 self._fold(panel)
         return order, losses
 

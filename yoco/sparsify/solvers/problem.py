@@ -87,7 +87,7 @@ def damped(hessian: Tensor, ridge: float) -> tuple[Tensor, float]:
 
 
 def check_weight(weight: Tensor, bias: bool) -> None:
-    """Nothing, if weights can be pruned.
+    """Check that weights can be pruned.
 
     Raises:
         ValueError: they are no matrix of finite floats with an input beside the bias.

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from yoco.sparsify.flow import ACTIVATIONS, NORMS
 
 
-class Linear(TorchFunctionMode):
+class Linearised(TorchFunctionMode):
     """While it is entered, layers have no biases, activations and dropout do nothing, and norms are linear.
 
     scaled: a norm in evaluation mode divides by its running deviation, if it has one, and multiplies by the absolute
