@@ -200,7 +200,7 @@ class Fixed(nn.Module):
 def test_a_forward_that_needs_its_channels_is_one_line() -> None:
     network = Fixed().eval()
     zero(network.head.weight, (slice(None), slice(0, 64)))
-    line = r"^shrink: the network must work with fewer channels, got: The size of tensor a \(3\) must match [^\n]*$"
+    line = r"^shrink: the network must work in float64 and with fewer channels, got: The size of tensor a \(3\) must match [^\n]*$"
     with pytest.raises(ValueError, match=line):
         shrink(network, SHAPE)
 
@@ -219,3 +219,16 @@ def test_a_fresh_network_takes_the_shapes_of_a_state() -> None:
         assert torch.equal(other(images()), small(images()))
         assert str(other) == str(small)
         assert Masks.of(other) == Masks.of(small)
+
+
+def test_a_network_that_casts_is_one_line() -> None:
+    class Casts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.layer(images.float().flatten(1))
+
+    with pytest.raises(ValueError, match=r"^shrink: the network must work in float64 and with fewer channels, got: "):
+        shrink(Casts(), (1, 2, 2))

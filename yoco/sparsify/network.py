@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
 from yoco.sparsify.masks import prunable
+from yoco.train import evaluating
 
 Prunable = nn.Linear | nn.Conv2d
 ROOM = 2**26
@@ -133,13 +134,9 @@ class Reached(Exception):
 
 def run(network: nn.Module, images: Tensor) -> Tensor | None:
     """The outputs in evaluation mode, or None if the run was ended on its way; the mode is put back."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        answer: Tensor = network(images)
-        return answer
-    except Reached:
-        return None
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(network):
+        try:
+            answer: Tensor = network(images)
+            return answer
+        except Reached:
+            return None

@@ -1,6 +1,7 @@
 """What follows pruning: light retraining with the zeros held, batch norm seen anew, and both in rounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from yoco.rng import Rng
 from yoco.sparsify.hold import held
 from yoco.sparsify.network import dtype_of
 from yoco.sparsify.pruned import Pruned
-from yoco.train import Examples, Normalise, Recipe, shuffled, train_step
+from yoco.train import Examples, Normalise, Recipe, evaluating, shuffled, train_step
 
 
 @cpu_by_default
@@ -71,27 +72,31 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
         return
     if min(batch, len(examples)) < 2:
         raise ValueError(f"reestimate: needs batches of two images, got batch {batch} of {len(examples)} examples")
-    modes, momenta = {module: module.training for module in network.modules()}, [norm.momentum for norm in norms]
-    before, seen = [[value.clone() for value in _statistics(norm)] for norm in norms], False
-    network.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train().momentum = None
     device, dtype = next(network.parameters()).device, dtype_of(network)
-    try:
+    with evaluating(network), _plain_averages(norms):
         for indices in shuffled(len(examples), batch, rng):
             if len(indices) > 1:
                 network(normalise(examples.batch(indices).images.to(device)).to(dtype))
-        seen = True
+
+
+@contextmanager
+def _plain_averages(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Norms that average over all batches within; those that saw none keep what they had, and all do after an error."""
+    before, momenta = [[value.clone() for value in _statistics(norm)] for norm in norms], [n.momentum for n in norms]
+    done = False
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train().momentum = None
+    try:
+        yield
+        done = True
     finally:
         for norm, momentum, values in zip(norms, momenta, before, strict=True):
             norm.momentum = momentum
             now = _statistics(norm)
-            if not seen or not int(now[-1]):
+            if not done or not int(now[-1]):
                 for value, old in zip(now, values, strict=True):
                     value.copy_(old)
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _statistics(norm: _BatchNorm) -> list[Tensor]:

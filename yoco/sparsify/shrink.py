@@ -46,14 +46,14 @@ def shrink(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     """
     small = deepcopy(network)
     images = torch.randn(2, *shape, generator=Rng(0).generator(), dtype=torch.float64)
-    before = twin(network)(images.to(next(network.parameters()).device))
     try:
+        before = twin(network)(images.to(next(network.parameters()).device))
         while _pass(small, shape):
             pass
         gap = float((twin(small)(images.to(before.device)) - before).abs().max())
     except RuntimeError as error:
         line = str(error).splitlines()[0]
-        raise ValueError(f"shrink: the network must work with fewer channels, got: {line}") from None
+        raise ValueError(f"shrink: the network must work in float64 and with fewer channels, got: {line}") from None
     if not gap <= ALIKE * max(float(before.abs().max()), 1.0):
         raise ValueError(f"shrink: the smaller network must give the same answers, got others by {gap:g}")
     return small
