@@ -200,7 +200,7 @@ class Fixed(nn.Module):
 def test_a_forward_that_needs_its_channels_is_one_line() -> None:
     network = Fixed().eval()
     zero(network.head.weight, (slice(None), slice(0, 64)))
-    line = r"^shrink: the network must work in float64 and with fewer channels, got: The size of tensor a \(3\) must match [^\n]*$"
+    line = r"^shrink: the network must work .*fewer channels, got: The size of tensor a \(3\) must match [^\n]*$"
     with pytest.raises(ValueError, match=line):
         shrink(network, SHAPE)
 
