@@ -1,7 +1,9 @@
-"""Keeping freed memory changes no result, and is left alone where there is no glibc."""
+"""Keeping freed memory changes no result, and is left alone where there is no glibc; where large tensors lie."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -58,3 +60,21 @@ with at_work(torch.device("{device}")):
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert least <= int(done.stdout) <= most
+
+
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(not HUGE.exists() or "[never]" in HUGE.read_text(), reason="needs huge pages")
+@pytest.mark.parametrize("chosen", ["0", None])
+def test_large_tensors_lie_in_huge_pages_unless_somebody_says_no(chosen: str | None) -> None:
+    program = """
+import yoco, torch
+kept = torch.ones(1 << 24)  # 64 MiB
+print(sum(int(line.split()[1]) for line in open("/proc/self/smaps") if line.startswith("AnonHugePages")))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    environment |= {} if chosen is None else {"THP_MEM_ALLOC_ENABLE": chosen}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    many = int(done.stdout) >= 32 * 1024
+    assert many == (chosen is None) or "[always]" in HUGE.read_text()

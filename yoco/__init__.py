@@ -1,9 +1,13 @@
 """Condense an image data set once, get any smaller size of it, and prune the networks trained on it."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read by torch when it makes its first tensor: on a CPU under Linux large ones lie in huge pages, unless it is 0.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _PUBLIC = {
     "CondensedSet": "yoco.condensed",

@@ -119,10 +119,10 @@ def nearest(points: Points, count: int) -> tuple[Tensor, Tensor]:
 
 def _smallest(distances: Tensor, count: int, diagonal: Tensor) -> Tensor:
     """Columns of the `count` smallest of each row, long [rows, count]; of equal ones those of smaller index."""
-    values, indices = distances.topk(count, largest=False)
-    last = values[:, -1]
+    values, order = distances.topk(min(count + 1, distances.shape[1]), largest=False)
+    indices, last = order[:, :count].sort(1).values, values[:, count - 1]
     slack = TIE * (diagonal + last)
-    doubtful = torch.nonzero((distances <= (last + slack)[:, None]).sum(1) > count).flatten()
+    doubtful = torch.nonzero((values[:, count:] <= (last + slack)[:, None]).any(1)).flatten()
     for row in doubtful:
         certain = distances[row] < last[row] - slack[row]
         tied = (distances[row] <= last[row] + slack[row]) & ~certain
