@@ -62,19 +62,15 @@ with at_work(torch.device("{device}")):
     assert least <= int(done.stdout) <= most
 
 
-HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-
-
-@pytest.mark.skipif(not HUGE.exists() or "[never]" in HUGE.read_text(), reason="needs huge pages")
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="needs huge pages")
 @pytest.mark.parametrize("chosen", ["0", None])
-def test_large_tensors_lie_in_huge_pages_unless_somebody_says_no(chosen: str | None) -> None:
+def test_huge_pages_are_asked_for_unless_somebody_says_no(chosen: str | None) -> None:
     program = """
 import yoco, torch
-kept = torch.ones(1 << 24)  # 64 MiB
-print(sum(int(line.split()[1]) for line in open("/proc/self/smaps") if line.startswith("AnonHugePages")))
+kept = torch.ones(1 << 24)
+print(any("hg" in line.split() for line in open("/proc/self/smaps") if line.startswith("VmFlags")))
 """
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     environment |= {} if chosen is None else {"THP_MEM_ALLOC_ENABLE": chosen}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
-    many = int(done.stdout) >= 32 * 1024
-    assert many == (chosen is None) or "[always]" in HUGE.read_text()
+    assert done.stdout.strip() == str(chosen is None)

@@ -49,10 +49,14 @@ def test_every_word_arrives(
     assert {**words, "bf16": True}.items() <= given.items()
 
 
-def test_scores_made_in_bfloat16_are_used_without_the_word(saved: Path, tiny_set: CondensedSet) -> None:
+def test_scores_made_in_bfloat16_are_used_without_the_word(
+    saved: Path, tiny_set: CondensedSet, fails: Callable[..., str]
+) -> None:
     scores, small = saved.with_name("s.safetensors"), saved.with_name("small.safetensors")
     Scores.of(tiny_set, torch.arange(36.0), "lbpe", network="convnet", bf16=True).save(scores)
-    assert run(["prune", str(saved), "--scores", str(scores), "--ipc", "1", "--out", str(small)]) == 0
+    words = [str(saved), "--scores", str(scores), "--ipc", "1", "--out", str(small)]
+    assert run(["prune", *words]) == 0
+    assert "the scores at hand have bf16=True, got bf16=False" in fails("prune", *words, "--no-bf16")
 
 
 def test_a_file_of_scores_has_its_own_ending(saved: Path, fails: Callable[..., str]) -> None:

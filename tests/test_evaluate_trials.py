@@ -70,17 +70,34 @@ def test_weights_stand_in_the_order_of_the_set(tiny: Splits, tiny_set: Condensed
     assert select(tiny_set, rule="random", ipc=1).weights_of(tiny_set) is None
 
 
-def test_equal_weights_change_nothing_and_others_do(tiny: Splits, tiny_set: CondensedSet) -> None:
+def test_equal_weights_change_nothing(tiny: Splits, tiny_set: CondensedSet) -> None:
     how: dict[str, Any] = {"epochs": 3, "seeds": 1, "measurements": 3, **QUICK}
     plain = evaluate(tiny_set, tiny, **how).results[0].curves
     assert evaluate(tiny_set, tiny, weights=7 * np.ones(36), **how).results[0].curves == plain
-    one_class = (tiny_set.labels == 1).double()
-    assert evaluate(tiny_set, tiny, weights=one_class, **how).results[0].last[0] < 50
+
+
+def test_weights_reach_the_training_of_the_set_alone(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums: list[Tensor | None] = []
+
+    def fit(network: Any, examples: Any, recipe: Recipe, normalise: Normalise, rng: Rng, **hooks: Any) -> None:
+        labels = examples.batch(torch.arange(len(examples))).labels
+        sums.append(labels.sum(1) if labels.is_floating_point() else None)
+        hooks["after_epoch"](recipe.length - 1)
+
+    monkeypatch.setattr("yoco.evaluate.trials.fit", fit)
+    weights = torch.arange(36.0)
+    evaluate(tiny_set, tiny, epochs=1, seeds=1, baselines=("random",), weights=weights, **QUICK)
+    assert sums[0] is not None
+    torch.testing.assert_close(sums[0], weights / weights.mean())
+    assert sums[1:] == [None]
 
 
 @pytest.mark.parametrize(
     ("how", "line"),
     [
+        ({"weights": "craig"}, "evaluate: weights must be numbers [36], got str"),
         ({"weights": [1.0] * 3}, "evaluate: weights must be [36], got [3]"),
         ({"weights": [-1.0] * 36}, "evaluate: weights must be finite, at least 0, and not all 0"),
         ({"weights": [0.0] * 36}, "evaluate: weights must be finite, at least 0, and not all 0"),

@@ -209,3 +209,16 @@ def test_data_from_python_are_brought_into_the_form_of_the_set(
 def test_a_set_of_a_source_with_a_known_name_finds_its_data() -> None:
     made = yoco.condense(yoco.data.load("digits").train, "random", ipc=1, progress=False)
     assert yoco.evaluate(made, epochs=1, **QUICK).data == "digits"
+
+
+def test_splits_are_brought_into_the_form_of_the_set() -> None:
+    digits = yoco.data.load("digits")
+    seen: list[dict[str, Any]] = []
+
+    def look(progress: Any) -> None:
+        seen.append(progress.condensed().form)
+
+    how: dict[str, Any] = {"episodes": 1, "network": "mlp:width=4", "real_batch": 8, "progress": False}
+    made = yoco.condense(digits, "dm", ipc=1, size=6, callbacks=(look,), **how)
+    assert seen == [made.form] == [{"size": 6, "grey": False}]
+    assert yoco.evaluate(made, digits, epochs=1, **QUICK).same_data

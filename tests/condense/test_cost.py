@@ -219,3 +219,65 @@ def test_a_run_of_no_steps_is_its_start_alone(tiny: Splits, method: str) -> None
     assert (part.episodes, part.pace, found.episodes, found.fitting) == (0, 0.0, 0, 0)
     assert part.start == found.seconds > 0
     assert f"time     {cost.duration(part.start)}, without a step" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "renewals"),
+    [
+        ("idc", {}, 5),
+        ("idc", {"episodes": 41}, 3),
+        ("idc", {"pretrain": 0}, 1),
+        ("mdc", {"episodes": 40}, 2),
+        ("dream", {"episodes": 160}, 8),
+        ("dream", {"episodes": 165, "pretrain": 0}, 17),
+        ("dream", {"episodes": 165}, 9),
+        ("dream", {"pretrain": 0, "inner": 5, "interval": 2, "episodes": 12}, 7),
+        ("dream", {"pretrain": 0, "interval": 50, "episodes": 160}, 8),
+        ("accdd", {}, 5),
+        ("accdd", {"episodes": 40}, 2),
+        ("accdd", {"early_epochs": 0}, 1),
+        ("pdd", {"base": "idc:pretrain=1,inner=20", "episodes": 100}, 5),
+        ("pdd", {"base": "accdd:inner=20", "episodes": 150}, 10),
+        ("pdd", {"base": "idc:pretrain=0,inner=20", "episodes": 1000}, 50),
+        ("pdd", {"base": "dc:outer=5", "episodes": 100}, 20),
+        ("pdd", {"base": "dm", "episodes": 100}, 5),
+        ("dc", {"outer": 2, "episodes": 40}, 20),
+        ("dc", {"outer": 1, "episodes": 40}, 1),
+    ],
+)
+def test_what_is_done_again_is_counted(method: str, changes: dict[str, Any], renewals: int) -> None:
+    assert settings_of(method, "digits", 10, None, **changes).renewals == renewals  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "period"),
+    [
+        ("accdd", {"early": 2, "early_epochs": 1}, 0),
+        ("idc", {"pretrain": 1}, 2),
+        ("pdd", {"base": "accdd:inner=2,early=2,early_epochs=0", "factor": 1}, 0),
+    ],
+)
+def test_the_bar_knows_what_recurs(
+    tiny: Splits, method: str, changes: dict[str, Any], period: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def bar(minutes: Any, changes: Any, period: int) -> Any:
+        found.append(period)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yoco.condense.Bar", bar)
+    own = {} if method == "pdd" else {"inner": 2}
+    with pytest.raises(KeyboardInterrupt):
+        condense(tiny, method, ipc=1, episodes=8, **own, **changes)
+    assert found == [period]
+
+
+def test_an_estimate_has_every_new_network(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second to begin, then steps of ten, one and, with a new network, nine: two of ten were for this process."""
+    times = iter([0.0, 1.0, 11.0, 12.0, 20.0, 29.0])
+    monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    found = estimate(tiny, "idc", ipc=1, network="convnet:width=4,depth=2", real_batch=8, minutes=1.0)
+    assert found.episodes == 100
+    assert found.seconds == pytest.approx(1 + 9 + 4 * 8 + 100 * 1)
+    assert found.fitting == int((60 - 10) / 1.32)

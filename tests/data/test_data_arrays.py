@@ -49,6 +49,10 @@ class Named(list[Any]):
     classes = ("zero", "one")
 
 
+class Thirty(list[Any]):
+    classes = ("a", "b", "c")
+
+
 class Feature:
     names = ("zero", "one")
 
@@ -105,6 +109,23 @@ def test_a_subset_has_the_classes_of_its_whole_and_integers_are_their_places() -
         assert [half.labels[0] for half in found] == [first, 1 - first]
     with pytest.raises(ValueError, match=r"labels must be in 0\.\.1, got 0\.\.2"):
         load((whole, (pixels, np.array([1, 2, 1, 0]))))
+
+
+def test_a_subset_of_some_classes_has_these_and_a_wrapper_its_own_labels() -> None:
+    whole = Thirty([(np.zeros((6, 6), np.uint8), at % 3) for at in range(30)])
+    assert load(Subset(whole, [at for at in range(30) if at % 3])).train.classes == ("1", "2")
+    assert load(Subset(whole, list(range(29)))).train.classes == Thirty.classes
+
+    class Odd:
+        dataset = whole
+
+        def __len__(self) -> int:
+            return len(whole)
+
+        def __getitem__(self, at: int) -> tuple[Any, int]:
+            return whole[at][0], whole[at][1] % 2
+
+    assert load(Odd()).train.classes == ("0", "1")
 
 
 def test_images_of_several_sizes_need_a_size() -> None:

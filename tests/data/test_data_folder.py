@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from yoco.data import load
+from yoco.data import folder, load
 
 RANDOM = np.random.default_rng(0)
 
@@ -65,6 +65,20 @@ def test_given_halves_are_read_in_sorted_order(tmp_path: Path, train_name: str, 
         np.testing.assert_array_equal(train.images[at].numpy(), pixels(tmp_path / train_name / f"{name}.png"))
     np.testing.assert_array_equal(held.images[1].numpy(), pixels(tmp_path / test / "dog/000.png"))
     assert train.mean == held.mean == pytest.approx(tuple((train.images / 255).mean((0, 2, 3)).tolist()), abs=1e-6)
+
+
+def test_folders_beside_the_halves_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for half in ("train", "test", "lost+found"):
+        fill(tmp_path / half, {"a": 2, "b": 2})
+    plain, seen = folder._class_folders, list[str]()
+
+    def watched(place: Path) -> list[Path]:
+        seen.append(place.name)
+        return plain(place)
+
+    monkeypatch.setattr(folder, "_class_folders", watched)
+    load(tmp_path)
+    assert {*seen} == {tmp_path.name, "train", "test"}
 
 
 @pytest.mark.parametrize("below", ["", "train"])

@@ -216,3 +216,26 @@ def test_labels_are_read_without_making_all_images_at_once(tiny: Splits, monkeyp
     monkeypatch.setattr(type(many), "batch", lambda self, at: sizes.append(len(at)) or batch(self, at))  # type: ignore[func-returns-value]
     score(many, score="el2n", epochs=1, network="mlp:width=4", progress=False)
     assert 0 < max(sizes) <= 500
+
+
+def test_a_score_of_the_end_goes_with_dynamics_of_the_training(tiny_set: CondensedSet) -> None:
+    for how in (
+        {"rule": "beta", "score": "entropy"},
+        {"rule": "ccs", "score": "entropy", "drop": "margin", "beta": 0.1},
+    ):
+        assert len(select(tiny_set, ipc=1, passes="train", **how, **QUICK).indices) == 12
+
+
+def test_scores_of_ones_own_are_tried_on_soft_labels_where_there_are_some(
+    tiny_set: CondensedSet, mine: ModuleType
+) -> None:
+    mine.loss = lambda snapshot: -(snapshot.targets * snapshot.logits.log_softmax(1)).sum(1)  # type: ignore[attr-defined]
+    soft = replace(tiny_set, soft_labels=torch.full((36, 3), 1 / 3))
+    assert len(score(soft, score="mine:loss", **QUICK).values) == 36
+
+
+def test_a_class_that_the_rule_keeps_by_itself_is_not_asked_alone(tiny: Splits) -> None:
+    data = tiny.train.take(torch.cat([torch.arange(4), torch.arange(40, 76)]))
+    values = torch.cat([torch.arange(4.0), 100 + torch.arange(36.0)])
+    found = select(data, rule="stratified", beta=0.3, n=28, quota="floor", scores=values)
+    assert found.entry["kept"] == [4, 24, 0]

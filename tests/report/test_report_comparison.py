@@ -47,24 +47,63 @@ def test_sets_of_several_seeds_are_repetitions(runs: list[Path], tmp_path: Path)
     lines = written[0].read_text().splitlines()
     means = [71.0, 74.0, 71.0]
     assert lines[0] == "# 5 runs"
-    assert lines[2] == "| method | trained on | network | protocol | epochs | sets | last | best |"
+    assert lines[2] == "| method | trained on | network | protocol | images | epochs | sets | last | best |"
     dm = f"{fmean(means):.2f} ± {stdev(means):.2f}"
-    assert lines[4] == f"| dm | condensed | convnet | idc | 250 | 3 | {dm} | {dm} |"
-    assert lines[5] == "| idc | condensed | convnet | idc | 250 | 2 | 81.00 ± 1.41 | 81.00 ± 1.41 |"
+    assert lines[4] == f"| dm | condensed | convnet | idc | 36 | 250 | 3 | {dm} | {dm} |"
+    assert lines[5] == "| idc | condensed | convnet | idc | 36 | 250 | 2 | 81.00 ± 1.41 | 81.00 ± 1.41 |"
     assert lines[6] == ""
     with Image.open(written[1]) as picture:
         assert picture.size[0] > picture.size[1] > 400
 
 
-def test_runs_differ_in_what_is_asked_of_them() -> None:
-    configs = [{"lr": 1.0, "seed": 1, "minutes": 3}, {"lr": 2.0, "seed": 2, "more": True}, {"lr": 2.0, "more": True}]
-    assert ways_of(configs) == (("lr", "more"), [("1.0", ""), ("2.0", "True"), ("2.0", "True")])
+def test_a_set_that_is_judged_twice_is_one_set(runs: list[Path], tmp_path: Path) -> None:
+    whole = (runs[0] / "evaluation-condensed-idc.json").read_text()
+    (runs[0] / "evaluation-again-idc.json").write_text(whole)
+    small = json.loads(whole)
+    small["results"][0]["images"] = 9
+    (runs[0] / "evaluation-small-idc.json").write_text(json.dumps(small))
+    (runs[0] / "evaluation-weighted-idc.json").write_text(json.dumps({**json.loads(whole), "weighted": True}))
+    lines = compare(*runs, out=tmp_path)[0].read_text().splitlines()
+    starts = ("36 | 250 | 3", "36 | 250 | 2", "9 | 250 | 1")
+    assert [line.split("idc | ")[-1][: len(start)] for line, start in zip(lines[4:7], starts, strict=True)] == [*starts]
+    assert "| idc, weighted | 36 | 250 | 1 |" in lines[7]
+    with pytest.raises(ValueError, match=r"^compare: folders must be different, got "):
+        compare(runs[0], runs[1], runs[0])
+
+
+@pytest.mark.parametrize(
+    ("configs", "names", "ways"),
+    [
+        ([{"lr": 1, "seed": 1}, {"lr": 2, "more": True}, {"lr": 2, "more": True}], ("lr",), [("1",), ("2",), ("2",)]),
+        (
+            [{"method": "idc", "factor": 2, "inner": 100}, {"method": "dm", "factor": 1}],
+            ("method",),
+            [("idc",), ("dm",)],
+        ),
+        ([{"data": "train", "checksum": "a"}, {"data": "train", "checksum": "b"}], ("checksum",), [("a",), ("b",)]),
+        ([{"ipc": 1, "size": None}, {"ipc": 1}], (), [(), ()]),
+        ([{"m": "a", "lr": 1}, {"m": "a", "lr": 2}, {"m": "b"}], ("m", "lr"), [("a", "1"), ("a", "2"), ("b", "")]),
+    ],
+)
+def test_runs_are_told_apart_by_as_few_settings_as_do(
+    configs: list[dict[str, Any]], names: tuple[str, ...], ways: list[tuple[str, ...]]
+) -> None:
+    assert ways_of(configs) == (names, ways)
 
 
 def test_runs_without_an_evaluation_have_losses_and_the_other_way_round(runs: list[Path], tmp_path: Path) -> None:
+    losses = [(folder / "metrics.jsonl").read_text() for folder in runs]
     for folder in runs:
+        (folder / "metrics.jsonl").unlink()
+    with Image.open(compare(*runs, out=tmp_path)[1]) as picture:
+        assert picture.size[0] < 1000  # one panel
+    for folder, text in zip(runs, losses, strict=True):
+        (folder / "metrics.jsonl").write_text(text)
         (folder / "evaluation-condensed-idc.json").unlink()
-    assert "| idc |" not in compare(*runs[:4], out=tmp_path)[0].read_text()
+    page, drawn = compare(*runs[:4], out=tmp_path)
+    assert "| idc |" not in page.read_text()
+    with Image.open(drawn) as picture:
+        assert picture.size[0] < 1000
     for folder in runs:
         (folder / "metrics.jsonl").unlink()
     with pytest.raises(ValueError, match=r"^compare: needs an evaluation or a loss, got none in any run$"):

@@ -219,3 +219,11 @@ def test_thresholds_refuse_what_cannot_be() -> None:
         top(scores, {"a": 1, "b": 0, "c": 1})
     with pytest.raises(ValueError, match=r"^top: scores must be numbers, got nan in b$"):
         top({**scores, "b": torch.tensor([float("nan")])}, 1)
+
+
+def test_a_kernel_that_is_fixed_is_none_of_the_weights() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False), nn.Flatten(), nn.Linear(36, 3))
+    kernel = network[0].weight.detach()
+    del network[0].weight
+    network[0].register_buffer("weight", kernel)
+    assert prunable(network) == ("2.weight",)

@@ -232,3 +232,17 @@ def test_a_network_that_casts_is_one_line() -> None:
 
     with pytest.raises(ValueError, match=r"^shrink: the network must work in float64 and with fewer channels, got: "):
         shrink(Casts(), (1, 2, 2))
+
+
+def test_layers_that_are_called_by_keyword_are_followed() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 3), nn.Linear(3, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.last(input=self.first(input=images.flatten(1)).relu())
+
+    network = Named()
+    zero(network.last.weight, (slice(None), slice(0, 1)))
+    assert shrink(network, (1, 2, 2)).first.out_features == 2

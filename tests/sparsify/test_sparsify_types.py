@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 import yoco
 from yoco.data.source import Splits
 from yoco.networks import build
 from yoco.rng import Rng
 from yoco.sparsify import reestimate, retrain
+from yoco.sparsify.calibration import calibration
+from yoco.sparsify.curves import loss
+from yoco.sparsify.network import run
 from yoco.train import Normalise
 
 NAME = "convnet:width=4,depth=2,norm=batch"
@@ -45,5 +49,20 @@ def test_they_see_images_of_their_type_when_they_are_mended(dtype: torch.dtype, 
     seen = set()
     given.stages[0][0].register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].dtype))
     reestimate(given, tiny.train, normalise, Rng(0))
-    retrain(given, tiny.train, normalise, Rng(0), steps=1)
     assert seen == {dtype}
+    seen.clear()
+    if dtype == torch.float16:
+        with pytest.raises(ValueError, match=r"^retrain: the network must be in float32, float64 or bfloat16, got "):
+            retrain(given, tiny.train, normalise, Rng(0), steps=1)
+        return
+    retrain(given, tiny.train, normalise, Rng(0), steps=3)
+    assert seen == {dtype}
+    assert all(parameter.isfinite().all() for parameter in given.parameters())
+
+
+def test_losses_are_summed_in_float32_at_least(tiny: Splits) -> None:
+    given = network(torch.bfloat16)
+    drawn = calibration(given, tiny.train, Rng(0))
+    with torch.no_grad():
+        answers = torch.cat([run(given, images) for images in drawn]).double()
+    assert loss(given, drawn) == pytest.approx(float(cross_entropy(answers, drawn.batch.labels)), rel=1e-6)

@@ -38,7 +38,7 @@ class CondenseOptions(DataOptions):
     sink: str | None = None
     """also send the metrics to tensorboard or wandb (extras of the same names)"""
     dry_run: bool = False
-    """take two steps, say what the whole run costs in time and memory, and write nothing"""
+    """take two or three steps, say what the whole run costs in time and memory, and write nothing"""
     labels: Literal["hard", "teacher", "learned"] | None = None
     """hard, teacher (a trained network's) or learned (of some methods); by default those of the method"""
     teacher_epochs: int | None = None

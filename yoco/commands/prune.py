@@ -126,7 +126,7 @@ def prune(argv: list[str]) -> None:
     if options.scores is not None and not options.scores.is_file():
         check_place(options.scores)
     more = {name: getattr(options, name) for name in (*CHOICE, *TRAINING, *own)}
-    more["bf16"] = options.bf16 or None  # no word against scores that were made so
+    more["bf16"] = options.bf16 if "bf16" in named(argv, PruneOptions) else None  # silence fits any scores
     more |= {"features": _features(options.features), "reference": _reference(options, whole)}
     _prune(whole, options, more)
 

@@ -179,8 +179,8 @@ def condense(
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place))
     shown = [_bar(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
-    told: list[Callback] = [*shown, *kept, *callbacks]
     where = _where(data, real, size, grey)
+    told: list[Callback] = [*shown, *kept, *(_placed(each, where) for each in callbacks)]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return load(run.result)
@@ -219,7 +219,7 @@ def estimate(
     teacher_epochs: int | None = None,
     **settings: Any,
 ) -> Estimate:
-    """What `condense`, called with the same words, would cost in time and memory: measured by two steps of it.
+    """What `condense`, called with the same words, would cost in time and memory: measured by two or three steps.
 
     Nothing is written. On a CPU the memory is the most that this process has held since it began, whatever for. The
     training of a teacher that only gives labels is not measured.
@@ -254,6 +254,11 @@ def _where(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, A
     where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
     named = isinstance(data, str | Path | data_sets.Splits | Source) or real.name in data_sets.SOURCES
     return where if named else {**where, "python": True}
+
+
+def _placed(callback: Callback, where: dict[str, Any]) -> Callback:
+    """The callback, told of sets that say where their data are."""
+    return lambda progress: callback(replace(progress, condensed=lambda: _from(progress.condensed(), where)))
 
 
 def _from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:

@@ -43,7 +43,7 @@ class Chooser(Learner):
 def representatives(task: Task, network: Network, label: int, count: int, rng: Rng) -> Tensor:
     """The image nearest to each of `count` centres of one class: indices long [count]; all of a class that is smaller.
 
-    An image that is nearest to two centres comes twice, as in the paper's code.
+    An image that is nearest to two centres comes twice, as in the paper's code; in a start the second has noise.
     """
     members = task.real.by_class[label]
     if len(members) <= count:

@@ -1,4 +1,4 @@
-"""What a run will cost: two real steps are taken, timed and thrown away."""
+"""What a run will cost: two real steps, three where networks come again, are taken, timed and thrown away."""
 
 import sys
 import time
@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Time and memory of a whole run, by two steps of each of its parts.
+    """Time and memory of a whole run, by a few steps of each of its parts.
 
     parts: one, unless the method says that its episodes are not all of one kind; minutes: the time budget, if any.
     memory: bytes that were held at most, `of` what; None where the system does not tell.
@@ -113,7 +113,10 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
 
 
 def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
-    """Begin a run and time two steps, if any; both draw the same, so that the second finds what the first made."""
+    """Begin a run and time two steps, if any; both draw the same, so that the second finds what the first made.
+
+    Where something is done again now and then, a third one follows, with a new memory.
+    """
     began = time.monotonic()
     journey = begin(task, method, rng)
     ends = [time.monotonic()]

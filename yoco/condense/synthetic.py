@@ -158,6 +158,7 @@ def start(
     first: bool = False,
     shrink: str = "nearest",
     chosen: Sequence[Tensor] | None = None,
+    parted: bool = True,
 ) -> Synthetic:
     """A synthetic set of `per_class` images per class: noise, real images, or a mix of shrunk real images.
 
@@ -166,8 +167,8 @@ def start(
     "mix" fills each cell with one real image, shrunk (IDC); "k-means" does so with those whose pixels are next to the
     centres of as many clusters of the class, large clusters first. first: take the first images of a class, as the
     papers' code does, instead of a random choice. chosen: for each class the indices of its images, in order, instead
-    of both. A class or choice that is too small is gone through again; where cells are single images, those that come
-    again are given noise from N(0, 0.1^2), as equal cells would take equal steps for ever.
+    of both. A class or choice that is too small is gone through again. parted: where cells are single images, those
+    that come again are given noise from N(0, 0.1^2), as equal cells would take equal steps for ever.
 
     Raises:
         ValueError: the kind or the factor is unknown, or a tile lies off the canvas.
@@ -190,7 +191,7 @@ def start(
         if kind in ("noise", "real"):
             parts.append(cut(images, factor))
             continue
-        images = _parted(images, taken, source.space, rng.child("again", label))
+        images = _parted(images, taken, source.space, rng.child("again", label)) if parted else images
         parts.append(shrunk(images, per_class, factor, shrink))
     return Synthetic(torch.cat(parts), len(source.classes), factor, (height, width))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays
 from yoco.data.pixels import EIGHT_BIT, as_pixels, resize
@@ -87,11 +88,14 @@ def _pixels(image: Any, name: str) -> Tensor:
 
 
 def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
-    while not (hasattr(dataset, "classes") or hasattr(dataset, "features")) and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset  # a Subset, as of random_split
+    part = isinstance(dataset, Subset)
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
     names = getattr(dataset, "classes", None)
     if names is None:
         features = getattr(dataset, "features", None)
         names = getattr(features["label"], "names", None) if isinstance(features, Mapping) else None
     fits = names is not None and all(isinstance(label, int) and 0 <= label < len(names) for label in labels)
+    if part and names is not None and len({*labels}) < len(names):
+        return None  # of a part with some of the classes nobody wants the others
     return tuple(str(name) for name in names) if names is not None and fits else None

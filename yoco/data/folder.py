@@ -53,8 +53,9 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
 
 def _half(folder: Path, names: Sequence[str]) -> Path | None:
     """The folder of this half, by the first of its names that one with class folders in it has."""
-    there = [path for path in _class_folders(folder) if _class_folders(path)]
-    return next((path for name in names for path in there if path.name.casefold() == name), None)
+    there = [path for path in _class_folders(folder) if path.name.casefold() in names]
+    halves = [path for path in there if _class_folders(path)]
+    return next((path for name in names for path in halves if path.name.casefold() == name), None)
 
 
 def _class_folders(folder: Path) -> list[Path]:

@@ -172,8 +172,6 @@ def _fitting(examples: CondensedSet | Source, data: Any, names: tuple[str, ...])
 def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -> Splits:
     if isinstance(examples, Source):
         plain(examples)
-    if isinstance(data, Splits):
-        return Splits(plain(data.train), plain(data.test))
     form = {} if isinstance(examples, Source) else examples.form
     return data_sets.load(made_from(examples) if data is None else data, **form)
 

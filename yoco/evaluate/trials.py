@@ -118,7 +118,10 @@ def evened(weights: Any, count: int, recipe: Recipe) -> Tensor:
     Raises:
         ValueError: they are not one for each example, not all finite and at least 0, or not for this recipe.
     """
-    found = torch.as_tensor(weights).detach().cpu().double()
+    try:
+        found = torch.as_tensor(weights).detach().cpu().double()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"evaluate: weights must be numbers [{count}], got {type(weights).__name__}") from None
     if (type(recipe).loss, type(recipe).error) != (Recipe.loss, Recipe.error):
         raise ValueError("evaluate: weights go with protocols of cross-entropy, such as idc, got another")
     if found.shape != (count,):

@@ -180,7 +180,9 @@ def _noise(data: CondensedSet | Source, training: Training) -> Snapshot:
     """What a new network says of noise in the form of the data: a score of one's own may read all of it."""
     shape, classes, cpu = data.shape, len(data.classes), torch.device("cpu")
     images = torch.rand(BLANK, *shape, generator=Rng(0).generator())
-    examples, same = Examples(images, torch.arange(BLANK) % classes), Normalise((0.0,) * shape[0], (1.0,) * shape[0])
+    labels, same = torch.arange(BLANK) % classes, Normalise((0.0,) * shape[0], (1.0,) * shape[0])
+    soft = torch.eye(classes)[labels] if getattr(data, "soft_labels", None) is not None else None
+    examples = Examples(images, labels, soft)
     network = build(training.network, shape, classes, Rng(0))
     return look(network, Material(examples, shape, classes, same, cpu, ""), stage=training.stage)
 

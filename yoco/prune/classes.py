@@ -9,7 +9,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.quotas import KINDS, least_of, quotas, water
+from yoco.prune.quotas import KINDS, quotas, water
 from yoco.prune.rules import Rule
 from yoco.prune.sampling import turn_in
 from yoco.registry import unknown
@@ -53,9 +53,9 @@ def check_classes(
         return
     available = list(data.counts)
     counts = quotas(kind, available, total, given=given, natural=water(available, total), floor=floor)
-    if kind == "floor":
+    if kind == "floor":  # which classes must give more than the rule itself would keep is not known before
         rule.left(len(data), total)
-        counts = least_of(available, total, floor)
+        return
     for name, had, count in zip(data.classes, available, counts, strict=True):
         try:
             rule.left(had, count)

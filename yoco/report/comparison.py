@@ -11,12 +11,12 @@ from yoco.report.plots import series, smooth
 from yoco.report.reading import RunFiles, of_another
 from yoco.report.tables import markdown, spread
 
-HEAD = ("trained on", "network", "protocol", "epochs", "sets", "last", "best")
-ALIKE = ("seed", "minutes", "device", "checksum")
+HEAD = ("trained on", "network", "protocol", "images", "epochs", "sets", "last", "best")
+ALIKE = ("seed", "minutes", "device")
 """Settings in which runs may differ that are repetitions of each other."""
 
 Way = tuple[str, ...]
-"""The values of all settings in which runs differ."""
+"""The values of settings that tell runs apart."""
 
 
 def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
@@ -27,11 +27,13 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     The picture has every set, and all losses. Evaluations of another state of a set are left out.
 
     Raises:
-        ValueError: fewer than two folders, one that holds no run, or nothing that was evaluated or has a loss.
+        ValueError: fewer than two folders, one twice or without a run, or nothing that was evaluated or has a loss.
         OSError: the place cannot be written.
     """
     if len(folders) < 2:
         raise ValueError(f"compare: needs the folders of at least two runs, got {len(folders)}")
+    if len({Path(folder).resolve() for folder in folders}) < len(folders):
+        raise ValueError(f"compare: folders must be different, got {', '.join(map(str, folders))}")
     runs = [RunFiles(Path(folder)) for folder in folders]
     names, ways = ways_of([run.config() for run in runs])
     worth, losses = _worth(runs, ways), [series(run.metrics(), "loss") for run in runs]
@@ -40,31 +42,47 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     place = Path(out)
     rows = [(*way, *judge, str(len(sets)), *_spreads(sets)) for (way, *judge), sets in _sorted(worth)]
     words = "Test accuracy in percent, mean ± standard deviation over sets; `best` is chosen by the test data."
-    page = f"# {len(runs)} runs\n\n{markdown((*names, *HEAD), rows, numbers=4)}\n{words}\n"
+    page = f"# {len(runs)} runs\n\n{markdown((*names, *HEAD), rows, numbers=5)}\n{words}\n"
     replace_file(place / "comparison.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
     replace_file(place / "comparison.png", lambda temporary: _draw(temporary, names, ways, worth, losses))
     return [place / "comparison.md", place / "comparison.png"]
 
 
 def ways_of(configs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[Way]]:
-    """The names of the settings in which runs differ, and for each run their values in words."""
-    names = dict.fromkeys(name for config in configs for name in config if name not in ALIKE)
-    differ = [name for name in names if len({str(config.get(name)) for config in configs}) > 1]
-    return tuple(differ), [tuple(str(config.get(name, "")) for name in differ) for config in configs]
+    """The names of settings that tell runs apart, and for each run their values in words.
+
+    A setting that differs only where one before it does, such as those of one method alone, is left out.
+    """
+    kept: list[str] = []
+    ways: list[Way] = [()] * len(configs)
+    for name in dict.fromkeys(name for config in configs for name in config if name not in ALIKE):
+        values = ["" if (value := config.get(name)) is None else str(value) for config in configs]
+        longer = [(*way, value) for way, value in zip(ways, values, strict=True)]
+        if len({*longer}) > len({*ways}):
+            kept, ways = [*kept, name], longer
+    return tuple(kept), ways
 
 
 def _worth(runs: Sequence[RunFiles], ways: Sequence[Way]) -> dict[tuple[Any, ...], list[tuple[float, float]]]:
-    """By way, training set, network, protocol and epochs: last and best accuracy of every set."""
+    """By way, training set, network, protocol, images and epochs: last and best accuracy of every set."""
     worth: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
     for run, way in zip(runs, ways, strict=True):
         condensed = load(run.condensed) if run.condensed.is_file() else None
+        own: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
         for found in run.evaluations().values():
-            if condensed is not None and of_another(found, condensed):
-                continue
-            for row in found["results"]:
-                judge = (str(row["name"]), str(row["network"]), str(found.get("protocol", "")), f"{row['epochs']:,}")
-                worth.setdefault((way, *judge), []).append((fmean(row["last"]), fmean(row["best"])))
+            for row in () if condensed is not None and of_another(found, condensed) else found["results"]:
+                last, best = own.setdefault(_judge(found, row), ([], []))
+                last += row["last"]
+                best += row["best"]
+        for judge, (last, best) in own.items():
+            worth.setdefault((way, *judge), []).append((fmean(last), fmean(best)))
     return worth
+
+
+def _judge(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What networks were trained on and how, in words."""
+    protocol = str(found.get("protocol", "")) + (", weighted" if found.get("weighted") else "")
+    return str(row["name"]), str(row["network"]), protocol, f"{row['images']:,}", f"{row['epochs']:,}"
 
 
 def _sorted(worth: Mapping[tuple[Any, ...], Any]) -> list[tuple[tuple[Any, ...], Any]]:

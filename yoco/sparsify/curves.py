@@ -163,5 +163,6 @@ def loss(network: nn.Module, data: Calibration) -> float:
         labels = data.batch.labels[at : at + len(images)].to(images.device)
         answers = run(network, images)
         assert answers is not None
+        answers = answers.float() if answers.dtype.itemsize < 4 else answers
         total, at = total + float(cross_entropy(answers, labels, reduction="sum")), at + len(images)
     return total / at

@@ -155,6 +155,8 @@ def load(path: str | Path) -> Masks:
 def prunable(network: nn.Module) -> tuple[str, ...]:
     """Names of the weights of all Linear and Conv2d layers, in the network's order; biases and norms are none.
 
+    A weight that is a buffer, such as a fixed kernel, is none either.
+
     Raises:
         ValueError: there are no such layers, or one whose weight is computed from other parameters.
     """
@@ -162,6 +164,8 @@ def prunable(network: nn.Module) -> tuple[str, ...]:
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             own = dict(module.named_parameters(recurse=False))
+            if "weight" in dict(module.named_buffers(recurse=False)):
+                continue
             if "weight" not in own:
                 got = f"a computed one in {name or type(module).__name__}"
                 raise ValueError(f"prunable: weights must be parameters, got {got}; {REMEDY}")

@@ -36,8 +36,12 @@ def retrain(
     `install`) stay zeros. augment: a policy such as "color_crop".
 
     Raises:
-        ValueError: the network holds no zeros, or steps is below 0.
+        ValueError: the network holds no zeros, or is in float16, or steps is below 0.
     """
+    device, dtype = next(network.parameters()).device, dtype_of(network)
+    if dtype == torch.float16:
+        rule = "the network must be in float32, float64 or bfloat16, got float16, where squares of gradients vanish"
+        raise ValueError(f"retrain: {rule}")
     if held(network) is None:
         raise ValueError("retrain: the network must hold zeros, install masks first")
     if steps < 0:
@@ -45,7 +49,6 @@ def retrain(
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / max(steps, 1))
     recipe, done = Recipe(epochs=1, batch=batch, augment=Policy(augment)), 0
-    device, dtype = next(network.parameters()).device, dtype_of(network)
     while done < steps:
         for indices in list(shuffled(len(examples), batch, rng.child("pass", done)))[: steps - done]:
             images, labels = examples.batch(indices)

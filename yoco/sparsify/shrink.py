@@ -97,10 +97,11 @@ def _traced(network: nn.Module, modules: Modules, shape: tuple[int, int, int]) -
     for name, module in modules.items():
         if isinstance(module, MIXING) or any(True for _ in (*module.parameters(False), *module.buffers(False))):
 
-            def note(_: nn.Module, given: tuple[Any, ...], answer: Any, name: str = name) -> None:
-                seen.setdefault(name, []).append((given[0].units, answer.units))
+            def note(_: nn.Module, given: Any, named: dict[str, Any], answer: Any, name: str = name) -> None:
+                first = given[0] if given else next(iter(named.values()))
+                seen.setdefault(name, []).append((first.units, answer.units))
 
-            handles.append(module.register_forward_hook(note))
+            handles.append(module.register_forward_hook(note, with_kwargs=True))
     try:
         return follow(network, shape, lambda _, weight, __: torch.ones_like(weight, dtype=torch.bool)), seen
     finally:

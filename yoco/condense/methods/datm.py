@@ -80,7 +80,7 @@ class DATM(Trajectories):
         return cls(augment=words_for(data), **chosen, **ours)
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
-        """Real images that an expert gets right, and the logits that it gives them."""
+        """Real images, those that an expert gets right first, and the logits that it gives them."""
         experts = self.memory(task, rng)
         expert, network = experts.trajectory(0)[-1], experts.task.network(rng.child("network")).train()
         expert = expert.to(task.real.device, torch.get_default_dtype())
@@ -230,7 +230,8 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
 # - experts are MTT's, trained for longer: they are not made flat (FTD);
 # - of the authors' settings the windows, the iterations, the steps and batches for CIFAR-10 up to 50 and the ranges of
 #   threshold, decay and step sizes are theirs; what lies in a range is chosen here, and the rest is MTT's and FTD's;
-# - the start and the labels are those of the last epoch of the first expert; labels are learned as logits;
+# - the start and the labels are those of the last epoch of the first expert; labels are learned as logits; where it
+#   gets too few images of a class right, others follow them;
 # - the running mean is that of the pixels, not of the labels; it begins at the start, and skipped iterations leave it;
 # - a window grows in equal steps, epoch by epoch;
 # - the space is the caller's: the authors' settings whiten the pixels of all three data sets (ZCA), at all sizes;

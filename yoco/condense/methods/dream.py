@@ -95,6 +95,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # The settings, the start and the distance are those of `yoco.condense.inner_steps`; not in the paper:
 # - images are normalised before they are clustered, as the network is trained on them; the authors' code does not;
 # - the network of the start is not matched on; in the authors' code it is the first that is;
-# - k-means runs once for a choice, from a k-means++ start;
+# - k-means runs once for a choice, from a k-means++ start; an image that stands for two centres of the start gets noise
+#   the second time;
 # - the last set is kept; the authors look at test images every 40 networks and keep the best;
 # - what DREAM+ adds, a distance of mean features and an epoch for the network of the start, is left out.

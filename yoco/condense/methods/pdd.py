@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 from torch.optim import Optimizer
 
+from yoco.condense.alternating import Alternating
 from yoco.condense.growing import Growing, Shown, Taught
+from yoco.condense.inner_steps import InnerSteps
 from yoco.condense.method import Task
 from yoco.condense.trajectories import Trajectories
 from yoco.registry import join_options, resolve, split_options, typed_options
@@ -130,10 +132,13 @@ class PDD:
 
     @property
     def renewals(self) -> int:
-        """As of the base, which begins anew in every stage, unless it follows experts."""
-        stages = 1 if isinstance(self.base_method, Trajectories) else max(1, min(self.stages, self.episodes))
-        each = replace(self.base_method, episodes=ceil(self.episodes / stages))
-        return stages * int(getattr(each, "renewals", 1))
+        """As of the base, which begins anew in every stage, unless it follows experts; each network is taught first."""
+        base = self.base_method
+        stages = 1 if isinstance(base, Trajectories) else max(1, min(self.stages, self.episodes))
+        each = replace(base, episodes=ceil(self.episodes / stages))
+        life = base.inner if isinstance(base, InnerSteps) else base.outer if isinstance(base, Alternating) else 0
+        networks = ceil(each.episodes / life) if life and self.taught else 1
+        return stages * max(networks, int(getattr(each, "renewals", 1)))
 
     def episode(self, task: Task, synthetic: Growing, memory: "Stages", rng: Rng) -> Iterator[Tensor]:
         """One episode of the base on the cells so far, of which the earlier ones are held."""

@@ -67,7 +67,7 @@ class RDED:
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Random real images, shrunk, and their labels."""
-        plain = start("mix", task.real, task.per_class, self.factor, rng)
+        plain = start("mix", task.real, task.per_class, self.factor, rng, parted=False)
         hard = torch.eye(plain.classes, device=plain.labels.device)[plain.labels]
         beside = {"labels": hard} if self.labels == "teacher" else {}
         return Synthetic.extended(plain, beside)
