@@ -41,6 +41,7 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
     [
         ("arrays", 5, "(100, 8, 8)"),
         ("recorder", 20, "lbpe"),
+        ("watch", 10, "curves.png"),
         ("rule", 20, "Selection(10 of 50 "),
         ("sparsify", 10, "| total |"),
     ],
