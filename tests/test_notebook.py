@@ -211,7 +211,7 @@ def test_a_set_of_a_source_with_a_known_name_finds_its_data() -> None:
     assert yoco.evaluate(made, epochs=1, **QUICK).data == "digits"
 
 
-def test_splits_are_brought_into_the_form_of_the_set() -> None:
+def test_splits_are_brought_into_the_form_of_the_set(tmp_path: Path, fails: Callable[..., str]) -> None:
     digits = yoco.data.load("digits")
     seen: list[dict[str, Any]] = []
 
@@ -221,4 +221,7 @@ def test_splits_are_brought_into_the_form_of_the_set() -> None:
     how: dict[str, Any] = {"episodes": 1, "network": "mlp:width=4", "real_batch": 8, "progress": False}
     made = yoco.condense(digits, "dm", ipc=1, size=6, callbacks=(look,), **how)
     assert seen == [made.form] == [{"size": 6, "grey": False}]
+    made.save(tmp_path / "set.safetensors")
+    said = fails("evaluate", str(tmp_path / "set.safetensors"), "--size", "8")
+    assert said == "yoco: evaluate: size must be that of the set, 6, got 8\n"
     assert yoco.evaluate(made, digits, epochs=1, **QUICK).same_data

@@ -238,6 +238,8 @@ def test_a_run_of_no_steps_is_its_start_alone(tiny: Splits, method: str) -> None
         ("accdd", {"early_epochs": 0}, 1),
         ("pdd", {"base": "idc:pretrain=1,inner=20", "episodes": 100}, 5),
         ("pdd", {"base": "accdd:inner=20", "episodes": 150}, 10),
+        ("pdd", {"base": "accdd:inner=20", "episodes": 1000}, 25),
+        ("pdd", {"base": "dc:outer=1", "episodes": 100}, 5),
         ("pdd", {"base": "idc:pretrain=0,inner=20", "episodes": 1000}, 50),
         ("pdd", {"base": "dc:outer=5", "episodes": 100}, 20),
         ("pdd", {"base": "dm", "episodes": 100}, 5),
@@ -281,3 +283,4 @@ def test_an_estimate_has_every_new_network(tiny: Splits, monkeypatch: pytest.Mon
     assert found.episodes == 100
     assert found.seconds == pytest.approx(1 + 9 + 4 * 8 + 100 * 1)
     assert found.fitting == int((60 - 10) / 1.32)
+    assert "by 3 steps" in str(found)

@@ -1,5 +1,6 @@
 """Settings of DATM: published ones, our own, and those that cannot be."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,3 +85,8 @@ def test_digits_have_settings_of_our_own() -> None:
 def test_impossible_settings(setting: dict[str, Any], line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         DATM(**setting)
+
+
+def test_experts_are_those_of_mtt_for_longer() -> None:
+    datm, mtt = (settings_of(name, "cifar10", 10, None).recipe() for name in ("datm", "mtt"))  # type: ignore[attr-defined]
+    assert replace(mtt, epochs=100) == datm

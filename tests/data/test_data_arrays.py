@@ -53,6 +53,10 @@ class Thirty(list[Any]):
     classes = ("a", "b", "c")
 
 
+class Numbers(list[Any]):
+    classes = ("0", "1", "10", "2")
+
+
 class Feature:
     names = ("zero", "one")
 
@@ -113,8 +117,14 @@ def test_a_subset_has_the_classes_of_its_whole_and_integers_are_their_places() -
 
 def test_a_subset_of_some_classes_has_these_and_a_wrapper_its_own_labels() -> None:
     whole = Thirty([(np.zeros((6, 6), np.uint8), at % 3) for at in range(30)])
-    assert load(Subset(whole, [at for at in range(30) if at % 3])).train.classes == ("1", "2")
+    assert load(Subset(whole, [at for at in range(30) if at % 3])).train.classes == ("b", "c")
     assert load(Subset(whole, list(range(29)))).train.classes == Thirty.classes
+
+    numbers = Numbers([(np.zeros((6, 6), np.uint8), at % 4) for at in range(30)])
+    found = load((Subset(numbers, list(range(30))), Subset(numbers, [0, 1, 2])))
+    assert found.test.classes == Numbers.classes
+    assert found.test.labels.tolist() == [0, 1, 2]
+    assert from_dataset(Subset(numbers, [1, 2]), classes=("x", "y", "z")).labels.tolist() == [1, 2]
 
     class Odd:
         dataset = whole

@@ -207,3 +207,6 @@ def test_only_classes_that_the_floor_raises_are_asked_again() -> None:
     assert torch.bincount(found // 10).tolist() == [7, 3]
     whole = Stratified(beta=0.5)(items, Budget(n=10), Rng(0))
     assert [i for i in found.tolist() if i < 10] == whole.tolist()[:7]
+    small = Items(torch.cat([torch.arange(16.0), 100 + torch.arange(4.0)]), torch.arange(20) // 16, 2)
+    with pytest.raises(ValueError, match=r"^stratified: beta must be at most 0\.25 to keep 3 of 4, .* in class 1$"):
+        apply(Stratified(beta=0.5), small, 10, "floor", Rng(0))

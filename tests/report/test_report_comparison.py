@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from yoco.cli import run as command
 from yoco.condensed import CondensedSet
 from yoco.report import compare
-from yoco.report.comparison import ways_of
+from yoco.report.comparison import _accuracies, ways_of
 
 LAST = {("dm", 0): [70.0, 72.0], ("dm", 1): [74.0], ("dm", 2): [71.0], ("idc", 0): [80.0], ("idc", 1): [82.0]}
 
@@ -67,6 +68,10 @@ def test_a_set_that_is_judged_twice_is_one_set(runs: list[Path], tmp_path: Path)
     starts = ("36 | 250 | 3", "36 | 250 | 2", "9 | 250 | 1")
     assert [line.split("idc | ")[-1][: len(start)] for line, start in zip(lines[4:7], starts, strict=True)] == [*starts]
     assert "| idc, weighted | 36 | 250 | 1 |" in lines[7]
+    axes, small = Figure().add_subplot(), ("condensed", "convnet", "idc", "9", "250")
+    worth = {(("dm",), *small): [(70.0, 71.0)], (("dm",), *small[:3], "36", "250"): [(72.0, 73.0)]}
+    _accuracies(axes, {("dm",): "C0"}, worth)
+    assert len({label.get_text() for label in axes.get_xticklabels()}) == 2
     with pytest.raises(ValueError, match=r"^compare: folders must be different, got "):
         compare(runs[0], runs[1], runs[0])
 

@@ -87,6 +87,9 @@ def evaluate(argv: list[str]) -> None:
     from yoco.evaluate import made_from
 
     condensed = load(options.set)
+    asked, own = options.size, condensed.form["size"]
+    if None not in (asked, own) and asked != own:
+        raise ValueError(f"evaluate: size must be that of the set, {own}, got {asked}")
     data = load_like(condensed.form, options.data or made_from(condensed), options)
     skip = {"set", "data", "size", "grey", "download", "network", "teacher", "teacher_network", "out"}
     given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in skip}

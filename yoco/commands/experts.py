@@ -21,7 +21,7 @@ class ExpertsOptions(DataOptions):
     ipc: int = 10
     """images per class of the set that they are for: decides on nothing but published settings"""
     epochs: int | None = None
-    """epochs of each, in place of the published ones"""
+    """epochs of each, in place of those of mtt; datm has 100, but for digits"""
     network: str = "convnet"
     """the network"""
     space: Space = "unit"

@@ -27,12 +27,14 @@ class Part:
     unit: what an episode is: a step of the method, or something else that it does beside.
     start: seconds before the pace is steady: the set's start, the method's memory, and what the first step took longer.
     pace: seconds of a further step: the second one's, and its share of what is done again now and then, if anything is.
+    steps: how many were taken.
     """
 
     episodes: int
     start: float
     pace: float
     unit: str = "step"
+    steps: int = STEPS
 
     @property
     def seconds(self) -> float:
@@ -86,7 +88,8 @@ class Estimate:
 
     def __str__(self) -> str:
         held = "not known" if self.memory is None else f"{self.memory / 2**20:,.0f} MiB at most, {self.of}"
-        how = f" by {STEPS} steps" if any(part.episodes for part in self.parts) else ""
+        steps = max((part.steps for part in self.parts if part.episodes), default=0)
+        how = f" by {steps} steps" if steps else ""
         lines = [f"estimate of {self.sample.method}{how}; nothing is written", f"memory   {held}"]
         lines += [f"{'time' if part is self.parts[0] else 'then':8} {part}" for part in self.parts]
         if self.minutes is not None:
@@ -131,7 +134,8 @@ def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
     start = ends[0] - began + max(0.0, ends[1] - ends[0] - pace)
     more = again * max(0.0, _renewed(task, method, journey, rng) - pace) / method.episodes if again > 0 else 0.0
     unit = getattr(method, "unit", "step")
-    return Part(episodes=method.episodes, start=start, pace=pace + more, unit=unit), journey
+    steps = STEPS + (again > 0)
+    return Part(episodes=method.episodes, start=start, pace=pace + more, unit=unit, steps=steps), journey
 
 
 def _renewed(task: Task, method: Method, journey: Journey, rng: Rng) -> float:

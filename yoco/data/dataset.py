@@ -28,12 +28,16 @@ def from_dataset(
     Raises:
         ValueError: an item has another form, or the images differ in size or channels.
     """
-    images, labels, own = read(dataset, size=size, name=name)
+    images, labels, own = read(dataset, size=size, name=name, named=classes is None)
     return from_arrays(images, labels, classes=own if classes is None else classes, name=name)
 
 
-def read(dataset: Any, *, size: int | None, name: str) -> tuple[Tensor, list[Any], tuple[str, ...] | None]:
+def read(
+    dataset: Any, *, size: int | None, name: str, named: bool = True
+) -> tuple[Tensor, list[Any], tuple[str, ...] | None]:
     """Images uint8 [n, C, H, W], labels as they are, and the class names that integer labels point into, if it has any.
+
+    named: give the labels of a Subset of some of the classes by their names, as nobody wants the other classes.
 
     Raises:
         ValueError: as `from_dataset`.
@@ -49,7 +53,10 @@ def read(dataset: Any, *, size: int | None, name: str) -> tuple[Tensor, list[Any
             raise ValueError(f"data {name}: images must have one shape, got {got}; choose a --size")
     if not images:
         raise ValueError(f"data {name}: needs at least one image, got none")
-    return torch.cat(_alike(images, name)), labels, _class_names(dataset, labels)
+    pixels, own = torch.cat(_alike(images, name)), _class_names(dataset, labels)
+    if named and own is not None and isinstance(dataset, Subset) and len({*labels}) < len(own):
+        return pixels, [own[label] for label in labels], None
+    return pixels, labels, own
 
 
 def _alike(images: list[Tensor], name: str) -> list[Tensor]:
@@ -88,7 +95,6 @@ def _pixels(image: Any, name: str) -> Tensor:
 
 
 def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
-    part = isinstance(dataset, Subset)
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     names = getattr(dataset, "classes", None)
@@ -96,6 +102,4 @@ def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
         features = getattr(dataset, "features", None)
         names = getattr(features["label"], "names", None) if isinstance(features, Mapping) else None
     fits = names is not None and all(isinstance(label, int) and 0 <= label < len(names) for label in labels)
-    if part and names is not None and len({*labels}) < len(names):
-        return None  # of a part with some of the classes nobody wants the others
     return tuple(str(name) for name in names) if names is not None and fits else None

@@ -1,4 +1,4 @@
-"""Classes: what each of them is asked for by name, and whether a rule can give it; all known before any training."""
+"""Classes: what each of them is asked for by name, and whether a rule can give it, which is known before training."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -43,6 +43,8 @@ def check_classes(
 ) -> None:
     """Refuse what could not be answered once all is learned: quotas, and a rule that leaves out too many.
 
+    But for the quota floor, of which it is not known which classes must give more than the rule would keep by itself.
+
     Raises:
         ValueError: it cannot be answered.
     """
@@ -53,7 +55,7 @@ def check_classes(
         return
     available = list(data.counts)
     counts = quotas(kind, available, total, given=given, natural=water(available, total), floor=floor)
-    if kind == "floor":  # which classes must give more than the rule itself would keep is not known before
+    if kind == "floor":
         rule.left(len(data), total)
         return
     for name, had, count in zip(data.classes, available, counts, strict=True):

@@ -209,7 +209,10 @@ def apply(
             at = torch.nonzero(labels[whole.indices] == c).flatten()[: counts[c]]
             return Choice(whole.indices[at], None if whole.weights is None else whole.weights[at])
         mine = torch.nonzero(labels == c).flatten()
-        found = _ask(rule, items.of(mine), counts[c], rng.child("class", c), name)
+        try:
+            found = _ask(rule, items.of(mine), counts[c], rng.child("class", c), name)
+        except ValueError as error:
+            raise ValueError(f"{error} in class {c}") from None
         return Choice(mine[found.indices], found.weights)
 
     return _joined([part(c) for c, count in enumerate(counts) if count], turns(kind, available, counts))

@@ -125,7 +125,8 @@ def _accuracies(axes: Any, colours: Mapping[Way, str], worth: Any) -> None:
         last = [value for value, _ in sets]
         axes.plot([at] * len(last), last, "o", color=colours[way], alpha=0.6, markersize=4)
         axes.hlines(fmean(last), at - 0.3 / len(colours), at + 0.3 / len(colours), color=colours[way], linewidth=2)
-    axes.set_xticks(range(len(judges)), [f"{name}\n{network}, {protocol}" for name, network, protocol, *_ in judges])
+    said = "{0}\n{1}, {2}\n{3} images, {4} epochs"
+    axes.set_xticks(range(len(judges)), [said.format(*judge) for judge in judges])
     axes.set_ylabel("test accuracy in percent, every set")
 
 

@@ -137,7 +137,7 @@ class PDD:
         stages = 1 if isinstance(base, Trajectories) else max(1, min(self.stages, self.episodes))
         each = replace(base, episodes=ceil(self.episodes / stages))
         life = base.inner if isinstance(base, InnerSteps) else base.outer if isinstance(base, Alternating) else 0
-        networks = ceil(each.episodes / life) if life and self.taught else 1
+        networks = ceil(each.episodes / life) if life > 1 and self.taught and self.recurs else 1
         return stages * max(networks, int(getattr(each, "renewals", 1)))
 
     def episode(self, task: Task, synthetic: Growing, memory: "Stages", rng: Rng) -> Iterator[Tensor]:
