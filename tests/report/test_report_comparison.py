@@ -86,6 +86,7 @@ def test_a_set_that_is_judged_twice_is_one_set(runs: list[Path], tmp_path: Path)
             [("idc",), ("dm",)],
         ),
         ([{"data": "train", "checksum": "a"}, {"data": "train", "checksum": "b"}], ("checksum",), [("a",), ("b",)]),
+        ([{"lr": 1, "method": "a"}, {"lr": 2, "method": "b"}], ("method",), [("a",), ("b",)]),
         ([{"ipc": 1, "size": None}, {"ipc": 1}], (), [(), ()]),
         ([{"m": "a", "lr": 1}, {"m": "a", "lr": 2}, {"m": "b"}], ("m", "lr"), [("a", "1"), ("a", "2"), ("b", "")]),
     ],

@@ -14,6 +14,8 @@ from yoco.report.tables import markdown, spread
 HEAD = ("trained on", "network", "protocol", "images", "epochs", "sets", "last", "best")
 ALIKE = ("seed", "minutes", "device")
 """Settings in which runs may differ that are repetitions of each other."""
+FIRST = ("method", "data", "checksum", "ipc", "network", "labels", "space")
+"""Settings by which runs are told apart rather than by others."""
 
 Way = tuple[str, ...]
 """The values of settings that tell runs apart."""
@@ -55,7 +57,7 @@ def ways_of(configs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list
     """
     kept: list[str] = []
     ways: list[Way] = [()] * len(configs)
-    for name in dict.fromkeys(name for config in configs for name in config if name not in ALIKE):
+    for name in dict.fromkeys((*FIRST, *(name for config in configs for name in config if name not in ALIKE))):
         values = ["" if (value := config.get(name)) is None else str(value) for config in configs]
         longer = [(*way, value) for way, value in zip(ways, values, strict=True)]
         if len({*longer}) > len({*ways}):
