@@ -224,8 +224,8 @@ def _noise(like: Tensor, space: str, rng: Rng) -> Tensor:
 
 def _parted(images: Tensor, taken: Tensor, space: str, rng: Rng) -> Tensor:
     """Images, whose numbers are `taken`, with noise on those that have been there before."""
-    numbers = taken.tolist()
-    again = torch.tensor([number in numbers[:place] for place, number in enumerate(numbers)])
+    first: dict[int, int] = {}
+    again = torch.tensor([first.setdefault(number, place) < place for place, number in enumerate(taken.tolist())])
     if not again.any():
         return images
     noise = 0.1 * torch.randn(images.shape, generator=rng.generator()).to(images)
