@@ -12,7 +12,7 @@ import torch
 import yoco
 from augment import Policy
 from yoco import artefact
-from yoco.condense import Interrupted, condense, experts, settings_of
+from yoco.condense import Interrupted, Progress, condense, experts, settings_of
 from yoco.condense.experts import KIND, VERSION, Experts, flat, record, unflat
 from yoco.condense.method import Task
 from yoco.condense.methods.mtt import MTT
@@ -145,6 +145,38 @@ def test_experts_of_a_folder_do_not_fill_the_memory(
     for k in range(3):
         kept.trajectory(k)
     assert list(kept.known) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("mtt", TOY),
+        ("datm", {**TOY, "threshold": 100.0, "grow_from": 1, "grow_over": 2}),
+        ("pdd", {"episodes": 4, "base": "mtt:" + ",".join(f"{k}={v}" for k, v in TOY.items() if k != "episodes")}),
+    ],
+)
+def test_experts_of_a_run_are_trained_once_however_it_ends(
+    tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: dict[str, Any]
+) -> None:
+    recorded: list[int] = []
+    plain = Experts._recorded
+
+    def counted(self: Experts, number: int, rng: Rng) -> torch.Tensor:
+        recorded.append(number)
+        return plain(self, number, rng)
+
+    def kill(progress: Progress) -> None:
+        if progress.episode == 3:
+            raise RuntimeError("the power is gone")
+
+    asked: dict[str, Any] = {"ipc": 2, "network": NETWORK, "progress": False, **how}
+    whole = condense(tiny, method, **asked)
+    monkeypatch.setattr(Experts, "_recorded", counted)
+    with pytest.raises(RuntimeError, match="power"):
+        condense(tiny, method, out=tmp_path, callbacks=(kill,), **asked)
+    assert condense(tiny, method, out=tmp_path, **asked).checksum == whole.checksum
+    assert len(recorded) == len(set(recorded)) > 0
+    assert sorted(path.stem for path in (tmp_path / "experts").iterdir()) == sorted(f"expert-{n}" for n in recorded)
 
 
 def test_the_step_size_never_turns_negative(tiny: Splits, task: Task) -> None:

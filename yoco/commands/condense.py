@@ -84,7 +84,7 @@ def condense(argv: list[str]) -> None:
 def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:
     from yoco.condense import estimate
 
-    asked = {name: value for name, value in given.items() if name not in ("out", "sink")}
+    asked = {name: value for name, value in given.items() if name != "sink"}
     print(estimate(asked.pop("data"), asked.pop("method"), **asked, **settings))
 
 

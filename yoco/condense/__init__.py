@@ -176,7 +176,8 @@ def condense(
     if run and run.finished:
         return load(run.result)
     place = pick(device)
-    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place))
+    folder = run.folder if run else None
+    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
     shown = [_bar(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = _where(data, real, size, grey)
@@ -190,8 +191,8 @@ def condense(
             stopped.condensed = _from(stopped.condensed, where)
             raise
         if asked.afterwards:
-            folder = run.folder / "teacher" if run else None
-            result = relabel_from(result, task, teaching, seed, folder=folder, progress=progress)
+            teachers = folder / "teacher" if folder else None
+            result = relabel_from(result, task, teaching, seed, folder=teachers, progress=progress)
         result = _from(result, where)
         if run:
             result.save(run.result)
@@ -213,6 +214,7 @@ def estimate(
     network: str = "convnet",
     space: str = "unit",
     minutes: float | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
     bf16: bool = False,
     labels: str | None = None,
@@ -221,8 +223,8 @@ def estimate(
 ) -> Estimate:
     """What `condense`, called with the same words, would cost in time and memory: measured by two or three steps.
 
-    Nothing is written. On a CPU the memory is the most that this process has held since it began, whatever for. The
-    training of a teacher that only gives labels is not measured.
+    Nothing is written; `out` says what is there already. On a CPU the memory is the most that this process has held
+    since it began, whatever for. The training of a teacher that only gives labels is not measured.
 
     Raises:
         ValueError: as `condense`.
@@ -234,7 +236,8 @@ def estimate(
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
     place = pick(device)
-    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True)
+    folder = None if out is None else Path(out)
+    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True, folder=folder)
     found = measure(task, chosen, seed=seed, minutes=minutes)
     if not asked.afterwards:
         return found

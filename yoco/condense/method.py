@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -24,7 +25,8 @@ class Task:
     """What a paper may assume: real images on the right device, a size to reach, and networks.
 
     per_class: images per class (IPC) whose room the cells may fill. dry: an estimate; methods must not write files of
-    their own, nor train what `phases` measures. shared: what a start has made and the memory needs, too.
+    their own, nor train what `phases` measures. shared: what a start has made and the memory needs, too. folder: of the
+    run, if it has one: a method may keep in a folder within what takes long and is asked for again.
     """
 
     real: Source
@@ -33,6 +35,7 @@ class Task:
     autocast: torch.dtype | None = None
     dry: bool = False
     shared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    folder: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         smallest = min(self.real.by_class, key=len)

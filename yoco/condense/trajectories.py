@@ -31,7 +31,7 @@ class Trajectories:
     episodes: int = 5000
     """iterations"""
     experts: str = ""
-    """folder of recorded experts (see `yoco experts`); without one they are recorded when they are first needed"""
+    """folder of recorded experts (see `yoco experts`), or one for them; by default experts in the folder of the run"""
     count: int = 100
     """experts"""
     expert_epochs: int = 50
@@ -96,17 +96,21 @@ class Trajectories:
 
     def memory(self, task: Task, rng: Rng) -> Experts:
         """The experts, the same as the command `experts` records with this seed."""
-        folder = Path(self.experts) if self.experts else None
-        return Experts(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder)
+        return Experts(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), self.place(task))
+
+    def place(self, task: Task) -> Path | None:
+        """Where experts are found and kept: a folder of their own, or one within that of the run, if there is any."""
+        return Path(self.experts) if self.experts else task.folder and task.folder / "experts"
 
     def phases(self, task: Task) -> tuple[Any, ...]:
         """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""
-        steps = self.missing() * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
+        steps = self.missing(task) * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
         return (*([Recording(self.matched(task), self.recipe(), steps)] if steps else []), self)
 
-    def missing(self) -> int:
+    def missing(self, task: Task) -> int:
         """Experts that the iterations will probably ask for, and that are not there yet."""
-        there = len(list(Path(self.experts).glob("expert-*.safetensors"))) if self.experts else 0
+        place = self.place(task)
+        there = len(list(place.glob("expert-*.safetensors"))) if place else 0
         return self.met(max(0, self.count - there))
 
     def met(self, experts: int) -> int:
@@ -116,7 +120,7 @@ class Trajectories:
     def gathers(self, task: Task) -> int:
         """Bytes of the experts that come to those in memory, which is the CPU's, after the first."""
         weights = sum(weight.numel() for weight in self.matched(task).network(Rng(0)).parameters())
-        held = min(HELD, self.met(self.count)) if self.experts else self.missing()
+        held = min(HELD, self.met(self.count)) if self.place(task) else self.missing(task)
         return max(0, held - 1) * (self.expert_epochs + 1) * weights * 4 if task.real.device.type == "cpu" else 0
 
     def matched(self, task: Task) -> Task:

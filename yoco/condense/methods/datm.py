@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -111,7 +110,7 @@ class DATM(Trajectories):
 
     def memory(self, task: Task, rng: Rng) -> "Paced":
         """The experts, the same for the start and for the iterations; and how many of these there were."""
-        folder = Path(self.experts) if self.experts else None
+        folder = self.place(task)
         key = ("experts", self.matched(task).network_name, self.recipe(), rng.seed)
         known = {} if folder else task.shared.setdefault(key, {})
         return Paced(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder, known)
