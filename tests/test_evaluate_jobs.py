@@ -1,5 +1,6 @@
 """Trials in processes of their own end with their parent, whatever ends it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import yoco
+from yoco.data import Splits
 
 SEEN = """
 import os
@@ -22,6 +26,19 @@ class Seen(MLP):
     def __init__(self, channels, classes, size):
         super().__init__(channels, classes, size, width=4)
         Path("seen", str(os.getpid())).touch()
+"""
+
+
+TYPED = """
+import os
+from pathlib import Path
+from yoco.networks import MLP
+
+class Typed(MLP):
+    '''Leaves what it computes in.'''
+    def __init__(self, channels, classes, size):
+        super().__init__(channels, classes, size, width=4)
+        Path("seen", f"{os.getpid()}-{self.head.weight.dtype}").touch()
 """
 
 
@@ -77,3 +94,25 @@ def test_no_trial_outlives_an_evaluation(tmp_path: Path, sent: int, code: int) -
     assert len(children()) == 2
     assert until(lambda: not any(map(works, children())), 60)
     assert not (tmp_path / "evaluation-set-idc.json").exists()
+
+
+def test_processes_compute_in_the_type_of_their_parent_with_their_share_of_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Splits
+) -> None:
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "mine_typed.py").write_text(TYPED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    how: dict[str, Any] = {"networks": "mine_typed:Typed", "epochs": 1, "seeds": 2, "jobs": 2, "device": "cpu"}
+    threads = torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(4)
+    try:
+        found = yoco.evaluate(tiny.train, tiny, progress=False, **how)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(torch.float32)
+    assert found.threads == 2
+    apart = [path.name for path in (tmp_path / "seen").iterdir() if not path.name.startswith(f"{os.getpid()}-")]
+    assert len(apart) >= 1
+    assert all(name.endswith("-torch.float64") for name in apart)

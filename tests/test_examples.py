@@ -43,6 +43,7 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
         ("recorder", 20, "lbpe"),
         ("watch", 10, "curves.png"),
         ("rule", 20, "Selection(10 of 50 "),
+        ("weights", 10, "its images had weights"),
         ("sparsify", 10, "| total |"),
     ],
 )

@@ -42,14 +42,19 @@ class Rng:
 
     @contextmanager
     def as_global(self) -> Iterator[None]:
-        """Run code that only knows torch's global CPU generator (layers) on this stream, then restore it.
+        """Run code that only knows torch's global generators, such as layers, on this stream, then restore them.
 
-        One thread at a time.
+        Those of the CPU and, where CUDA is at work, of the current GPU. One thread at a time.
         """
+        gpu = torch.cuda.is_initialized()
         with _GLOBAL:
-            before = torch.random.get_rng_state()
+            before, there = torch.random.get_rng_state(), torch.cuda.get_rng_state() if gpu else None
             torch.default_generator.manual_seed(self.key())
+            if gpu:
+                torch.cuda.manual_seed(self.key())
             try:
                 yield
             finally:
                 torch.random.set_rng_state(before)
+                if there is not None:
+                    torch.cuda.set_rng_state(there)

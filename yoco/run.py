@@ -37,7 +37,7 @@ class Run:
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
         self.folder = Path(folder)
         self.config = _plain(config)
-        self.held = self.readable = False
+        self.held = False
         self._check_same()
 
     @contextmanager
@@ -98,7 +98,8 @@ class Run:
 
     def _check_same(self) -> None:
         path = self.folder / "config.yaml"
-        if not (self.checkpoint.is_file() or self.result.is_file()):
+        begun = path.is_file() and (self.folder / "experts").is_dir()
+        if not (begun or self.checkpoint.is_file() or self.result.is_file()):
             for mine in (path, self.metrics):
                 if mine.is_file() and not (path.is_file() and path.read_bytes().startswith(MARK.encode())):
                     raise ValueError(f"run: {mine} was not written by a run of this version; choose another folder")
@@ -128,9 +129,7 @@ class Run:
         """
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        if not self.readable:
-            _check_readable(buffer)
-            self.readable = True
+        _check_readable(buffer)
         replace_file(self.checkpoint, lambda path: path.write_bytes(buffer.getvalue()))
 
     def restore(self) -> dict[str, Any] | None:

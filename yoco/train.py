@@ -184,7 +184,7 @@ def train_step(
     generator, mixing = rng.generator(), CutMix(recipe.cutmix)
     images, targets = normalise(batch.images), batch.labels
     n, size = len(images), (images.shape[-2], images.shape[-1])
-    with at_work(images.device):
+    with at_work(images.device), rng.child("forward").as_global():  # of layers that draw, such as dropout
         images = recipe.augment(images, recipe.augment.draw(n, size, generator))
         images, partner, share = mixing.apply(images, mixing.draw(n, size, generator))
         logits = network(images)

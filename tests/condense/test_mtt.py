@@ -151,7 +151,7 @@ def test_experts_of_a_folder_do_not_fill_the_memory(
     ("method", "how"),
     [
         ("mtt", TOY),
-        ("datm", {**TOY, "threshold": 100.0, "grow_from": 1, "grow_over": 2}),
+        ("datm", {**TOY, "threshold": 100.0}),
         ("pdd", {"episodes": 4, "base": "mtt:" + ",".join(f"{k}={v}" for k, v in TOY.items() if k != "episodes")}),
     ],
 )
@@ -177,6 +177,23 @@ def test_experts_of_a_run_are_trained_once_however_it_ends(
     assert condense(tiny, method, out=tmp_path, **asked).checksum == whole.checksum
     assert len(recorded) == len(set(recorded)) > 0
     assert sorted(path.stem for path in (tmp_path / "experts").iterdir()) == sorted(f"expert-{n}" for n in recorded)
+
+
+def test_experts_of_a_run_that_failed_are_not_those_of_another(
+    tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Experts._recorded
+
+    def once(self: Experts, number: int, rng: Rng) -> torch.Tensor:
+        assert not self._path(0)
+        return plain(self, number, rng)
+
+    monkeypatch.setattr(Experts, "_recorded", once)
+    asked: dict[str, Any] = {"ipc": 1, "network": NETWORK, "progress": False, **TOY, "episodes": 9, "out": tmp_path}
+    with pytest.raises(AssertionError):
+        condense(tiny, "datm", threshold=100.0, **asked)
+    with pytest.raises(ValueError, match=r"holds a run with seed=0, got 1; choose another folder$"):
+        condense(tiny, "datm", seed=1, threshold=100.0, **asked)
 
 
 def test_the_step_size_never_turns_negative(tiny: Splits, task: Task) -> None:

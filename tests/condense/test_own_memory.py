@@ -23,6 +23,8 @@ from yoco.report.plots import drawable
 from yoco.rng import Rng
 from yoco.run import Run
 
+IDM: dict[str, Any] = {"real_batch": 8, "network_batch": 16, "interval": 2, "pool_start": 2, "pool_limit": 3}
+
 
 class Queue:
     """Has a length, and is empty when it is made."""
@@ -113,6 +115,38 @@ def test_a_checkpoint_that_could_not_be_read_is_refused_when_it_is_written(task:
     with pytest.raises(ValueError, match=rule):
         condense(task, Own(kind=Numbers), seed=0, run=Run(tmp_path, {}), callbacks=[interrupt])
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "how"), [("dm", {"space": "zca", "real_batch": 8}), ("rded", {"pool": 8, "crops": 2}), ("idm", IDM)]
+)
+def test_a_set_that_a_callback_keeps_stays_as_it_is(tiny: Splits, method: str, how: dict[str, Any]) -> None:
+    kept: list[tuple[yoco.CondensedSet, str]] = []
+
+    def keep(progress: Progress) -> None:
+        made = progress.condensed()
+        kept.append((made, made.checksum))
+
+    network = "convnet:width=4,depth=2"
+    last = yoco.condense(
+        tiny, method, ipc=1, network=network, episodes=3, device="cpu", progress=False, callbacks=(keep,), **how
+    )
+    assert [made.checksum for made, _ in kept] == [was for _, was in kept]
+    assert kept[-1][1] == last.checksum
+
+
+def test_a_later_checkpoint_that_could_not_be_read_does_not_take_the_place_of_one_that_can(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Numbers(Queue):
+        def state_dict(self) -> dict[str, Any]:
+            return {"seen": self.seen, "best": None if len(self) < 3 else np.zeros(2)}
+
+    monkeypatch.setattr("yoco.condense.loop.CHECKPOINT_SECONDS", 0.0)
+    run = Run(tmp_path, {})
+    with pytest.raises(ValueError, match=r"^run: a checkpoint must hold tensors, "):
+        condense(task, Own(kind=Numbers), seed=0, run=run)
+    assert (run.restore() or {})["episode"] == 2
 
 
 def test_a_start_that_is_no_set_is_refused_before_the_first_episode(task: Task) -> None:

@@ -14,16 +14,16 @@ from yoco.condense.sinks import SINKS, sink
 from yoco.condense.synthetic import Synthetic
 
 
-def progress(episode: int, loss: float | None = None) -> Progress:
+def progress(episode: int, loss: float | None = None, **answers: float) -> Progress:
     loss = 0.5 * episode if loss is None else loss
-    return Progress(episode, 2, loss, 3.0, Synthetic(torch.zeros(2, 1, 2, 2), 2, 1, (2, 2)))
+    return Progress(episode, 2, loss, 3.0, Synthetic(torch.zeros(2, 1, 2, 2), 2, 1, (2, 2)), answers=answers)
 
 
 class Writer:
     """What a SummaryWriter is asked to do."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder, self.rows, self.closed = folder, [], False  # type: ignore[var-annotated]
+    def __init__(self, folder: str, purge_step: int) -> None:
+        self.folder, self.first, self.rows, self.closed = folder, purge_step, [], False  # type: ignore[var-annotated]
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self.rows.append((name, value, step))
@@ -38,17 +38,20 @@ class Writer:
 
 def test_tensorboard_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Writer] = []
-    summary = SimpleNamespace(SummaryWriter=lambda folder: made.append(Writer(folder)) or made[-1])
+    summary = SimpleNamespace(SummaryWriter=lambda *words, **how: made.append(Writer(*words, **how)) or made[-1])
     monkeypatch.setitem(sys.modules, "tensorboard", SimpleNamespace())
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", summary)
     write = sink("tensorboard", tmp_path)
+    assert not made
     write(progress(0, nan))
     write(progress(1))
-    write(progress(2))
+    write(progress(2, accuracy=70.0))
     assert made[0].folder == str(tmp_path / "tensorboard")
-    told = [("loss", 0.5, 1), ("seconds", 3.0, 1), ("loss", 1.0, 2), ("seconds", 3.0, 2)]
+    told = [("loss", 0.5, 1), ("seconds", 3.0, 1), ("accuracy", 70.0, 2), ("loss", 1.0, 2), ("seconds", 3.0, 2)]
     assert made[0].rows == [("seconds", 3.0, 0), *told]
-    assert (made[0].flushed, made[0].closed) == (5, True)
+    assert (made[0].flushed, made[0].closed) == (6, True)
+    sink("tensorboard", tmp_path)(progress(2))
+    assert [each.first for each in made] == [0, 2]
 
 
 def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +59,7 @@ def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run = SimpleNamespace(log=lambda row, step: rows.append((step, row)), finish=lambda: rows.append("end"))
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: rows.append(options) or run))
     write = sink("wandb", tmp_path / "mine")
+    assert not rows
     write(progress(1, nan))
     write(progress(2))
     assert rows[0]["name"] == "mine"

@@ -1,5 +1,6 @@
 """Teacher: its schedule, what it says in evaluation mode, and going on after a kill."""
 
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def test_the_step_size_follows_the_recipe(task: Task) -> None:
         learner.learn()
         seen.append(learner.optimizer.param_groups[0]["lr"])
     assert seen == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.02, 0.004])
+
+
+def test_a_training_that_diverges_is_said(task: Task) -> None:
+    learner = Teacher(task, replace(usual(task, 6), lr=1e30), Rng(0))
+    with pytest.raises(ValueError, match=r"^teacher: weights must be finite, got others in epoch \d; lower its step"):
+        deque((learner.learn() for _ in range(6)), maxlen=0)
 
 
 def test_an_epoch_sees_every_image_once(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

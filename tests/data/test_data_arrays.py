@@ -12,6 +12,14 @@ RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 6, 6, 3), dtype=np.uint8)
 
 
+def test_whole_floats_are_integers() -> None:
+    images = np.zeros((3, 4, 4), np.uint8)
+    assert from_arrays(images, np.array([7.0, 3.0, 7.0])).classes == ("3", "7")
+    for strange in ([float("nan"), 1.0, 0.0], [float("inf"), 1.0, 0.0]):
+        with pytest.raises(ValueError, match=r"labels must be a list of integers or of strings, got float64 \[3\]$"):
+            from_arrays(images, strange)
+
+
 def test_labels_become_positions_of_their_sorted_values() -> None:
     source = from_arrays(IMAGES[:4], [7, 3, 7, 10])
     assert source.classes == ("3", "7", "10")

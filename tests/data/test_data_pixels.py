@@ -12,6 +12,13 @@ def colour(count: int, height: int, width: int, channels: int = 3) -> torch.Tens
     return torch.randint(0, 256, (count, channels, height, width), generator=generator, dtype=torch.uint8)
 
 
+def test_the_pixels_are_not_those_of_the_caller() -> None:
+    images = colour(2, 5, 6)
+    found = as_pixels(images, "x")
+    images.zero_()
+    assert found.any()
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [

@@ -17,7 +17,8 @@ from yoco.networks import Network, build
 from yoco.prune import measure
 from yoco.prune.dynamics import NAMES, Dynamics
 from yoco.prune.material import material
-from yoco.prune.observe import Evidence, observe, yoco_recipe
+from yoco.prune.observe import Evidence, observe, recipe_values, yoco_recipe
+from yoco.prune.probes import grand
 from yoco.prune.snapshot import Snapshot, look
 from yoco.rng import Rng
 from yoco.train import Recipe, fit, predict
@@ -181,6 +182,32 @@ def test_features_of_any_stage_and_the_inputs_of_the_head(tiny_set: CondensedSet
     for stage in (2, -3):
         with pytest.raises(ValueError, match=rf"^features: stage must be in -2..1, got {stage}$"):
             look(network, what, stage=stage)
+
+
+def test_a_look_leaves_the_network_as_it_is_and_does_not_follow_it(tiny_set: CondensedSet) -> None:
+    what = material(tiny_set, torch.device("cpu"))
+    network = build(NETWORK, what.shape, what.classes, Rng(0)).train()
+    seen = look(network, what)
+    assert all(module.training for module in network.modules())
+    before = grand(seen, parameters="all")
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.5)
+    assert torch.equal(grand(seen, parameters="all"), before)
+
+
+def test_an_augmentation_of_ones_own_is_the_same_wherever_it_lies() -> None:
+    class Own:
+        def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> dict[str, Tensor]:
+            return {}
+
+        def apply(self, images: Tensor, params: dict[str, Tensor]) -> Tensor:
+            return images
+
+    some: list[Any] = [Own(), Own()]
+    first, second = (recipe_values(replace(RECIPE, augment=each)) for each in some)
+    assert first == second
+    assert "Own object" in str(first["augment"])
 
 
 def test_errors_are_the_gradient_in_the_logits_without_cancellation(tiny_set: CondensedSet) -> None:

@@ -62,7 +62,7 @@ def condense(argv: list[str]) -> None:
     if "teacher_epochs" not in typed and not labels_of(options.method, options.labels).afterwards:
         given["teacher_epochs"] = None  # of a file whose labels or method are not those of the words
     if options.dry_run:
-        _say_cost(given, settings)
+        _say_cost(given if "out" in named(argv, CondenseOptions) else {**given, "out": None}, settings)
         return
     try:
         made = run(given.pop("data"), given.pop("method"), **given, **settings)

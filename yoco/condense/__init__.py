@@ -153,7 +153,8 @@ def condense(
     run with a folder. labels: hard, learned where the method learns them, or teacher: those that a network gives which
     learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
     method. What a teacher takes does not count in minutes.
-    callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder.
+    callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder,
+    and goes to the sink. What they take counts in `minutes`.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
@@ -181,7 +182,7 @@ def condense(
     shown = [_bar(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = _where(data, real, size, grey)
-    told: list[Callback] = [*shown, *kept, *(_placed(each, where) for each in callbacks)]
+    told: list[Callback] = [*shown, *(_placed(each, where) for each in callbacks), *kept]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return load(run.result)

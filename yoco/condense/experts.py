@@ -160,10 +160,11 @@ def flat(network: nn.Module) -> Tensor:
 
 
 def unflat(network: nn.Module, row: Tensor) -> dict[str, Tensor]:
-    """The parameters by name, as views of one row [weights]."""
+    """The parameters by name, as views of one row [weights]; no gradient comes from those that do not learn."""
     parameters = dict(network.named_parameters())
-    parts = row.split([parameter.numel() for parameter in parameters.values()])
-    return {name: part.view_as(parameters[name]) for name, part in zip(parameters, parts, strict=True)}
+    parts = dict(zip(parameters, row.split([weight.numel() for weight in parameters.values()]), strict=True))
+    held = {name: parts[name].detach() for name, weight in parameters.items() if not weight.requires_grad}
+    return {name: part.view_as(parameters[name]) for name, part in (parts | held).items()}
 
 
 def record(

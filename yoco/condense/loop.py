@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import isfinite, isnan, nan
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Optimizer
 
 import yoco
@@ -34,7 +35,8 @@ def _no_set() -> CondensedSet:
 class Progress:
     """Where a run stands after an episode. episode: done so far; seconds: spent so far, earlier starts included.
 
-    loss: NaN where the episode descended none. condensed: makes the set as it stands.
+    loss: NaN where the episode descended none. condensed: makes the set as it stands. answers: what the callbacks
+    before this one have answered.
     """
 
     episode: int
@@ -43,6 +45,7 @@ class Progress:
     seconds: float
     synthetic: Synthetic
     condensed: Callable[[], CondensedSet] = field(default=_no_set, repr=False)
+    answers: Mapping[str, float] = field(default_factory=dict)
 
 
 Callback = Callable[[Progress], Mapping[str, float] | None]
@@ -157,9 +160,10 @@ def begin(task: Task, method: Method, rng: Rng) -> Journey:
         ValueError: what the method remembers cannot be saved.
     """
     began = time.monotonic()
-    synthetic = method.synthetic(task, rng.child("start"))
-    synthetic.space = task.real.space
-    memory = method.memory(task, rng.child("memory"))
+    with rng.child("forward").as_global():
+        synthetic = method.synthetic(task, rng.child("start"))
+        synthetic.space = task.real.space
+        memory = method.memory(task, rng.child("memory"))
     if not (memory is None or isinstance(memory, Stateful)):
         rule = "must be None, or have state_dict and load_state_dict"
         raise ValueError(f"condense: memory {rule}, got {type(memory).__name__}")
@@ -173,7 +177,8 @@ def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
         ValueError: a loss is not finite.
     """
     losses = []
-    with at_work(task.real.device):
+    plain = sdpa_kernel(SDPBackend.MATH)  # the attention that can be differentiated twice
+    with at_work(task.real.device), rng.child("forward").as_global(), plain:  # layers may draw, such as dropout
         for loss in method.episode(task, journey.synthetic, journey.memory, rng):
             journey.synthetic.take_gradient(loss)
             journey.optimizer.step()
@@ -201,19 +206,19 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
     soft, cells = synthetic.soft_labels(), synthetic.cells.detach()
     white = {"whitening": dict(real.whitening)} if isinstance(real, Whitened) else {}
     return CondensedSet(
-        cells=(cells if white else cells.clamp(0, 1)).float().cpu(),
+        cells=(cells.clone() if white else cells.clamp(0, 1)).float().cpu(),
         labels=synthetic.labels.cpu(),
         factor=synthetic.factor,
         size=synthetic.size,
         classes=real.classes,
         mean=real.mean,
         std=real.std,
-        method=getattr(method, "name", type(method).__name__.lower()),
+        method=vars(type(method)).get("name", type(method).__name__.lower()),
         order=synthetic.order,
         space=real.space,
         seed=seed,
         source={"name": real.name, "checksum": real.checksum, "images": len(real)},
-        soft_labels=None if soft is None else soft.detach().float().cpu(),
+        soft_labels=None if soft is None else soft.detach().clone().float().cpu(),
         config={**settings, "ipc": task.per_class, **made, **spent, **learned, **white},
         versions={"yoco": yoco.__version__, "torch": torch.__version__},
     )
@@ -230,8 +235,11 @@ def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) ->
         run.log(episode=progress.episode, **loss, seconds=round(progress.seconds, 3))
     for callback in callbacks:
         found = callback(progress)
-        if run and isinstance(found, Mapping):
-            run.log(**{name: float(value) for name, value in found.items()} | {"episode": progress.episode})
+        if isinstance(found, Mapping):
+            numbers = {name: float(value) for name, value in found.items()}
+            progress = replace(progress, answers={**progress.answers, **numbers})
+            if run:
+                run.log(**numbers | {"episode": progress.episode})
 
 
 @contextmanager

@@ -15,9 +15,10 @@ METRICS = ("mse", "l1")
 def matched_weights(network: Network) -> list[Tensor]:
     """The weights whose gradients IDC matches: those of the stages with two dimensions or more.
 
-    In a ConvNet these are the convolutions' weights; biases, norm layers and the head are left out.
+    In a ConvNet these are the convolutions' weights; biases, norm layers and the head are left out, and so are
+    weights that do not learn.
     """
-    return [weight for weight in network.stages.parameters() if weight.ndim > 1]
+    return [weight for weight in network.stages.parameters() if weight.ndim > 1 and weight.requires_grad]
 
 
 def row_distance(network: Network, real: Batch, synthetic: Batch) -> Tensor:
@@ -26,7 +27,7 @@ def row_distance(network: Network, real: Batch, synthetic: Batch) -> Tensor:
     Of all weights with two dimensions or more, those of the head too, as matrices [out, rest]; biases and norm layers
     do not count. Batches are normalised; differentiable in the synthetic images.
     """
-    weights = [weight for weight in network.parameters() if weight.ndim > 1]
+    weights = [weight for weight in network.parameters() if weight.ndim > 1 and weight.requires_grad]
     targets = torch.autograd.grad(cross_entropy(network(real.images), real.labels), weights)
     loss = cross_entropy(network(synthetic.images), synthetic.labels)
     gradients = torch.autograd.grad(loss, weights, create_graph=True)

@@ -24,11 +24,15 @@ def sink(name: str, folder: Path) -> Callback:
 
 
 def tensorboard(folder: Path) -> Callback:
-    """Scalars `seconds`, and `loss` if any, by episode, in the run's folder: `tensorboard --logdir runs`."""
+    """Scalars `seconds`, `loss` if any, and what callbacks answer, in the run's folder: `tensorboard --logdir runs`."""
     _need("tensorboard")
-    writer: Any = import_module("torch.utils.tensorboard").SummaryWriter(str(folder / "tensorboard"))
+    writer: Any = None
 
     def write(progress: Progress) -> None:
+        nonlocal writer
+        if writer is None:  # what a run that goes on does again is told once
+            kind = import_module("torch.utils.tensorboard").SummaryWriter
+            writer = kind(str(folder / "tensorboard"), purge_step=progress.episode)
         for name, value in numbers(progress).items():
             writer.add_scalar(name, value, progress.episode)
         writer.flush()  # a run that is stopped closes nothing
@@ -40,9 +44,11 @@ def tensorboard(folder: Path) -> Callback:
 
 def wandb(folder: Path) -> Callback:
     """The same for Weights & Biases, as a run named like the folder."""
-    run: Any = _need("wandb").init(project="yoco", name=folder.name, dir=str(folder))
+    package, run = _need("wandb"), None
 
     def write(progress: Progress) -> None:
+        nonlocal run
+        run = run or package.init(project="yoco", name=folder.name, dir=str(folder))
         run.log(numbers(progress), step=progress.episode)
         if progress.episode >= progress.episodes:
             run.finish()
@@ -51,9 +57,9 @@ def wandb(folder: Path) -> Callback:
 
 
 def numbers(progress: Progress) -> dict[str, float]:
-    """What is told of an episode."""
+    """What is told of an episode, and what callbacks have answered to it."""
     found = {} if isnan(progress.loss) else {"loss": progress.loss}
-    return {**found, "seconds": progress.seconds}
+    return {**progress.answers, **found, "seconds": progress.seconds}
 
 
 def _need(package: str) -> Any:

@@ -130,22 +130,29 @@ def in_parts(
     """Losses, for `together`, whose sum is `joint` of all parts, though no more than one part's graph is there at once.
 
     Each part is made twice: without a graph, so that the gradients of `joint` in all of them are known, and then with
-    one, down which its own is sent. Where there is one part alone, it is made once.
+    one, down which its own is sent. Where there is one part alone, it is made once. What layers draw in a part, such as
+    dropout, is the same both times.
     beside: the leaves that `joint` depends on by itself.
     """
     if len(parts) == 1:
         yield joint([parts[0]()])
         return
+    streams = [Rng(torch.initial_seed()).child("part", k) for k in range(len(parts))]
     with torch.no_grad():
-        values = [part() for part in parts]
+        values = [_made(part, stream) for part, stream in zip(parts, streams, strict=True)]
     loss = joint([value.requires_grad_() for value in values])
     gradients = torch.autograd.grad(loss, [*values, *beside], materialize_grads=True)
     value = loss.detach()
-    for part, gradient in zip(parts, gradients[: len(parts)], strict=True):
-        yield carrying([part()], [gradient], value)
+    for part, stream, gradient in zip(parts, streams, gradients[: len(parts)], strict=True):
+        yield carrying([_made(part, stream)], [gradient], value)
         value = torch.zeros_like(value)
     if beside:
         yield carrying(beside, gradients[len(parts) :])
+
+
+def _made(part: Callable[[], Tensor], rng: Rng) -> Tensor:
+    with rng.as_global():
+        return part()
 
 
 def start(

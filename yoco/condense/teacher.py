@@ -30,13 +30,19 @@ class Teacher:
         self.optimizer = recipe.optimizer(self.network)
 
     def learn(self) -> None:
-        """One epoch on the real data, at the step size that the recipe has for it."""
+        """One epoch on the real data, at the step size that the recipe has for it.
+
+        Raises:
+            ValueError: the training diverges.
+        """
         drops = sum(epoch <= self.age for epoch in self.recipe.drop_epochs())
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * self.recipe.gamma**drops
         real, normalise, stream = self.task.real, self.task.normalise, self.rng.child("epoch", self.age)
         steps = ceil(len(real) / self.recipe.batch)
         take_steps(self.network, self.optimizer, real, steps, self.recipe, normalise, stream)
+        if not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
+            raise ValueError(f"teacher: weights must be finite, got others in epoch {self.age}; lower its step size")
         self.age += 1
 
     def logits(self, images: Tensor) -> Tensor:

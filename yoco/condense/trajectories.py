@@ -155,8 +155,8 @@ class Trajectories:
     ) -> Tensor:
         """The distance to the goal after all steps, next to that before, through the graph of all of them."""
         student = first.clone().requires_grad_()
-        for batch in self.batches(task, synthetic, rng):
-            loss = student_loss(network, student, batch)
+        for step, batch in enumerate(self.batches(task, synthetic, rng)):
+            loss = student_loss(network, student, batch, rng.child("forward", step))
             (gradient,) = torch.autograd.grad(loss, student, create_graph=True)
             student = student - synthetic.beside["lr"] * gradient
         return (student - goal).square().sum() / (first - goal).square().sum()
@@ -171,16 +171,18 @@ class Trajectories:
         """
         lr = synthetic.beside["lr"].detach()
         students, total = [first.clone()], torch.zeros_like(first)
-        for batch in self.batches(task, synthetic, rng):
+        for step, batch in enumerate(self.batches(task, synthetic, rng)):
             student = students[-1].requires_grad_()
-            (gradient,) = torch.autograd.grad(student_loss(network, student, batch), student)
+            loss = student_loss(network, student, batch, rng.child("forward", step))
+            (gradient,) = torch.autograd.grad(loss, student)
             total += gradient
             students.append((student - lr * gradient).detach())
         pull, leaves = 2 * lr**2 * total - 2 * lr * (first - goal), synthetic.parameters()
         pulled = [torch.zeros_like(leaf) for leaf in leaves]
-        for student, batch in zip(students, self.batches(task, synthetic, rng), strict=False):
-            weights = student.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(student_loss(network, weights, batch), weights, create_graph=True)
+        for step, batch in enumerate(self.batches(task, synthetic, rng)):
+            weights = students[step].detach().requires_grad_()
+            loss = student_loss(network, weights, batch, rng.child("forward", step))
+            (gradient,) = torch.autograd.grad(loss, weights, create_graph=True)
             parts = torch.autograd.grad(gradient @ pull, leaves, materialize_grads=True)
             pulled = [sum_so_far + part for sum_so_far, part in zip(pulled, parts, strict=True)]
         scale = (first - goal).square().sum()
@@ -202,9 +204,10 @@ class Trajectories:
             yield Batch(policy(images, draw), seen.labels)
 
 
-def student_loss(network: Network, weights: Tensor, batch: Batch) -> Tensor:
-    """Cross-entropy of a network with these weights, one row [weights]."""
-    logits = functional_call(network, unflat(network, weights), (batch.images,))
+def student_loss(network: Network, weights: Tensor, batch: Batch, rng: Rng) -> Tensor:
+    """Cross-entropy of a network with these weights, one row [weights]; rng: of layers that draw, such as dropout."""
+    with rng.as_global():
+        logits = functional_call(network, unflat(network, weights), (batch.images,))
     return cross_entropy(logits, batch.labels)
 
 

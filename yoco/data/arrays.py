@@ -15,7 +15,7 @@ def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = Non
     """A source from images and labels.
 
     images: NumPy or torch; uint8 or float in [0, 1]; [n, H, W], [n, C, H, W] or [n, H, W, C].
-    labels: [n], integers or strings.
+    labels: [n], integers or strings; floats that are whole are integers.
     classes: their names. Integers point into it, strings are looked up in it. Without it, the distinct labels in sorted
     order are the classes 0..C-1, under their own names.
 
@@ -39,6 +39,8 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
     if values.dtype.kind == "O":  # as pandas keeps its strings
         _check_strings(values.ravel().tolist(), name)
         values = np.asarray(values.tolist())
+    if values.dtype.kind == "f" and values.size and (values == np.floor(values)).all() and np.abs(values).max() < 2**53:
+        values = values.astype(np.int64)  # as tables of numbers keep them
     if values.ndim != 1 or values.dtype.kind not in "iuUb":
         got = f"{values.dtype} {list(values.shape)}"
         raise ValueError(f"data {name}: labels must be a list of integers or of strings, got {got}")

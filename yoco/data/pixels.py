@@ -42,7 +42,9 @@ def as_pixels(images: Any, name: str) -> Tensor:
         pixels = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
     if pixels.dtype != torch.uint8:
         raise ValueError(f"data {name}: images must be uint8, or float in [0, 1], got {pixels.dtype}")
-    return pixels.contiguous()
+    pixels = pixels.contiguous()
+    mine = isinstance(images, Tensor) and pixels.data_ptr() == images.data_ptr()
+    return pixels.clone() if mine else pixels  # what the caller does with its tensor later is its own business
 
 
 def _tensor(images: Any, name: str) -> Tensor:

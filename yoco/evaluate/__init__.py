@@ -21,7 +21,7 @@ from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Result, Row
 from yoco.evaluate.teachers import with_teachers
-from yoco.evaluate.trials import Curve, Plan, Trial, evened, run
+from yoco.evaluate.trials import Curve, Plan, Trial, evened, run, threads_of
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
@@ -114,7 +114,7 @@ def evaluate(
         same_data=_same_data(examples, splits.train),
         results=found,
         seconds=round(time.monotonic() - began, 2),
-        threads=torch.get_num_threads(),
+        threads=threads_of(min(jobs, len(plan.trials))),
         device=str(where),
         versions={"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()},
         storage=examples.storage if isinstance(examples, CondensedSet) else "",

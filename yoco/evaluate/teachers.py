@@ -61,6 +61,8 @@ def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
     with tqdm(total=epochs, desc="teacher", unit="epoch", disable=hidden(progress)) as bar:
         source, stream = train.to(plan.device), rng.child("train")
         fit(network, source, recipe, plan.normalise, stream, after_epoch=lambda _: bar.update())
+    if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+        raise ValueError(f"evaluate: weights of the teacher {name} must be finite, got others after {epochs} epochs")
     return network.eval().requires_grad_(False)
 
 

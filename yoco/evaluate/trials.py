@@ -157,7 +157,7 @@ def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
 def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[Curve]:
     context = get_context("spawn")
     stop = context.Semaphore(0)
-    shared = (max(1, torch.get_num_threads() // jobs), stop)
+    shared = (threads_of(jobs), torch.get_default_dtype(), stop)
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=shared)
     try:
         curves = []
@@ -177,10 +177,16 @@ def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(threads: int, stop: "Semaphore") -> None:
+def threads_of(jobs: int) -> int:
+    """Threads of each of so many processes."""
+    return max(1, torch.get_num_threads() // jobs)
+
+
+def _begin(threads: int, dtype: torch.dtype, stop: "Semaphore") -> None:
     """Set up a process of its own; Ctrl-C, which reaches it too, is its parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
     Thread(target=_follow, args=(stop,), daemon=True).start()
 
 

@@ -1,5 +1,6 @@
 """Observe a training: its dynamics epoch by epoch, and the network's view of every sample at its end."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -152,6 +153,7 @@ def observe(
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
-    """The recipe in JSON values."""
+    """The recipe in JSON values; an augmentation of one's own that says only where it lies goes by its class."""
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    return {**values, "drops": [str(share) for share in recipe.drops], "augment": str(recipe.augment)}
+    words = re.sub(r" at 0x[0-9a-f]+", "", str(recipe.augment), flags=re.IGNORECASE)
+    return {**values, "drops": [str(share) for share in recipe.drops], "augment": words}

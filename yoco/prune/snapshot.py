@@ -1,6 +1,7 @@
 """Snapshot: what one trained network shows of every sample, images neither augmented nor mixed, in evaluation mode."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn.functional import normalize
 
 from yoco.networks import Network
 from yoco.prune.material import Material
-from yoco.train import Examples
+from yoco.train import Examples, evaluating
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,7 +84,7 @@ def look(
     reference: Examples | None = None,
     batch: int = 500,
 ) -> Snapshot:
-    """A snapshot of `network` on all samples of `what`.
+    """A snapshot of `network` on all samples of `what`; with images, of a copy of it as it is now.
 
     stage: whose output the features are, counted from 0, or from the end if negative. images: keep them. reference:
     other images, whose features are taken, too; they are normalised as the samples are.
@@ -92,23 +93,24 @@ def look(
         ValueError: the network has no such stage.
     """
     check_stage(network, stage)
-    network.eval()
     kept, rows = [], []
-    for part in torch.arange(len(what.examples)).split(batch):
-        drawn = what.examples.batch(part)
-        shown = what.normalise(drawn.images)
-        kept += [shown] if images else []
-        outputs = network.features(shown)
-        seen = outputs[-1].flatten(1)
-        rows.append((network.head(seen).cpu(), drawn.labels.cpu(), outputs[stage].flatten(1).cpu(), seen.cpu()))
+    with evaluating(network):
+        others = None if reference is None else _features(network, what, stage, reference, batch)
+        for part in torch.arange(len(what.examples)).split(batch):
+            drawn = what.examples.batch(part)
+            shown = what.normalise(drawn.images)
+            kept += [shown] if images else []
+            outputs = network.features(shown)
+            seen = outputs[-1].flatten(1)
+            rows.append((network.head(seen).cpu(), drawn.labels.cpu(), outputs[stage].flatten(1).cpu(), seen.cpu()))
     logits, targets, features, inputs = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return Snapshot(
         logits=logits,
         targets=targets,
         features=features,
         inputs=features if stage in (-1, len(network.stages) - 1) else inputs,
-        network=network,
-        reference=None if reference is None else _features(network, what, stage, reference, batch),
+        network=deepcopy(network).eval() if images else network,
+        reference=others,
         images=torch.cat(kept) if images else None,
     )
 
