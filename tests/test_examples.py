@@ -44,6 +44,7 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
         ("watch", 10, "curves.png"),
         ("rule", 20, "Selection(10 of 50 "),
         ("weights", 10, "its images had weights"),
+        ("tasks", 10, "digits, protocol idc, 1 seed"),
         ("sparsify", 10, "| total |"),
     ],
 )

@@ -16,7 +16,7 @@ LEVELS = {
     "augment": 0,
     **dict.fromkeys(("rng", "registry", "allocator", "artefact", "device", "verb", "screen"), 1),
     **dict.fromkeys(("data", "networks", "cells", "condensed", "run"), 2),
-    **dict.fromkeys(("train", "recipes", "protocols"), 3),
+    **dict.fromkeys(("train", "recipes", "protocols", "classes"), 3),
     **dict.fromkeys(("condense", "prune", "evaluate", "sparsify", "convert"), 4),
     "report": 5,
     **dict.fromkeys(("cli", "commands", "__main__"), 6),

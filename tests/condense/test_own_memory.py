@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 import yoco
-from yoco.condense.loop import Interrupted, Progress, condense
+from yoco.condense.loop import Interrupted, Progress, Stop, condense
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
 from yoco.data import Splits
@@ -115,6 +115,24 @@ def test_a_checkpoint_that_could_not_be_read_is_refused_when_it_is_written(task:
     with pytest.raises(ValueError, match=rule):
         condense(task, Own(kind=Numbers), seed=0, run=Run(tmp_path, {}), callbacks=[interrupt])
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_a_callback_ends_a_run_as_its_time_budget_would(tiny: Splits, tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    def enough(progress: Progress) -> None:
+        if progress.episode == 2:
+            raise Stop
+
+    how: dict[str, Any] = {"ipc": 1, "network": "convnet:width=4,depth=2", "episodes": 5, "real_batch": 8}
+    how |= {"progress": False, "out": tmp_path / "stopped"}
+    made = yoco.condense(tiny, "dm", callbacks=(enough, lambda progress: heard.append(progress.episode)), **how)
+    assert heard == [1, 2]
+    assert made.config["episodes_done"] == 2
+    assert yoco.load(tmp_path / "stopped/condensed.safetensors").checksum == made.checksum
+    whole = yoco.condense(tiny, "dm", **how)
+    assert whole.config["episodes_done"] == 5
+    assert whole.checksum == yoco.condense(tiny, "dm", **{**how, "out": None}).checksum
 
 
 @pytest.mark.parametrize(

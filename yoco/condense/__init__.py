@@ -15,7 +15,7 @@ from yoco import data as data_sets
 from yoco.artefact import python_number
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.labels import Labels, relabel, relabel_from
-from yoco.condense.loop import Callback, Interrupted, Progress
+from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task
 from yoco.condense.progress import Bar
@@ -37,6 +37,7 @@ __all__ = [
     "Interrupted",
     "Method",
     "Progress",
+    "Stop",
     "Task",
     "condense",
     "estimate",
@@ -154,7 +155,7 @@ def condense(
     learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
     method. What a teacher takes does not count in minutes.
     callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder,
-    and goes to the sink. What they take counts in `minutes`.
+    and goes to the sink. What they take counts in `minutes`. One that raises `Stop` ends the run as `minutes` does.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.

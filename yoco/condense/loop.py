@@ -52,6 +52,10 @@ Callback = Callable[[Progress], Mapping[str, float] | None]
 """Called after every episode; numbers that it answers, such as an `accuracy`, become a row of the run's metrics."""
 
 
+class Stop(Exception):
+    """Raised by a callback, ends a run after this episode as its time budget would: with the set as it stands."""
+
+
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop; if it has a folder, it has saved there where it stands. condensed: the set so far."""
 
@@ -130,7 +134,8 @@ def condense(
         journey = begin(task, method, rng)
         journey.restore(run.restore() if run else None)
         describe(task, method, seed, journey)  # a start that is no set is refused now, not when all is learned
-        while journey.episode < method.episodes and not _late(journey, minutes) and not interrupted():
+        going = True
+        while going and journey.episode < method.episodes and not _late(journey, minutes) and not interrupted():
             loss = descend(task, method, journey, rng.child("episode", journey.episode))
             journey.arrive()
             progress = Progress(
@@ -141,7 +146,7 @@ def condense(
                 journey.synthetic,
                 partial(describe, task, method, seed, journey),
             )
-            _tell(progress, run, callbacks)
+            going = _tell(progress, run, callbacks)
             if time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
                 journey.save(run)
         if journey.episode < method.episodes or interrupted():
@@ -228,18 +233,23 @@ def _late(journey: Journey, minutes: float | None) -> bool:
     return minutes is not None and journey.seconds >= 60 * minutes
 
 
-def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) -> None:
-    """Log an episode, and what callbacks answer to it."""
+def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) -> bool:
+    """Log an episode, and what callbacks answer to it; whether none wants the run to stop."""
+    going = True
     if run:
         loss = {} if isnan(progress.loss) else {"loss": progress.loss}
         run.log(episode=progress.episode, **loss, seconds=round(progress.seconds, 3))
     for callback in callbacks:
-        found = callback(progress)
+        try:
+            found = callback(progress)
+        except Stop:
+            going, found = False, None
         if isinstance(found, Mapping):
             numbers = {name: float(value) for name, value in found.items()}
             progress = replace(progress, answers={**progress.answers, **numbers})
             if run:
                 run.log(**numbers | {"episode": progress.episode})
+    return going
 
 
 @contextmanager

@@ -1,0 +1,137 @@
+"""Some classes of a data set or a condensed set alone, and condensed sets as one: to learn task by task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source, Splits
+from yoco.registry import unknown
+
+
+def only(part: Any, names: Sequence[str]) -> Any:
+    """The images of these classes alone; in this order they become the classes 0, 1 and so on.
+
+    part: both halves of a data set, a source, or a condensed set; the answer is of the same kind. Mean and standard
+    deviation stay those of the whole. Soft labels keep their columns for these classes, and a sum of 1 if they had it.
+
+    Raises:
+        ValueError: no such class, one twice, fewer than two, or no image of any.
+    """
+    if isinstance(part, Splits):
+        return Splits(only(part.train, names), only(part.test, names))
+    if not isinstance(part, Source | CondensedSet):
+        raise ValueError(f"only: needs data or a condensed set, got {type(part).__name__}")
+    wanted, places = tuple(map(str, names)), {name: at for at, name in enumerate(part.classes)}
+    if len({*wanted}) < max(2, len(wanted)):
+        raise ValueError(f"only: needs at least two different classes, got {', '.join(wanted) or 'none'}")
+    for name in wanted:
+        if name not in places:
+            raise unknown("class", name, part.classes)
+    columns = torch.tensor([places[name] for name in wanted])
+    numbers = torch.full((len(part.classes),), -1).index_copy(0, columns, torch.arange(len(wanted)))
+    labels = numbers.to(part.labels.device)[part.labels]
+    rows = torch.nonzero(labels >= 0).flatten()
+    if isinstance(part, Source):
+        return replace(part.take(rows), labels=labels[rows], classes=wanted)
+    if not len(rows):
+        raise ValueError(f"only: needs cells of these classes, got none of {', '.join(wanted)}")
+    return _cells(part, rows[torch.argsort(labels[rows], stable=True)], labels, wanted, columns)
+
+
+def _cells(s: CondensedSet, rows: Tensor, labels: Tensor, names: tuple[str, ...], columns: Tensor) -> CondensedSet:
+    soft = None if s.soft_labels is None else s.soft_labels[rows][:, columns]
+    if soft is not None and s.soft_labels is not None and _shares(s.soft_labels):
+        soft = soft / soft.sum(1, keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
+    scores = None if s.scores is None else s.scores[rows]
+    return replace(s, cells=s.cells[rows], labels=labels[rows], classes=names, soft_labels=soft, scores=scores)
+
+
+def _shares(soft: Tensor) -> bool:
+    return bool((soft >= 0).all()) and torch.allclose(soft.sum(1), soft.new_ones(len(soft)), atol=1e-3)
+
+
+def merge(*sets: CondensedSet) -> CondensedSet:
+    """Condensed sets as one: the classes of all, joined by their names, and of each class the cells of all, in turn.
+
+    Mean and standard deviation are those of all images that the sets were made from. Where one set has soft labels,
+    labels of the others become such, and classes that a set does not know are 0 there. Scores are left out, as they do
+    not compare; so is an order of cells, unless each class comes from one set and all have the same.
+
+    Raises:
+        ValueError: no set, or they differ in factor, size, channels, pixel space or whitening.
+    """
+    if not sets or not all(isinstance(each, CondensedSet) for each in sets):
+        raise ValueError(
+            f"merge: needs condensed sets, got {', '.join(type(each).__name__ for each in sets) or 'none'}"
+        )
+    first, names = sets[0], tuple(dict.fromkeys(name for each in sets for name in each.classes))
+    for word in ("factor", "shape", "space", "whitening"):
+        for each in sets:
+            if getattr(each, word) != getattr(first, word):
+                rule = f"merge: sets must have the same {word}"
+                raise ValueError(f"{rule}, got {getattr(first, word)} and {getattr(each, word)}")
+    alone = len(names) == sum(len(each.classes) for each in sets)
+    mean, std = _statistics(sets)
+    parts = [_known(each, names) for each in sets]
+    soft = [one_hot(labels, len(names)).float() if some is None else some for labels, some in parts]
+    whole = replace(
+        first,
+        cells=torch.cat(_pixels(sets)),
+        labels=torch.cat([labels for labels, _ in parts]),
+        classes=names,
+        mean=mean,
+        std=std,
+        method=_one({each.method for each in sets}, "merged"),
+        order=_one({each.order for each in sets} if alone else {"condensed"}, "condensed"),
+        seed=None,
+        source=_common([each.source for each in sets]),
+        config={"whitening": dict(first.whitening)} if first.whitening else {},
+        history=({"step": "merge", "sets": [each.checksum for each in sets]},),
+        versions=_common([each.versions for each in sets]),
+        soft_labels=None if all(some is None for _, some in parts) else torch.cat(soft),
+        scores=None,
+    )
+    return whole.take(torch.arange(len(whole)))
+
+
+def _known(s: CondensedSet, names: tuple[str, ...]) -> tuple[Tensor, Tensor | None]:
+    """Labels [n] and soft labels [n, classes] of a set among these names."""
+    columns = torch.tensor([names.index(name) for name in s.classes])
+    if s.soft_labels is None:
+        return columns[s.labels], None
+    wide = s.soft_labels.new_zeros(len(s), len(names))
+    return columns[s.labels], wide.index_copy(1, columns, s.soft_labels)
+
+
+def _pixels(sets: Sequence[CondensedSet]) -> list[Tensor]:
+    """The cells of each set, in one type."""
+    if len({each.cells.dtype for each in sets}) == 1:
+        return [each.cells for each in sets]
+    return [each.cells if each.cells.is_floating_point() else each.cells.float() / 255 for each in sets]
+
+
+def _statistics(sets: Sequence[CondensedSet]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over the images of all sets, as many of each as it says."""
+    if len({(each.mean, each.std) for each in sets}) == 1:
+        return sets[0].mean, sets[0].std
+    counts = [each.source.get("images") for each in sets]
+    weights = torch.tensor([1.0 if None in counts else float(count or 0) for count in counts], dtype=torch.float64)
+    means, stds = (torch.tensor([getattr(s, name) for s in sets], dtype=torch.float64) for name in ("mean", "std"))
+    share = (weights / weights.sum())[:, None]
+    mean = (share * means).sum(0)
+    spread = (share * (stds.square() + means.square())).sum(0) - mean.square()
+    return tuple(mean.tolist()), tuple(spread.sqrt().tolist())
+
+
+def _common(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of them say."""
+    return {name: value for name, value in parts[0].items() if all(part.get(name) == value for part in parts)}
+
+
+def _one(words: set[str], otherwise: str) -> str:
+    return words.pop() if len(words) == 1 else otherwise
