@@ -1,7 +1,15 @@
 """Three classes of 8x8 digits, a small condensed set of them, and a command that must fail."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
+
+# Tests, and the processes that they start, do not hear what a machine tells libraries:
+os.environ["MATPLOTLIBRC"] = os.devnull  # how figures look
+os.environ.pop("COLUMNS", None)  # how wide help and messages are
+os.environ.pop("FORCE_COLOR", None)
+os.environ.pop("DNNL_DEFAULT_FPMATH_MODE", None)  # that float32 may be less
+os.environ.pop("ONEDNN_DEFAULT_FPMATH_MODE", None)
 
 import pytest
 import torch
@@ -16,6 +24,12 @@ from yoco.data.source import Source, Splits
 torch.set_num_threads(1)  # tests run side by side, and their networks are too small to share
 settings.register_profile("steady", deadline=None, derandomize=True)  # a busy machine is no mistake
 settings.load_profile("steady")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws from the global generator is the same whichever ran before it."""
+    torch.manual_seed(0)
 
 
 def _three(half: Source) -> Source:

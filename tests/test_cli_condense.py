@@ -134,16 +134,20 @@ def test_a_full_disk_is_one_line(tmp_path: Path, fails: Callable[..., str], monk
 def interrupted(folder: Path, number: int) -> tuple[int, str]:
     """Exit status and stderr of a run in a process of its own that gets this signal once it has a checkpoint."""
     argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40", "--out", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment, go = {**os.environ, "OMP_NUM_THREADS": "1"}, folder.with_name(f"{folder.name}.go")
     code = f"""
 import time
+from pathlib import Path
 import yoco.condense.loop as loop
 from yoco.cli import main
 loop.CHECKPOINT_SECONDS = 0
-save = loop.Journey.save
+save, go = loop.Journey.save, Path({str(go)!r})
 def slowly(self, run):
     save(self, run)
-    time.sleep(0.5)  # a run that is done before it is stopped shows nothing
+    last = time.monotonic() + 60
+    while not go.exists() and time.monotonic() < last:  # a run that is done before it is stopped shows nothing
+        time.sleep(0.01)
+    go.touch()
 loop.Journey.save = slowly
 main({argv})
 """
@@ -155,17 +159,16 @@ main({argv})
         env=environment,
     )
     deadline = time.monotonic() + 300
-    while not (folder / "checkpoint.pt").exists() and time.monotonic() < deadline:
+    while not (folder / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(number)
+    go.touch()
     said = process.communicate(timeout=300)[1]
     return process.returncode, said
 
 
 def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> None:
     argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40"]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     assert run([*argv, "--out", str(tmp_path / "whole")]) == 0
     for name, number, status in (("killed", signal.SIGKILL, -signal.SIGKILL), ("asked", signal.SIGINT, 130)):
         found, said = interrupted(tmp_path / name, number)
@@ -175,7 +178,6 @@ def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> Non
         assert run([*argv, "--out", str(tmp_path / name)]) == 0
         one, two = (yoco.load(tmp_path / folder / "condensed.safetensors") for folder in ("whole", name))
         assert torch.equal(one.cells, two.cells)
-    torch.set_num_threads(threads)
 
 
 def test_experts_are_recorded_and_matched(

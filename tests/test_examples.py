@@ -125,7 +125,9 @@ def test_the_tables_of_the_readme_are_up_to_date() -> None:
 
 
 def test_every_result_says_what_made_it() -> None:
-    for path in (ROOT / "experiments/results").glob("*.json"):
+    paths = sorted((ROOT / "experiments/results").glob("*.json"))
+    assert paths
+    for path in paths:
         content = json.loads(path.read_text())
         assert {"command", "commit", "seconds", "cores", "seeds", "protocol", "checksum"} <= set(content), path.name
 

@@ -23,7 +23,7 @@ from yoco.rng import Rng
 from yoco.sparsify import rebuild, save
 from yoco.train import Normalise
 
-QUICK: dict[str, Any] = {"networks": "mlp:width=4", "seeds": 1, "progress": False}
+QUICK: dict[str, Any] = {"networks": "mlp:width=4", "seeds": 1, "progress": False, "device": "cpu"}
 
 
 @pytest.mark.parametrize("name", ["condense", "prune", "evaluate", "sparsify", "convert", "report"])
@@ -81,13 +81,12 @@ def test_networks_that_threads_make_are_those_of_their_seeds() -> None:
 
 
 def test_a_set_is_used_in_float64(tiny: Splits) -> None:
+    plain: dict[str, Any] = {"network": "mlp:width=4", "progress": False, "device": "cpu"}
     torch.set_default_dtype(torch.float64)
     try:
-        made = yoco.condense(
-            tiny, "random", ipc=1, labels="teacher", teacher_epochs=1, network="mlp:width=4", progress=False
-        )
+        made = yoco.condense(tiny, "random", ipc=1, labels="teacher", teacher_epochs=1, **plain)
         assert yoco.evaluate(made, tiny, epochs=1, **QUICK).results
-        assert len(score(made, score="entropy", network="mlp:width=4", epochs=1, progress=False)) == 3
+        assert len(score(made, score="entropy", epochs=1, **plain)) == 3
     finally:
         torch.set_default_dtype(torch.float32)
 

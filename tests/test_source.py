@@ -50,11 +50,9 @@ def test_checksum_sees_pixels_labels_and_shape_but_not_strides() -> None:
 
 def test_take_copies_and_changes_nothing_of_the_whole() -> None:
     one = source()
-    before = one.checksum
     part = one.take(torch.tensor([5, 1]), "part")
     part.images.zero_()
-    assert source().checksum == before
-    assert one.images.any()
+    assert torch.equal(one.images, source().images)
     assert [at.tolist() for at in part.by_class] == [[0, 1], [], []]
 
 

@@ -114,11 +114,12 @@ def test_labels_stand_in_the_class_order_of_the_set_not_of_the_data(tiny: Splits
 
 
 def test_data_teach_a_network_that_labels(tiny: Splits, tiny_set: CondensedSet) -> None:
-    made = relabel(tiny_set, tiny, epochs=2, network=NETWORK, seed=5, temperature=2.0, progress=False)
+    how: dict[str, Any] = {"epochs": 2, "network": NETWORK, "seed": 5, "device": "cpu", "progress": False}
+    made = relabel(tiny_set, tiny, temperature=2.0, **how)
     teacher = taught(Task(tiny.train, 1, NETWORK), 2, seed=5)
     assert made.soft_labels is not None
     torch.testing.assert_close(made.soft_labels, (teacher.logits(tiny_set.decode()) / 2).softmax(1))
-    again = relabel(tiny_set, tiny, epochs=2, network=NETWORK, seed=5, temperature=2.0, progress=False)
+    again = relabel(tiny_set, tiny, temperature=2.0, **how)
     assert torch.equal(again.soft_labels, made.soft_labels)  # type: ignore[arg-type]
     assert made.history[-1]["data"] == tiny.train.checksum
 

@@ -133,7 +133,7 @@ def test_bad_folders_are_one_line(tmp_path: Path) -> None:
     (folder / "b/0.png").write_bytes(b"no picture")
     refused("b/0.png cannot be read as a PNG")
     Image.new("I;16", (4, 4)).save(folder / "b/0.png")
-    refused("needs 8 bits a channel, got mode I;16")
+    refused(r"needs 8 bits a channel, got mode I(;16)?\)$")  # the shorter of an older Pillow
     Image.new("RGB", (4, 4)).save(folder / "b/0.png")
     assert convert(folder, tmp_path / "x.npz").cells.shape == (2, 3, 4, 4)
     (folder / "classes.txt").write_text("a\nc\n")

@@ -59,6 +59,7 @@ def test_weights_and_batch_statistics_are_those_without_recording(
     monkeypatch.setattr(RECORDING, "build", spy)
     for passes in ("clean", "train"):
         recorded(tiny_set, 3, passes=passes)
+    assert len(kept) == 2
     expected = trained(tiny_set, 3)[0].state_dict()
     assert any("running_mean" in name for name in expected)
     for network in kept:

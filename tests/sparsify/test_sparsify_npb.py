@@ -109,7 +109,7 @@ def best(p: Problem, aim: Aim) -> float:
         options={"mip_rel_gap": 0},
     )
     assert answer.success
-    return -answer.fun + aim.beta * (1 - k / p.budget)
+    return gain @ answer.x.round() + aim.beta * (1 - k / p.budget)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3])
@@ -120,7 +120,7 @@ def test_sorting_finds_what_an_integer_solver_finds(groups: int) -> None:
         assert matrix.sum() == p.budget
         assert matrix.min() >= 0
         assert matrix.max() <= p.cap
-        assert objective(p, aim, matrix) == pytest.approx(best(p, aim), abs=1e-9), seed
+        assert -1e-9 < objective(p, aim, matrix) - best(p, aim) < 1e-5, seed  # the solver stops 1e-6 ahead
 
 
 @pytest.mark.parametrize("mode", ["paper", "repo"])
