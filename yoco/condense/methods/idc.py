@@ -61,4 +61,5 @@ class IDC(InnerSteps):
 # - a mixed start with factor 3 fills the tiles that decoding cuts, also where the code's offsets differ by a pixel;
 # - MNIST with factor 1 uses color_crop_cutout and CutMix in the authors' runs: pass both to have them;
 # - large sets decode with one factor: the code mixes several for ImageNet at factor 3, up to 128 images of a class;
-# - of ImageNet-100 only the step sizes, decay and batch are taken: its pool of ten networks and five processes is not.
+# - of ImageNet-100 the pool of ten networks and the five processes are left out: every network is a new one, trained
+#   first for as many epochs as those of the pool.
