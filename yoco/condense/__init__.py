@@ -17,7 +17,7 @@ from yoco.condense.cost import Estimate, measure
 from yoco.condense.labels import Labels, relabel, relabel_from
 from yoco.condense.loop import Callback, Interrupted, Progress
 from yoco.condense.loop import condense as run_episodes
-from yoco.condense.method import Method, Task
+from yoco.condense.method import Method, Task, check_kept
 from yoco.condense.progress import Bar
 from yoco.condense.sinks import sink as make_sink
 from yoco.condense.synthetic import check_factor
@@ -93,6 +93,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
         value: Any = getattr(published, name)
         if name.startswith(("lr", "momentum", "weight_decay")) and isinstance(value, Real) and not float(value) >= 0:
             raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
+    check_kept(published, method)
     return published
 
 
