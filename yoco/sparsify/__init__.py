@@ -77,7 +77,8 @@ def sparsify(
     data: a source or a condensed set, of which `images` random ones tell the layers what their inputs are: by default
     2,048 for a solver and 128 at initialisation, where grasp has 10 for each class in its paper, and never more than
     there are.
-    sparsity: share of zeros among the weights of Linear and Conv2d layers, and with `prune_bias` their biases.
+    sparsity: share of zeros among the weights of Linear and Conv2d layers, and with `prune_bias` their biases. A solver
+    leaves dense, with a warning, what no image reaches, such as the last layer of nn.MultiheadAttention.
     solver: a name of SOLVERS, for trained networks, "exact" by default; options: those of `Pruner` and of the solver.
     at_init: instead a name of METHODS, for masks of a network that is to be trained with them; options: the method's
     own. The weights then stay as they are.
