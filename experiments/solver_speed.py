@@ -4,6 +4,7 @@
 
 The literal loop takes the inverse Hessian from one rank-one update for each sample, and removes one weight after the
 other. Ours begins from the same samples, too: second moments, factorisation, choice and weights are all in the time.
+column, which is SparseGPT's choice, exact, rounds and admm end with a refit here; the others do not, as published.
 """
 
 import argparse

@@ -44,6 +44,26 @@ def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() != (tmp_path / "three").read_bytes()
 
 
+def test_all_bytes_are_on_the_disk_before_the_file_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(number: int) -> None:
+        fsync(number)
+        done.append(os.fstat(number).st_size)
+
+    def named(self: Path, target: Path) -> Path:
+        done.append(target.name)
+        return replace(self, target)
+
+    monkeypatch.setattr("yoco.artefact.os.fsync", flushed)
+    monkeypatch.setattr(Path, "replace", named)
+    write(tmp_path / "toy")
+    assert done == [(tmp_path / "toy").stat().st_size, "toy"]
+
+
 def test_a_failing_write_leaves_what_stood_there(tmp_path: Path) -> None:
     path = tmp_path / "toy"
     path.write_text("old")

@@ -100,7 +100,15 @@ def test_the_command_line_wins_over_the_config(tmp_path: Path) -> None:
 def test_a_typo_in_the_config_is_named(tmp_path: Path, fails: Callable[..., str]) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("epizodes: 3\n")
-    assert "did you mean --episodes?" in fails("condense", "--config", str(path))
+    said = fails("condense", "--config", str(path))
+    assert said.startswith(f"yoco: condense: {path}: ")
+    assert said.endswith("did you mean --episodes?\n")
+    path.write_text("ipc: ten\n")
+    said = fails("condense", f"--config={path}", "--epizodes", "3")
+    assert said.startswith(f"yoco: condense: {path}: ")
+    assert "--ipc must be INT, got 'ten'" in said
+    path.write_text("ipc: 1\n")
+    assert str(path) not in fails("condense", "--config", str(path), "--epizodes", "3")
     path.write_text("a: [1\n")
     assert f"condense: {path} is no YAML (while parsing" in fails("condense", "--config", str(path))
 

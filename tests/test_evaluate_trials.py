@@ -58,6 +58,12 @@ def test_a_weight_of_two_is_a_sample_twice(tiny: Splits) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_a_sample_weighs_the_same_in_every_batch(tiny: Splits) -> None:
+    some = tiny.train.take(torch.arange(0, 120, 20))
+    found = Weighted(some, torch.tensor([0.5, 2, 1, 1, 1, 0.5]), 3).batch(torch.tensor([1, 0]))
+    assert found.labels.sum(1).tolist() == [2.0, 0.5]
+
+
 def test_weights_stand_in_the_order_of_the_set(tiny: Splits, tiny_set: CondensedSet) -> None:
     for data in (tiny.train, tiny_set):
         chosen = select(data, rule="craig", n=9, network="mlp:width=8", epochs=2, progress=False)

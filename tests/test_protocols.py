@@ -96,6 +96,8 @@ def test_dc() -> None:
     plain = recipe("dc", "cifar10", RGB, 1, 10)
     assert plain == Recipe(epochs=300, augment=Policy(""), **HALVED)  # type: ignore[arg-type]
     assert (plain.length, plain.drop_epochs()) == (301, [152])
+    for data in ("fashion-mnist", "svhn", "kmnist", "digits"):
+        assert recipe("dc", data, GREY, 1, 10) == plain
     mnist = recipe("dc", "mnist", GREY, 1, 10)
     ops = OnePerImage((Crop(4 / 28), Scale(1.2), Rotate(45.0)))
     assert mnist == Recipe(epochs=1000, augment=ops, **HALVED)  # type: ignore[arg-type]

@@ -87,6 +87,8 @@ def one_line(error: BaseException) -> str:
 def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
     """Options of a dataclass from words (tyro); a mistake is one line.
 
+    command: what that line begins with: the command, and after a colon where its words stand if not on the line.
+
     Raises:
         ValueError: the words do not fit the form.
         SystemExit: help was asked for, and printed.
@@ -96,7 +98,7 @@ def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(form, args=list(argv), prog=f"yoco {command}", **options)
+            return tyro.cli(form, args=list(argv), prog=f"yoco {command.partition(':')[0]}", **options)
     except SystemExit as stop:
         if stop.code:
             raise ValueError(f"{command}: {_unboxed(said.getvalue())}") from None

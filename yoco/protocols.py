@@ -30,7 +30,7 @@ IMAGENET = {"imagenet-10": 10, "imagenet-100": 100}
 GLYPHS = ("digits", "emnist", "kmnist", "mnist", "svhn")
 """Sets whose classes are told apart by their handedness, so that no image is mirrored."""
 MANY = ("cifar100", "tiny-imagenet", "imagenet-100")
-"""Sets of a hundred classes or more, for which RDED's batches are twice as large."""
+"""Sets known to have a hundred classes or more, for which RDED's batches are twice as large."""
 
 
 def recipe(
@@ -78,6 +78,9 @@ def idc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Reci
     Of imagenet-10 and imagenet-100 the epochs are those of `imagenet_epochs`. The rest is as for other data, where the
     authors' code has crops of random size and CutMix on all batches, and for 100 classes step size 0.1, decay 1e-4 and
     batches of 128. YOCO's code goes by the images of the set ahead of its pruning: say `epochs` to train as it does.
+    Their networks for these two are `resnet_ap10`: say `network resnet_ap10` to condense, to prune and to evaluate, as
+    the default is a convnet. In YOCO's code a DenseNet has 400 epochs for sets in cells of 50 images per class or more:
+    say `epochs`.
     """
     if data in IMAGENET:
         epochs = imagenet_epochs(round(ipc * factor**2), IMAGENET[data])
@@ -144,8 +147,10 @@ def rded(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Rec
     """RDED (Sun, Shi, Yu and Lin, CVPR 2024): a teacher says what every augmented and mixed image is.
 
     300 epochs of AdamW 0.001, decay 0.01, along a cosine; batches of 10, 50 or 100 for at most 1, at most 10 or more
-    images per class, twice as large for a hundred classes; of CIFAR-100, as the authors' ConvNet has it, 25 and step
-    size 0.002. Crops of random size, mirrored, all batches in CutMix, and temperature 20.
+    images per class, twice as large for tiny-imagenet and imagenet-100; of cifar100, as the authors' ConvNet has it, 25
+    and step size 0.002. These names alone count, not the number of classes: other data of a hundred or more, for which
+    the paper doubles the batches too, have the smaller ones. Crops of random size, mirrored, all batches in CutMix, and
+    temperature 20.
     """
     batch = (10 if ipc <= 1 else 50 if ipc <= 10 else 100) * (2 if data in MANY else 1)
     sizes: dict[str, Any] = {"batch": 25, "lr": 2e-3} if data == "cifar100" else {"batch": batch}

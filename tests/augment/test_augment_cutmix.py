@@ -22,6 +22,10 @@ def mix(seed: int, count: int = 6, size: tuple[int, int] = SIZE, beta: float = 1
     return drawn
 
 
+def test_half_of_the_batches_are_mixed_and_all_shares_are_as_likely() -> None:
+    assert CutMix() == CutMix(probability=0.5, beta=1.0)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_share_is_that_of_the_pixels_kept(seed: int) -> None:
     drawn = mix(seed)

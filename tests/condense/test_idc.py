@@ -70,6 +70,11 @@ def test_published_training_of_networks(task: Task, data: str, cutmix: float, lr
     assert settings.recipe() == settings.memory(task, Rng(0)).recipe == expected
 
 
+def test_networks_are_trained_first_for_imagenet_alone() -> None:
+    names = ("cifar10", "cifar100", "svhn", "mnist", "fashion-mnist", "imagenet-10", "imagenet-100")
+    assert [IDC.published(data, 10).pretrain for data in names] == [0, 0, 0, 0, 0, 10, 5]
+
+
 def test_mnist_mixes_nothing_and_fashion_does() -> None:
     assert (IDC.published("mnist", 10).cutmix, IDC.published("mnist", 10).augment) == (0.0, "color_crop")
     assert (IDC.published("fashion-mnist", 1).cutmix, IDC.published("fashion-mnist", 1).augment) == (

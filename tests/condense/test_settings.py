@@ -217,6 +217,13 @@ class Doubled(Random):
     network: str = "mlp"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placed(Random):
+    """A setting of it is nothing that the file of a set can hold."""
+
+    folder: Path = Path("there")
+
+
 class Plain:
     """No dataclass."""
 
@@ -236,3 +243,14 @@ def test_what_is_no_method_is_said_in_one_line(tmp_path: Any, monkeypatch: pytes
         assert str(caught.value) == f"method {__name__}:{name}: {message}"
     with pytest.raises(ValueError, match=r"^method: 'broken_method:My' cannot be imported \(invalid syntax"):
         settings_of("broken_method:My", "digits", 1, None)
+
+
+def test_a_setting_that_no_set_can_keep_is_refused_ahead_of_the_run(
+    tiny: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoco.condense.run_episodes", None)  # no episode
+    rule = "must be a number, a word or a list or mapping of them, got"
+    with pytest.raises(ValueError, match=rf"^condense: setting folder of {__name__}:Placed: {rule} \w*Path$"):
+        condense(tiny, f"{__name__}:Placed", ipc=1, progress=False)
+    kept: Any = settings_of(f"{__name__}:Placed", "digits", 1, None, folder="there")
+    assert kept.folder == "there"

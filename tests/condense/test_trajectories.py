@@ -41,6 +41,23 @@ def gradients(method: MTT, task: Task, seed: int = 3) -> tuple[float, Tensor, Te
     return float(loss.detach()), synthetic.cells.grad, synthetic.beside["lr"].grad
 
 
+def test_segments_begin_at_every_epoch_from_min_start_to_the_one_below_max_start(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins: list[int] = []
+
+    def segment(self: MTT, task: Task, synthetic: Any, memory: Any, begin: int, rng: Rng) -> Tensor:
+        begins.append(begin)
+        return torch.zeros(())
+
+    monkeypatch.setattr(MTT, "segment", segment)
+    method = MTT(**{**TOY, "expert_epochs": 12, "min_start": 3, "max_start": 6})
+    synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+    for seed in range(60):
+        assert len(list(method.episode(task, synthetic, memory, Rng(seed)))) == 1
+    assert set(begins) == {3, 4, 5}
+
+
 def test_the_loss_is_the_distance_that_is_left(task: Task, double: None) -> None:
     method = MTT(**PLAIN)
     synthetic, memory, rng = method.synthetic(task, Rng(0)), method.memory(task, Rng(1)), Rng(3)

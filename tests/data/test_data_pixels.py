@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+from yoco.data import from_arrays, from_dataset
 from yoco.data.pixels import adapt, as_pixels, luminance, resize
 from yoco.data.source import Source
 
@@ -118,3 +119,19 @@ def test_adapt_leaves_what_fits_alone_and_measures_the_rest_anew() -> None:
 def test_images_of_several_sizes_are_one_line() -> None:
     with pytest.raises(ValueError, match=r"^data x: images must all be of one size$"):
         as_pixels([np.zeros((2, 2)), np.zeros((3, 3))], "x")
+
+
+def test_channels_that_seem_to_stand_last_are_doubted_once() -> None:
+    images = np.zeros((2, 8, 8, 5), np.uint8)
+    message = (
+        r"^data mine: images are taken as \[n, C, H, W\], of 8 channels, got shape \[{}, 8, 8, 5\]; put the channels"
+    )
+    with pytest.warns(UserWarning, match=message.format(2)) as caught:
+        assert from_arrays(images, [0, 1], name="mine").shape == (8, 8, 5)
+    assert len(caught) == 1
+    for size, count in ((None, 2), (4, 1)):
+        with pytest.warns(UserWarning, match=message.format(count)) as caught:
+            from_dataset(list(zip(images, [0, 1], strict=True)), size=size, name="mine")
+        assert len(caught) == 1
+    for shape in ((2, 5, 8, 8), (2, 3, 8, 2), (2, 8, 8, 4), (2, 8, 5)):
+        from_arrays(np.zeros(shape, np.uint8), [0, 1])

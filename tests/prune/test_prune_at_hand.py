@@ -170,11 +170,16 @@ def test_weights_that_a_set_cannot_hold_are_warned_of(tiny_set: CondensedSet, ti
         ("digits", True, 10, 1, 0.0),
         ("cifar10", False, 5000, 500, 0.3),
         ("imagenet", False, 1300, 260, 0.2),
+        ("imagenet", False, Fraction(1281167, 1000), Fraction(128117, 1000), 0.3),
+        ("imagenet", False, Fraction(1281167, 1000), Fraction(256233, 1000), 0.2),
+        ("imagenet", False, 10_000, 1001, 0.0),
         ("cifar10", False, 10, 1, 0.3),
         ("cifar10", False, 5000, 1500, 0.0),
     ],
 )
-def test_ccs_drops_as_many_as_is_published(data: str, condensed: bool, had: int, kept: int, beta: float) -> None:
+def test_ccs_drops_as_many_as_is_published(
+    data: str, condensed: bool, had: int | Fraction, kept: int | Fraction, beta: float
+) -> None:
     for mode in ("paper", "repo"):
         rule = find("ccs", mode)  # type: ignore[arg-type]
         assert isinstance(rule, Stratified)

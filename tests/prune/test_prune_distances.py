@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from yoco.prune import distances
+from yoco.prune import distances, geometry
+from yoco.prune.coresets import cluster_sizes
 from yoco.prune.distances import (
     Vectors,
     blocks,
@@ -102,6 +103,27 @@ def test_no_block_is_larger_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> N
     assert sum(part.numel() for part in made) == 3600
     assert [(part.start, part.stop) for part in blocks(7, 200)] == [(0, 2), (2, 4), (4, 6), (6, 7)]
     assert [(part.start, part.stop) for part in blocks(2, 10**9)] == [(0, 1), (1, 2)]
+
+
+def test_nor_are_those_of_k_center_and_of_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Tensor] = []
+    products = Vectors.products
+
+    def watched(self: Vectors, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
+        made.append(products(self, rows, columns))
+        return made[-1]
+
+    monkeypatch.setattr(Vectors, "products", watched)
+    monkeypatch.setattr(distances, "BLOCK", 500)
+    monkeypatch.setattr(geometry, "WIDE", 20)
+    x = 0.1 * some(200, 10)
+    x[:10] += 100 * torch.eye(10)  # so far from all others that the ten of them are chosen at once
+    assert len(geometry.k_center(x, 60).unique()) == 60
+    assert max(len(part) for part in made) >= 10
+    assert max(part.numel() for part in made) <= 500
+    made.clear()
+    assert cluster_sizes(Vectors(some(60, 2).double()), torch.arange(20)).sum() == 60
+    assert [part.numel() for part in made] == [500, 500, 200]
 
 
 def test_directions_have_length_one_at_any_scale_and_rows_of_zeros_have_no_cosine() -> None:

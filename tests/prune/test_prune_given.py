@@ -55,6 +55,12 @@ def test_anybodys_rule_can_be_named_and_is_checked(tiny_set: CondensedSet) -> No
         rank(tiny_set, quota="floor")
 
 
+def test_the_floor_is_half_of_an_equal_share_unless_another_is_named(tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"rule": "easy", "n": 12, "quota": "floor", "scores": torch.arange(36.0)}
+    assert select(tiny_set, **how).entry["kept"] == [8, 2, 2]
+    assert select(tiny_set, **how, floor=1.0).entry["kept"] == [4, 4, 4]
+
+
 def test_a_data_set_becomes_a_set_of_whole_images(tiny: Splits, tmp_path: Path) -> None:
     chosen = select(tiny.train, rule="random", ipc=2, quota="equal")
     small = as_set(tiny.train, chosen)

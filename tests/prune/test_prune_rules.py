@@ -181,6 +181,12 @@ def test_quotas_are_those_of_the_papers() -> None:
     assert find("kernel").settings == {"runs": 3, "epochs": 60}
 
 
+def test_options_are_those_of_the_papers() -> None:
+    assert options_of_rule(find("moderate")) == {"centre": "mean"}
+    assert options_of_rule(find("gradmatch")) == {"lam": 1.0}
+    assert find("ssp", "repo") == find("medoids")
+
+
 _TRAIN = {"passes": "train"}
 
 

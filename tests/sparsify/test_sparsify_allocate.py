@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yoco.rng import Rng
-from yoco.sparsify.allocate import ALLOCATIONS, Curve, hull, programme, tolerance
+from yoco.sparsify.allocate import ALLOCATIONS, BUCKETS, Curve, hull, programme, tolerance
 
 Curves = dict[str, Curve]
 
@@ -123,6 +123,7 @@ def test_programme_is_the_best_of_all_choices(make: Callable[..., Curves], price
 
 
 def test_programme_with_few_buckets_saves_enough_all_the_same() -> None:
+    assert BUCKETS == 10_000
     for seed in range(5):
         curves = rising(seed, sizes=(20, 30, 25), prices=(1.5, 2.25, 7.75))
         whole = sum(curve.worth for curve in curves.values())

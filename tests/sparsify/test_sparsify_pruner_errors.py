@@ -23,9 +23,32 @@ class Idle(nn.Module):
         return self.used(images.flatten(1))
 
 
+class Attending(nn.Module):
+    """The last layer of its attention is read without being called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(64, 3)
+        self.double()
+
+    def forward(self, images: Tensor) -> Any:
+        found, _ = self.attention(images[:, 0], images[:, 0], images[:, 0])
+        return self.head(found.flatten(1))
+
+
 def test_a_layer_that_no_image_meets_is_named(data: Calibration) -> None:
-    assert set(Pruner()(Idle(), data, sparsity=0.5, rng=Rng(0)).masks) == {"used.weight"}
-    assert set(Pruner(pattern="2:4")(Idle(), data, sparsity=None, rng=Rng(0)).masks) == {"used.weight"}
+    message = r"^sparsify: no image reaches 1 of 2 layers, such as {}; they stay dense, and sparsity is of the others$"
+    for how, sparsity in ((Pruner(), 0.5), (Pruner(pattern="2:4"), None)):
+        with pytest.warns(UserWarning, match=message.format(r"idle\.weight")) as caught:
+            assert set(how(Idle(), data, sparsity=sparsity, rng=Rng(0)).masks) == {"used.weight"}
+        assert len(caught) == 1
+    with Rng(0).as_global():
+        network = Attending()
+    with pytest.warns(UserWarning, match=message.format(r"attention\.out_proj\.weight")):
+        found = Pruner(solver="magnitude", allocation="global")(network, data, sparsity=0.5, rng=Rng(0))
+    assert found.masks.by_layer() == {"head.weight": (96, 192)}
+    only = Pruner(layers=["used.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
+    assert set(only.masks) == {"used.weight"}
     with pytest.raises(ValueError, match=r"^sparsify: layers must be met by images, got idle.weight, which is not$"):
         Pruner(layers=["used.weight", "idle.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
 

@@ -1,6 +1,7 @@
 """Column, ADMM, rounds and the simple scores against literal loops; the last step, least squares."""
 
 import re
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from torch import Tensor
 from yoco.rng import Rng
 from yoco.sparsify.layer import Layer, solve
 from yoco.sparsify.patterns import parse
-from yoco.sparsify.solvers.column import quota
+from yoco.sparsify.solvers.admm import admm
+from yoco.sparsify.solvers.column import column, quota
 from yoco.sparsify.solvers.problem import Problem
 from yoco.sparsify.solvers.refit import refit, refit_with_inverse
 
@@ -210,6 +212,11 @@ def test_chance_is_by_rng_and_spares_nobody() -> None:
     assert float(often.max()) < 0.85
     with pytest.raises(ValueError, match=r"^random: needs rng, got None$"):
         layer.solve(15, "random")
+
+
+def test_spans_and_the_first_penalty_are_those_of_the_papers() -> None:
+    assert signature(column).parameters["span"].default == 128
+    assert signature(admm).parameters["rho"].default == 0.1
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,10 @@ def condense(argv: list[str]) -> None:
     from yoco.condense import condense as run
 
     typed = named(argv, CondenseOptions)
-    argv = [*_from_config(argv), *argv]
-    published = _published(argv)
-    form = _form(type(published))
-    options = parse(form, argv, "condense", default=form(**asdict(published)))
+    ahead = _from_config(argv)
+    published = _published([*ahead, *argv])
+    options = _options(published, ahead, argv)
+    argv = [*ahead, *argv]
     given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name not in ("config", "dry_run")}
     settings = {name: getattr(options, name) for name in named(argv, published) if name not in given}
     if "teacher_epochs" not in typed and not labels_of(options.method, options.labels).afterwards:
@@ -95,6 +95,18 @@ def _form(method: type) -> Any:
     form: Any = make_dataclass("Condense", [], bases=bases, namespace=unchecked, frozen=True, kw_only=True)
     form.__doc__ = CondenseOptions.__doc__
     return form
+
+
+def _options(published: Any, ahead: list[str], argv: list[str]) -> Any:
+    """The options of the file, then those of the command line; a mistake in the file names it."""
+    form = _form(type(published))
+    default = form(**asdict(published))
+    try:
+        return parse(form, [*ahead, *argv], "condense", default=default)
+    except ValueError:
+        if ahead:
+            parse(form, ahead, f"condense: {peek(argv, CondenseOptions)['config']}", default=default)
+        raise
 
 
 def _published(argv: Sequence[str]) -> Any:

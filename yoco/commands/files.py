@@ -50,8 +50,8 @@ class ConvertOptions:
     """the data set it was made from: its constants undo the normalisation"""
     factor: int = 2
     """factor of an IDC file, which does not say it"""
-    space: Literal["zca", "normalised"] = "zca"
-    """pixel space of an MTT or KIP file"""
+    space: Literal["zca", "normalised"] | None = None
+    """pixel space of an MTT or KIP file; zca where it is not said"""
     experiment: int = 0
     """which of the sets in a DSA, DM or DC file, from 0"""
 

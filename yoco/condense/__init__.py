@@ -3,9 +3,8 @@
 from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
 from inspect import signature
-from math import ceil
 from numbers import Real
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -13,19 +12,16 @@ import torch
 
 from yoco import data as data_sets
 from yoco.artefact import python_number
+from yoco.condense.asked import bar_of, check_minutes, check_space, come_from, place_of, teaching_of, told_of
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.labels import Labels, relabel, relabel_from
 from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
-from yoco.condense.method import Method, Task
-from yoco.condense.progress import Bar
+from yoco.condense.method import Method, Task, check_kept
 from yoco.condense.sinks import sink as make_sink
-from yoco.condense.synthetic import check_factor
 from yoco.condensed import CondensedSet, load
-from yoco.data.source import Source
-from yoco.data.whitened import SPACES, in_space
+from yoco.data.whitened import in_space
 from yoco.device import compute_type, cpu_by_default, pick
-from yoco.protocols import TEACHER_EPOCHS
 from yoco.registry import resolve, unknown
 from yoco.run import Run
 from yoco.verb import make_callable
@@ -83,6 +79,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     cls = _class_of(method)
     known = [f.name for f in fields(cls)]
     changes |= {name: python_number(value) for name, value in changes.items() if isinstance(value, np.generic)}
+    changes |= {name: str(value) for name, value in changes.items() if isinstance(value, PurePath)}
     for name in changes:
         if name not in known:
             raise unknown(f"setting of {method}", name, known)
@@ -94,6 +91,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
         value: Any = getattr(published, name)
         if name.startswith(("lr", "momentum", "weight_decay")) and isinstance(value, Real) and not float(value) >= 0:
             raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
+    check_kept(published, method)
     return published
 
 
@@ -163,12 +161,12 @@ def condense(
     """
     if sink and out is None:
         raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
-    _check_minutes(minutes)
+    check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
-    teaching = _teaching(teacher_epochs, asked)
+    teaching = teaching_of(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
-    _check_space(space, chosen, real)
+    check_space(space, chosen, real)
     name = str(data) if isinstance(data, str | Path) else real.name
     made = {"data": name, "size": size, "grey": grey, "checksum": real.checksum, "method": method, "ipc": ipc}
     how = {"seed": seed, "network": network, "bf16": bf16, "minutes": minutes, "device": device}
@@ -180,22 +178,22 @@ def condense(
     place = pick(device)
     folder = run.folder if run else None
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
-    shown = [_bar(chosen, minutes)] if progress else []
+    shown = [bar_of(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
-    where = _where(data, real, size, grey)
-    told: list[Callback] = [*shown, *(_placed(each, where) for each in callbacks), *kept]
+    where = place_of(data, real, size, grey)
+    told: list[Callback] = [*shown, *(told_of(each, where) for each in callbacks), *kept]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return load(run.result)
         try:
             result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told)
         except Interrupted as stopped:
-            stopped.condensed = _from(stopped.condensed, where)
+            stopped.condensed = come_from(stopped.condensed, where)
             raise
         if asked.afterwards:
             teachers = folder / "teacher" if folder else None
             result = relabel_from(result, task, teaching, seed, folder=teachers, progress=progress)
-        result = _from(result, where)
+        result = come_from(result, where)
         if run:
             result.save(run.result)
             if result.config["episodes_done"] >= chosen.episodes:
@@ -231,12 +229,12 @@ def estimate(
     Raises:
         ValueError: as `condense`.
     """
-    _check_minutes(minutes)
+    check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
-    _teaching(teacher_epochs, asked)
+    teaching_of(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
-    _check_space(space, chosen, real)
+    check_space(space, chosen, real)
     place = pick(device)
     folder = None if out is None else Path(out)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True, folder=folder)
@@ -245,56 +243,6 @@ def estimate(
         return found
     soft = torch.full((len(found.sample), len(real.classes)), 1 / len(real.classes))
     return replace(found, sample=replace(found.sample, soft_labels=soft))
-
-
-def _bar(method: Method, minutes: float | None) -> Bar:
-    """A progress bar that knows what of the method recurs, and where episodes of another pace begin."""
-    again = getattr(method, "renewals", 1) if getattr(method, "recurs", True) else 1
-    return Bar(minutes, getattr(method, "changes", ()), ceil(method.episodes / again) if again > 1 else 0)
-
-
-def _where(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
-    """How the data were named and brought into form, as far as their own name does not say it."""
-    name = str(data) if isinstance(data, str | Path) else real.name
-    where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
-    named = isinstance(data, str | Path | data_sets.Splits | Source) or real.name in data_sets.SOURCES
-    return where if named else {**where, "python": True}
-
-
-def _placed(callback: Callback, where: dict[str, Any]) -> Callback:
-    """The callback, told of sets that say where their data are."""
-    return lambda progress: callback(replace(progress, condensed=lambda: _from(progress.condensed(), where)))
-
-
-def _from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:
-    """The set with a note of how its data were named and brought into form."""
-    return replace(made, source={**made.source, **where})
-
-
-def _check_minutes(minutes: float | None) -> None:
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
-
-
-def _teaching(epochs: int | None, asked: Labels) -> int:
-    """Epochs of a teacher that labels what the method has made."""
-    if epochs is not None and epochs < 1:
-        raise ValueError(f"condense: teacher_epochs must be at least 1, got {epochs}")
-    if epochs is not None and not asked.afterwards:
-        rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
-        raise ValueError(f"condense: {rule}, got {epochs} with {asked.method}")
-    return TEACHER_EPOCHS if epochs is None else epochs
-
-
-def _check_space(space: str, method: Method, real: Source) -> None:
-    if space not in SPACES:
-        raise ValueError(f"condense: space must be {' or '.join(SPACES)}, got {space!r}")
-    _, height, width = real.shape
-    factor = getattr(method, "factor", 1)
-    check_factor(factor)
-    if space == "zca" and (height % factor or width % factor):
-        rule = f"factor must divide {height}x{width} where pixels are whitened, as nothing is grey there"
-        raise ValueError(f"condense: {rule}, got {factor}")
 
 
 make_callable(__name__)

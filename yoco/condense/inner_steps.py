@@ -128,7 +128,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "fashion-mnist": _FASHION,
     "digits": {**_FASHION, **_TRAINED, "factor": 1, "lr_image": 1e-3, "reference_side": 8, "episodes": 100},
     "imagenet-10": {**_IMAGENET, "pretrain": 10},
-    "imagenet-100": {**_IMAGENET, "lr_image": 1e-3, "lr_network": 0.1, "weight_decay": 1e-4, "real_batch": 128},
+    "imagenet-100": {
+        **_IMAGENET,
+        "pretrain": 5,
+        "lr_image": 1e-3,
+        "lr_network": 0.1,
+        "weight_decay": 1e-4,
+        "real_batch": 128,
+    },
 }
 
 

@@ -1,7 +1,8 @@
 """What the loop asks of a paper (Method), and what it gives it (Task)."""
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from yoco import networks
+from yoco.artefact import python_number
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Batch, Source
 from yoco.networks.base import Network
@@ -121,3 +123,18 @@ class Method(Protocol):
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Any, rng: Rng) -> Iterator[Tensor]:
         """Yield each scalar that shall be descended in the synthetic set now."""
+
+
+def check_kept(settings: Any, method: str) -> None:
+    """Check that the file of a set can hold the settings of its method, which else fails after the whole run.
+
+    settings: a dataclass; method: its name in the message.
+
+    Raises:
+        ValueError: one is no number, no word, and no list or mapping of them.
+    """
+    for name, value in asdict(settings).items():
+        try:
+            json.dumps(value, default=python_number)
+        except TypeError as error:
+            raise ValueError(f"condense: setting {name} of {method}: {error}") from None

@@ -34,7 +34,7 @@ TARGETS = {
 OPTIONS: Mapping[str, tuple[object, tuple[str, ...]]] = {
     "data": (None, ("npz", "png", "idc", "dream", "mtt", "dsa", "kip")),
     "factor": (2, ("idc", "dream")),
-    "space": ("zca", ("mtt", "kip")),
+    "space": (None, ("mtt", "kip")),
     "experiment": (0, ("dsa",)),
 }
 """option -> its default, and the forms that it says something about."""
@@ -47,7 +47,7 @@ def convert(
     form: str | None = None,
     data: str | None = None,
     factor: int = 2,
-    space: str = "zca",
+    space: str | None = None,
     experiment: int = 0,
 ) -> CondensedSet:
     """Read a set in whatever form `source` has, write it in the form that the name of `target` says, and return it.
@@ -58,7 +58,9 @@ def convert(
     form: a name out of FORMATS or `module:function`, where the name of the file does not tell; "dream" for a file of
     DREAM, which looks like one of IDC: pruning rules have settings for each.
     data: the data set it was made from; its published constants undo a normalisation, its classes get their names.
-    factor: of an IDC file, which does not say it. space: "zca" or "normalised", of an MTT or KIP file.
+    factor: of an IDC file, which does not say it.
+    space: "zca" or "normalised", of an MTT or KIP file; "zca" where it is not said, with a warning for sizes that MTT's
+    authors did not whiten.
     experiment: which of the sets in a DC, DSA or DM file, from 0. Nothing is ever unpickled.
 
     Raises:
@@ -72,7 +74,7 @@ def convert(
     read: Callable[[Origin], CondensedSet] = resolve("form", FORMATS, name)
     write: Callable[[CondensedSet, Path], None] = resolve("form", TARGETS, _target_form(target))
     _check_options(name, {"data": data, "factor": factor, "space": space, "experiment": experiment})
-    made = read(Origin(source, name, data=data, factor=factor, space=space, experiment=experiment))
+    made = read(Origin(source, name, data, factor, space or "zca", experiment, space_said=space is not None))
     if not made.versions:
         made = replace(made, versions=_versions())
     write(made, target)

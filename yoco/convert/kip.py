@@ -13,11 +13,13 @@ def read(origin: Origin) -> CondensedSet:
     """The images, the largest label value of each as its class, and all label values as soft labels.
 
     KIP's labels are centred, 1 - 1/C for the class and -1/C for the others, or learned from there; soft labels are
-    the file's plus 1/C, so that untouched ones are one-hot. Labels that are not centred stay as they are.
+    the file's plus 1/C, so that untouched ones are one-hot. Labels that are not centred stay as they are. Grey images
+    were never whitened, so they must be said to be normalised.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged or of another form, or the constants of the normalisation are not known.
+        ValueError: it is damaged or of another form, or grey and not said to be normalised, or the constants of the
+            normalisation are not known.
     """
     found = arrays(origin.path)
     need(found, ("images", "labels"), origin.path)
@@ -32,6 +34,9 @@ def read(origin: Origin) -> CondensedSet:
     names = origin.known.classes if origin.known else tuple(map(str, range(classes)))
     if len(names) != classes:
         origin.refuse(f"labels of {origin.data} must have {len(names)} classes", classes)
+    if images.shape[3] == 1 and origin.space == "zca":
+        rule = "grey sets of KIP were normalised, not whitened: add --space normalised and --data"
+        origin.refuse(rule, origin.space)
     centred = abs(labels.sum(axis=1).mean()) < 0.5
     soft = labels.astype(np.float64) + (1 / classes if centred else 0)
     channels_first = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), dtype=np.float32, order="C"))

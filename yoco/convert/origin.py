@@ -17,7 +17,10 @@ MOST = 100_000
 
 @dataclass(frozen=True)
 class Origin:
-    """A file of somebody else. What it says nothing about: `data`, `factor`, `space`, `experiment` (see `convert`)."""
+    """A file of somebody else. What it says nothing about: `data`, `factor`, `space`, `experiment` (see `convert`).
+
+    space_said: False where `space` is only the default.
+    """
 
     path: Path
     form: str
@@ -25,6 +28,7 @@ class Origin:
     factor: int = 2
     space: str = "zca"
     experiment: int = 0
+    space_said: bool = True
 
     @property
     def known(self) -> Known | None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.data.pixels import as_pixels
+from yoco.data.pixels import as_pixels, doubt_channels
 from yoco.data.source import Source
 
 
@@ -15,6 +15,8 @@ def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = Non
     """A source from images and labels.
 
     images: NumPy or torch; uint8 or float in [0, 1]; [n, H, W], [n, C, H, W] or [n, H, W, C].
+    The last axis holds the channels where its length is 1, 3 or 4 and that of the second axis is not, else the second
+    one does; a warning says so where the last one is the shortest.
     labels: [n], integers or strings; floats that are whole are integers.
     classes: their names. Integers point into it, strings are looked up in it. Without it, the distinct labels in sorted
     order are the classes 0..C-1, under their own names.
@@ -23,6 +25,7 @@ def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = Non
         ValueError: images and labels do not fit each other, or one of them cannot be read.
     """
     pixels = as_pixels(images, name)
+    doubt_channels(pixels, name)
     at, names = encode(labels, classes, name)
     if len(at) != len(pixels):
         raise ValueError(f"data {name}: labels must be one for each of the {len(pixels)} images, got {len(at)}")

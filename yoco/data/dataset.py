@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays
-from yoco.data.pixels import EIGHT_BIT, as_pixels, resize
+from yoco.data.pixels import EIGHT_BIT, as_pixels, doubt_channels, resize
 from yoco.data.source import Source
 
 
@@ -20,7 +20,8 @@ def from_dataset(
     """A source from a map-style dataset of (image, label) pairs or of dicts with `image` and `label`.
 
     Images are Pillow images (grey stays grey, the rest becomes RGB), arrays or tensors, [H, W], [C, H, W] or [H, W, C];
-    among coloured ones, grey ones get three equal channels.
+    among coloured ones, grey ones get three equal channels. Which axis holds the channels is found out as by
+    `from_arrays`.
     classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
     `features["label"].names`.
     size: needed where the images differ in size; the square in the centre of each is resized to it.
@@ -46,6 +47,8 @@ def read(
     for at in range(len(dataset)):
         image, label = _item(dataset[at], at, name)
         pixels = _pixels(image, f"{name}[{at}]")
+        if size is not None and not at:  # once it is resized nobody can tell
+            doubt_channels(pixels, name)
         images.append(pixels if size is None else resize(pixels, size))
         labels.append(label)
         if images[at].shape[2:] != images[0].shape[2:]:

@@ -1,5 +1,6 @@
 """Pixels of whole sources: any array to uint8 [n, C, H, W], luminance, and size."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,17 @@ def as_pixels(images: Any, name: str) -> Tensor:
     pixels = pixels.contiguous()
     mine = isinstance(images, Tensor) and pixels.data_ptr() == images.data_ptr()
     return pixels.clone() if mine else pixels  # what the caller does with its tensor later is its own business
+
+
+def doubt_channels(pixels: Tensor, name: str) -> None:
+    """Warn of images [n, C, H, W] whose last axis looks as if it held the channels: shorter than both others.
+
+    Where the second has a length of 1, 3 or 4 it is not doubted.
+    """
+    channels, height, width = pixels.shape[1:]
+    if channels not in CHANNELS and width < min(channels, height):
+        said = f"data {name}: images are taken as [n, C, H, W], of {channels} channels, got shape {list(pixels.shape)}"
+        warnings.warn(f"{said}; put the channels second if they stand last", stacklevel=3)
 
 
 def _tensor(images: Any, name: str) -> Tensor:

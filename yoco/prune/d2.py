@@ -79,8 +79,9 @@ class D2(Rule):
 
     neighbours: how many; gamma: of the reverse messages; gamma_forward: of the forward ones; mode: "paper", or "repo",
     where the released code has d in place of d^2 and a gamma_forward of 1; beta: floor(beta * n) of the hardest samples
-    are left out first, as in CCS; drop: the score by which, by default that which ranks, in the released code the
-    accumulated margin. The authors tune neighbours, gamma and beta for each data set and size.
+    are left out first, as in CCS, but under a quota of each class by itself; drop: the score by which, by default that
+    which ranks, in the released code the accumulated margin. The authors tune neighbours, gamma and beta for each data
+    set and size.
 
     Raises:
         ValueError: an impossible option; when called, beta leaves too few.

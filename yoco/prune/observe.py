@@ -79,7 +79,8 @@ class Evidence:
 def yoco_recipe(data: str) -> Recipe:
     """The recipe of YOCO's dynamics (NeurIPS 2023): 1000 epochs, augmented, half of the batches mixed by CutMix.
 
-    data: name of the data set; images of digits and letters are not mirrored.
+    data: name of the data set; images of digits and letters are not mirrored. YOCO's networks for ImageNet are
+    `resnet_ap10`: say `network resnet_ap10`, as it is for the sets and their evaluation.
     """
     words = "color_crop_scale_rotate" if data in GLYPHS else "color_crop_flip_scale_rotate"
     return Recipe(epochs=1000, augment=Policy(words, "idc"), cutmix=0.5)

@@ -55,6 +55,8 @@ def lbpe(
 
     epochs: how many epochs are looked at. top: of these, how many are summed: those of highest accuracy, or lowest mean
     loss, on the recorded samples; of equal ones the earlier. The paper's own direction.
+    Other data than condensed sets are trained for ten epochs, unless more are asked for, and all ten are summed: name
+    `top` to have the best of them alone, such as the 3 of ten that YOCO's code has for sets of MTT.
 
     Raises:
         ValueError: fewer epochs were recorded, top is not in 1..epochs, or an unknown word for `by`.

@@ -23,7 +23,8 @@ SOURCE_EPOCHS = 10
 class Training:
     """How evidence is gathered.
 
-    runs: networks trained, each from its own initial weights; network: its name; passes: see `observe`;
+    runs: networks trained, each from its own initial weights; network: its name, for ImageNet `resnet_ap10` as in YOCO;
+    passes: see `observe`;
     recipe: by default YOCO's 1000 epochs for a condensed set, and 10 epochs of plain images for other data;
     stage: whose output the features are, from 0, or from the end if negative; device: auto, cpu, cuda or mps;
     bf16: compute networks in bfloat16; progress: show a bar; seed: everything random follows from it.

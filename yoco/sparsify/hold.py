@@ -55,6 +55,9 @@ def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | No
     """Put masks, and weights and biases by parameter name, into the network itself, and hold the zeros; answers it.
 
     masks: of weights of Linear and Conv2d layers, and of their biases.
+    A network with batch norm keeps the running means and variances of its dense weights: after a solver, have them seen
+    anew by `yoco.sparsify.reestimate(network, examples, normalise, rng)`, examples being a source or, of a condensed
+    set, `set.as_dataset()`.
 
     Any optimiser may train it then: the zeros of these layers get no gradient, and whatever moves them is undone ahead
     of each forward pass. `copy.deepcopy` copies the hold, but not of a weight that is read without its layer;

@@ -1,6 +1,7 @@
 """Prune a trained network layer by layer: second moments, zeros for each layer, and its weights solved."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -34,7 +35,8 @@ class Pruner:
     their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or, in place of
     sparsity, a mapping: name of the weight to its count or share of zeros.
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
-    layers: names of the weights to prune, all by default.
+    layers: names of the weights to prune, by default all that images reach; a warning names one that they do not, such
+    as of a layer whose weight is read without calling it.
     pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
     prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too; not
     with layouts, or the cost flops, which count weights alone.
@@ -161,6 +163,7 @@ class Pruner:
         sparsity = None if parse(self.pattern).group else sparsity  # the pattern says it, to the last zero
         found = self.moments(network, data)
         self.check_network(network, sparsity, found)
+        self._tell_idle(network, found)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 
@@ -190,6 +193,14 @@ class Pruner:
         if idle := [name for name in self.layers or () if name not in found]:
             raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")
         return found
+
+    def _tell_idle(self, network: nn.Module, found: Collection[str]) -> None:
+        """Warn of layers that no image reaches, where nobody has said which layers are meant."""
+        known = layers(network)
+        idle = [name for name in known if name not in found]
+        if idle and self.layers is None and isinstance(self.allocation, str):
+            said = f"sparsify: no image reaches {len(idle)} of {len(known)} layers, such as {idle[0]}"
+            warnings.warn(f"{said}; they stay dense, and sparsity is of the others", stacklevel=3)
 
     def units(self, network: nn.Module, found: Mapping[str, Moments]) -> dict[Unit, Layer]:
         """Each layer, or each group of it, ready to be solved."""

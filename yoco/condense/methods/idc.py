@@ -30,6 +30,7 @@ class IDC(InnerSteps):
         """The settings of the paper and its code; for other data those of the nearest set in channels and size.
 
         The digits of scikit-learn, 8x8 pixels, have settings of our own: whole images, and networks trained first.
+        Those of imagenet-10 and imagenet-100 are for `network resnet_ap10`, in pruning and evaluation too.
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
@@ -61,4 +62,6 @@ class IDC(InnerSteps):
 # - a mixed start with factor 3 fills the tiles that decoding cuts, also where the code's offsets differ by a pixel;
 # - MNIST with factor 1 uses color_crop_cutout and CutMix in the authors' runs: pass both to have them;
 # - large sets decode with one factor: the code mixes several for ImageNet at factor 3, up to 128 images of a class;
-# - of ImageNet-100 only the step sizes, decay and batch are taken: its pool of ten networks and five processes is not.
+# - the network is the caller's: the paper's is resnet_ap10 for ImageNet, and a convnet for all others;
+# - of ImageNet-100 the pool of ten networks and the five processes are left out: every network is a new one, trained
+#   first for as many epochs as those of the pool.

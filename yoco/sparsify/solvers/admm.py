@@ -8,7 +8,7 @@ project keeps the largest weights that the pattern allows. Every third step rho 
 changed since: more than a tenth, 0.5 %, or nothing but a little of what is kept; where it has not, it is done.
 
 Not in the paper: fitting the weights to the support is exact and belongs to no solver, see `refit`; its code runs
-ten steps of conjugate gradients.
+ten steps of conjugate gradients. The ridge is the caller's: the 1 % that its code adds is `ridge=0.01`.
 """
 
 from typing import Any

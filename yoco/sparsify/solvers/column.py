@@ -7,7 +7,8 @@ With H^-1 = U'U, U upper triangular, U_ii^2 is the i-th diagonal entry of the in
 
 Each span gives zeros in proportion to its inputs. Under N:M a span is one group.
 
-Not in the paper: dead inputs leave first, and do not count in the proportions; blocks by |U_BB^-T w_B|^2.
+Not in the paper: dead inputs leave first, and do not count in the proportions; blocks by |U_BB^-T w_B|^2. The ridge is
+the caller's: the 1 % of the mean diagonal that the paper adds is `ridge=0.01`.
 """
 
 import torch

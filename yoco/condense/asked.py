@@ -1,0 +1,81 @@
+"""What a caller of `condense` asks for, checked, and what a set says of where its data are."""
+
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from yoco import data as data_sets
+from yoco.condense.labels import Labels
+from yoco.condense.loop import Callback
+from yoco.condense.method import Method
+from yoco.condense.progress import Bar
+from yoco.condense.synthetic import check_factor
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+from yoco.data.whitened import SPACES
+from yoco.protocols import TEACHER_EPOCHS
+
+
+def bar_of(method: Method, minutes: float | None) -> Bar:
+    """A progress bar that knows what of the method recurs, and where episodes of another pace begin."""
+    again = getattr(method, "renewals", 1) if getattr(method, "recurs", True) else 1
+    return Bar(minutes, getattr(method, "changes", ()), ceil(method.episodes / again) if again > 1 else 0)
+
+
+def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
+    """How the data were named and brought into form, as far as their own name does not say it."""
+    name = str(data) if isinstance(data, str | Path) else real.name
+    where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
+    named = isinstance(data, str | Path | data_sets.Splits | Source) or real.name in data_sets.SOURCES
+    return where if named else {**where, "python": True}
+
+
+def told_of(callback: Callback, where: dict[str, Any]) -> Callback:
+    """The callback, told of sets that say where their data are."""
+    return lambda progress: callback(replace(progress, condensed=lambda: come_from(progress.condensed(), where)))
+
+
+def come_from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:
+    """The set with a note of how its data were named and brought into form."""
+    return replace(made, source={**made.source, **where})
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Check a time budget.
+
+    Raises:
+        ValueError: it is not above 0.
+    """
+    if minutes is not None and not minutes > 0:
+        raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
+
+
+def teaching_of(epochs: int | None, asked: Labels) -> int:
+    """Epochs of a teacher that labels what the method has made.
+
+    Raises:
+        ValueError: they are below 1, or nobody asked for such a teacher.
+    """
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"condense: teacher_epochs must be at least 1, got {epochs}")
+    if epochs is not None and not asked.afterwards:
+        rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
+        raise ValueError(f"condense: {rule}, got {epochs} with {asked.method}")
+    return TEACHER_EPOCHS if epochs is None else epochs
+
+
+def check_space(space: str, method: Method, real: Source) -> None:
+    """Check that pixels can be learned in this space.
+
+    Raises:
+        ValueError: there is no such space, or no such factor, or images that it does not divide would be whitened.
+    """
+    if space not in SPACES:
+        raise ValueError(f"condense: space must be {' or '.join(SPACES)}, got {space!r}")
+    _, height, width = real.shape
+    factor = getattr(method, "factor", 1)
+    check_factor(factor)
+    if space == "zca" and (height % factor or width % factor):
+        rule = f"factor must divide {height}x{width} where pixels are whitened, as nothing is grey there"
+        raise ValueError(f"condense: {rule}, got {factor}")
