@@ -228,6 +228,11 @@ class Plain:
     """No dataclass."""
 
 
+def test_a_path_is_the_words_of_it() -> None:
+    found: Any = settings_of("mtt", "digits", 1, None, experts=Path("some") / "experts")
+    assert found.experts == str(Path("some") / "experts")
+
+
 def test_what_is_no_method_is_said_in_one_line(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_method.py").write_text("class My(:\n")
     monkeypatch.syspath_prepend(tmp_path)
