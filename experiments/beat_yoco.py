@@ -8,11 +8,11 @@ but the set. The rule and its settings (three networks of 60 epochs, ridge 0.1) 
 images that were held out; the test images are looked at here for the first time.
 """
 
-import statistics
 from typing import Any
 
 import grid
 import result
+from rows import gain
 
 
 def main() -> None:
@@ -41,28 +41,14 @@ def main() -> None:
         return
     done = shared.done(wanted)
     content = {**shared.about(done), "rows": grid.summary(done, ("way", "ipc"))}
-    content["gain"] = gains(done, options.ways)
+    content["gain"] = gains(content["rows"], options.ways)
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
 
 def gains(rows: list[dict[str, Any]], ways: list[str]) -> dict[str, dict[str, float]]:
-    """Mean over sizes above YOCO's, and its standard error over the trainings (run and seed), in points."""
-    sizes = len({row["ipc"] for row in rows})
-    means = {way: over_sizes([row for row in rows if row["way"] == way], sizes) for way in ways}
-    found = {}
-    for way in (way for way in ways if way != "yoco" and min(len(means[way]), len(means["yoco"])) > 1):
-        gain = statistics.mean(means[way]) - statistics.mean(means["yoco"])
-        error = sum(statistics.variance(values) / len(values) for values in (means[way], means["yoco"])) ** 0.5
-        found[way] = {"points": round(gain, 3), "standard_error": round(error, 3)}
-    return found
-
-
-def over_sizes(rows: list[dict[str, Any]], sizes: int) -> list[float]:
-    """The mean over all sizes of each run and seed that was judged at all of them."""
-    groups: dict[tuple[int, int], list[float]] = {}
-    for row in rows:
-        groups.setdefault((row["run"], row["seed"]), []).append(row["last"])
-    return [statistics.mean(values) for values in groups.values() if len(values) == sizes]
+    """Of each way above YOCO's, see `gain`."""
+    found = {way: gain(rows, way, "yoco") for way in ways if way != "yoco"}
+    return {way: points for way, points in found.items() if points}
 
 
 if __name__ == "__main__":

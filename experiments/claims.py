@@ -35,6 +35,7 @@ class Folder:
     def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
         """What the work gave: read, or done now if it is this process's and nobody is at it; else None.
 
+        The file also says the commit and, unless the work does, where it was done.
         shared: all parts need it, so that it is done by the first that comes, and waited for by others.
         """
         path = self.file(name, "json")
@@ -43,7 +44,7 @@ class Folder:
         if mine and not path.is_file():
             with self.file(name, "claim").open("w") as handle:
                 if claimed(handle, wait=shared) and not path.is_file():
-                    write(path, {**work(), "commit": result.commit()})
+                    write(path, {"made_on": result.made_on(), **work(), "commit": result.commit()})
         found = path.is_file()
         self.missing, self.there = self.missing + (not found), self.there + found
         return dict(json.loads(path.read_text())) if found else None

@@ -14,6 +14,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import grid
 import result
 import trained
 from claims import once
@@ -38,8 +39,8 @@ def main() -> None:
         steps=300,
         full=60_000,
     )
-    whole = yoco.load(options.set).checksum
-    trials = trained.Trials(options, steps=options.steps, full=options.full, set=whole)
+    whole = yoco.load(options.set)
+    trials = trained.Trials(options, steps=options.steps, full=options.full, set=whole.checksum)
     rows = [
         {**row, "network": network, "source": source, "sparsity": sparsity, "seed": seed}
         for seed in range(options.seeds)
@@ -52,6 +53,7 @@ def main() -> None:
         return
     content = {
         **trained.about(trials, options),
+        "set": grid.described(whole),
         "protocol": "prune by exact, then retrain with Adam",
         "steps": options.steps,
         "epochs": {network: trials.epochs.get(network, 3) for network in options.networks},

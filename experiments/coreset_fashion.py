@@ -74,9 +74,17 @@ def main() -> None:
         "steps": options.steps,
         "dynamics": {"epochs": options.score_epochs, "passes": "clean", "runs": 1},
         "rules": {rule: RULES[rule] for rule in options.rules},
-        "rows": [{**row, "keep": row.pop("ipc")} for row in grid.summary(rows, ("way", "ipc"))],
+        **summary(rows),
     }
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rows by rule and share, and what all took; trials of old do not say their seconds."""
+    timed = all("seconds" in row for row in rows)
+    found = result.summary(rows, ("way", "ipc"), ("run", "seed", "seconds") if timed else ("run", "seed"), ("last",))
+    spent = {"seconds_of_all_trials": round(sum(row["seconds"] for row in rows), 1)} if timed else {}
+    return {**spent, "rows": [{**row, "keep": row.pop("ipc")} for row in found]}
 
 
 def evidence(data: Splits, options: Any, name: str) -> Evidence:
@@ -100,8 +108,10 @@ def judged(data: Splits, seen: Evidence, rule: str, keep: float, seed: int, opti
     chosen = select(data.train, rule=rule, keep=keep, seed=seed, evidence=[seen], **RULES[rule])
     epochs = max(1, options.steps * 64 // len(chosen))
     how: Any = {"networks": options.network, "seeds": (seed,), "epochs": epochs, "measurements": 1}
-    last = yoco.evaluate(chosen.of(data.train), data, progress=False, **how).results[0].last[0]
-    return {"way": rule, "ipc": keep, "run": 0, "seed": seed, "last": last, "counts": chosen.entry["kept"]}
+    measured = yoco.evaluate(chosen.of(data.train), data, progress=False, **how)
+    found = {"last": measured.results[0].last[0], "seconds": measured.seconds}
+    made = {"counts": chosen.entry["kept"], "checksum": result.digest(chosen.indices)}
+    return {"way": rule, "ipc": keep, "run": 0, "seed": seed, **found, **made}
 
 
 if __name__ == "__main__":

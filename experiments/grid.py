@@ -22,6 +22,7 @@ import yoco
 from yoco.artefact import replace_file
 from yoco.data import Splits, load
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
+from yoco.prune.choosing import REFERENCES
 from yoco.prune.sampling import CCS_BETA
 from yoco.rng import Rng
 
@@ -43,6 +44,8 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """name -> options of `select`: the rules of YOCO's tables as YOCO's code has them, its ablation, and the rule of this
 library, which looks at real training images, or, alone, at the set itself."""
+BEFORE = {"epochs": 60, "references": 4000}
+"""What views were made with whose names do not say it."""
 
 
 class Trial(NamedTuple):
@@ -107,6 +110,12 @@ class Grid:
 
         return Evidence.load(once(self.out / f"evidence-{run}-{key(**self.shared, **self.dynamics)}.safetensors", make))
 
+    def view(self, run: int, number: int) -> Path:
+        """Where it is kept what one network sees of the set, and of real training images, for the kernel rule."""
+        now = {"epochs": find("kernel").settings["epochs"], "references": REFERENCES}
+        own = {name: value for name, value in now.items() if value != BEFORE[name]}
+        return self.out / f"view-{run}-{number}-{key(**self.shared, **own)}.safetensors"
+
     def views(self, run: int) -> list[Evidence]:
         """What three networks see of the set, and of real training images, as the kernel rule has it."""
         settings, found = find("kernel").settings, []
@@ -119,8 +128,7 @@ class Grid:
                 stream = Rng(run).child("score", number)
                 observe(self.whole, recipe=recipe, rng=stream, reference=drawn, **how).save(path)
 
-            path = self.out / f"view-{run}-{number}-{key(**self.shared)}.safetensors"
-            found.append(Evidence.load(once(path, make)))
+            found.append(Evidence.load(once(self.view(run, number), make)))
         return found
 
     def order(self, way: str, run: int) -> Tensor:
@@ -161,6 +169,7 @@ class Grid:
                 "checksum": small.checksum,
                 "epochs": self.epochs,
                 "commit": result.commit(),
+                "made_on": result.made_on(),
             }
             found = {**trial._asdict(), "last": measured.results[0].last[0], "seconds": measured.seconds, **made}
             replace_file(kept, lambda path: path.write_text(json.dumps(found)))
@@ -177,12 +186,17 @@ class Grid:
         return [json.loads(path.read_text()) for trial in trials if (path := self.file(trial)).is_file()]
 
     def about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the result file says of the set, the dynamics and the networks that judge."""
-        whole = self.whole
+        """What the result file says of the set, the dynamics and the networks that judge.
+
+        Raises:
+            SystemExit: there are no rows: a result without any would take the place of one that has some.
+        """
+        if not rows:
+            raise SystemExit("no trial is there, so that nothing is written")
         return {
-            "data": whole.source["name"],
+            "data": self.whole.source["name"],
             "checksum": self.data.train.checksum,
-            "set": {"method": whole.method, "steps": whole.config.get("episodes_done"), "checksum": whole.checksum},
+            "set": described(self.whole),
             "dynamics": {"epochs": self.score_epochs, "passes": self.passes},
             "protocol": "idc",
             "seeds": sorted({row["seed"] for row in rows}),
@@ -190,6 +204,13 @@ class Grid:
             "epochs": self.epochs,
             "computed_in": "bfloat16" if self.bf16 else "float32",
         }
+
+
+def described(whole: yoco.CondensedSet) -> dict[str, Any]:
+    """What a result says of the set that it rests on. autocast: what networks computed in while it was made."""
+    config = whole.config
+    made = {"method": whole.method, "steps": config.get("episodes_done"), "autocast": config.get("autocast")}
+    return {**made, "checksum": whole.checksum}
 
 
 def summary(rows: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def main() -> None:
 def condense_with_stops(options: argparse.Namespace) -> None:
     """Run the inner steps, and write the set as it stands at each stop."""
     how: dict[str, Any] = {"ipc": options.ipc, "factor": options.factor, "seed": 0}
-    how["bf16"] = options.bf16
+    how |= {"bf16": options.bf16, "device": "cpu"}  # whose seconds the result has
     first = yoco.condense(options.data, "idc", **how, episodes=0, progress=False)
 
     def keep(progress: Progress) -> None:

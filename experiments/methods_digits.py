@@ -67,8 +67,9 @@ class Bench(sets.Bench):
         began, cpu = time.perf_counter(), time.process_time()
         method, own = sets.named(asked["method"])
         own |= self.fewer(asked["method"], asked["ipc"])
+        how = {"ipc": asked["ipc"], "seed": asked["seed"], "device": "cpu", "progress": False}
         try:
-            made = yoco.condense(self.data, method, ipc=asked["ipc"], seed=asked["seed"], progress=False, **own)
+            made = yoco.condense(self.data, method, **how, **own)
         except ValueError as error:
             return {**asked, "failed": str(error)}
         spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}

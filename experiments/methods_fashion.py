@@ -78,13 +78,15 @@ class Bench(sets.Bench):
         return {"epochs": self.options.epochs} if self.options.epochs else {"same_compute": True}
 
     def changes(self, method: str) -> dict[str, Any]:
-        """What is not as published."""
-        own = dict(map(sets.named, self.options.fit)).get(method, {})
-        return {**FITTED.get(method, {}), **own, **self.fewer(method, self.options.ipc)}
+        """What is not as published; options that follow a method's name stand above those that are fitted to it."""
+        name, own = sets.named(method)
+        made = {**FITTED.get(name, {}), **dict(map(sets.named, self.options.fit)).get(name, {}), **own}
+        return {**made, **self.fewer(method, self.options.ipc, **made)}
 
     def network(self, method: str) -> dict[str, str]:
         """The network of a method, if it is another than those that judge."""
-        chosen = {**NETWORKS, **dict(word.split("=", 1) for word in self.options.networks)}.get(method, "convnet")
+        networks = {**NETWORKS, **dict(word.split("=", 1) for word in self.options.networks)}
+        chosen = networks.get(sets.named(method)[0], "convnet")
         return {} if chosen == "convnet" else {"network": chosen}
 
     def rows(self, method: str, seed: int) -> Iterator[dict[str, Any]]:
@@ -124,7 +126,7 @@ class Bench(sets.Bench):
         for stop in sorted(self.options.stops):
             if 60 * stop <= seconds:
                 continue
-            made = yoco.condense(self.data, method, out=place / "run", minutes=stop, **how)
+            made = yoco.condense(self.data, sets.named(method)[0], out=place / "run", minutes=stop, **how)
             seconds = made.config["seconds"]
             yield stop, made, seconds
             if made.config["episodes_done"] >= made.config["episodes"]:
@@ -135,6 +137,7 @@ class Bench(sets.Bench):
         made = yoco.load(self.folder.file(at, "safetensors"))
         torch.set_num_threads(self.options.judge_threads or self.options.threads)
         found = sets.worth(made, self.data, self.judges(seed), bf16=bool(self.options.bf16), **self.judging)
+        found["made_on"] = result.made_on()
         torch.set_num_threads(self.options.threads)
         return found
 
@@ -175,10 +178,11 @@ def read_options() -> Namespace:
     )
     if wrong := [word for word in options.networks if "=" not in word]:
         raise SystemExit(f"--networks: must read method=network, got {wrong[0]!r}")
+    known = {sets.named(method)[0] for method in options.methods}
     asked = {"fit": [sets.named(word)[0] for word in options.fit]}
     asked["networks"] = [word.split("=")[0] for word in options.networks]
     for flag, names in asked.items():
-        if strange := {*names} - {*options.methods}:
+        if strange := {*names} - known:
             raise SystemExit(f"--{flag}: no method of this run: {', '.join(sorted(strange))}")
     return options
 

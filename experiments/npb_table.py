@@ -37,7 +37,7 @@ def main() -> None:
         ways=list(WAYS),
         seeds=1,
         epochs=1,
-        lr=0.1,
+        lr=0.004,
     )
     trials = trained.Trials(options, training=[options.epochs, options.lr, "no drop ahead"])
     cells = [

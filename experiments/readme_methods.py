@@ -4,7 +4,7 @@ from statistics import mean
 from typing import Any
 
 import result
-from rows import head, line, spread_of, thread_count
+from rows import head, line, listed, spread_of, thread_count
 
 PUBLISHED = {
     ("dc", 1): ("70.5 ± 0.6", 1000),
@@ -17,6 +17,8 @@ PUBLISHED = {
 """(method, images per class) -> accuracy on Fashion-MNIST, from the READMEs of the authors' code, and updates of all
 classes that its settings make: VICO-UoE/DatasetCondensation for DC and DSA, and for IDC
 snu-mllab/Efficient-Dataset-Condensation."""
+FALLING = ("frepo", "readout", "sre2l")
+"""Methods whose step size of the pixels falls over all episodes of a run."""
 
 
 def methods_digits(content: dict[str, Any]) -> list[str]:
@@ -39,6 +41,8 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
         f"{spread_of(content)} The seeds are those of the sets, too. Seconds of one thread,",
         "and bytes of pixels (float32) and labels, both at the largest size. All training images, a byte a pixel:",
         f"{content['full_epochs']} epochs.{' Without a set: ' + '; '.join(failed) + '.' if failed else ''}",
+        f"All are judged by protocol `{content['protocol']}` on the labels that the set holds, not by the protocols of",
+        "their papers.",
         "Settings for digits, of which papers have none, are our own, and were tried on these test images.",
     ]
 
@@ -62,19 +66,33 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         lines.append(f"| `{method}` | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
     changed, processor = changes(content["changed"]), content.get("processor")
     judged = " and ".join(content.get("judged_on", ["cpu"]))
-    taught = {"rded", "sre2l"} & set(groups)
+    taught = {"rded", "sre2l"} & {method.partition(":")[0] for method in groups}
     return [
         *lines,
         "",
         spread_of(content),
         f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}"
         f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains; an",
-        "episode is not cut short: - where there was no set. A method that ends before keeps its accuracy.",
+        "episode is not cut short, so that a set may come up to a quarter later than its column says: - where there",
+        "was none by then. A method that ends before keeps its accuracy.",
+        f"All are judged by protocol `{content['protocol']}` on the labels that the set holds, not by the protocols of",
+        "their papers.",
         f"Settings are published ones{f', but for {changed}' if changed else ''}.",
+        *falling(list(groups), content["changed"]),
         *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
         f"so many.{' Of `rded` all, of `sre2l` the first are epochs of a teacher.' if taught else ''}",
     ]
+
+
+def falling(methods: list[str], changed: dict[str, dict[str, Any]]) -> list[str]:
+    """Whose step sizes are made to fall within the minutes, as the number of episodes is fitted to them."""
+    found = [method for method in methods if method.partition(":")[0] in FALLING]
+    fitted = [f"`{method}`" for method in found if "episodes" in changed.get(method, {})]
+    others = [f"`{method}`" for method in found if "episodes" not in changed.get(method, {})]
+    where = [f"with {listed(fitted)}"] if fitted else []
+    where += [f"hardly with {listed(others)}"] if others else []
+    return [f"Step sizes that fall over a whole run fall within these minutes {', '.join(where)}."] if where else []
 
 
 def changes(made: dict[str, dict[str, Any]]) -> str:

@@ -17,7 +17,8 @@ def lobs_table(content: dict[str, Any]) -> list[str]:
         "",
         f"Test error in per cent, mean and standard deviation of {len(content['seeds'])} networks (epochs of training:",
         f"{epochs}); second moments of {content['images']:,} images; {content['steps']} steps of retraining. All",
-        f"solvers leave the same number of zeros in each layer. Trained in {content['computed_in']}.",
+        "solvers leave the same number of zeros in each layer, shared out by the curves of `exact`. Trained in",
+        f"{content['computed_in']}.",
     ]
 
 
@@ -32,15 +33,21 @@ def condensed_calibration(content: dict[str, Any]) -> list[str]:
     for network in dict.fromkeys(row["network"] for row in content["rows"]):
         for source, images in content["sources"].items():
             rows = [row for row in content["rows"] if (row["network"], row["source"]) == (network, source)]
-            found = {row["sparsity"]: f"{row['pruned_mean']:.1f} → {row['retrained_mean']:.1f}" for row in rows}
+            found = {row["sparsity"]: f"{tenths(row, 'pruned')} → {tenths(row, 'retrained')}" for row in rows}
             lines.append(f"| {network} | {source} ({images:,}) | {' | '.join(found.get(s, '-') for s in shares)} |")
     return [
         *lines,
         "",
         f"Test accuracy in per cent after pruning by `exact` (dashed) and after about {content['steps']} steps of",
-        f"retraining, both on these images alone; means of {len(content['seeds'])} networks, trained in",
-        f"{content['computed_in']}.",
+        f"retraining, both on these images alone; mean and standard deviation of {len(content['seeds'])} networks,",
+        f"trained in {content['computed_in']}.",
     ]
+
+
+def tenths(row: dict[str, Any], kind: str) -> str:
+    """Mean and, of several, deviation, as `result.plus`, to a tenth."""
+    single = len(row[kind]) == 1
+    return f"{row[f'{kind}_mean']:.1f}" + ("" if single else f" ± {row[f'{kind}_std']:.1f}")
 
 
 def npb_table(content: dict[str, Any]) -> list[str]:

@@ -13,11 +13,10 @@ from typing import Any
 import grid
 import matplotlib
 import result
+from rows import WHOLE
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-
-WHOLE = "whole"
 
 
 def main() -> None:
@@ -43,8 +42,9 @@ def main() -> None:
     if options.part[1] > 1:
         return
     done = shared.done(wanted)
-    rows = grid.summary(done, ("way", "ipc"))
-    written = result.write(options.name, folder=options.results, **shared.about(done), rows=rows)
+    rows, content = grid.summary(done, ("way", "ipc")), shared.about(done)
+    content["seeds"] = sorted({row["seed"] for row in done if row["way"] != WHOLE})
+    written = result.write(options.name, folder=options.results, **content, rows=rows)
     draw(rows, written.with_suffix(".png"))
     print(f"written to {written} and {written.with_suffix('.png')}")
 

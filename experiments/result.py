@@ -9,13 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from yoco.device import pick
+
 FOLDER = Path(__file__).parent / "results"
 CORES = os.cpu_count() or 1
+SAID = ("made_on", "checksum")
+"""What trials say of the place where they were done, and of the set that they judge; older ones do not."""
 _BEGAN = time.monotonic()
 
 
@@ -48,7 +53,10 @@ def spread(kind: str, rows: list[dict[str, Any]]) -> dict[str, float]:
 def summary(
     rows: Iterable[dict[str, Any]], by: tuple[str, ...], listed: tuple[str, ...], values: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Rows that share the columns `by` as one: all that is listed, and every value, with its mean and deviation."""
+    """Rows that share the columns `by` as one: all that is listed, and every value, with its mean and deviation.
+
+    Different values of `SAID` stand with them, of the rows that have any.
+    """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in by), []).append(row)
@@ -58,6 +66,7 @@ def summary(
             **{name: [row[name] for row in group] for name in (*listed, *values)},
             **{k: v for value in values for k, v in spread(value, group).items()},
             "commits": sorted({row["commit"] for row in group}),
+            **{name: said for name in SAID if (said := sorted({row[name] for row in group if name in row}))},
         }
         for key, group in groups.items()
     ]
@@ -74,8 +83,14 @@ def digest(numbers: torch.Tensor) -> str:
     return hashlib.blake2b(numbers.contiguous().numpy().tobytes(), digest_size=8).hexdigest()
 
 
+def made_on() -> str:
+    """What trains here unless told otherwise, what the CPU's instructions reach, and the threads of torch as of now."""
+    return f"{pick('auto').type}, {torch.backends.cpu.get_cpu_capability()}, threads: {torch.get_num_threads()}"
+
+
+@cache
 def commit() -> str:
-    """The commit that ran, marked when the tree held changes to what is run."""
+    """The commit that runs, as of the start, marked when the tree held changes to what is run."""
     try:
         here: Any = {"text": True, "cwd": Path(__file__).parents[1]}
         head = subprocess.check_output(["git", "rev-parse", "HEAD"], **here).strip()
@@ -85,3 +100,7 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if changed else "")
+
+
+COMMIT = commit()
+"""Asked for while the tree is what Python has read: a commit made during a long trial is not the one that ran."""

@@ -5,12 +5,13 @@
     python experiments/road.py --tries readout --test 3      # test images, 3 networks
     python experiments/road.py --bf16 0 --name road_float32  # where the processor has no instructions for bfloat16
 
-The test images are not looked at before that: 5,000 training images are held back, and one network that is trained on
-the set by protocol `idc` is judged on them. What was stopped goes on. Processor seconds count everything up to the set.
+No try is chosen by the test images: 5,000 training images are held back, and one network that is trained on the set by
+protocol `idc` is judged on them. What was stopped goes on. Processor seconds count everything up to the set.
 """
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -108,16 +109,33 @@ def main() -> None:
     )
     torch.set_num_threads(options.threads)
     splits = halves(options)
+    files = {name: file(name, splits, options) for name in TRIES}
+    for name, path in files.items():
+        check_same(path, name, splits, options)
     mine, parts = options.part
     for name in options.tries[mine::parts] if mine < parts else ():
-        path = file(name, splits, options)
+        path = files[name]
         if not path.is_file():
             keep(path, tried(name, splits, options, path))
             print(name, json.loads(path.read_text())["last"], flush=True)
         if options.test > len((row := json.loads(path.read_text())).get("test", ())):
             keep(path, {**row, **tested(path, options)})
-    files = [file(name, splits, options) for name in TRIES]
-    content = {
+    content = log(files.values(), splits, options)
+    written = result.write(options.name, folder=options.results, **content)
+    road_map.draw(content, written.with_suffix(".png"))
+    print(f"written to {written} and {written.with_suffix('.png')}")
+
+
+def log(files: Iterable[Path], splits: Splits, options: Any) -> dict[str, Any]:
+    """What the result says: of the data, the networks that judge, and all tries that are there.
+
+    Raises:
+        SystemExit: none is there: a result without any would take the place of one that has some.
+    """
+    rows = [json.loads(path.read_text()) for path in files if path.is_file()]
+    if not rows:
+        raise SystemExit("no try is there, so that nothing is written")
+    return {
         "data": options.data,
         "checksum": splits.train.checksum,
         "held_back": len(splits.test),
@@ -126,11 +144,8 @@ def main() -> None:
         "epochs": options.epochs,
         "seeds": [0],
         "computed_in": "bfloat16" if options.bf16 else "float32",
-        "rows": [json.loads(path.read_text()) for path in files if path.is_file()],
+        "rows": rows,
     }
-    written = result.write(options.name, folder=options.results, **content)
-    road_map.draw(content, written.with_suffix(".png"))
-    print(f"written to {written} and {written.with_suffix('.png')}")
 
 
 def halves(options: Any) -> Splits:
@@ -141,19 +156,36 @@ def halves(options: Any) -> Splits:
 
 
 def file(name: str, splits: Splits, options: Any) -> Path:
-    """Where a try is kept; its name changes with all that it rests on."""
+    """Where a try is kept; its name changes with what is changed in its method, and with what it is judged by."""
     judged = {"data": splits.train.checksum, "epochs": options.epochs, "bf16": options.bf16, "threads": options.threads}
     slug = f"{name.replace(' ', '-')}-{options.ipc}-{key(changes=TRIES[name], **judged)}"
     return Path(options.out, f"{slug}.json")
 
 
-def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]:
-    """One try: its settings, what it took and what its set is worth."""
+def method_of(name: str, splits: Splits, options: Any) -> tuple[str, Any]:
+    """The network of a try, and its method with all settings."""
     settings = {"network": "convnet", **TRIES[name]}
     network, chosen = settings.pop("network"), settings.pop("method")
-    method = settings_of(chosen, options.data, options.ipc, splits.train.shape, **settings)
+    return network, settings_of(chosen, options.data, options.ipc, splits.train.shape, **settings)
+
+
+def check_same(path: Path, name: str, splits: Splits, options: Any) -> None:
+    """Refuse the kept file of a try whose set was made with other settings: its name says only those that are changed.
+
+    A setting that there was not yet is no other one, as a new one changes nothing unless it is set.
+    """
+    condensed = path.with_suffix(".safetensors")
+    if path.is_file() and condensed.is_file():
+        before, now = yoco.load(condensed).config, asdict(method_of(name, splits, options)[1])
+        if any(before[part] != value for part, value in json.loads(json.dumps(now)).items() if part in before):
+            raise SystemExit(f"{path}: made with other settings; say another --out")
+
+
+def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]:
+    """One try: its settings, what it took and what its set is worth."""
+    network, method = method_of(name, splits, options)
     task = Task(splits.train, options.ipc, network, compute_type(bool(options.bf16), splits.train.images.device))
-    about = {"try": name, "network": network, **asdict(method)}  # type: ignore[call-overload]
+    about = {"try": name, "network": network, **asdict(method)}
     run, meter = Run(path.with_suffix(""), about), Meter(path.with_suffix(".spent"))
     made = condense(task, method, seed=0, run=run, callbacks=(meter,))
     spent = meter.seconds()
@@ -169,6 +201,7 @@ def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]
         "last": judged,
         **result.spread("last", [{"last": value} for value in judged]),
         "commit": result.commit(),
+        "made_on": result.made_on(),
     }
 
 

@@ -22,10 +22,10 @@ class Bench:
     data: Splits
     options: Namespace
 
-    def fewer(self, method: str, ipc: int) -> dict[str, int]:
-        """The number of episodes, if the options ask for fewer than are published."""
+    def fewer(self, method: str, ipc: int, **changes: Any) -> dict[str, int]:
+        """The number of episodes, if the options ask for fewer than are published, or than the changes have."""
         asked = self.options.episodes
-        return {"episodes": asked} if 0 < asked < settings(method, self.data, ipc)["episodes"] else {}
+        return {"episodes": asked} if 0 < asked < settings(method, self.data, ipc, **changes)["episodes"] else {}
 
     def judges(self, seed: int) -> range:
         """The seeds of the networks that judge the set of a seed."""
@@ -68,11 +68,12 @@ def warm_up() -> None:
 
 
 def held(made: yoco.CondensedSet) -> dict[str, Any]:
-    """Training images per class, bytes of pixels and labels of both kinds, and who made the labels."""
+    """Training images per class, bytes of pixels and labels of both kinds, who made the labels, and the checksum."""
     kinds = getattr(registry.resolve("method", METHODS, made.method), "label_kinds", ())
     soft = kinds[0] if len(kinds) == 1 else str(made.config.get("labels", "teacher"))
     labels = "hard" if made.soft_labels is None else soft
-    return {"images": len(made) // len(made.classes), "bytes": made.nbytes, "labels": labels}
+    size = {"images": len(made) // len(made.classes), "bytes": made.nbytes}
+    return {**size, "labels": labels, "checksum": made.checksum}
 
 
 def worth(examples: yoco.CondensedSet | Source, data: Splits, seeds: Iterable[int], **how: Any) -> dict[str, Any]:

@@ -31,14 +31,14 @@ def run(options: argparse.Namespace, shared: grid.Grid) -> None:
     if options.part[1] > 1:
         return
     done = shared.done(wanted)
-    rows, (whole,) = grid.summary(done, ("way", "ipc")), grid.summary(shared.done(uncut), ("way", "ipc"))
+    rows, whole = grid.summary(done, ("way", "ipc")), grid.summary(shared.done(uncut), ("way", "ipc"))
     content = {
         **shared.about(done),
         "ways": grid.WAYS,
         "rules": RULES,
         "ablation": ABLATION,
         "rows": rows,
-        "whole": whole,
+        **({"whole": whole[0]} if whole else {}),
     }
     print(f"written to {result.write(options.name, folder=options.results, **content, order=order(rows))}")
 

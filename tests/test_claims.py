@@ -56,6 +56,18 @@ def test_a_trial_is_done_once_and_says_its_commit(claims: Any, tmp_path: Path) -
     assert folder.complete()
 
 
+def test_the_commit_is_that_of_the_start(claims: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = claims.result.COMMIT
+    monkeypatch.setattr(subprocess, "check_output", lambda *_, **__: "another")
+    assert claims.result.commit() == started != "another+changes"
+
+
+def test_a_trial_says_where_it_was_done(claims: Any, tmp_path: Path) -> None:
+    folder = claims.Folder(tmp_path)
+    assert folder.keep("a", dict)["made_on"] == claims.result.made_on()
+    assert folder.keep("b", lambda: {"made_on": "elsewhere"})["made_on"] == "elsewhere"
+
+
 def test_a_trial_under_other_settings_is_not_taken(claims: Any, tmp_path: Path) -> None:
     found = [
         claims.Folder(tmp_path, data=data, epochs=epochs).keep("a", lambda n=n: {"value": n})["value"]
