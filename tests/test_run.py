@@ -48,6 +48,18 @@ def test_a_failing_write_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_full_disk_is_named_with_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, {})
+
+    def full(self: Path, mode: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError) as caught:
+        run.log(episode=1)
+    assert caught.value.filename == str(run.metrics)
+
+
 def test_metrics_after_the_checkpoint_and_half_lines_are_dropped(tmp_path: Path) -> None:
     run = Run(tmp_path, {})
     run.save({"episode": 2})

@@ -35,7 +35,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the folder cannot be written or the disk is full; the file that stood there is as it was.
     """
-    path = _plain_file(path)
+    with naming(path):
+        _replaced(_plain_file(path), write)
+
+
+def _replaced(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     temporary.open("xb").close()
@@ -50,6 +54,17 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk that names no file, as that of a full one, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import yaml
 
-from yoco.artefact import DAMAGE, python_number, replace_file
+from yoco.artefact import DAMAGE, naming, python_number, replace_file
 
 try:
     import fcntl
@@ -115,8 +115,12 @@ class Run:
                 raise ValueError(f"run: {self.folder} holds a run with {name}={old}, got {new}; choose another folder")
 
     def log(self, **row: Any) -> None:
-        """Append one row to the metrics."""
-        with self.metrics.open("a") as file:
+        """Append one row to the metrics.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        with naming(self.metrics), self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def save(self, state: Mapping[str, Any]) -> None:
