@@ -28,5 +28,5 @@ def load_weights(network: nn.Module, path: Path, who: str = "sparsify") -> None:
         sparse = any(name.endswith(BITS) for name in state)
         network.load_state_dict(load(path).state if sparse else state)
     except Exception as error:
-        line = str(error).splitlines()[-1].strip()
+        line = (str(error) or type(error).__name__).splitlines()[-1].strip()
         raise ValueError(f"{who}: {path} must hold weights of this network, got: {line}") from None
