@@ -27,6 +27,21 @@ def test_it_writes_the_sparse_file_the_table_and_the_curves(tmp_path: Path, caps
     assert load(tmp_path / "sparse.safetensors").masks.sparsity == pytest.approx(0.9, abs=0.01)
 
 
+def test_it_names_what_it_wrote_and_takes_away_curves_of_another_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stray.txt").write_text("mine")
+    for options in (["--sparsity", "0.5", "--solver", "magnitude"], ["--pattern", "2:4"]):
+        assert run([*QUICK, *options, "--images", "60", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    names = "dense.safetensors, sparse.safetensors, sparsify.json, table.md"
+    assert [line.partition(": ")[2] for line in said if line.startswith("written to")] == [
+        f"curves.png, {names}",
+        names,
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names.split(", "), "stray.txt"])
+
+
 @pytest.mark.parametrize(
     "options",
     [
