@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import count
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import calibration
 from yoco.sparsify.certificate import Certificate
 from yoco.sparsify.files import Files
-from yoco.sparsify.layer import solver_of
+from yoco.sparsify.layer import solver_of, try_solver
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
 from yoco.sparsify.outcome import Outcome
@@ -79,6 +79,9 @@ class Study:
         if self.epochs < 1 or self.retrain < 0 or self.rounds < 1:
             got = f"{self.epochs}, {self.rounds} and {self.retrain:g}"
             raise ValueError(f"sparsify: epochs and rounds must be at least 1 and retrain at least 0, got {got}")
+        if not 0 < self.lr < inf or not self.retrain < inf:
+            got = f"{self.lr:g} and {self.retrain:g}"
+            raise ValueError(f"sparsify: lr must be above 0, retrain at least 0, and both finite, got {got}")
         if self.at_init is not None and (self.weights is not None or self.rounds > 1 or self.retrain):
             raise ValueError("sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain")
         if self.rounds > 1 and (self.sparsity is None or not self.retrain):
@@ -108,6 +111,7 @@ class Study:
             pruner = Pruner.of(self.options)
             solver_of(pruner.solver, pruner.options)
             pruner.check(self.sparsity)
+            try_solver(pruner.solver, pruner.pattern, pruner.options)
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
