@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from yoco.cli import parse
-from yoco.commands.options import Device, Place, load_like
+from yoco.commands.options import Device, Place, apart, load_like
 
 if TYPE_CHECKING:
     from yoco.data.source import Source
@@ -86,6 +86,7 @@ def evaluate(argv: list[str]) -> None:
     from yoco.evaluate import evaluate as measure
     from yoco.evaluate import made_from
 
+    apart("evaluate", set=options.set, teacher=options.teacher, out=options.out)
     condensed = load(options.set)
     asked, own = options.size, condensed.form["size"]
     if None not in (asked, own) and asked != own:
