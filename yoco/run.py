@@ -150,7 +150,8 @@ class Run:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             episode = int(state["episode"])
         except DAMAGE as error:
-            raise ValueError(f"run: {self.checkpoint} is damaged; remove it to start again") from error
+            again = f"remove it, and {self.result.name} if it is there, to start again"
+            raise ValueError(f"run: {self.checkpoint} is damaged; {again}") from error
         self._forget_after(episode)
         return dict(state)
 

@@ -14,6 +14,7 @@ import torch
 from yoco import data as data_sets
 from yoco.artefact import python_number
 from yoco.condense.cost import Estimate, measure
+from yoco.condense.finished import finished
 from yoco.condense.labels import Labels, relabel, relabel_from
 from yoco.condense.loop import Callback, Interrupted, Progress
 from yoco.condense.loop import condense as run_episodes
@@ -21,7 +22,7 @@ from yoco.condense.method import Method, Task
 from yoco.condense.progress import Bar
 from yoco.condense.sinks import sink as make_sink
 from yoco.condense.synthetic import check_factor
-from yoco.condensed import CondensedSet, load
+from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES, in_space
 from yoco.device import compute_type, cpu_by_default, pick
@@ -174,7 +175,7 @@ def condense(
     more |= {} if space == "unit" else {"space": space}
     run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
-        return load(run.result)
+        return finished(run, chosen.episodes)
     place = pick(device)
     folder = run.folder if run else None
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
@@ -184,7 +185,7 @@ def condense(
     told: list[Callback] = [*shown, *kept, *(_placed(each, where) for each in callbacks)]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
-            return load(run.result)
+            return finished(run, chosen.episodes)
         try:
             result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told)
         except Interrupted as stopped:
@@ -235,8 +236,7 @@ def estimate(
     _teaching(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
-    place = pick(device)
-    folder = None if out is None else Path(out)
+    place, folder = pick(device), None if out is None else Path(out)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True, folder=folder)
     found = measure(task, chosen, seed=seed, minutes=minutes)
     if not asked.afterwards:
