@@ -79,6 +79,11 @@ def python_number(value: Any) -> Any:
     raise TypeError(f"must be a number, a word or a list or mapping of them, got {type(value).__name__}")
 
 
+def at_home(path: str | Path) -> Path:
+    """The path, with the home folder in place of a leading ~; of a user who does not exist it stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def check_place(path: Path) -> None:
     """Find out ahead of long work whether a file can be written.
 
@@ -93,6 +98,7 @@ def check_place(path: Path) -> None:
 
 def _plain_file(path: Path) -> Path:
     """Where links lead; nothing but a file is replaced, such as no device or pipe."""
+    path = at_home(path)
     place = Path(os.path.realpath(path))
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a folder, name a file", str(path))
@@ -138,6 +144,7 @@ def read_header(path: Path, kind: str, version: int) -> dict[str, Any]:
 @contextmanager
 def _opened(path: Path, kind: str, version: int) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The open file and its header."""
+    path = at_home(path)
     if path.is_dir():
         inside = " in it, such as condensed.safetensors" if (path / "condensed.safetensors").is_file() else ""
         raise FileNotFoundError(f"load: {path} is a folder, name a file{inside}")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import yaml
 
-from yoco.artefact import DAMAGE, naming, python_number, replace_file
+from yoco.artefact import DAMAGE, at_home, naming, python_number, replace_file
 
 try:
     import fcntl
@@ -35,7 +35,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = at_home(folder)
         self.config = _plain(config)
         self.held = self.readable = False
         self._check_same()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
@@ -254,7 +255,7 @@ def _features(word: str) -> Any:
     if not word.endswith(".npy"):
         return None if word == "network" else word
     try:
-        with open(word, "rb") as file:
+        with open(os.path.expanduser(word), "rb") as file:
             return np.load(file, allow_pickle=False)
     except (EOFError, BadZipFile, ValueError) as error:
         raise ValueError(f"features: {word} cannot be read ({error})") from error

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from yoco import data as data_sets
-from yoco.artefact import python_number
+from yoco.artefact import at_home, python_number
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.finished import finished
 from yoco.condense.labels import Labels, relabel, relabel_from
@@ -236,7 +236,7 @@ def estimate(
     _teaching(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     _check_space(space, chosen, real)
-    place, folder = pick(device), None if out is None else Path(out)
+    place, folder = pick(device), None if out is None else at_home(out)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True, folder=folder)
     found = measure(task, chosen, seed=seed, minutes=minutes)
     if not asked.afterwards:

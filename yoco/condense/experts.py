@@ -190,7 +190,7 @@ def record(
     """
     if count < 1:
         raise ValueError(f"experts: count must be at least 1, got {count}")
-    experts = Experts(task, recipe, Rng(seed).child("experts"), Path(folder))
+    experts = Experts(task, recipe, Rng(seed).child("experts"), artefact.at_home(folder))
     for number in range(count):
         tell(number, experts.record(number))
     return experts

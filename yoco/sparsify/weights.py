@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from yoco.artefact import at_home
 from yoco.sparsify.sparse import BITS, load
 
 
@@ -18,6 +19,7 @@ def load_weights(network: nn.Module, path: Path, who: str = "sparsify") -> None:
         FileNotFoundError: there is no such file.
         ValueError: it does not fit the network.
     """
+    path = at_home(path)
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
     if path.suffix not in (".safetensors", ".pt", ".pth"):
