@@ -108,3 +108,12 @@ def test_a_folder_without_experts_is_said(tmp_path: Path, capsys: pytest.Capture
     assert run(["experts", *network, "--count", "1", "--epochs", "3", "--out", folder]) == 0
     assert run([*matching, "--experts", folder, "--out", str(tmp_path / "second")]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_form_of_ones_own_is_converted(saved: Path, fails: Callable[..., str]) -> None:
+    target = saved.with_name("set.npz")
+    words = ["convert", str(saved), str(target)]
+    assert "form: unknown name 'idcc'; did you mean 'idc'?" in fails(*words, "--form", "idcc")
+    assert not target.exists()
+    assert run([*words, "--form", "yoco.convert.own:read"]) == 0
+    assert target.is_file()
