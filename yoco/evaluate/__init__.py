@@ -178,8 +178,8 @@ def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -
     return data_sets.load(made_from(examples) if data is None else data, **form)
 
 
-def made_from(examples: CondensedSet | Source) -> str:
-    """The name or the path of the data that a set was made from.
+def made_from(examples: CondensedSet | Source, who: str = "evaluate") -> str:
+    """The name or the path of the data that a set was made from; who: the command that asks.
 
     Raises:
         ValueError: it does not say, or they were no data that have one.
@@ -187,10 +187,10 @@ def made_from(examples: CondensedSet | Source) -> str:
     if isinstance(examples, Source):
         return examples.name
     if examples.source.get("python"):
-        raise ValueError("evaluate: the set was made from data that were given from Python, got none; give them again")
+        raise ValueError(f"{who}: the set was made from data that were given from Python, got none; give them again")
     name = examples.source.get("data") or examples.source.get("name")
     if not name:
-        raise ValueError("evaluate: the set does not say what it was made from, got no data; name it")
+        raise ValueError(f"{who}: the set does not say what it was made from, got no data; name it")
     return str(name)
 
 
