@@ -72,10 +72,18 @@ def test_a_failing_write_leaves_what_stood_there(tmp_path: Path) -> None:
         temporary.write_text("ne")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         artefact.replace_file(path, half)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_keeps_the_name_that_it_has_and_gets_none_without_a_number() -> None:
+    for error, name in ((OSError(2, "No such file", "b"), "b"), (OSError("no number"), None)):
+        with pytest.raises(OSError) as caught, artefact.naming(Path("a")):
+            raise error
+        assert caught.value.filename == name
 
 
 def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path) -> None:

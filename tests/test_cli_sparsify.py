@@ -27,6 +27,21 @@ def test_it_writes_the_sparse_file_the_table_and_the_curves(tmp_path: Path, caps
     assert load(tmp_path / "sparse.safetensors").masks.sparsity == pytest.approx(0.9, abs=0.01)
 
 
+def test_it_names_what_it_wrote_and_takes_away_curves_of_another_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stray.txt").write_text("mine")
+    for options in (["--sparsity", "0.5", "--solver", "magnitude"], ["--pattern", "2:4"]):
+        assert run([*QUICK, *options, "--images", "60", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    names = "dense.safetensors, sparse.safetensors, sparsify.json, table.md"
+    assert [line.partition(": ")[2] for line in said if line.startswith("written to")] == [
+        f"curves.png, {names}",
+        names,
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names.split(", "), "stray.txt"])
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -81,9 +96,11 @@ def test_every_word_reaches_the_pruner(asked: Callable[[str], Study]) -> None:
 
 
 def test_every_word_reaches_the_study(asked: Callable[[str], Study]) -> None:
-    words = "--sparsity 0.5 --seed 7 --images 9 --retrain 1.5 --rounds 3 --bf16 --epochs 4 --device cpu --shrink"
+    words = (
+        "--sparsity 0.5 --seed 7 --images 9 --retrain 1.5 --rounds 3 --bf16 --epochs 4 --lr 0.1 --device cpu --shrink"
+    )
     found = {"sparsity": 0.5, "seed": 7, "images": 9, "retrain": 1.5, "rounds": 3, "bf16": True, "epochs": 4}
-    found |= {"device": "cpu", "shrink": True, "network": "mlp:width=8", "at_init": None}
+    found |= {"lr": 0.1, "device": "cpu", "shrink": True, "network": "mlp:width=8", "at_init": None}
     assert {name: getattr(asked(words), name) for name in found} == found
     early = asked("--sparsity 0.5 --at-init snip --settings iterations=3")
     assert (early.at_init, early.options) == ("snip", {"iterations": 3})
@@ -160,6 +177,9 @@ def test_words_have_the_types_that_the_options_declare(
         ),
         (["--sparsity", "0.5", "--weights", "none.pt"], "yoco: none.pt: No such file"),
         (["--sparsity", "0.5", "--weights", "none.pt", "--epochs", "3"], "yoco: sparsify: --epochs is for training"),
+        (["--sparsity", "0.5", "--weights", "none.pt", "--lr", "0.1"], "yoco: sparsify: --lr is for training the"),
+        (["--sparsity", "0.5", "--lr", "0"], "yoco: sparsify: lr must be above 0, retrain at least 0, and both finite"),
+        (["--sparsity", "0.5", "--settings", "swaps=-1"], "yoco: exact: swaps must be at least 0, got -1"),
         (["--sparsity", "0.5", "--calibrate", "none.safetensors"], "yoco: load: no file at none.safetensors"),
         (["--sparsity", "0.5", "--allocation", "x"], "yoco: allocation: unknown name 'x'; known:"),
     ],

@@ -1,11 +1,13 @@
-"""Trials in processes of their own end with their parent, whatever ends it."""
+"""Trials in processes of their own end with their parent, whatever ends it; those that were done are not lost."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,12 @@ import pytest
 import torch
 
 import yoco
-from yoco.data import Splits
+from yoco.cli import run
+from yoco.condensed import CondensedSet
+from yoco.data.source import Splits
+from yoco.evaluate import Interrupted, evaluate
+from yoco.evaluate.trials import Plan
+from yoco.report.reading import RunFiles
 
 SEEN = """
 import os
@@ -116,3 +123,65 @@ def test_processes_compute_in_the_type_of_their_parent_with_their_share_of_its_t
     apart = [path.name for path in (tmp_path / "seen").iterdir() if not path.name.startswith(f"{os.getpid()}-")]
     assert len(apart) >= 1
     assert all(name.endswith("-torch.float64") for name in apart)
+
+
+@pytest.fixture
+def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let a Ctrl-C come in the trial of this number; nothing is trained, those before it have 50, 51, ... percent."""
+
+    def stopped_at(number: int) -> None:
+        def measure(plan: Plan | None, index: int, tick: object = None) -> tuple[tuple[int, float], ...]:
+            if index == number:
+                raise KeyboardInterrupt
+            return ((1, 50.0 + index),)
+
+        class Submitted:
+            def __init__(self, index: int) -> None:
+                self.index = index
+
+            def result(self) -> tuple[tuple[int, float], ...]:
+                return measure(None, self.index)
+
+        monkeypatch.setattr(Plan, "measure", measure)
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda pool, work, index: Submitted(index))
+
+    return stopped_at
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_trials_that_are_done_outlive_a_stop(
+    tiny: Splits, tiny_set: CondensedSet, stopped_at: Callable[[int], None], jobs: int
+) -> None:
+    how: dict[str, Any] = {"networks": ("mlp:width=8", "mlp:width=4"), "seeds": (5, 7), "epochs": 1, "jobs": jobs}
+
+    def found() -> Any:
+        with pytest.raises(Interrupted) as caught:
+            evaluate(tiny_set, tiny, progress=False, device="cpu", **how)
+        return caught.value.result
+
+    stopped_at(3)
+    rows = [(row.network, row.seeds, row.last) for row in found().results]
+    assert rows == [("mlp:width=8", (5, 7), (50.0, 51.0)), ("mlp:width=4", (5,), (52.0,))]
+    stopped_at(0)
+    assert found() is None
+
+
+def test_the_command_keeps_the_trials_that_are_done(
+    tmp_path: Path, stopped_at: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, partial = tmp_path / "condensed.safetensors", tmp_path / "partial-evaluation-condensed-idc.json"
+    yoco.condense("digits", "random", ipc=1, progress=False).save(place)
+    words = ["evaluate", str(place), "--network", "mlp:width=4", "--epochs", "1", "--seeds", "3"]
+    stopped_at(2)
+    assert run(words) == 130
+    said = capsys.readouterr()
+    assert said.err == f"yoco: interrupted; what was done is in {partial}\n"
+    assert said.out.startswith("digits, protocol idc, 2 seeds: test accuracy in percent\n")
+    assert json.loads(partial.read_text())["results"][0]["last"] == [50.0, 51.0]
+    assert RunFiles(tmp_path).evaluations() == {}
+    stopped_at(0)
+    assert run(words) == 130
+    assert capsys.readouterr().err == "yoco: interrupted\n"
+    stopped_at(3)
+    assert run(words) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, "evaluation-condensed-idc.json"]

@@ -8,6 +8,8 @@ import torch
 
 from yoco.run import Run
 
+DAMAGED = r"checkpoint\.pt is damaged; remove it, and condensed\.safetensors if it is there, to start again$"
+
 
 def test_the_same_configuration_goes_on_and_another_is_refused(tmp_path: Path) -> None:
     run = Run(tmp_path, {"ipc": 10, "minutes": 1, "device": "cpu"})
@@ -48,6 +50,18 @@ def test_a_failing_write_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_full_disk_is_named_with_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, {})
+
+    def full(self: Path, mode: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError) as caught:
+        run.log(episode=1)
+    assert caught.value.filename == str(run.metrics)
+
+
 def test_metrics_after_the_checkpoint_and_half_lines_are_dropped(tmp_path: Path) -> None:
     run = Run(tmp_path, {})
     run.save({"episode": 2})
@@ -70,7 +84,7 @@ def test_metrics_of_a_run_without_a_checkpoint_begin_anew(tmp_path: Path) -> Non
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
     run = Run(tmp_path, {})
     run.checkpoint.write_bytes(content)
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged; remove it to start again"):
+    with pytest.raises(ValueError, match=DAMAGED):
         run.restore()
 
 
@@ -167,7 +181,7 @@ def test_a_checkpoint_of_the_oldest_form_that_is_cut_is_named(tmp_path: Path) ->
     whole = run.checkpoint.read_bytes()
     for kept in range(0, len(whole) - 1, 7):
         run.checkpoint.write_bytes(whole[:kept])
-        with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged; remove it to start again"):
+        with pytest.raises(ValueError, match=DAMAGED):
             run.restore()
 
 

@@ -35,7 +35,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the folder cannot be written or the disk is full; the file that stood there is as it was.
     """
-    path = _plain_file(path)
+    with naming(path):
+        _replaced(_plain_file(path), write)
+
+
+def _replaced(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     temporary.open("xb").close()
@@ -53,6 +57,17 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the disk that names no file, as that of a full one, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def python_number(value: Any) -> Any:
     """A number of NumPy as Python's own, which JSON and YAML know.
 
@@ -62,6 +77,11 @@ def python_number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"must be a number, a word or a list or mapping of them, got {type(value).__name__}")
+
+
+def at_home(path: str | Path) -> Path:
+    """The path, with the home folder in place of a leading ~; of a user who does not exist it stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def check_place(path: Path) -> None:
@@ -78,6 +98,7 @@ def check_place(path: Path) -> None:
 
 def _plain_file(path: Path) -> Path:
     """Where links lead; nothing but a file is replaced, such as no device or pipe."""
+    path = at_home(path)
     place = Path(os.path.realpath(path))
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a folder, name a file", str(path))
@@ -123,6 +144,7 @@ def read_header(path: Path, kind: str, version: int) -> dict[str, Any]:
 @contextmanager
 def _opened(path: Path, kind: str, version: int) -> Iterator[tuple[Any, dict[str, Any]]]:
     """The open file and its header."""
+    path = at_home(path)
     if path.is_dir():
         inside = " in it, such as condensed.safetensors" if (path / "condensed.safetensors").is_file() else ""
         raise FileNotFoundError(f"load: {path} is a folder, name a file{inside}")

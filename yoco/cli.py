@@ -7,6 +7,8 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from yoco import __version__
@@ -98,12 +100,25 @@ def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(form, args=list(argv), prog=f"yoco {command.partition(':')[0]}", **options)
+            return _at_home(tyro.cli(form, args=list(argv), prog=f"yoco {command.partition(':')[0]}", **options))
     except SystemExit as stop:
         if stop.code:
             raise ValueError(f"{command}: {_unboxed(said.getvalue())}") from None
         print(end="", flush=True)
         raise
+
+
+def _at_home(form: Any) -> Any:
+    """The options with the home folder in place of ~ ahead of paths, which shells leave alone in `--out=~/x`."""
+
+    def home(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(home, value))
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
+
+    found = {f.name: getattr(form, f.name) for f in fields(form)}
+    moved = {name: home(value) for name, value in found.items() if "~" in str(value)}
+    return replace(form, **moved) if moved else form
 
 
 def _unboxed(text: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import yaml
 
-from yoco.artefact import DAMAGE, python_number, replace_file
+from yoco.artefact import DAMAGE, at_home, naming, python_number, replace_file
 
 try:
     import fcntl
@@ -35,7 +35,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = at_home(folder)
         self.config = _plain(config)
         self.held = False
         self._check_same()
@@ -116,8 +116,12 @@ class Run:
                 raise ValueError(f"run: {self.folder} holds a run with {name}={old}, got {new}; choose another folder")
 
     def log(self, **row: Any) -> None:
-        """Append one row to the metrics."""
-        with self.metrics.open("a") as file:
+        """Append one row to the metrics.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        with naming(self.metrics), self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -145,7 +149,8 @@ class Run:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             episode = int(state["episode"])
         except DAMAGE as error:
-            raise ValueError(f"run: {self.checkpoint} is damaged; remove it to start again") from error
+            again = f"remove it, and {self.result.name} if it is there, to start again"
+            raise ValueError(f"run: {self.checkpoint} is damaged; {again}") from error
         self._forget_after(episode)
         return dict(state)
 

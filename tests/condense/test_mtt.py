@@ -133,6 +133,15 @@ def test_what_a_folder_lacks_is_recorded_as_what_it_has(task: Task, tmp_path: Pa
     assert not torch.equal(alone.trajectory(1), whole.trajectory(1))
 
 
+def test_a_place_for_experts_that_cannot_be_written_is_said_before_any_training(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experts, "fit", None)
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(OSError, match="file"):
+        record(task, MTT(**TOY).recipe(), tmp_path / "file", 1)
+
+
 def test_experts_of_a_folder_do_not_fill_the_memory(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

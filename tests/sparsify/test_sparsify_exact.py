@@ -246,6 +246,16 @@ def test_swaps_leave_bias_dead_inputs_and_counts_alone() -> None:
     assert int((swapped(layer.problem, chance, 2) != chance).sum(1).max()) == 4
 
 
+def test_rows_that_keep_all_or_nothing_have_nothing_to_swap() -> None:
+    weight, hessian = correlated(3, 8)
+    layer = Layer(weight, hessian)
+    for zeros in (0, 24):
+        assert int((~layer.solve(zeros, swaps=2).mask).sum()) == zeros
+    mask = torch.ones(3, 8, dtype=torch.bool)
+    mask[1] = False
+    assert torch.equal(swapped(layer.problem, mask, 2), mask)
+
+
 def test_dead_inputs_take_no_step_of_a_trace() -> None:
     weight, hessian = correlated(2, 12)
     for q in (1, 4, 5, 6, 7):

@@ -259,9 +259,10 @@ def test_weights_of_another_network_are_refused(study: Any, tmp_path: Path) -> N
     other = study(network="mlp:width=5", weights=tmp_path / "dense.safetensors")
     with pytest.raises(ValueError, match=r"dense.safetensors must hold weights of this network, got: size mismatch"):
         other.run()
-    (tmp_path / "text.pt").write_text("no weights")
-    with pytest.raises(ValueError, match=r"text.pt must hold weights of this network, got:"):
-        study(weights=tmp_path / "text.pt").run()
+    for name, content in (("text.pt", b"no weights"), ("empty.pt", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} must hold weights of this network, got: \S"):
+            study(weights=tmp_path / name).run()
     with pytest.raises(FileNotFoundError):
         study(weights=tmp_path / "none.pt").run()
 

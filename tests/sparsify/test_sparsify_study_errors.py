@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import torch
 
 from yoco.data import Splits
+from yoco.sparsify.solvers import SOLVERS
 from yoco.sparsify.study import Study
 
 
@@ -63,12 +65,58 @@ def study(tiny: Splits) -> Any:
             {"options": {"pattern": "2:x"}},
             "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2:x'",
         ),
+        (
+            {"retrain": float("inf")},
+            "sparsify: lr must be above 0, retrain at least 0, and both finite, got 0.02 and inf",
+        ),
+        (
+            {"retrain": float("nan")},
+            "sparsify: lr must be above 0, retrain at least 0, and both finite, got 0.02 and nan",
+        ),
+        ({"lr": 0.0}, "sparsify: lr must be above 0, retrain at least 0, and both finite, got 0 and 0"),
+        ({"options": {"swaps": -1}}, "exact: swaps must be at least 0, got -1"),
+        ({"options": {"swaps": 1, "pattern": "block:4"}}, "swaps: exchange single weights, got pattern block:4"),
+        ({"options": {"solver": "column", "span": 0}}, "column: span must be at least 1, got 0"),
+        (
+            {"options": {"solver": "admm", "rho": 0.0}},
+            "admm: rho must be above 0 and steps at least 1, got 0 and 300",
+        ),
+        (
+            {"options": {"solver": "admm", "steps": 0}},
+            "admm: rho must be above 0 and steps at least 1, got 0.1 and 0",
+        ),
+        ({"options": {"solver": "rounds", "count": 0}}, "rounds: count must be at least 1, got 0"),
+        ({"options": {"solver": "lobs", "pattern": "block:4"}}, "lobs: removes single weights, got pattern block:4"),
     ],
 )
 def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any], line: str) -> None:
     with pytest.raises(ValueError) as caught:
         study(**how)
     assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"swaps": 10**6},
+        {"second": False, "memory": 1},
+        {"solver": "column", "span": 10**6},
+        {"solver": "admm", "rho": 1e9, "steps": 1},
+        {"solver": "admm", "rho": 1e-9, "steps": 10**6},
+        {"solver": "rounds", "count": 100},
+        {"solver": "lobs", "inverse": torch.eye(64)},
+    ],
+)
+def test_what_is_large_for_a_small_layer_is_not_refused(study: Any, options: dict[str, Any]) -> None:
+    for pattern in (None, "row", "2:4"):
+        study(options={**options, "pattern": pattern}, sparsity=None if pattern == "2:4" else 0.8)
+
+
+@pytest.mark.parametrize("pattern", [None, "row", "1:4", "3:4", "block:1", "block:8"])
+def test_no_solver_refuses_a_pattern_that_it_knows(study: Any, pattern: str | None) -> None:
+    for solver in SOLVERS:
+        if (solver, pattern) != ("lobs", "block:8"):
+            study(options={"solver": solver, "pattern": pattern}, sparsity=None if ":4" in str(pattern) else 0.8)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ COMMANDS = {
     "experts": Command(
         "yoco.commands.experts:experts", "record the trajectories of trained networks that the method mtt needs"
     ),
+    "relabel": Command(
+        "yoco.commands.relabel:relabel", "give a condensed set soft labels, by a network that learns the real data"
+    ),
     "prune": Command("yoco.commands.prune:prune", "make a smaller set out of a condensed set or a data set"),
     "score": Command("yoco.commands.prune:score", "say how hard each sample of a set is"),
     "evaluate": Command(

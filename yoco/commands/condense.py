@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
@@ -64,10 +66,12 @@ def condense(argv: list[str]) -> None:
     if options.dry_run:
         _say_cost(given if "out" in named(argv, CondenseOptions) else {**given, "out": None}, settings)
         return
+    _say_experts(getattr(options, "experts", None))
     try:
         made = run(given.pop("data"), given.pop("method"), **given, **settings)
     except Interrupted:
-        raise KeyboardInterrupt(f"stopped and saved; the same command goes on from {options.out}") from None
+        more = "and with --minutes 0.01 writes the set as it stands"
+        raise KeyboardInterrupt(f"stopped and saved; the same command goes on from {options.out}, {more}") from None
     from yoco.report.images import sheet
 
     file, picture = options.out / "condensed.safetensors", options.out / "images.png"
@@ -78,7 +82,15 @@ def condense(argv: list[str]) -> None:
     if done < asked:
         print(f"stopped by --minutes after {done:,} of {asked:,} episodes; what falls over --episodes is not down yet")
     rule = "" if made.order == "condensed" else " --rule first"
-    print(f"yoco prune {file} --ipc 1{rule} --out small.safetensors  # any smaller size")
+    print(f"yoco prune {shlex.quote(str(file))} --ipc 1{rule} --out small.safetensors  # any smaller size")
+
+
+def _say_experts(folder: Any) -> None:
+    """Say that the folder of --experts, which may be misspelt, is still to be filled, which takes long."""
+    from yoco.artefact import at_home
+
+    if isinstance(folder, str) and folder and not any(at_home(folder).glob("expert-*.safetensors")):
+        print(f"condense: {folder} holds no experts yet; each is recorded when it is first needed", file=sys.stderr)
 
 
 def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from yoco.cli import parse
-from yoco.commands.options import Device, Place, load_like
+from yoco.commands.options import Device, Place, apart, load_like
 
 if TYPE_CHECKING:
     from yoco.data.source import Source
+    from yoco.evaluate import Result
     from yoco.networks import Network
 
 
@@ -60,7 +61,8 @@ class EvaluateOptions:
     teacher_network: str | None = None
     """the network that the file of the teacher holds; a convnet by default"""
     out: Path | None = None
-    """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew"""
+    """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew; what is done when
+    Ctrl-C comes goes into one of this name behind partial-"""
 
 
 def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
@@ -83,9 +85,10 @@ def evaluate(argv: list[str]) -> None:
     options = parse(EvaluateOptions, argv, "evaluate")
     from yoco.artefact import check_place
     from yoco.condensed import load
+    from yoco.evaluate import Interrupted, made_from
     from yoco.evaluate import evaluate as measure
-    from yoco.evaluate import made_from
 
+    apart("evaluate", set=options.set, teacher=options.teacher, out=options.out)
     condensed = load(options.set)
     asked, own = options.size, condensed.form["size"]
     if None not in (asked, own) and asked != own:
@@ -97,11 +100,24 @@ def evaluate(argv: list[str]) -> None:
     protocol = re.sub(r"[^\w.-]", "-", options.protocol)
     out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")
     check_place(out)
-    result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
+    partial = out.with_name(f"partial-{out.name}")
+    try:
+        result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
+    except Interrupted as stopped:
+        if stopped.result is None:
+            raise
+        _keep(stopped.result, options.teacher, partial)
+        raise KeyboardInterrupt(f"interrupted; what was done is in {partial}") from None
+    _keep(result, options.teacher, out)
+    partial.unlink(missing_ok=True)
+    print(f"written to {out}")
+
+
+def _keep(result: Result, teacher: Path | None, out: Path) -> None:
+    """Print the result, also where it cannot be written."""
     if teacher is not None:
-        result = replace(result, teachers=tuple({**each, "file": str(options.teacher)} for each in result.teachers))
+        result = replace(result, teachers=tuple({**each, "file": str(teacher)} for each in result.teachers))
     try:
         result.save(out)
     finally:
         print(result)
-    print(f"written to {out}")

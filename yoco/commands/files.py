@@ -44,8 +44,9 @@ class ConvertOptions:
     """.safetensors, .npz, a folder of PNGs, or a published .pt or .npz file"""
     target: Place
     """.safetensors, .npz, or a folder for PNGs"""
-    form: Literal["idc", "dream", "mtt", "dsa", "kip"] | None = None
-    """whose file it is, when its name does not tell, as that of DREAM, which is named as IDC's"""
+    form: str | None = None
+    """whose file it is, when its name does not tell, as that of DREAM, which is named as IDC's: idc, dream, mtt, dsa,
+    kip, or module:function of your own"""
     data: str | None = None
     """the data set it was made from: its constants undo the normalisation"""
     factor: int = 2

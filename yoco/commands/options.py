@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -50,3 +51,15 @@ def named(argv: Sequence[str], form: Any) -> list[str]:
     """The fields of a form whose flags stand on the command line."""
     words = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
     return [f.name for f in fields(form) if f.name in words or f"no_{f.name}" in words]
+
+
+def apart(command: str, **places: Path | None) -> None:
+    """Let no two options name one file: what is written would take the place of what is read.
+
+    Raises:
+        ValueError: two of them do.
+    """
+    seen: dict[str, str] = {}
+    for name, place in places.items():
+        if place is not None and (first := seen.setdefault(os.path.realpath(place), name)) != name:
+            raise ValueError(f"{command}: {first} and {name} must be different files, got {place} for both")

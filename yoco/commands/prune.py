@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from zipfile import BadZipFile
 import tyro
 
 from yoco.cli import parse
-from yoco.commands.options import Device, load_like, named, peek
+from yoco.commands.options import Device, apart, load_like, named, peek
 
 TRAINING = ("epochs", "runs", "passes", "network", "stage", "seed", "device", "bf16")
 UNREAD = ("epochs", "runs", "passes", "network", "stage", "bf16", "score", "features", "scores")
@@ -114,6 +115,7 @@ def prune(argv: list[str]) -> None:
         raise ValueError(f"prune: --{unread[0]} is for rules that train or score, got it beside {options.rule}")
     if options.out.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
+    apart("prune", set=options.set, scores=options.scores, out=options.out)
     if options.uint8 and options.out.suffix == ".npz":
         raise ValueError("prune: uint8 is for a set (.safetensors), got an index file")
     if options.scores is not None and options.scores.suffix != ".safetensors" and not options.scores.is_dir():
@@ -175,6 +177,7 @@ def score(argv: list[str]) -> None:
     options = _read(argv, "score", ScoreOptions, own, lines)
     if options.out.suffix not in (".csv", ".npz", ".safetensors"):
         raise ValueError(f"score: out must end in .csv, .npz or .safetensors, got {options.out.name!r}")
+    apart("score", set=options.set, out=options.out)
     whole, features = _samples(options), _features(options.features)
     check_place(options.out)
     how = {name: getattr(options, name) for name in ("score", *TRAINING, *own)}
@@ -252,7 +255,7 @@ def _features(word: str) -> Any:
     if not word.endswith(".npy"):
         return None if word == "network" else word
     try:
-        with open(word, "rb") as file:
+        with open(os.path.expanduser(word), "rb") as file:
             return np.load(file, allow_pickle=False)
     except (EOFError, BadZipFile, ValueError) as error:
         raise ValueError(f"features: {word} cannot be read ({error})") from error

@@ -33,6 +33,8 @@ class SparsifyOptions(DataOptions):
     """trained weights (.safetensors, or a .pt state_dict); without them the network is trained first"""
     epochs: int = 10
     """epochs of training on the data"""
+    lr: float = 0.02
+    """step size of that training"""
     sparsity: float | None = None
     """share of zeros, at least 0 and below 1 (patterns such as 2:4 say it themselves)"""
     solver: str = "exact"
@@ -93,8 +95,8 @@ def sparsify(argv: list[str]) -> None:
 
     if options.at_init and (unread := [name for name in named(argv, SparsifyOptions) if name in PRUNER]):
         raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} is for a solver, got it beside --at-init")
-    if options.weights and "epochs" in named(argv, SparsifyOptions):
-        raise ValueError("sparsify: --epochs is for training the network, got it beside --weights")
+    if options.weights and (unread := [name for name in named(argv, SparsifyOptions) if name in ("epochs", "lr")]):
+        raise ValueError(f"sparsify: --{unread[0]} is for training the network, got it beside --weights")
     data = load_data(options.data, size=options.size, grey=options.grey, download=options.download)
     calibrate, retrain_on = (_set(path, data.train) for path in (options.calibrate, options.retrain_on))
     given = {f.name: getattr(options, f.name) for f in fields(Study) if f.name in vars(options)}
@@ -155,9 +157,11 @@ def _say(study: Study, out: Path) -> None:
 
     result = study.run(out)
     words = result.markdown()
+    names = ["dense.safetensors", "sparse.safetensors", "sparsify.json", "table.md"]
     replace_file(out / "table.md", lambda path: path.write_text(words + "\n", encoding="utf-8"))
     if result.curves:
         zeros = {row.layer: row.sparsity for row in result.measure.rows}
         layer_curves(result.curves, zeros, out / "curves.png")
+        names.append("curves.png")
     print(words)
-    print(f"written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    print(f"written to {out}: {', '.join(sorted(names))}")

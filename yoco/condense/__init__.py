@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from yoco import data as data_sets
-from yoco.artefact import python_number
+from yoco.artefact import at_home, python_number
 from yoco.condense.asked import bar_of, check_minutes, check_space, come_from, place_of, teaching_of, told_of
 from yoco.condense.cost import Estimate, measure
+from yoco.condense.finished import finished
 from yoco.condense.labels import Labels, relabel, relabel_from
 from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task, check_kept
 from yoco.condense.sinks import sink as make_sink
-from yoco.condensed import CondensedSet, load
+from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.registry import resolve, unknown
@@ -174,7 +175,7 @@ def condense(
     more |= {} if space == "unit" else {"space": space}
     run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
-        return load(run.result)
+        return finished(run, chosen.episodes)
     place = pick(device)
     folder = run.folder if run else None
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
@@ -184,7 +185,7 @@ def condense(
     told: list[Callback] = [*shown, *(told_of(each, where) for each in callbacks), *kept]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
-            return load(run.result)
+            return finished(run, chosen.episodes)
         try:
             result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told)
         except Interrupted as stopped:
@@ -235,8 +236,7 @@ def estimate(
     teaching_of(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     check_space(space, chosen, real)
-    place = pick(device)
-    folder = None if out is None else Path(out)
+    place, folder = pick(device), None if out is None else at_home(out)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True, folder=folder)
     found = measure(task, chosen, seed=seed, minutes=minutes)
     if not asked.afterwards:

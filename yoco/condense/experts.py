@@ -99,11 +99,18 @@ class Experts:
         return found.get("seed")
 
     def _recorded(self, number: int, rng: Rng) -> Tensor:
-        """Train one expert, and write its file if there is a folder."""
+        """Train one expert, and write its file if there is a folder.
+
+        Raises:
+            OSError: the file cannot be written, which is found out ahead of the training.
+        """
         stream = rng.child("expert", number)
         if self.task.dry:
             epochs = range(self.recipe.length + 1)
             return torch.stack([flat(self.task.network(stream.child("epoch", epoch))) for epoch in epochs])
+        path = None if self.folder is None else self.folder / f"expert-{number}.safetensors"
+        if path is not None:
+            artefact.check_place(path)
         network = self.task.network(stream.child("network"))
         noted = [flat(network)]
 
@@ -112,8 +119,7 @@ class Experts:
 
         fit(network, self.task.real, self.recipe, self.task.normalise, stream.child("train"), after_epoch=note)
         weights = torch.stack(noted)
-        if self.folder is not None:
-            path = self.folder / f"expert-{number}.safetensors"
+        if path is not None:
             artefact.write(path, KIND, VERSION, {"weights": weights}, {**self._about(), "seed": rng.seed})
         return weights
 
@@ -185,7 +191,7 @@ def record(
     """
     if count < 1:
         raise ValueError(f"experts: count must be at least 1, got {count}")
-    experts = Experts(task, recipe, Rng(seed).child("experts"), Path(folder))
+    experts = Experts(task, recipe, Rng(seed).child("experts"), artefact.at_home(folder))
     for number in range(count):
         tell(number, experts.record(number))
     return experts

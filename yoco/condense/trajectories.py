@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
+from yoco.artefact import at_home
 from yoco.condense.experts import HELD, Experts, Recording, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, stepped_normalised
@@ -100,7 +101,7 @@ class Trajectories:
 
     def place(self, task: Task) -> Path | None:
         """Where experts are found and kept: a folder of their own, or one within that of the run, if there is any."""
-        return Path(self.experts) if self.experts else task.folder and task.folder / "experts"
+        return at_home(self.experts) if self.experts else task.folder and task.folder / "experts"
 
     def phases(self, task: Task) -> tuple[Any, ...]:
         """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""

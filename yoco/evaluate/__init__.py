@@ -19,16 +19,16 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source, Splits, misplaced
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
-from yoco.evaluate.result import Result, Row
+from yoco.evaluate.result import Interrupted, Result, Row, gathered
 from yoco.evaluate.teachers import with_teachers
-from yoco.evaluate.trials import Curve, Plan, Trial, evened, run, threads_of
+from yoco.evaluate.trials import Curve, Plan, Stopped, Trial, evened, run, threads_of
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.train import Normalise
 from yoco.verb import make_callable
 
-__all__ = ["BASELINES", "Result", "Row", "evaluate"]
+__all__ = ["BASELINES", "Interrupted", "Result", "Row", "evaluate"]
 
 BASELINES = ("random", "full")
 FULL_EPOCHS = 10
@@ -81,6 +81,7 @@ def evaluate(
     Raises:
         ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
             other images, or says nothing about that.
+        Interrupted: Ctrl-C among the trials; its `result` has those that were done.
     """
     _check_kind(examples)
     names = (networks,) if isinstance(networks, str) else tuple(networks)
@@ -103,24 +104,28 @@ def evaluate(
     )
     began = time.monotonic()
     plan, teachers = with_teachers(plan, protocol, teacher, teacher_epochs, progress)
-    found = _gather(plan.trials, run(plan, jobs, progress), len(numbers), curve)
-    return Result(
-        set=repr(examples),
-        set_checksum=examples.checksum,
-        protocol=protocol,
-        epochs=rows[0].recipe.epochs,
-        data=splits.train.name,
-        checksum=splits.train.checksum,
-        same_data=_same_data(examples, splits.train),
-        results=found,
-        seconds=round(time.monotonic() - began, 2),
-        threads=threads_of(min(jobs, len(plan.trials))),
-        device=str(where),
-        versions={"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()},
-        storage=examples.storage if isinstance(examples, CondensedSet) else "",
-        teachers=teachers,
-        weighted=weights is not None,
-    )
+    about: dict[str, Any] = {"set": repr(examples), "set_checksum": examples.checksum, "protocol": protocol}
+    about |= {"epochs": rows[0].recipe.epochs, "data": splits.train.name, "checksum": splits.train.checksum}
+    about |= {"same_data": _same_data(examples, splits.train), "teachers": teachers, "weighted": weights is not None}
+    about |= {
+        "storage": examples.storage if isinstance(examples, CondensedSet) else "",
+        **_machine(where, threads_of(min(jobs, len(plan.trials)))),
+    }
+
+    def result(curves: list[Curve]) -> Result:
+        rows, seconds = gathered(plan.trials, curves, len(numbers), curve), round(time.monotonic() - began, 2)
+        return Result(results=rows, seconds=seconds, **about)
+
+    try:
+        return result(run(plan, jobs, progress))
+    except Stopped as stopped:
+        raise Interrupted(result(stopped.curves) if stopped.curves else None) from None
+
+
+def _machine(device: torch.device, threads: int) -> dict[str, Any]:
+    """What trained the networks."""
+    versions = {"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()}
+    return {"threads": threads, "device": str(device), "versions": versions}
 
 
 def _check_kind(examples: Any) -> None:
@@ -176,8 +181,8 @@ def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -
     return data_sets.load(made_from(examples) if data is None else data, **form)
 
 
-def made_from(examples: CondensedSet | Source) -> str:
-    """The name or the path of the data that a set was made from.
+def made_from(examples: CondensedSet | Source, who: str = "evaluate") -> str:
+    """The name or the path of the data that a set was made from; who: the command that asks.
 
     Raises:
         ValueError: it does not say, or they were no data that have one.
@@ -185,10 +190,10 @@ def made_from(examples: CondensedSet | Source) -> str:
     if isinstance(examples, Source):
         return examples.name
     if examples.source.get("python"):
-        raise ValueError("evaluate: the set was made from data that were given from Python, got none; give them again")
+        raise ValueError(f"{who}: the set was made from data that were given from Python, got none; give them again")
     name = examples.source.get("data") or examples.source.get("name")
     if not name:
-        raise ValueError("evaluate: the set does not say what it was made from, got no data; name it")
+        raise ValueError(f"{who}: the set does not say what it was made from, got no data; name it")
     return str(name)
 
 
@@ -262,25 +267,6 @@ def _learned_lr(examples: CondensedSet | Source, protocol: str) -> float:
     if "lr" not in learned:
         raise ValueError(f"evaluate: protocol {protocol} needs a set with a learned step size, got none; take dsa")
     return float(learned["lr"])
-
-
-def _gather(trials: tuple[Trial, ...], curves: list[Curve], seeds: int, keep: bool) -> tuple[Row, ...]:
-    """One row for each training set and network; their seeds stand next to each other."""
-    rows = []
-    for at in range(0, len(trials), seeds):
-        first, own = trials[at], tuple(curves[at : at + seeds])
-        row = Row(
-            name=first.name,
-            network=first.network,
-            images=first.images,
-            epochs=first.recipe.epochs,
-            seeds=tuple(trial.seed for trial in trials[at : at + seeds]),
-            last=tuple(curve[-1][1] for curve in own),
-            best=tuple(max(accuracy for _, accuracy in curve) for curve in own),
-            curves=own if keep else None,
-        )
-        rows.append(row)
-    return tuple(rows)
 
 
 def _same_data(examples: CondensedSet | Source, train: Source) -> bool | None:

@@ -1,13 +1,14 @@
 """What an evaluation found: every accuracy, their mean and spread, as JSON and as a small table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from yoco.artefact import python_number, replace_file
+from yoco.evaluate.trials import Curve, Trial
 
 HEAD = ("name", "network", "images", "epochs", "last", "best")
 
@@ -100,6 +101,33 @@ class Result:
         held += ["its images had weights"] if self.weighted else []
         held += [_teacher(**each) for each in self.teachers]
         return "\n".join([f"{head}: test accuracy in percent", *held, *table])
+
+
+class Interrupted(KeyboardInterrupt):
+    """An evaluation was asked to stop. result: of the trials that were done, or None; its last row may lack seeds."""
+
+    def __init__(self, result: Result | None) -> None:
+        super().__init__()
+        self.result = result
+
+
+def gathered(trials: Sequence[Trial], curves: Sequence[Curve], seeds: int, keep: bool) -> tuple[Row, ...]:
+    """One row for each training set and network, as far as there are curves; their seeds stand next to each other."""
+    rows = []
+    for at in range(0, len(curves), seeds):
+        first, own = trials[at], tuple(curves[at : at + seeds])
+        row = Row(
+            name=first.name,
+            network=first.network,
+            images=first.images,
+            epochs=first.recipe.epochs,
+            seeds=tuple(trial.seed for trial in trials[at : at + len(own)]),
+            last=tuple(curve[-1][1] for curve in own),
+            best=tuple(max(accuracy for _, accuracy in curve) for curve in own),
+            curves=own if keep else None,
+        )
+        rows.append(row)
+    return tuple(rows)
 
 
 def _teacher(network: str, accuracy: float, epochs: int | None = None, file: str = "") -> str:

@@ -145,27 +145,44 @@ def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
     return train.take(torch.cat(chosen))
 
 
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C among trials. curves: of the first ones, those that were done."""
+
+    def __init__(self, curves: list[Curve]) -> None:
+        super().__init__()
+        self.curves = curves
+
+
 def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
-    """The curves of all trials, in their order; `jobs` processes share the threads."""
-    total = sum(trial.recipe.length for trial in plan.trials)
+    """The curves of all trials, in their order; `jobs` processes share the threads.
+
+    Raises:
+        Stopped: Ctrl-C.
+    """
+    total, curves = sum(trial.recipe.length for trial in plan.trials), list[Curve]()
     with tqdm(total=total, desc="evaluate", unit="epoch", disable=hidden(progress)) as bar:
-        if jobs == 1:
-            return [plan.measure(index, bar.update) for index in range(len(plan.trials))]
-        return _run_apart(plan, min(jobs, len(plan.trials)), bar.update)
+        try:
+            if jobs > 1:
+                _run_apart(plan, min(jobs, len(plan.trials)), bar.update, curves)
+            else:
+                for index in range(len(plan.trials)):
+                    curves.append(plan.measure(index, bar.update))
+        except KeyboardInterrupt:
+            raise Stopped(curves) from None
+    return curves
 
 
-def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object]) -> list[Curve]:
+def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], curves: list[Curve]) -> None:
+    """Add the curves of all trials, in their order, each when those before it are there."""
     context = get_context("spawn")
     stop = context.Semaphore(0)
     shared = (threads_of(jobs), torch.get_default_dtype(), stop)
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=shared)
     try:
-        curves = []
         futures = [pool.submit(plan.measure, index) for index in range(len(plan.trials))]
         for trial, future in zip(plan.trials, futures, strict=True):
             curves.append(future.result())
             advance(trial.recipe.length)
-        return curves
     except BrokenExecutor:
         why = "for want of memory, or as the script does not guard its main part"
         raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None

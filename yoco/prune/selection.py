@@ -84,7 +84,7 @@ class Selection:
             ValueError: the file is not a selection.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(artefact.at_home(path), allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 parts = {name: torch.from_numpy(file[name]) for name in PARTS if name in file.files}
         except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from yoco.artefact import replace_file
+from yoco.artefact import at_home, replace_file
 from yoco.condensed import load
 from yoco.report import text
 from yoco.report.comparison import compare
@@ -27,7 +27,7 @@ def report(folder: str | Path, out: str | Path | None = None) -> list[Path]:
         OSError: the place cannot be written.
     """
     files = RunFiles(Path(folder))
-    place = Path(out) if out is not None else files.folder
+    place = at_home(out) if out is not None else files.folder
     made = load(files.condensed) if files.condensed.is_file() else None
     rows, evaluations, config = files.metrics(), files.evaluations(), files.config()
     written = []

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from yoco.artefact import replace_file
+from yoco.artefact import at_home, replace_file
 from yoco.condensed import load
 from yoco.report.plots import series, smooth
 from yoco.report.reading import RunFiles, of_another
@@ -41,7 +41,7 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     worth, losses = _worth(runs, ways), [series(run.metrics(), "loss") for run in runs]
     if not worth and not any(len(episodes) for episodes, _ in losses):
         raise ValueError("compare: needs an evaluation or a loss, got none in any run")
-    place = Path(out)
+    place = at_home(out)
     rows = [(*way, *judge, str(len(sets)), *_spreads(sets)) for (way, *judge), sets in _sorted(worth)]
     words = "Test accuracy in percent, mean ± standard deviation over sets; `best` is chosen by the test data."
     page = f"# {len(runs)} runs\n\n{markdown((*names, *HEAD), rows, numbers=5)}\n{words}\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from yoco.artefact import at_home
 from yoco.condensed import CondensedSet
 from yoco.run import row_of
 
@@ -22,6 +23,7 @@ class RunFiles:
     """
 
     def __init__(self, folder: Path) -> None:
+        folder = at_home(folder)
         self.folder = folder
         self.condensed = folder / "condensed.safetensors"
         self._metrics = folder / "metrics.jsonl"

@@ -205,3 +205,20 @@ def solver_of(name: str, options: Mapping[str, Any]) -> Any:
             if word not in taken:
                 raise ValueError(f"solver {name}: has options {', '.join(sorted(taken)) or 'none'}, got {word!r}")
     return found
+
+
+def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> None:
+    """Let a solver of SOLVERS refuse its options, or the pattern, on a small layer, before minutes of training.
+
+    Tensors are left out: they are made for layers of one size.
+
+    Raises:
+        ValueError: as `solve`.
+    """
+    if name not in SOLVERS:
+        return
+    form, words = parse(pattern), {key: value for key, value in options.items() if not isinstance(value, Tensor)}
+    inputs = 2 * (form.group or form.block)
+    weight, hessian = torch.arange(1, inputs + 1).double().repeat(2, 1), torch.eye(inputs, dtype=torch.float64)
+    zeros = None if form.group else 0.5
+    solve(weight, hessian, zeros=zeros, solver=name, pattern=pattern, refit=False, rng=Rng(0), **words)

@@ -62,8 +62,9 @@ def save(
         layers[name] = list(weight.shape)
     state = network.state_dict()
     tensors |= {name: value for name, value in state.items() if name not in layers}
-    artefact.write(Path(path), KIND, VERSION, tensors, {"layers": layers, "about": dict(about or {})})
-    return Size(sum(value.numel() * value.element_size() for value in state.values()), Path(path).stat().st_size)
+    path = artefact.at_home(path)
+    artefact.write(path, KIND, VERSION, tensors, {"layers": layers, "about": dict(about or {})})
+    return Size(sum(value.numel() * value.element_size() for value in state.values()), path.stat().st_size)
 
 
 def load(path: str | Path) -> Sparse:

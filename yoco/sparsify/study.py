@@ -1,22 +1,19 @@
 """Study: from data to a sparse network and everything that is to be known of it."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import count
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from yoco import networks
-from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source, Splits, misplaced
 from yoco.device import compute_type, cpu_by_default, pick
@@ -26,8 +23,8 @@ from yoco.sparsify import METHODS, sparsify
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import calibration
 from yoco.sparsify.certificate import Certificate
-from yoco.sparsify.hold import held, remove
-from yoco.sparsify.layer import solver_of
+from yoco.sparsify.files import Files
+from yoco.sparsify.layer import solver_of, try_solver
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
 from yoco.sparsify.outcome import Outcome
@@ -36,7 +33,6 @@ from yoco.sparsify.pruned import Pruned
 from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.retrain import gradually, reestimate, retrain
 from yoco.sparsify.shrink import shrink
-from yoco.sparsify.sparse import Size, save
 from yoco.sparsify.watch import Watch
 from yoco.sparsify.weights import load_weights
 from yoco.train import Examples, Normalise, Recipe, accuracy, fit
@@ -83,6 +79,9 @@ class Study:
         if self.epochs < 1 or self.retrain < 0 or self.rounds < 1:
             got = f"{self.epochs}, {self.rounds} and {self.retrain:g}"
             raise ValueError(f"sparsify: epochs and rounds must be at least 1 and retrain at least 0, got {got}")
+        if not 0 < self.lr < inf or not self.retrain < inf:
+            got = f"{self.lr:g} and {self.retrain:g}"
+            raise ValueError(f"sparsify: lr must be above 0, retrain at least 0, and both finite, got {got}")
         if self.at_init is not None and (self.weights is not None or self.rounds > 1 or self.retrain):
             raise ValueError("sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain")
         if self.rounds > 1 and (self.sparsity is None or not self.retrain):
@@ -112,6 +111,7 @@ class Study:
             pruner = Pruner.of(self.options)
             solver_of(pruner.solver, pruner.options)
             pruner.check(self.sparsity)
+            try_solver(pruner.solver, pruner.pattern, pruner.options)
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
@@ -123,41 +123,55 @@ class Study:
 
     @cpu_by_default
     def run(self, out: Path | None = None) -> Outcome:
-        """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json."""
-        watch, network = Watch(self.accuracy), self.fresh()
+        """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json.
+
+        Each is written as soon as it is there: the dense weights before they are pruned, the sparse ones before they
+        are retrained, and again after that and without dead channels.
+        """
+        watch, network, files = Watch(self.accuracy), self.fresh(), Files(out, self.about)
         certificate: Certificate | None = None
         if self.at_init is None:
             Pruner.of(self.options).check_network(network, self.sparsity)
+        files.check()
+        if self.at_init is None:
             watch("dense", network, self.train)
-            dense = deepcopy(network)
-            pruned = watch("pruned", network, self.prune)
-            if self.rounds == 1:
-                certificate = pruned.certify(dense, calibration(dense, self.splits.train, self.rng, CERTIFIED))
-            if self.retrain:
-                watch("retrained", network, self.mend)
-        else:
-            dense = deepcopy(network)
-            pruned = watch("pruned", network, self.prune, judged=False)
+        dense = deepcopy(network)
+        files.dense(dense)
+        pruned = watch("pruned", network, self.prune, judged=self.at_init is None)
+        files.sparse(network)
+        if self.at_init is not None:
             watch("trained", network, self.train)
-        shape = self.splits.train.shape
+        elif self.rounds == 1:
+            certificate = pruned.certify(dense, calibration(dense, self.splits.train, self.rng, CERTIFIED))
+        if self.retrain:
+            watch("retrained", network, self.mend)
+        shape, size, small = self.splits.train.shape, files.sparse(network), network
         measured = measure(network, shape, pruned.masks)
-        small = shrink(network, shape) if self.shrink else network
+        if self.shrink:
+            small = shrink(network, shape)
+            size = files.sparse(small, shrunk=True)
         found = Outcome(
             pruned=pruned,
             measure=measured,
             shrunk=measure(small, shape).total if self.shrink else None,
             accuracy=watch.accuracies,
             seconds=watch.seconds,
-            size=self.files(out, dense, small) if out else None,
+            size=size,
             effective=measured.effective,
             certificate=certificate,
             curves=self.curves(dense, pruned) if out else {},
             settings=self.settings(),
         )
         if out:
-            text = json.dumps(found.json(), indent=1)
-            replace_file(out / "sparsify.json", lambda path: path.write_text(text, encoding="utf-8"))
+            files.say(found.json())
         return found
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the sparse file says of its network, and of the images that it wants."""
+        train = self.data.train
+        about = {"network": self.network, "shape": list(train.shape), "classes": len(train.classes)}
+        return {**about, "mean": list(train.mean), "std": list(train.std)}
 
     @cached_property
     def rng(self) -> Rng:
@@ -261,18 +275,6 @@ class Study:
         images = self.images or CERTIFIED
         drawn = calibration(dense, self.calibrate or self.splits.train, self.rng, images, self.normalise)
         return pruner.curves(dense, drawn, self.rng)
-
-    def files(self, out: Path, dense: nn.Module, sparse: nn.Module) -> Size:
-        """Write the dense weights and the sparse ones."""
-        out.mkdir(parents=True, exist_ok=True)
-        state = {name: value.cpu().contiguous() for name, value in dense.state_dict().items()}
-        replace_file(out / "dense.safetensors", lambda path: save_file(state, path))
-        train = self.data.train
-        about = {"network": self.network, "shape": list(train.shape), "classes": len(train.classes)}
-        about |= {"mean": list(train.mean), "std": list(train.std), "shrunk": self.shrink}
-        masks = held(sparse)
-        size = save(remove(sparse), out / "sparse.safetensors", masks=masks, about=about)
-        return size._replace(dense=sum(value.numel() * value.element_size() for value in state.values()))
 
     def settings(self) -> dict[str, Any]:
         """What was asked for, in words and numbers."""

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from yoco.artefact import at_home
 from yoco.sparsify.sparse import BITS, load
 
 
@@ -18,6 +19,7 @@ def load_weights(network: nn.Module, path: Path, who: str = "sparsify") -> None:
         FileNotFoundError: there is no such file.
         ValueError: it does not fit the network.
     """
+    path = at_home(path)
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
     if path.suffix not in (".safetensors", ".pt", ".pth"):
@@ -28,5 +30,5 @@ def load_weights(network: nn.Module, path: Path, who: str = "sparsify") -> None:
         sparse = any(name.endswith(BITS) for name in state)
         network.load_state_dict(load(path).state if sparse else state)
     except Exception as error:
-        line = str(error).splitlines()[-1].strip()
+        line = (str(error) or type(error).__name__).splitlines()[-1].strip()
         raise ValueError(f"{who}: {path} must hold weights of this network, got: {line}") from None

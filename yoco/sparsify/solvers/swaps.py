@@ -32,8 +32,10 @@ def swapped(problem: Problem, mask: Tensor, most: int) -> Tensor:
     mask, rows = mask.clone(), torch.arange(len(mask), device=mask.device)
     least = LEAST / 2 * ((problem.live @ problem.hessian) * problem.live).sum(1)
     for _ in range(most):
-        open_rows = []
+        open_rows = [rows[:0]]
         for some, side in sides(problem, mask[rows], rows, wide=4, memory=MEMORY):
+            if not side.places.shape[1]:  # rows that keep all their weights, or none
+                continue
             change, out, back = _best(problem, side, mask[some], some)
             helps = change < -least[some]
             mask[some[helps], out[helps]], mask[some[helps], back[helps]] = False, True
