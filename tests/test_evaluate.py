@@ -14,7 +14,7 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import evaluate
-from yoco.evaluate.trials import Plan, measured, random_subset
+from yoco.evaluate.trials import Measured, Plan, measured, random_subset
 from yoco.rng import Rng
 from yoco.train import Normalise, Recipe
 
@@ -26,9 +26,9 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans of all evaluations; nothing is trained, every accuracy is 50."""
     seen: list[Plan] = []
 
-    def run(plan: Plan, jobs: int, progress: bool) -> list[tuple[tuple[int, float], ...]]:
+    def run(plan: Plan, jobs: int, progress: bool) -> list[Measured]:
         seen.append(plan)
-        return [((trial.recipe.length, 50.0),) for trial in plan.trials]
+        return [Measured(((trial.recipe.length, 50.0),)) for trial in plan.trials]
 
     monkeypatch.setattr(import_module("yoco.evaluate"), "run", run)
     return seen

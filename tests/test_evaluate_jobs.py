@@ -20,7 +20,7 @@ from yoco.cli import run
 from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import Interrupted, evaluate
-from yoco.evaluate.trials import Plan
+from yoco.evaluate.trials import Measured, Plan
 from yoco.report.reading import RunFiles
 
 SEEN = """
@@ -130,16 +130,16 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let a Ctrl-C come in the trial of this number; nothing is trained, those before it have 50, 51, ... percent."""
 
     def stopped_at(number: int) -> None:
-        def measure(plan: Plan | None, index: int, tick: object = None) -> tuple[tuple[int, float], ...]:
+        def measure(plan: Plan | None, index: int, tick: object = None) -> Measured:
             if index == number:
                 raise KeyboardInterrupt
-            return ((1, 50.0 + index),)
+            return Measured(((1, 50.0 + index),))
 
         class Submitted:
             def __init__(self, index: int) -> None:
                 self.index = index
 
-            def result(self) -> tuple[tuple[int, float], ...]:
+            def result(self) -> Measured:
                 return measure(None, self.index)
 
         monkeypatch.setattr(Plan, "measure", measure)

@@ -50,6 +50,8 @@ class EvaluateOptions:
     """epochs on the full data"""
     measurements: int = 4
     """how often the accuracy is measured, evenly and at the end"""
+    confusion: bool = False
+    """say the accuracy of each class, and keep how many images of each were taken for which"""
     device: Device = "auto"
     """where to compute"""
     bf16: bool = False

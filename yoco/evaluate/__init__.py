@@ -21,7 +21,7 @@ from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
 from yoco.evaluate.teachers import with_teachers
-from yoco.evaluate.trials import Curve, Plan, Stopped, Trial, evened, run, threads_of
+from yoco.evaluate.trials import Measured, Plan, Stopped, Trial, evened, run, threads_of
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
@@ -52,6 +52,7 @@ def evaluate(
     progress: bool = True,
     measurements: int = 4,
     curve: bool = False,
+    confusion: bool = False,
     teacher: nn.Module | None = None,
     teacher_epochs: int | None = None,
     weights: Any = None,
@@ -77,6 +78,7 @@ def evaluate(
     weights: numbers [n] of at least 0, one for each example, such as those of CRAIG (`Selection.weights_of`), that its
     part in the cross-entropy is multiplied by; their mean is brought to 1.
     The standard deviation is that of a sample (over n - 1), and 0.0 for one seed. curve: keep all measurements.
+    confusion: count at the end which test images of each class are taken for which; `Row.by_class` is of them.
 
     Raises:
         ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
@@ -100,6 +102,7 @@ def evaluate(
         autocast=compute_type(bf16, where),
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
         measurements=measurements,
+        confusion=confusion,
         weights=None if weights is None else evened(weights, len(examples), rows[0].recipe),
     )
     began = time.monotonic()
@@ -107,19 +110,20 @@ def evaluate(
     about: dict[str, Any] = {"set": repr(examples), "set_checksum": examples.checksum, "protocol": protocol}
     about |= {"epochs": rows[0].recipe.epochs, "data": splits.train.name, "checksum": splits.train.checksum}
     about |= {"same_data": _same_data(examples, splits.train), "teachers": teachers, "weighted": weights is not None}
+    about |= {"classes": splits.test.classes if confusion else ()}
     about |= {
         "storage": examples.storage if isinstance(examples, CondensedSet) else "",
         **_machine(where, threads_of(min(jobs, len(plan.trials)))),
     }
 
-    def result(curves: list[Curve]) -> Result:
-        rows, seconds = gathered(plan.trials, curves, len(numbers), curve), round(time.monotonic() - began, 2)
+    def result(found: list[Measured]) -> Result:
+        rows, seconds = gathered(plan.trials, found, len(numbers), curve), round(time.monotonic() - began, 2)
         return Result(results=rows, seconds=seconds, **about)
 
     try:
         return result(run(plan, jobs, progress))
     except Stopped as stopped:
-        raise Interrupted(result(stopped.curves) if stopped.curves else None) from None
+        raise Interrupted(result(stopped.found) if stopped.found else None) from None
 
 
 def _machine(device: torch.device, threads: int) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import nan
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from yoco.artefact import python_number, replace_file
-from yoco.evaluate.trials import Curve, Trial
+from yoco.evaluate.trials import Confusion, Curve, Measured, Trial
 
 HEAD = ("name", "network", "images", "epochs", "last", "best")
 
@@ -20,6 +21,7 @@ class Row:
     images: what was trained on; epochs: of the protocol, of which dc, dsa and mtt train one more.
     last: after the last epoch; best: the highest of all measurements, which is a choice by the test data.
     curves: for each seed the pairs (epochs done, accuracy) of all measurements.
+    confusions: for each seed how many test images of each class, by row, were taken for which, by column, at the end.
     """
 
     name: str
@@ -29,7 +31,20 @@ class Row:
     seeds: tuple[int, ...]
     last: tuple[float, ...]
     best: tuple[float, ...]
-    curves: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    curves: tuple[Curve, ...] | None = None
+    confusions: tuple[Confusion, ...] | None = None
+
+    @property
+    def by_class(self) -> tuple[float, ...]:
+        """Accuracy on the test images of each class at the end, in percent, mean over seeds; NaN where there is none.
+
+        Raises:
+            ValueError: confusions were not kept.
+        """
+        if self.confusions is None:
+            raise ValueError("by_class: needs confusions, got none; evaluate with confusion=True")
+        shares = [[100 * row[at] / sum(row) if sum(row) else nan for at, row in enumerate(c)] for c in self.confusions]
+        return tuple(map(fmean, zip(*shares, strict=True)))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, with mean and sample standard deviation (over n - 1; 0.0 for one seed) of last and best."""
@@ -57,7 +72,7 @@ class Result:
     data, checksum: the real data, by its training half.
     same_data: whether the set says that it was made from these very images; None where it says nothing.
     teachers: network, epochs or file, and test accuracy in percent of those that looked on. weighted: whether the
-    images of the set had weights.
+    images of the set had weights. classes: their names, where rows have confusions.
     """
 
     set: str
@@ -75,6 +90,7 @@ class Result:
     set_checksum: str = ""
     teachers: tuple[Mapping[str, Any], ...] = ()
     weighted: bool = False
+    classes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""
@@ -100,7 +116,12 @@ class Result:
         held += ["the set was made from other images than these"] if self.same_data is False else []
         held += ["its images had weights"] if self.weighted else []
         held += [_teacher(**each) for each in self.teachers]
-        return "\n".join([f"{head}: test accuracy in percent", *held, *table])
+        apart = [self._by_class(row) for row in self.results if row.confusions is not None]
+        return "\n".join([f"{head}: test accuracy in percent", *held, *table, *apart])
+
+    def _by_class(self, row: Row) -> str:
+        shares = ", ".join(f"{name} {share:.1f}" for name, share in zip(self.classes, row.by_class, strict=True))
+        return f"{row.name}, {row.network}, by class: {shares}"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -111,11 +132,12 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def gathered(trials: Sequence[Trial], curves: Sequence[Curve], seeds: int, keep: bool) -> tuple[Row, ...]:
-    """One row for each training set and network, as far as there are curves; their seeds stand next to each other."""
+def gathered(trials: Sequence[Trial], found: Sequence[Measured], seeds: int, keep: bool) -> tuple[Row, ...]:
+    """One row for each training set and network, as far as trials were done; their seeds stand next to each other."""
     rows = []
-    for at in range(0, len(curves), seeds):
-        first, own = trials[at], tuple(curves[at : at + seeds])
+    for at in range(0, len(found), seeds):
+        first, own = trials[at], tuple(each.curve for each in found[at : at + seeds])
+        counted = tuple(each.confusion for each in found[at : at + seeds] if each.confusion is not None)
         row = Row(
             name=first.name,
             network=first.network,
@@ -125,6 +147,7 @@ def gathered(trials: Sequence[Trial], curves: Sequence[Curve], seeds: int, keep:
             last=tuple(curve[-1][1] for curve in own),
             best=tuple(max(accuracy for _, accuracy in curve) for curve in own),
             curves=own if keep else None,
+            confusions=counted or None,
         )
         rows.append(row)
     return tuple(rows)

@@ -8,10 +8,10 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from tqdm import tqdm
 
@@ -21,13 +21,22 @@ from yoco.data.source import Batch, Source, Splits
 from yoco.recipes import Distilled
 from yoco.rng import Rng
 from yoco.screen import hidden
-from yoco.train import Examples, Normalise, Recipe, accuracy, fit
+from yoco.train import Examples, Normalise, Recipe, accuracy, fit, predict
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Semaphore
 
 Curve = tuple[tuple[int, float], ...]
 """Pairs (epochs done, test accuracy in percent)."""
+Confusion = tuple[tuple[int, ...], ...]
+"""Test images of each class, by row, that were taken for each class, by column."""
+
+
+class Measured(NamedTuple):
+    """What a trial showed: its curve and, if it was asked for, the confusion at the end."""
+
+    curve: Curve
+    confusion: Confusion | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +54,8 @@ class Trial:
 class Plan:
     """Trials and what they share. budget: images of each class in a random subset; everything lies on the CPU.
 
-    measurements: how often the accuracy is measured. weights: float [n] of the examples, with a mean of 1.
+    measurements: how often the accuracy is measured. confusion: whether it is counted at the end. weights: float [n] of
+    the examples, with a mean of 1.
     """
 
     examples: CondensedSet | Source
@@ -56,6 +66,7 @@ class Plan:
     autocast: torch.dtype | None
     trials: tuple[Trial, ...]
     measurements: int = 4
+    confusion: bool = False
     weights: Tensor | None = None
 
     def training(self, trial: Trial) -> Examples:
@@ -69,7 +80,7 @@ class Plan:
         kept = whole.to(self.device)
         return kept if self.weights is None else Weighted(kept, self.weights, len(self.examples.classes))
 
-    def measure(self, index: int, tick: Callable[[], object] = lambda: None) -> Curve:
+    def measure(self, index: int, tick: Callable[[], object] = lambda: None) -> Measured:
         """Train the network of one trial; `tick` is called after every epoch."""
         trial = self.trials[index]
         rng = Rng(trial.seed).child("evaluate")
@@ -85,13 +96,21 @@ class Plan:
 
         training, recipe = self.training(trial), self.recipe(trial)
         fit(network, training, recipe, self.normalise, rng.child("train", trial.name), after_epoch=after)
-        return tuple(curve)
+        return Measured(tuple(curve), confusion_of(network, test, self.normalise) if self.confusion else None)
 
     def recipe(self, trial: Trial) -> Recipe:
         """That of a trial, with its teacher, if it has one, on the device."""
         if not isinstance(trial.recipe, Distilled) or trial.recipe.teacher is None:
             return trial.recipe
         return replace(trial.recipe, teacher=deepcopy(trial.recipe.teacher).to(self.device))
+
+
+def confusion_of(network: nn.Module, test: Source, normalise: Normalise) -> Confusion:
+    """How many test images of each class, by row, are taken for which, by column."""
+    classes, found = len(test.classes), predict(network, test, normalise).argmax(1)
+    pairs = test.labels.cpu() * classes + found.cpu()
+    counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    return tuple(map(tuple, counts.tolist()))
 
 
 @dataclass(frozen=True)
@@ -146,34 +165,34 @@ def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C among trials. curves: of the first ones, those that were done."""
+    """Ctrl-C among trials. found: of the first ones, those that were done."""
 
-    def __init__(self, curves: list[Curve]) -> None:
+    def __init__(self, found: list[Measured]) -> None:
         super().__init__()
-        self.curves = curves
+        self.found = found
 
 
-def run(plan: Plan, jobs: int, progress: bool) -> list[Curve]:
-    """The curves of all trials, in their order; `jobs` processes share the threads.
+def run(plan: Plan, jobs: int, progress: bool) -> list[Measured]:
+    """What all trials showed, in their order; `jobs` processes share the threads.
 
     Raises:
         Stopped: Ctrl-C.
     """
-    total, curves = sum(trial.recipe.length for trial in plan.trials), list[Curve]()
+    total, found = sum(trial.recipe.length for trial in plan.trials), list[Measured]()
     with tqdm(total=total, desc="evaluate", unit="epoch", disable=hidden(progress)) as bar:
         try:
             if jobs > 1:
-                _run_apart(plan, min(jobs, len(plan.trials)), bar.update, curves)
+                _run_apart(plan, min(jobs, len(plan.trials)), bar.update, found)
             else:
                 for index in range(len(plan.trials)):
-                    curves.append(plan.measure(index, bar.update))
+                    found.append(plan.measure(index, bar.update))
         except KeyboardInterrupt:
-            raise Stopped(curves) from None
-    return curves
+            raise Stopped(found) from None
+    return found
 
 
-def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], curves: list[Curve]) -> None:
-    """Add the curves of all trials, in their order, each when those before it are there."""
+def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], found: list[Measured]) -> None:
+    """Add what trials showed, in their order, each when those before it are there."""
     context = get_context("spawn")
     stop = context.Semaphore(0)
     shared = (threads_of(jobs), torch.get_default_dtype(), stop)
@@ -181,7 +200,7 @@ def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], curves: 
     try:
         futures = [pool.submit(plan.measure, index) for index in range(len(plan.trials))]
         for trial, future in zip(plan.trials, futures, strict=True):
-            curves.append(future.result())
+            found.append(future.result())
             advance(trial.recipe.length)
     except BrokenExecutor:
         why = "for want of memory, or as the script does not guard its main part"
