@@ -269,7 +269,7 @@ def test_the_bar_knows_what_recurs(
         found.append(period)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yoco.condense.Bar", bar)
+    monkeypatch.setattr("yoco.condense.asked.Bar", bar)
     own = {} if method == "pdd" else {"inner": 2}
     with pytest.raises(KeyboardInterrupt):
         condense(tiny, method, ipc=1, episodes=8, **own, **changes)

@@ -1,8 +1,10 @@
 """Files of a study: places are checked ahead, and what is there already outlives what fails or is stopped later."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -90,6 +92,16 @@ def test_a_network_that_cannot_shrink_is_kept_as_it_is(
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert load(tmp_path / "sparse.safetensors").about["shrunk"] is False
     assert accuracy(rebuild(tmp_path / "sparse.safetensors"), tiny.test, study().normalise) > 0
+
+
+def test_shared_weights_and_numbers_of_numpy_are_written(tmp_path: Path) -> None:
+    one, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    other.weight = one.weight
+    files = Files(tmp_path, {})
+    files.dense(nn.Sequential(one, other))
+    files.say({"kept": np.int64(3)})
+    assert torch.equal(load_file(tmp_path / "dense.safetensors")["1.weight"], one.weight)
+    assert json.loads((tmp_path / "sparsify.json").read_text()) == {"kept": 3}
 
 
 def test_files_of_nobody_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

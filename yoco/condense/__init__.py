@@ -176,8 +176,7 @@ def condense(
     run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
         return finished(run, chosen.episodes)
-    place = pick(device)
-    folder = run.folder if run else None
+    place, folder = pick(device), run.folder if run else None
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
     shown = [bar_of(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []

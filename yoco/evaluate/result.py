@@ -95,7 +95,8 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""
         rows, teachers = [row.to_dict() for row in self.results], [dict(each) for each in self.teachers]
-        return {**vars(self), "versions": dict(self.versions), "results": rows, "teachers": teachers}
+        words = {"versions": dict(self.versions), "classes": list(self.classes)}
+        return {**vars(self), **words, "results": rows, "teachers": teachers}
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON.

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save as as_bytes
 from torch import nn
 
-from yoco.artefact import check_place, replace_file
+from yoco.artefact import check_place, python_number, replace_file
 from yoco.sparsify.hold import held, remove
 from yoco.sparsify.sparse import Size, save
 
@@ -22,7 +22,7 @@ class Files:
     """A folder, or None, for which nothing is written. about: what the sparse file says of its network."""
 
     def __init__(self, folder: Path | None, about: Mapping[str, Any]) -> None:
-        self.folder, self.about, self.bytes = folder, about, 0
+        self.folder, self.about, self.bytes, self.begun = folder, about, 0, False
 
     def check(self) -> None:
         """Find out ahead of long work whether they can be written.
@@ -39,7 +39,7 @@ class Files:
         """Write the weights as they are before they are pruned, or, at initialisation, trained."""
         if self.folder is None:
             return
-        state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+        state = {name: value.cpu().contiguous().clone() for name, value in network.state_dict().items()}
         self.bytes = sum(value.numel() * value.element_size() for value in state.values())
         content = as_bytes(state)
         replace_file(self.folder / DENSE, lambda path: path.write_bytes(content))
@@ -52,7 +52,7 @@ class Files:
         if self.folder is None:
             return None
         path, about = self.folder / SPARSE, {**self.about, "shrunk": shrunk}
-        other = path.is_file()
+        other, self.begun = path.is_file() and not self.begun, True
         size = save(remove(deepcopy(network)), path, masks=held(network), about=about)
         for name in SAID if other else ():
             (self.folder / name).unlink(missing_ok=True)
@@ -62,5 +62,5 @@ class Files:
         """Write all that was measured."""
         if self.folder is None:
             return
-        text = json.dumps(found, indent=1)
+        text = json.dumps(found, indent=1, default=python_number)
         replace_file(self.folder / SAID[0], lambda path: path.write_text(text, encoding="utf-8"))
