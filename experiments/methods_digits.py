@@ -75,7 +75,8 @@ class Bench(sets.Bench):
         spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
         made.save(self.folder.file(name, "safetensors"))
         judged = sets.worth(made, self.data, self.judges(asked["seed"]), epochs=self.options.epochs)
-        return {**asked, **{name: round(value, 2) for name, value in spent.items()}, **sets.held(made), **judged}
+        times = {name: round(value, 2) for name, value in spent.items()}
+        return {**asked, "condensed_on": result.made_on("cpu"), **times, **sets.held(made), **judged}
 
     def whole(self, seed: int) -> dict[str, Any] | None:
         """All training images, judged as a set is."""

@@ -75,9 +75,10 @@ def order(content: dict[str, Any]) -> list[str]:
         lines.append("rankings.")
     best: dict[str, list[int]] = {}
     for each in content["order"]:
-        best.setdefault(each["best_first"][0], []).append(each["ipc"])
-    lines.append(f"Best in the mean: {', '.join(f'`{way}` at {listed(at)} per class' for way, at in best.items())}.")
-    return lines
+        for way in each["best_first"][:1]:
+            best.setdefault(way, []).append(each["ipc"])
+    words = ", ".join(f"`{way}` at {listed(at)} per class" for way, at in best.items())
+    return [*lines, *([f"Best of these rules in the mean: {words}."] if best else [])]
 
 
 def beat_yoco(content: dict[str, Any]) -> list[str]:

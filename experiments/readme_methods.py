@@ -73,8 +73,8 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         spread_of(content),
         f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}"
         f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains; an",
-        "episode is not cut short, so that a set may come up to a quarter later than its column says: - where there",
-        "was none by then. A method that ends before keeps its accuracy.",
+        "episode is not cut short, so that a set may come up to a quarter later than its column says; a dash",
+        "means that there was none by then. A method that ends before keeps its accuracy.",
         f"All are judged by protocol `{content['protocol']}` on the labels that the set holds, not by the protocols of",
         "their papers.",
         f"Settings are published ones{f', but for {changed}' if changed else ''}.",
@@ -90,9 +90,9 @@ def falling(methods: list[str], changed: dict[str, dict[str, Any]]) -> list[str]
     found = [method for method in methods if method.partition(":")[0] in FALLING]
     fitted = [f"`{method}`" for method in found if "episodes" in changed.get(method, {})]
     others = [f"`{method}`" for method in found if "episodes" not in changed.get(method, {})]
-    where = [f"with {listed(fitted)}"] if fitted else []
-    where += [f"hardly with {listed(others)}"] if others else []
-    return [f"Step sizes that fall over a whole run fall within these minutes {', '.join(where)}."] if where else []
+    said = [f"Step sizes that fall over a whole run have fallen at the end of these minutes with {listed(fitted)}."]
+    hardly = [f"Those of {listed(others)}, whose published runs are far longer, hardly fall."] if others else []
+    return [*(said if fitted else []), *hardly]
 
 
 def changes(made: dict[str, dict[str, Any]]) -> str:

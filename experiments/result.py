@@ -19,7 +19,7 @@ from yoco.device import pick
 
 FOLDER = Path(__file__).parent / "results"
 CORES = os.cpu_count() or 1
-SAID = ("made_on", "checksum")
+SAID = ("made_on", "condensed_on", "checksum")
 """What trials say of the place where they were done, and of the set that they judge; older ones do not."""
 _BEGAN = time.monotonic()
 
@@ -83,9 +83,9 @@ def digest(numbers: torch.Tensor) -> str:
     return hashlib.blake2b(numbers.contiguous().numpy().tobytes(), digest_size=8).hexdigest()
 
 
-def made_on() -> str:
+def made_on(device: str = "auto") -> str:
     """What trains here unless told otherwise, what the CPU's instructions reach, and the threads of torch as of now."""
-    return f"{pick('auto').type}, {torch.backends.cpu.get_cpu_capability()}, threads: {torch.get_num_threads()}"
+    return f"{pick(device).type}, {torch.backends.cpu.get_cpu_capability()}, threads: {torch.get_num_threads()}"
 
 
 @cache

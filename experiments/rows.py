@@ -38,8 +38,8 @@ def kinds_of(content: dict[str, Any]) -> str:
     if rankings == 1:
         return ""
     uncut = max((len({*row["seed"]}) for row in content["rows"] if row.get("way") == WHOLE), default=seeds)
-    rest = f", of the whole set {uncut}" if uncut != seeds else ""
-    return f" ({rankings} rankings, {seeds} seed{'' if seeds == 1 else 's'} of networks{rest})"
+    rest = f"; the whole set by {uncut}" if uncut != seeds else ""
+    return f" ({rankings} rankings, each judged by {seeds} seed{'' if seeds == 1 else 's'} of networks{rest})"
 
 
 def gain(rows: list[dict[str, Any]], way: str, base: str) -> dict[str, float] | None:

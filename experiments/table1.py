@@ -50,5 +50,11 @@ def order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         means = {row["way"]: row["last_mean"] for row in rows if row["ipc"] == ipc and row["way"] in RULES}
         best = sorted(means, key=lambda way: -means[way])
         places = [best.index(way) for way in PAPER_ORDER if way in best]
-        found.append({"ipc": ipc, "best_first": best, "yoco_ccs_random": places == sorted(places)})
+        found.append(
+            {
+                "ipc": ipc,
+                "best_first": best,
+                "yoco_ccs_random": len(places) == len(PAPER_ORDER) and places == sorted(places),
+            }
+        )
     return found

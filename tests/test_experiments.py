@@ -134,9 +134,10 @@ def test_what_stands_behind_a_number(experiment: Callable[[str], Any]) -> None:
     one = {"way": "yoco", "run": [0, 1, 2], "seed": [0, 0, 0], "last": [1, 2, 3]}
     two = {"way": "yoco", "run": [0, 1, 0, 1], "seed": [0, 0, 1, 1], "last": [1, 2, 3, 4]}
     whole = {"way": "whole", "run": [0, 0, 0], "seed": [0, 1, 2], "last": [1, 2, 3]}
-    assert said(one) == "3 networks (3 rankings, 1 seed of networks), 9 epochs."
-    assert said(one, whole) == "3 networks (3 rankings, 1 seed of networks, of the whole set 3), 9 epochs."
-    assert said(two) == "4 networks (2 rankings, 2 seeds of networks), 9 epochs."
+    assert said(one) == "3 networks (3 rankings, each judged by 1 seed of networks), 9 epochs."
+    more = "3 networks (3 rankings, each judged by 1 seed of networks; the whole set by 3), 9 epochs."
+    assert said(one, whole) == more
+    assert said(two) == "4 networks (2 rankings, each judged by 2 seeds of networks), 9 epochs."
     assert said({**whole, "way": "random"}) == said({"method": "idc", "last": [1, 2, 3]}) == "3 networks, 9 epochs."
 
 

@@ -135,8 +135,10 @@ def _from_config(argv: Sequence[str]) -> list[str]:
     path = peek(argv, CondenseOptions)["config"]
     if path is None:
         return []
+    from yoco.artefact import at_home
+
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(at_home(path).read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"condense: {path} is no YAML ({error})") from None
     if not isinstance(content, dict):
