@@ -107,6 +107,10 @@ def test_a_table_of_the_trials_that_are_there(experiment: Callable[[str], Any], 
     experiment("table1").run(Namespace(**options), shared)
     content = json.loads((tmp_path / "table.json").read_text())
     assert ([found["last"] for found in content["rows"]], "whole" in content) == ([[50.0]], False)
+    assert content["order"] == [{"ipc": 1, "best_first": ["yoco"], "yoco_ccs_random": False}]
+    order = experiment("readme").order
+    assert order(content)[1:] == ["Best of these rules in the mean: `yoco` at 1 per class."]
+    assert order({**content, "order": [{"ipc": 1, "best_first": [], "yoco_ccs_random": False}]})[1:] == []
 
 
 def test_a_gain_has_the_error_of_its_rankings(experiment: Callable[[str], Any]) -> None:
@@ -120,6 +124,8 @@ def test_a_gain_has_the_error_of_its_rankings(experiment: Callable[[str], Any]) 
     apart = (values[1] - values[0]).mean((0, 1))
     literal = {"points": apart.mean(), "standard_error": apart.std(ddof=1) / 3**0.5, "rankings": 3}
     gain = experiment("rows").gain
+    made = json.loads((EXPERIMENTS / "results" / "beat_yoco.json").read_text())
+    assert made["gain"]["kernel"] == gain(made["rows"], "kernel", "yoco")
     assert gain(rows, "kernel", "yoco") == pytest.approx(literal, abs=6e-4)
     rows[-1] = {**rows[-1], "run": [0, 0], "seed": [0, 1], "last": [70.0, 71.0]}
     assert gain(rows, "kernel", "yoco") is None
