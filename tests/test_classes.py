@@ -43,7 +43,12 @@ def test_parts_merged_are_the_whole(tiny_set: CondensedSet, tiny: Splits) -> Non
     parts = only(four, ["a", "b"]), only(four, ["c", "d"])
     found = merge(*parts)
     assert found.checksum == four.checksum
-    assert (found.classes, found.mean, found.source, found.order) == (four.classes, four.mean, four.source, "mdc")
+    assert (found.classes, found.mean, found.source, found.order) == (
+        four.classes,
+        four.mean,
+        {"name": "digits"},
+        "mdc",
+    )
     assert found.history[-1] == {"step": "merge", "sets": [part.checksum for part in parts]}
     back = merge(*parts[::-1])
     assert back.classes == ("c", "d", "a", "b")
@@ -82,7 +87,12 @@ def test_mean_and_deviation_are_those_of_all_images(tiny_set: CondensedSet) -> N
     found = merge(*sets)
     mean, std = channel_statistics(torch.cat(halves))
     assert (*found.mean, *found.std) == pytest.approx((*mean, *std))
-    assert found.source == {"name": "x"}
+    assert found.source == {"name": "x", "images": 40}
+    more = replace(sets[0], source={"name": "x", "images": 70, "checksum": "a"}, mean=(0.7,), std=(0.1,))
+    steps, once = merge(merge(*sets), more), merge(*sets, more)
+    assert (*steps.mean, *steps.std) == pytest.approx((*once.mean, *once.std))
+    assert steps.source == once.source == {"name": "x", "images": 110}
+    assert merge(more, more, sets[0]).mean == pytest.approx(merge(more, sets[0]).mean)
 
 
 def test_tasks_are_learned_one_after_the_other_and_judged_together(tiny: Splits) -> None:
@@ -95,6 +105,11 @@ def test_tasks_are_learned_one_after_the_other_and_judged_together(tiny: Splits)
     assert whole.counts == (1,) * 6
     result = yoco.evaluate(whole, both, networks="mlp:width=4", epochs=1, seeds=1, progress=False)
     assert result.same_data is not True
+
+
+def test_some_classes_are_not_said_to_be_of_other_images(tiny: Splits, tiny_set: CondensedSet) -> None:
+    names, how = ["0", "2"], {"networks": "mlp:width=4", "epochs": 1, "seeds": 1, "progress": False}
+    assert yoco.evaluate(only(tiny_set, names), only(tiny, names), **how).same_data is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import secrets
 import stat
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -129,6 +129,17 @@ def read(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[s
     """
     with _opened(path, kind, version) as (file, header):
         return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+
+
+def read_rows(path: Path, kind: str, version: int, name: str, rows: Sequence[int]) -> list[Tensor]:
+    """Some rows of one tensor, however large the others are.
+
+    Raises:
+        as `read`.
+    """
+    with _opened(path, kind, version) as (file, _):
+        part = file.get_slice(name)
+        return [part[row] for row in rows]
 
 
 def read_header(path: Path, kind: str, version: int) -> dict[str, Any]:

@@ -48,7 +48,10 @@ def _cells(s: CondensedSet, rows: Tensor, labels: Tensor, names: tuple[str, ...]
     if soft is not None and s.soft_labels is not None and _shares(s.soft_labels):
         soft = soft / soft.sum(1, keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
     scores = None if s.scores is None else s.scores[rows]
-    return replace(s, cells=s.cells[rows], labels=labels[rows], classes=names, soft_labels=soft, scores=scores)
+    gone = ("checksum", "images") if len(names) < len(s.classes) else ()  # of the whole data
+    source = {name: value for name, value in s.source.items() if name not in gone}
+    parts = {"cells": s.cells[rows], "labels": labels[rows], "soft_labels": soft, "scores": scores}
+    return replace(s, classes=names, source=source, **parts)
 
 
 def _shares(soft: Tensor) -> bool:
@@ -89,7 +92,7 @@ def merge(*sets: CondensedSet) -> CondensedSet:
         method=_one({each.method for each in sets}, "merged"),
         order=_one({each.order for each in sets} if alone else {"condensed"}, "condensed"),
         seed=None,
-        source=_common([each.source for each in sets]),
+        source=_source(sets),
         config={"whitening": dict(first.whitening)} if first.whitening else {},
         history=({"step": "merge", "sets": [each.checksum for each in sets]},),
         versions=_common([each.versions for each in sets]),
@@ -116,7 +119,8 @@ def _pixels(sets: Sequence[CondensedSet]) -> list[Tensor]:
 
 
 def _statistics(sets: Sequence[CondensedSet]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over the images of all sets, as many of each as it says."""
+    """Mean and standard deviation of each channel over the images of all sets, those of several sets once."""
+    sets = _of_each_data(sets)
     if len({(each.mean, each.std) for each in sets}) == 1:
         return sets[0].mean, sets[0].std
     counts = [each.source.get("images") for each in sets]
@@ -125,7 +129,20 @@ def _statistics(sets: Sequence[CondensedSet]) -> tuple[tuple[float, ...], tuple[
     share = (weights / weights.sum())[:, None]
     mean = (share * means).sum(0)
     spread = (share * (stds.square() + means.square())).sum(0) - mean.square()
-    return tuple(mean.tolist()), tuple(spread.sqrt().tolist())
+    return tuple(mean.tolist()), tuple(spread.clamp(min=1e-12).sqrt().tolist())
+
+
+def _of_each_data(sets: Sequence[CondensedSet]) -> list[CondensedSet]:
+    """One of the sets that were made from the same images."""
+    return list({each.source.get("checksum") or at: each for at, each in enumerate(sets)}.values())
+
+
+def _source(sets: Sequence[CondensedSet]) -> dict[str, Any]:
+    """What all sets say of their data, and how many images these are together."""
+    counts = [each.source.get("images") for each in _of_each_data(sets)]
+    found = _common([each.source for each in sets])
+    found.pop("images", None)
+    return found if None in counts else {**found, "images": sum(map(int, counts))}
 
 
 def _common(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

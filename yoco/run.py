@@ -98,7 +98,7 @@ class Run:
 
     def _check_same(self) -> None:
         path = self.folder / "config.yaml"
-        begun = path.is_file() and (self.folder / "experts").is_dir()
+        begun = path.is_file() and any((self.folder / "experts").glob("expert-*.safetensors"))
         if not (begun or self.checkpoint.is_file() or self.result.is_file()):
             for mine in (path, self.metrics):
                 if mine.is_file() and not (path.is_file() and path.read_bytes().startswith(MARK.encode())):

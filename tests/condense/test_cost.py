@@ -145,9 +145,9 @@ def test_what_gathers_in_a_run_is_added_to_the_memory(
     for method, how, more in (
         ("mtt", {**EXPERTS, "episodes": 1000}, 3 * 4 * weights * 4),
         ("datm", {**EXPERTS, "episodes": 1}, 0),
-        ("mtt", {**EXPERTS, "episodes": 1000, "experts": str(tmp_path)}, 3 * 4 * weights * 4),
-        ("mtt", {**EXPERTS, "episodes": 1000, "count": 40, "experts": str(tmp_path)}, 9 * 4 * weights * 4),
-        ("mtt", {**EXPERTS, "episodes": 1000, "count": 40, "out": tmp_path / "run"}, 9 * 4 * weights * 4),
+        ("mtt", {**EXPERTS, "episodes": 1000, "count": 40}, 39 * 4 * weights * 4),
+        ("mtt", {**EXPERTS, "episodes": 1000, "experts": str(tmp_path)}, 0),
+        ("mtt", {**EXPERTS, "episodes": 1000, "count": 40, "out": tmp_path / "run"}, 0),
         ("pdd", {"episodes": 20, "base": "idm:" + ",".join(f"{k}={v}" for k, v in queue.items())}, weights * 8),
         ("accdd", {"episodes": 40, "inner": 10, "early": 3, "early_epochs": 1}, 2 * weights * 4),
         ("accdd", {"episodes": 20, "inner": 10, "early": 3, "early_epochs": 1}, weights * 4),

@@ -12,7 +12,7 @@ import torch
 import yoco
 from augment import Policy
 from yoco import artefact
-from yoco.condense import Interrupted, Progress, condense, experts, settings_of
+from yoco.condense import Interrupted, condense, experts, settings_of
 from yoco.condense.experts import KIND, VERSION, Experts, flat, record, unflat
 from yoco.condense.method import Task
 from yoco.condense.methods.mtt import MTT
@@ -142,67 +142,17 @@ def test_a_place_for_experts_that_cannot_be_written_is_said_before_any_training(
         record(task, MTT(**TOY).recipe(), tmp_path / "file", 1)
 
 
-def test_experts_of_a_folder_do_not_fill_the_memory(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(experts, "HELD", 2)
-    read = record(task, MTT(**TOY).recipe(), tmp_path, 4)
-    first = read.trajectory(0).clone()
-    assert [(read.trajectory(k), list(read.known))[1] for k in (1, 2, 3)] == [[0, 1], [1, 2], [2, 3]]
-    assert torch.equal(read.trajectory(0), first)
-    kept = Experts(task, MTT(**TOY).recipe(), Rng(0))
-    for k in range(3):
-        kept.trajectory(k)
+def test_experts_of_a_folder_do_not_fill_the_memory(task: Task, tmp_path: Path) -> None:
+    recipe = MTT(**TOY).recipe()
+    read = record(task, recipe, tmp_path, 3)
+    whole = read.trajectory(1)
+    assert [row.tolist() for row in read.weights(1, 0, 2)] == whole[[0, 2]].tolist()
+    (tmp_path / "expert-1.safetensors").unlink()
+    assert torch.equal(read.weights(1, 3)[0], whole[3])
+    assert read.known == {}
+    kept = Experts(task, recipe, Rng(0).child("experts"))
+    assert all(torch.equal(kept.weights(k, 2)[0], read.weights(k, 2)[0]) for k in range(3))
     assert list(kept.known) == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("method", "how"),
-    [
-        ("mtt", TOY),
-        ("datm", {**TOY, "threshold": 100.0}),
-        ("pdd", {"episodes": 4, "base": "mtt:" + ",".join(f"{k}={v}" for k, v in TOY.items() if k != "episodes")}),
-    ],
-)
-def test_experts_of_a_run_are_trained_once_however_it_ends(
-    tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: dict[str, Any]
-) -> None:
-    recorded: list[int] = []
-    plain = Experts._recorded
-
-    def counted(self: Experts, number: int, rng: Rng) -> torch.Tensor:
-        recorded.append(number)
-        return plain(self, number, rng)
-
-    def kill(progress: Progress) -> None:
-        if progress.episode == 3:
-            raise RuntimeError("the power is gone")
-
-    asked: dict[str, Any] = {"ipc": 2, "network": NETWORK, "progress": False, **how}
-    whole = condense(tiny, method, **asked)
-    monkeypatch.setattr(Experts, "_recorded", counted)
-    with pytest.raises(RuntimeError, match="power"):
-        condense(tiny, method, out=tmp_path, callbacks=(kill,), **asked)
-    assert condense(tiny, method, out=tmp_path, **asked).checksum == whole.checksum
-    assert len(recorded) == len(set(recorded)) > 0
-    assert sorted(path.stem for path in (tmp_path / "experts").iterdir()) == sorted(f"expert-{n}" for n in recorded)
-
-
-def test_experts_of_a_run_that_failed_are_not_those_of_another(
-    tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = Experts._recorded
-
-    def once(self: Experts, number: int, rng: Rng) -> torch.Tensor:
-        assert not self._path(0)
-        return plain(self, number, rng)
-
-    monkeypatch.setattr(Experts, "_recorded", once)
-    asked: dict[str, Any] = {"ipc": 1, "network": NETWORK, "progress": False, **TOY, "episodes": 9, "out": tmp_path}
-    with pytest.raises(AssertionError):
-        condense(tiny, "datm", threshold=100.0, **asked)
-    with pytest.raises(ValueError, match=r"holds a run with seed=0, got 1; choose another folder$"):
-        condense(tiny, "datm", seed=1, threshold=100.0, **asked)
 
 
 def test_the_step_size_never_turns_negative(tiny: Splits, task: Task) -> None:

@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from yoco.condense import Interrupted, Progress, condense
 from yoco.condense.experts import flat, unflat
 from yoco.condense.matching import matched_weights
+from yoco.condense.pool import perturb
 from yoco.condense.synthetic import in_parts
 from yoco.data import Splits
 from yoco.networks import Network, build
@@ -126,3 +127,8 @@ def test_weights_that_do_not_learn_are_neither_matched_nor_moved(tiny: Splits) -
     assert row.grad is not None
     moved = [bool(part.any()) for part in row.grad.split([weight.numel() for weight in network.parameters()])]
     assert moved == [weight.requires_grad for weight in network.parameters()]
+    before = flat(network)
+    perturb(network, [0.5], Rng(0))
+    parts = zip(before.split([weight.numel() for weight in network.parameters()]), network.parameters(), strict=True)
+    changed = [not torch.equal(old, weight.flatten()) for old, weight in parts]
+    assert changed == [weight.requires_grad and weight.ndim > 1 for weight in network.parameters()]

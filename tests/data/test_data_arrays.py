@@ -104,7 +104,7 @@ def test_grey_pillow_images_stay_grey() -> None:
 def test_class_names_come_from_the_dataset() -> None:
     items = [(image, label) for image, label in zip(IMAGES[:3], [1, 1, 0], strict=True)]
     dicts = [{"image": image, "label": label} for image, label in items]
-    for dataset in (Named(items), Table(dicts)):
+    for dataset in (Named(items), Table(dicts), Named([(image, float(label)) for image, label in items])):
         source = from_dataset(dataset)
         assert source.classes == ("zero", "one")
         assert source.labels.tolist() == [1, 1, 0]
@@ -183,6 +183,8 @@ def test_load_takes_everything_python_has() -> None:
         expected,
         (expected.train, expected.test),
         ((images, labels), (tests, test_labels)),
+        ((images, labels.astype(float)), (tests, test_labels.astype(float))),
+        ((images, labels), [(image, float(label)) for image, label in test_rows]),
         ((images, labels.tolist()), (torch.from_numpy(tests), torch.from_numpy(test_labels))),
         (rows, test_rows),
         {"train": rows, "test": (tests, test_labels)},

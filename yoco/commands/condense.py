@@ -64,7 +64,8 @@ def condense(argv: list[str]) -> None:
     if "teacher_epochs" not in typed and not labels_of(options.method, options.labels).afterwards:
         given["teacher_epochs"] = None  # of a file whose labels or method are not those of the words
     if options.dry_run:
-        _say_cost(given if "out" in named(argv, CondenseOptions) else {**given, "out": None}, settings)
+        own = "out" in named(argv, CondenseOptions)
+        _say_cost(given if own else {**given, "out": given["out"] / "anew"}, settings)  # where nothing is yet
         return
     _say_experts(getattr(options, "experts", None))
     try:

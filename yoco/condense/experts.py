@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import SGD, Optimizer
 
 from yoco import artefact
@@ -17,7 +18,6 @@ from yoco.rng import Rng
 from yoco.train import Recipe, fit
 
 KIND, VERSION = "expert", 1
-HELD = 10
 
 
 @dataclass
@@ -25,9 +25,9 @@ class Experts:
     """Trajectories by number, float32 [epochs + 1, weights] on the CPU; each is recorded when it is first asked for.
 
     A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
-    or in `folder`, the others come out the same. folder: where they are kept, and found; no more than `HELD` of them
-    are then in memory; None keeps all there. What a folder lacks is recorded with the seed of those that are there,
-    if they have one: the first run decides.
+    or in `folder`, the others come out the same. folder: where they are kept, found and read by rows; None keeps all in
+    memory. What a folder lacks is recorded with the seed of those that are there, if they have one: the first run
+    decides.
 
     Raises:
         ValueError: a file in the folder is damaged, or of other data, another space, normalisation, network or recipe.
@@ -44,11 +44,21 @@ class Experts:
 
     def trajectory(self, number: int) -> Tensor:
         """The weights of one expert before any training, and after each epoch."""
-        if number not in self.known:
-            while self.folder is not None and len(self.known) >= HELD:
-                del self.known[next(iter(self.known))]
-            self.known[number] = self._read(number) if self._path(number) else self._recorded(number, self._stream())
-        return self.known[number]
+        if path := self._path(number):
+            return artefact.read(path, KIND, VERSION)[0]["weights"]
+        if number in self.known:
+            return self.known[number]
+        made = self._recorded(number, self._stream())
+        if self.folder is None or self.task.dry:
+            self.known[number] = made
+        return made
+
+    def weights(self, number: int, *epochs: int) -> list[Tensor]:
+        """The weights of one expert after so many epochs, each float32 [weights]."""
+        if path := self._path(number):
+            return artefact.read_rows(path, KIND, VERSION, "weights", epochs)
+        whole = self.trajectory(number)
+        return [whole[epoch] for epoch in epochs]
 
     def _stream(self) -> Rng:
         """Of the seed of all files in the folder, which are checked; its own, if there are none."""
@@ -83,11 +93,6 @@ class Experts:
         made |= {"augment": str(self.recipe.augment), "weight_decay": self.recipe.weight_decay}
         return {**made, "autocast": str(self.task.autocast), "mean": list(real.mean), "std": list(real.std)}
 
-    def _read(self, number: int) -> Tensor:
-        path = self._path(number)
-        assert path is not None
-        return artefact.read(path, KIND, VERSION)[0]["weights"]
-
     def _check(self, path: Path) -> Any:
         """The seed of an expert, whose file must be of this task and recipe; None where it does not say it."""
         header, wanted = artefact.read_header(path, KIND, VERSION), self._about()
@@ -117,7 +122,8 @@ class Experts:
         def note(_: int) -> None:
             noted.append(flat(network))
 
-        fit(network, self.task.real, self.recipe, self.task.normalise, stream.child("train"), after_epoch=note)
+        with sdpa_kernel(SDPBackend.MATH):  # as within a run
+            fit(network, self.task.real, self.recipe, self.task.normalise, stream.child("train"), after_epoch=note)
         weights = torch.stack(noted)
         if path is not None:
             artefact.write(path, KIND, VERSION, {"weights": weights}, {**self._about(), "seed": rng.seed})

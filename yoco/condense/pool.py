@@ -168,10 +168,11 @@ def perturb(network: nn.Module, sizes: Iterable[float], rng: Rng) -> None:
     """Add to the weights one filter-normalised Gaussian direction for each of these sizes (Acc-DD, CVPR 2023).
 
     A direction is scaled, filter by filter, to the norm of the filter it is added to as the network stands before
-    (Li et al., NeurIPS 2018); filters are the rows of weights with two dimensions or more. Biases and norm layers stay.
+    (Li et al., NeurIPS 2018); filters are the rows of weights with two dimensions or more. Biases, norm layers and
+    weights that do not learn stay.
     """
-    before = {name: weight.clone() for name, weight in network.named_parameters() if weight.ndim > 1}
     weights = dict(network.named_parameters())
+    before = {name: weight.clone() for name, weight in weights.items() if weight.ndim > 1 and weight.requires_grad}
     for k, size in enumerate(sizes):
         for name, weight in before.items():
             generator = rng.child(k, name).generator()

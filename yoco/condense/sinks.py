@@ -26,12 +26,11 @@ def sink(name: str, folder: Path) -> Callback:
 def tensorboard(folder: Path) -> Callback:
     """Scalars `seconds`, `loss` if any, and what callbacks answer, in the run's folder: `tensorboard --logdir runs`."""
     _need("tensorboard")
-    writer: Any = None
+    kind, writer = import_module("torch.utils.tensorboard").SummaryWriter, None
 
     def write(progress: Progress) -> None:
         nonlocal writer
         if writer is None:  # what a run that goes on does again is told once
-            kind = import_module("torch.utils.tensorboard").SummaryWriter
             writer = kind(str(folder / "tensorboard"), purge_step=progress.episode)
         for name, value in numbers(progress).items():
             writer.add_scalar(name, value, progress.episode)
@@ -48,7 +47,7 @@ def wandb(folder: Path) -> Callback:
 
     def write(progress: Progress) -> None:
         nonlocal run
-        run = run or package.init(project="yoco", name=folder.name, dir=str(folder))
+        run = run or package.init(project="yoco", name=folder.name, dir=str(folder), reinit=True)
         run.log(numbers(progress), step=progress.episode)
         if progress.episode >= progress.episodes:
             run.finish()

@@ -14,7 +14,7 @@ from torch.optim import SGD, Optimizer
 
 from augment import Policy
 from yoco.artefact import at_home
-from yoco.condense.experts import HELD, Experts, Recording, unflat
+from yoco.condense.experts import Experts, Recording, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, stepped_normalised
 from yoco.condense.synthetic import Synthetic
@@ -119,9 +119,9 @@ class Trajectories:
         return round(experts * (1 - (1 - 1 / self.count) ** self.episodes))
 
     def gathers(self, task: Task) -> int:
-        """Bytes of the experts that come to those in memory, which is the CPU's, after the first."""
+        """Bytes of the experts that come to those in memory, which is the CPU's, after the first; 0 with a folder."""
         weights = sum(weight.numel() for weight in self.matched(task).network(Rng(0)).parameters())
-        held = min(HELD, self.met(self.count)) if self.place(task) else self.missing(task)
+        held = 0 if self.place(task) else self.missing(task)
         return max(0, held - 1) * (self.expert_epochs + 1) * weights * 4 if task.real.device.type == "cpu" else 0
 
     def matched(self, task: Task) -> Task:
@@ -140,8 +140,9 @@ class Trajectories:
     def segment(self, task: Task, synthetic: Synthetic, memory: Experts, begin: int, rng: Rng) -> Tensor:
         """What is left of the way that a random expert goes after `begin` epochs: lines 4 to 12 of MTT's algorithm."""
         number = int(rng.child("expert").choice(self.count, 1))
-        path, network = memory.trajectory(number), memory.task.network(rng.child("network")).train()
-        first, goal = path[begin].to(synthetic.cells), path[begin + self.expert_steps].to(synthetic.cells)
+        network = memory.task.network(rng.child("network")).train()
+        ends = memory.weights(number, begin, begin + self.expert_steps)
+        first, goal = (weights.to(synthetic.cells) for weights in ends)
         travel = self.constant if self.constant_memory else self.unrolled
         return travel(task, synthetic, network, first, goal, rng.child("student"))
 

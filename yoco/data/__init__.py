@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from yoco.data import folder, idx
-from yoco.data.arrays import from_arrays
+from yoco.data.arrays import from_arrays, whole
 from yoco.data.dataset import from_dataset, read
 from yoco.data.pixels import adapt
 from yoco.data.source import Batch, Source, Splits
@@ -118,7 +118,7 @@ def _part(data: Any, size: int | None, name: str, like: Source | None = None) ->
         rule = "must be a name, a folder, Splits, a Source, (images, labels) or a map-style dataset"
         raise ValueError(f"data: {rule}, got {type(data).__name__}")
     if like is not None and classes is None:
-        values = labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels
+        values = [whole(label) for label in (labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels)]
         labels = values if _are_places(values, like.classes) else [str(label) for label in values]
         classes = like.classes
     return from_arrays(images, labels, classes=classes, name=name)

@@ -42,8 +42,8 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
     if values.dtype.kind == "O":  # as pandas keeps its strings
         _check_strings(values.ravel().tolist(), name)
         values = np.asarray(values.tolist())
-    if values.dtype.kind == "f" and values.size and (values == np.floor(values)).all() and np.abs(values).max() < 2**53:
-        values = values.astype(np.int64)  # as tables of numbers keep them
+    if values.dtype.kind == "f" and all(isinstance(whole(value), int) for value in values.ravel().tolist()):
+        values = values.astype(np.int64) if values.size else values
     if values.ndim != 1 or values.dtype.kind not in "iuUb":
         got = f"{values.dtype} {list(values.shape)}"
         raise ValueError(f"data {name}: labels must be a list of integers or of strings, got {got}")
@@ -57,6 +57,11 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
     if strange:
         raise ValueError(f"data {name}: labels must be among the {len(classes)} known classes, got {strange[0]!r}")
     return torch.tensor([position[value] for value in values.tolist()], dtype=torch.long), tuple(classes)
+
+
+def whole(label: Any) -> Any:
+    """A float that is whole, as tables of numbers keep labels, as an integer; all else as it is."""
+    return int(label) if isinstance(label, float) and label.is_integer() and abs(label) < 2**53 else label
 
 
 def _check_strings(labels: list[Any], name: str) -> None:

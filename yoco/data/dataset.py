@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from yoco.data.arrays import from_arrays
+from yoco.data.arrays import from_arrays, whole
 from yoco.data.pixels import EIGHT_BIT, as_pixels, doubt_channels, resize
 from yoco.data.source import Source
 
@@ -82,7 +82,7 @@ def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:
         raise ValueError(f"data {name}: item {at} must be (image, label) or have the keys image and label, got {got}")
     if isinstance(label, np.ndarray | Tensor) and math.prod(label.shape) != 1:
         raise ValueError(f"data {name}: item {at} must have one label, got the shape {list(label.shape)}")
-    return image, label.item() if hasattr(label, "item") else label
+    return image, whole(label.item() if hasattr(label, "item") else label)
 
 
 def _pixels(image: Any, name: str) -> Tensor:

@@ -81,7 +81,8 @@ class DATM(Trajectories):
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images, those that an expert gets right first, and the logits that it gives them."""
         experts = self.memory(task, rng)
-        expert, network = experts.trajectory(0)[-1], experts.task.network(rng.child("network")).train()
+        (expert,) = experts.weights(0, self.expert_epochs)
+        network = experts.task.network(rng.child("network")).train()
         expert = expert.to(task.real.device, torch.get_default_dtype())
 
         @torch.no_grad()
