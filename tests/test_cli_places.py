@@ -12,7 +12,8 @@ from yoco.cli import run
 from yoco.condense import settings_of
 from yoco.condensed import CondensedSet
 from yoco.networks import build
-from yoco.prune import Selection
+from yoco.prune import Recorder, Selection
+from yoco.prune.dynamics import Dynamics
 from yoco.rng import Rng
 from yoco.sparsify import Masks, load, save
 
@@ -45,6 +46,17 @@ def test_what_is_read_is_not_written_over(
     assert found.startswith(f"yoco: {both} must be different files, got ")
     assert saved.read_bytes() == before
     assert sorted(path.name for path in saved.parent.iterdir()) == ["link.safetensors", "set.safetensors"]
+
+
+def test_sparse_weights_are_not_written_over(
+    saved: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(saved.parent)
+    before = saved.rename("sparse.safetensors").read_bytes()
+    network = ["--data", "digits", "--network", "mlp:width=4", "--sparsity", "0.5"]
+    found = fails("sparsify", *network, "--weights", "sparse.safetensors", "--out", ".")
+    assert found.startswith("yoco: sparsify: weights and out must be different files, got ")
+    assert Path("sparse.safetensors").read_bytes() == before
 
 
 @pytest.fixture
@@ -83,6 +95,13 @@ def test_calls_know_the_home_folder(home: Path, tiny_set: CondensedSet) -> None:
     assert yoco.report("~/run")[-1] == home / "run/report.md"
     method: Any = settings_of("mtt", "digits", 1, None, experts="~/experts")
     assert method.place(None) == home / "experts"
+    for target in ("~/pngs", "~/set.npz"):
+        yoco.convert("~/set.safetensors", target)
+    assert (home / "pngs").is_dir()
+    assert (home / "set.npz").is_file()
+    Recorder(4, file="~/tape")
+    assert Dynamics.open("~/tape").meta["interrupted"]
+    assert (home / "tape").is_file()
     assert list(Path().iterdir()) == []
 
 

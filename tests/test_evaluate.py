@@ -26,9 +26,9 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans of all evaluations; nothing is trained, every accuracy is 50."""
     seen: list[Plan] = []
 
-    def run(plan: Plan, jobs: int, progress: bool) -> list[Measured]:
+    def run(plan: Plan, jobs: int, progress: bool) -> dict[int, Measured]:
         seen.append(plan)
-        return [Measured(((trial.recipe.length, 50.0),)) for trial in plan.trials]
+        return {k: Measured(((trial.recipe.length, 50.0),)) for k, trial in enumerate(plan.trials)}
 
     monkeypatch.setattr(import_module("yoco.evaluate"), "run", run)
     return seen

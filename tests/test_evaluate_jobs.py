@@ -127,7 +127,7 @@ def test_processes_compute_in_the_type_of_their_parent_with_their_share_of_its_t
 
 @pytest.fixture
 def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let a Ctrl-C come in the trial of this number; nothing is trained, those before it have 50, 51, ... percent."""
+    """Let a Ctrl-C come in the trial of this number; nothing is trained, others have 50, 51, ... percent."""
 
     def stopped_at(number: int) -> None:
         def measure(plan: Plan | None, index: int, tick: object = None) -> Measured:
@@ -141,6 +141,15 @@ def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
             def result(self) -> Measured:
                 return measure(None, self.index)
+
+            def done(self) -> bool:
+                return self.index != number
+
+            def cancelled(self) -> bool:
+                return False
+
+            def exception(self) -> None:
+                """None."""
 
         monkeypatch.setattr(Plan, "measure", measure)
         monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda pool, work, index: Submitted(index))
@@ -163,7 +172,11 @@ def test_trials_that_are_done_outlive_a_stop(
     rows = [(row.network, row.seeds, row.last) for row in found().results]
     assert rows == [("mlp:width=8", (5, 7), (50.0, 51.0)), ("mlp:width=4", (5,), (52.0,))]
     stopped_at(0)
-    assert found() is None
+    if jobs == 1:
+        assert found() is None
+    else:  # others were at work beside it
+        rows = [(row.network, row.seeds, row.last) for row in found().results]
+        assert rows == [("mlp:width=8", (7,), (51.0,)), ("mlp:width=4", (5, 7), (52.0, 53.0))]
 
 
 def test_the_command_keeps_the_trials_that_are_done(
@@ -185,3 +198,23 @@ def test_the_command_keeps_the_trials_that_are_done(
     stopped_at(3)
     assert run(words) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, "evaluation-condensed-idc.json"]
+
+
+def test_what_was_kept_of_another_evaluation_stays(tmp_path: Path, stopped_at: Callable[[int], None]) -> None:
+    place, partial = tmp_path / "condensed.safetensors", tmp_path / "partial-evaluation-condensed-idc.json"
+    yoco.condense("digits", "random", ipc=1, progress=False).save(place)
+    words = ["evaluate", str(place), "--epochs", "1", "--seeds", "3", "--network"]
+    stopped_at(2)
+    assert run([*words, "mlp:width=4"]) == 130
+    kept = partial.read_text()
+    stopped_at(3)
+    assert run([*words, "mlp:width=8"]) == 0
+    stopped_at(1)
+    assert run([*words, "mlp:width=4"]) == 130
+    assert partial.read_text() == kept
+    second = partial.with_name("partial-2-evaluation-condensed-idc.json")
+    assert json.loads(second.read_text())["results"][0]["seeds"] == [0]
+    stopped_at(3)
+    assert run([*words, "mlp:width=4"]) == 0
+    assert not partial.exists()
+    assert not second.exists()

@@ -158,6 +158,17 @@ def test_what_is_refused(how: dict[str, Any], said: str, tiny: Splits, tiny_set:
         found(tiny, tiny_set, **asked)
 
 
+def test_a_teacher_that_diverged_is_said(tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(network: nn.Module, *_: Any, **__: Any) -> None:
+        next(network.parameters()).detach().fill_(float("nan"))
+
+    monkeypatch.setattr("yoco.evaluate.teachers.fit", diverge)
+    with pytest.raises(
+        ValueError, match=r"^evaluate: weights of the teacher \S+ must be finite, got others after 2 epo"
+    ):
+        found(tiny, tiny_set, teacher_epochs=2)
+
+
 def test_the_command_takes_the_file_of_a_teacher(
     tmp_path: Path, fails: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,7 +20,8 @@ from yoco.networks import build
 from yoco.prune import Selection, report, score, select
 from yoco.prune.choosing import scores_for
 from yoco.rng import Rng
-from yoco.sparsify import rebuild, save
+from yoco.sparsify import SOLVERS, rebuild, save
+from yoco.sparsify.study import Study
 from yoco.train import Normalise
 
 QUICK: dict[str, Any] = {"networks": "mlp:width=4", "seeds": 1, "progress": False, "device": "cpu"}
@@ -100,6 +101,10 @@ def retrained(model: nn.Module, tiny: Splits) -> Any:
     return copy
 
 
+def studied(data: Splits, solver: str) -> Study:
+    return Study(data=data, network="mlp:width=4", sparsity=0.5, options={"solver": solver})
+
+
 def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: CondensedSet) -> None:
     network, plain = {"network": "mlp:width=4"}, {"progress": False, "device": "cpu"}
     model = build("mlp:width=8", (1, 8, 8), 3, Rng(0))
@@ -115,6 +120,7 @@ def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: 
         lambda: yoco.prune.rank(tiny_set, epochs=3, top=2, **network, **plain).cells,
         lambda: yoco.prune.draw_references(tiny_set, tiny.train, Rng(0)).images,
         lambda: retrained(model, tiny).head.weight,
+        lambda: torch.tensor([len(studied(tiny, solver).options) for solver in SOLVERS], device="cpu"),
     )
     expected = [call() for call in calls]
     with torch.device("meta"):

@@ -140,7 +140,10 @@ def fit(
     observe: Observer | None = None,
     stop: int | None = None,
 ) -> None:
-    """Train `network` in place on shuffled batches for `recipe.length` epochs, or only the first `stop` of them."""
+    """Train `network` in place on shuffled batches for `recipe.length` epochs, or only the first `stop` of them.
+
+    In several threads of one process steps wait for each other: what layers draw is of torch's one global stream.
+    """
     optimizer = recipe.optimizer(network)
     for epoch in range(recipe.length if stop is None else min(stop, recipe.length)):
         optimizer, stream = recipe.retuned(network, optimizer, epoch), rng.child("epoch", epoch)

@@ -38,12 +38,12 @@ def test_a_set_is_not_doubted_where_the_space_is_said_or_the_size_is_another(tmp
         assert convert(mtt(tmp_path, classes, each), tmp_path / "x.npz").space == "zca"
 
 
-@pytest.mark.parametrize("space", [None, "zca"])
-def test_grey_sets_of_kip_are_not_whitened(space: str | None, tmp_path: Path) -> None:
+def test_grey_sets_of_kip_are_not_whitened(tmp_path: Path) -> None:
     np.savez(tmp_path / "kip.npz", images=np.zeros((10, 4, 4, 1)), labels=np.eye(10))
     rule = "grey sets of KIP were normalised, not whitened: add --space normalised and --data, got zca"
     with pytest.raises(ValueError) as caught:
-        convert(tmp_path / "kip.npz", tmp_path / "x.npz", space=space)
+        convert(tmp_path / "kip.npz", tmp_path / "x.npz")
     assert str(caught.value) == f"convert: {tmp_path / 'kip.npz'}: {rule}"
+    assert convert(tmp_path / "kip.npz", tmp_path / "x.npz", space="zca").space == "zca"  # one of somebody's own
     made = convert(tmp_path / "kip.npz", tmp_path / "x.npz", space="normalised", data="mnist")
     assert made.cells.shape == (10, 1, 4, 4)

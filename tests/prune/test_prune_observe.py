@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from augment import Policy
+from augment import Flip, InTurn, Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.networks import Network, build
@@ -199,16 +199,20 @@ def test_a_look_leaves_the_network_as_it_is_and_does_not_follow_it(tiny_set: Con
 
 def test_an_augmentation_of_ones_own_is_the_same_wherever_it_lies() -> None:
     class Own:
+        def __init__(self, strength: float) -> None:
+            self.strength = strength
+
         def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> dict[str, Tensor]:
             return {}
 
         def apply(self, images: Tensor, params: dict[str, Tensor]) -> Tensor:
             return images
 
-    some: list[Any] = [Own(), Own()]
-    first, second = (recipe_values(replace(RECIPE, augment=each)) for each in some)
-    assert first == second
-    assert "Own object" in str(first["augment"])
+    some: list[Any] = [Own(1), Own(1), Own(2), InTurn((Flip(), Own(1))), InTurn((Flip(), Own(1)))]
+    first, again, other, turns, repeated = (recipe_values(replace(RECIPE, augment=each)) for each in some)
+    assert first == again != other
+    assert turns == repeated != first
+    assert str(first["augment"]).endswith("Own(strength=1)")
 
 
 def test_errors_are_the_gradient_in_the_logits_without_cancellation(tiny_set: CondensedSet) -> None:

@@ -47,6 +47,10 @@ def test_a_layer_that_no_image_meets_is_named(data: Calibration) -> None:
     with pytest.warns(UserWarning, match=message.format(r"attention\.out_proj\.weight")):
         found = Pruner(solver="magnitude", allocation="global")(network, data, sparsity=0.5, rng=Rng(0))
     assert found.masks.by_layer() == {"head.weight": (96, 192)}
+    for layout in ("uniform", "erk"):
+        rule = rf"^sparsify: allocation {layout} is for all layers, got idle.weight, which no image reaches$"
+        with pytest.raises(ValueError, match=rule):
+            Pruner(allocation=layout)(Idle(), data, sparsity=0.5, rng=Rng(0))
     only = Pruner(layers=["used.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
     assert set(only.masks) == {"used.weight"}
     with pytest.raises(ValueError, match=r"^sparsify: layers must be met by images, got idle.weight, which is not$"):

@@ -64,8 +64,7 @@ def condense(argv: list[str]) -> None:
     if "teacher_epochs" not in typed and not labels_of(options.method, options.labels).afterwards:
         given["teacher_epochs"] = None  # of a file whose labels or method are not those of the words
     if options.dry_run:
-        own = "out" in named(argv, CondenseOptions)
-        _say_cost(given if own else {**given, "out": given["out"] / "anew"}, settings)  # where nothing is yet
+        _say_cost(given, settings)
         return
     _say_experts(getattr(options, "experts", None))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -102,17 +103,32 @@ def evaluate(argv: list[str]) -> None:
     protocol = re.sub(r"[^\w.-]", "-", options.protocol)
     out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")
     check_place(out)
-    partial = out.with_name(f"partial-{out.name}")
+    partial = [out.with_name(f"partial-{out.name}"), *(out.with_name(f"partial-{k}-{out.name}") for k in range(2, 100))]
     try:
         result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
     except Interrupted as stopped:
         if stopped.result is None:
             raise
-        _keep(stopped.result, options.teacher, partial)
-        raise KeyboardInterrupt(f"interrupted; what was done is in {partial}") from None
+        place = next((path for path in partial if covers(stopped.result, path)), partial[0])
+        _keep(stopped.result, options.teacher, place)
+        raise KeyboardInterrupt(f"interrupted; what was done is in {place}") from None
     _keep(result, options.teacher, out)
-    partial.unlink(missing_ok=True)
+    for path in partial:
+        if covers(result, path):
+            path.unlink(missing_ok=True)
     print(f"written to {out}")
+
+
+def covers(result: Result, path: Path) -> bool:
+    """Whether a result has all trials of one that was kept; also if there is none."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["results"]
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    rows = {(row.name, row.network, row.epochs): {*row.seeds} for row in result.results}
+    return all({*row["seeds"]} <= rows.get((row["name"], row["network"], row["epochs"]), set()) for row in kept)
 
 
 def _keep(result: Result, teacher: Path | None, out: Path) -> None:

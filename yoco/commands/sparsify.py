@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from yoco.cli import parse
-from yoco.commands.options import DataOptions, Device, named
+from yoco.commands.options import DataOptions, Device, apart, named
 
 if TYPE_CHECKING:
     from yoco.condensed import CondensedSet
@@ -97,6 +97,7 @@ def sparsify(argv: list[str]) -> None:
         raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} is for a solver, got it beside --at-init")
     if options.weights and (unread := [name for name in named(argv, SparsifyOptions) if name in ("epochs", "lr")]):
         raise ValueError(f"sparsify: --{unread[0]} is for training the network, got it beside --weights")
+    apart("sparsify", weights=options.weights, out=options.out / "sparse.safetensors")
     data = load_data(options.data, size=options.size, grey=options.grey, download=options.download)
     calibrate, retrain_on = (_set(path, data.train) for path in (options.calibrate, options.retrain_on))
     given = {f.name: getattr(options, f.name) for f in fields(Study) if f.name in vars(options)}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from yoco.artefact import at_home
 from yoco.condensed import CondensedSet
 from yoco.convert.origin import Origin
 from yoco.convert.sniff import form_of
@@ -67,7 +68,7 @@ def convert(
         ValueError: a file that is damaged, of another form, or wants code to be run; an option that does not apply.
         OSError: the source is not there, or the target cannot be written.
     """
-    source, target = Path(source), Path(target)
+    source, target = at_home(source), at_home(target)
     if not source.exists():
         raise FileNotFoundError(f"convert: no file or folder at {source}")
     name = form or form_of(source)

@@ -34,7 +34,7 @@ def read(origin: Origin) -> CondensedSet:
     names = origin.known.classes if origin.known else tuple(map(str, range(classes)))
     if len(names) != classes:
         origin.refuse(f"labels of {origin.data} must have {len(names)} classes", classes)
-    if images.shape[3] == 1 and origin.space == "zca":
+    if images.shape[3] == 1 and origin.space == "zca" and not origin.space_said:
         rule = "grey sets of KIP were normalised, not whitened: add --space normalised and --data"
         origin.refuse(rule, origin.space)
     centred = abs(labels.sum(axis=1).mean()) < 0.5

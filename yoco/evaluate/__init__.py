@@ -116,7 +116,7 @@ def evaluate(
         **_machine(where, threads_of(min(jobs, len(plan.trials)))),
     }
 
-    def result(found: list[Measured]) -> Result:
+    def result(found: Mapping[int, Measured]) -> Result:
         rows, seconds = gathered(plan.trials, found, len(numbers), curve), round(time.monotonic() - began, 2)
         return Result(results=rows, seconds=seconds, **about)
 

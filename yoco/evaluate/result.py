@@ -126,25 +126,28 @@ class Result:
 
 
 class Interrupted(KeyboardInterrupt):
-    """An evaluation was asked to stop. result: of the trials that were done, or None; its last row may lack seeds."""
+    """An evaluation was asked to stop. result: of the trials that were done, or None; its rows may lack seeds."""
 
     def __init__(self, result: Result | None) -> None:
         super().__init__()
         self.result = result
 
 
-def gathered(trials: Sequence[Trial], found: Sequence[Measured], seeds: int, keep: bool) -> tuple[Row, ...]:
+def gathered(trials: Sequence[Trial], found: Mapping[int, Measured], seeds: int, keep: bool) -> tuple[Row, ...]:
     """One row for each training set and network, as far as trials were done; their seeds stand next to each other."""
     rows = []
-    for at in range(0, len(found), seeds):
-        first, own = trials[at], tuple(each.curve for each in found[at : at + seeds])
-        counted = tuple(each.confusion for each in found[at : at + seeds] if each.confusion is not None)
+    for at in range(0, len(trials), seeds):
+        done = [number for number in range(at, at + seeds) if number in found]
+        if not done:
+            continue
+        first, own = trials[at], tuple(found[number].curve for number in done)
+        counted = tuple(kept for number in done if (kept := found[number].confusion) is not None)
         row = Row(
             name=first.name,
             network=first.network,
             images=first.images,
             epochs=first.recipe.epochs,
-            seeds=tuple(trial.seed for trial in trials[at : at + len(own)]),
+            seeds=tuple(trials[number].seed for number in done),
             last=tuple(curve[-1][1] for curve in own),
             best=tuple(max(accuracy for _, accuracy in curve) for curve in own),
             curves=own if keep else None,

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
@@ -165,52 +165,59 @@ def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C among trials. found: of the first ones, those that were done."""
+    """Ctrl-C among trials. found: of those that were done, by their numbers."""
 
-    def __init__(self, found: list[Measured]) -> None:
+    def __init__(self, found: dict[int, Measured]) -> None:
         super().__init__()
         self.found = found
 
 
-def run(plan: Plan, jobs: int, progress: bool) -> list[Measured]:
-    """What all trials showed, in their order; `jobs` processes share the threads.
+def run(plan: Plan, jobs: int, progress: bool) -> dict[int, Measured]:
+    """What all trials showed, by their numbers; `jobs` processes share the threads.
 
     Raises:
         Stopped: Ctrl-C.
     """
-    total, found = sum(trial.recipe.length for trial in plan.trials), list[Measured]()
+    total, found = sum(trial.recipe.length for trial in plan.trials), dict[int, Measured]()
     with tqdm(total=total, desc="evaluate", unit="epoch", disable=hidden(progress)) as bar:
         try:
             if jobs > 1:
                 _run_apart(plan, min(jobs, len(plan.trials)), bar.update, found)
             else:
                 for index in range(len(plan.trials)):
-                    found.append(plan.measure(index, bar.update))
+                    found[index] = plan.measure(index, bar.update)
         except KeyboardInterrupt:
             raise Stopped(found) from None
     return found
 
 
-def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], found: list[Measured]) -> None:
-    """Add what trials showed, in their order, each when those before it are there."""
+def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], found: dict[int, Measured]) -> None:
+    """Add what trials showed, and at a stop what others have shown by then."""
     context = get_context("spawn")
     stop = context.Semaphore(0)
     shared = (threads_of(jobs), torch.get_default_dtype(), stop)
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=shared)
+    futures: list[Future[Measured]] = []
     try:
-        futures = [pool.submit(plan.measure, index) for index in range(len(plan.trials))]
-        for trial, future in zip(plan.trials, futures, strict=True):
-            found.append(future.result())
-            advance(trial.recipe.length)
+        futures += [pool.submit(plan.measure, index) for index in range(len(plan.trials))]
+        for index, future in enumerate(futures):
+            found[index] = future.result()
+            advance(plan.trials[index].recipe.length)
     except BrokenExecutor:
         why = "for want of memory, or as the script does not guard its main part"
         raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None
     except BaseException:
+        found |= {k: future.result() for k, future in enumerate(futures) if well(future)}
         for _ in range(jobs):
             stop.release()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def well(future: Future[Measured]) -> bool:
+    """Whether a trial is done, and well."""
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def threads_of(jobs: int) -> int:

@@ -111,7 +111,7 @@ class Dynamics:
             FileNotFoundError: there is no such file.
             ValueError: the file is truncated, not a recording, of a newer format, or its content breaks a rule.
         """
-        arrays, label = tape.read(Path(path))
+        arrays, label = tape.read(artefact.at_home(path))
         if not set(NAMES) <= set(arrays) <= {*NAMES, "shift"}:
             raise ValueError(f"open: {path} must hold {KIND}, got a recording of {', '.join(sorted(arrays))}")
         parts: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -1,6 +1,5 @@
 """Observe a training: its dynamics epoch by epoch, and the network's view of every sample at its end."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -154,7 +153,16 @@ def observe(
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
-    """The recipe in JSON values; an augmentation of one's own that says only where it lies goes by its class."""
+    """The recipe in JSON values; an augmentation of one's own that says only where it lies goes by what it holds."""
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    words = re.sub(r" at 0x[0-9a-f]+", "", str(recipe.augment), flags=re.IGNORECASE)
-    return {**values, "drops": [str(share) for share in recipe.drops], "augment": words}
+    return {**values, "drops": [str(share) for share in recipe.drops], "augment": _words(recipe.augment)}
+
+
+def _words(thing: Any) -> str:
+    text = str(thing)
+    if " at 0x" not in text:
+        return text
+    if isinstance(thing, tuple | list):
+        return f"({', '.join(map(_words, thing))})"
+    parts = (f"{name}={_words(value)}" for name, value in getattr(thing, "__dict__", {}).items())
+    return f"{type(thing).__qualname__}({', '.join(parts)})"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from torch import Tensor
 
-from yoco.artefact import python_number
+from yoco.artefact import at_home, python_number
 
 
 class Tape:
@@ -26,7 +26,7 @@ class Tape:
     """
 
     def __init__(self, path: str | Path, n: int, floats: Sequence[str], bits: Sequence[str]) -> None:
-        self.path, self.row = Path(path), layout(n, floats, bits)
+        self.path, self.row = at_home(path), layout(n, floats, bits)
         if self.path.exists():
             raise FileExistsError(f"recorder: file must be a new one, got {self.path}, which exists; name another")
         self.path.parent.mkdir(parents=True, exist_ok=True)

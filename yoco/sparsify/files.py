@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save as as_bytes
 from torch import nn
 
-from yoco.artefact import check_place, python_number, replace_file
+from yoco.artefact import at_home, check_place, python_number, replace_file
 from yoco.sparsify.hold import held, remove
 from yoco.sparsify.sparse import Size, save
 
@@ -22,7 +22,8 @@ class Files:
     """A folder, or None, for which nothing is written. about: what the sparse file says of its network."""
 
     def __init__(self, folder: Path | None, about: Mapping[str, Any]) -> None:
-        self.folder, self.about, self.bytes, self.begun = folder, about, 0, False
+        self.folder = None if folder is None else at_home(folder)
+        self.about, self.bytes, self.begun = about, 0, False
 
     def check(self) -> None:
         """Find out ahead of long work whether they can be written.

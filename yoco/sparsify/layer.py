@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from yoco.device import cpu_by_default
 from yoco.registry import resolve
 from yoco.rng import Rng
 from yoco.sparsify.patterns import Zeros, parse
@@ -207,6 +208,7 @@ def solver_of(name: str, options: Mapping[str, Any]) -> Any:
     return found
 
 
+@cpu_by_default
 def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> None:
     """Let a solver of SOLVERS refuse its options, or the pattern, on a small layer, before minutes of training.
 

@@ -195,10 +195,17 @@ class Pruner:
         return found
 
     def _tell_idle(self, network: nn.Module, found: Collection[str]) -> None:
-        """Warn of layers that no image reaches, where nobody has said which layers are meant."""
+        """Warn of layers that no image reaches, where nobody has said which layers are meant.
+
+        Raises:
+            ValueError: the zeros are shared out among all layers.
+        """
         known = layers(network)
         idle = [name for name in known if name not in found]
         if idle and self.layers is None and isinstance(self.allocation, str):
+            if self.allocation in LAYOUTS and not parse(self.pattern).group:
+                rule = f"allocation {self.allocation} is for all layers"
+                raise ValueError(f"sparsify: {rule}, got {idle[0]}, which no image reaches")
             said = f"sparsify: no image reaches {len(idle)} of {len(known)} layers, such as {idle[0]}"
             warnings.warn(f"{said}; they stay dense, and sparsity is of the others", stacklevel=3)
 
