@@ -50,7 +50,7 @@ def _cells(s: CondensedSet, rows: Tensor, labels: Tensor, names: tuple[str, ...]
     scores = None if s.scores is None else s.scores[rows]
     gone = ("checksum", "images") if len(names) < len(s.classes) else ()  # of the whole data
     source = {name: value for name, value in s.source.items() if name not in gone}
-    parts = {"cells": s.cells[rows], "labels": labels[rows], "soft_labels": soft, "scores": scores}
+    parts: dict[str, Any] = {"cells": s.cells[rows], "labels": labels[rows], "soft_labels": soft, "scores": scores}
     return replace(s, classes=names, source=source, **parts)
 
 
@@ -142,7 +142,7 @@ def _source(sets: Sequence[CondensedSet]) -> dict[str, Any]:
     counts = [each.source.get("images") for each in _of_each_data(sets)]
     found = _common([each.source for each in sets])
     found.pop("images", None)
-    return found if None in counts else {**found, "images": sum(map(int, counts))}
+    return found if None in counts else {**found, "images": sum(int(count) for count in counts if count is not None)}
 
 
 def _common(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
