@@ -98,6 +98,8 @@ def test_the_method_of_the_readme_runs_by_its_name(tmp_path: Path) -> None:
     )
     config = yoco.load(tmp_path / "run/condensed.safetensors").config
     assert (config["lr"], config["real_batch"], config["episodes_done"]) == (0.1, 32, 50)
+    said = python("-c", "import yoco; print(yoco.condense.check('my_paper:MeanPixels'))", cwd=tmp_path)
+    assert said.startswith("CondensedSet(meanpixels on digits: 10 classes, 1 images per class")
 
 
 def test_the_table_of_methods_names_them_all() -> None:

@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import asdict, fields, is_dataclass, replace
+from functools import partial
 from inspect import signature
 from numbers import Real
 from pathlib import Path, PurePath
@@ -13,6 +14,7 @@ import torch
 from yoco import data as data_sets
 from yoco.artefact import at_home, python_number
 from yoco.condense.asked import bar_of, check_minutes, check_space, come_from, place_of, teaching_of, told_of
+from yoco.condense.contract import keep
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.finished import finished
 from yoco.condense.labels import Labels, relabel, relabel_from
@@ -36,6 +38,7 @@ __all__ = [
     "Progress",
     "Stop",
     "Task",
+    "check",
     "condense",
     "estimate",
     "relabel",
@@ -199,6 +202,33 @@ def condense(
             if result.config["episodes_done"] >= chosen.episodes:
                 run.finish()
     return result
+
+
+@cpu_by_default
+def check(
+    method: str,
+    data: Any = "digits",
+    *,
+    ipc: int = 1,
+    episodes: int = 3,
+    network: str = "convnet:width=8,depth=2",
+    **settings: Any,
+) -> CondensedSet:
+    """The set of a few episodes on the CPU, if a method keeps what all must, as one of one's own should be seen to.
+
+    There are settings for every data set that has a name; the same seed gives the same set; a run that stops after any
+    episode goes on to that set; real images stay as they are; and what a run costs can be said ahead.
+
+    Raises:
+        ValueError: what it does not keep.
+    """
+    for name in data_sets.SOURCES:
+        settings_of(method, name, ipc, None)
+    splits = data_sets.load(data)
+    how: dict[str, Any] = {"ipc": ipc, "network": network, "episodes": episodes, "device": "cpu", **settings}
+    made = keep(partial(condense, splits, method, progress=False, **how), splits.train, method)
+    estimate(splits, method, **how)
+    return made
 
 
 @cpu_by_default

@@ -1,0 +1,45 @@
+"""What every method must keep, tried on one with a few episodes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from yoco.condense.loop import Progress, Stop
+from yoco.condensed import CondensedSet
+from yoco.data.source import Source
+
+
+def keep(run: Callable[..., CondensedSet], real: Source, method: str) -> CondensedSet:
+    """The set that a method makes, if it keeps what all must.
+
+    run: `condense` on the data of `real` with all that it needs but `out` and `callbacks`.
+
+    Raises:
+        ValueError: the first promise that it breaks.
+    """
+    before = real.images.clone()
+    whole = run()
+    _promise(method, "real images must stay as they are", torch.equal(real.images, before))
+    _promise(method, "the same seed must give the same set", run().checksum == whole.checksum)
+    with TemporaryDirectory() as place:
+        for stop in range(1, int(whole.config["episodes_done"])):
+            again = _gone_on(run, Path(place) / str(stop), stop)
+            rule = f"a run that stops after episode {stop} must go on to the same set (what it keeps is in its memory)"
+            _promise(method, rule, again.checksum == whole.checksum)
+    return whole
+
+
+def _gone_on(run: Callable[..., CondensedSet], folder: Path, stop: int) -> CondensedSet:
+    def leave(progress: Progress) -> None:
+        if progress.episode == stop:
+            raise Stop
+
+    run(out=folder, callbacks=(leave,))
+    return run(out=folder)
+
+
+def _promise(method: str, rule: str, kept: bool) -> None:
+    if not kept:
+        raise ValueError(f"method {method}: {rule}, got others")
