@@ -177,6 +177,7 @@ def test_trials_that_are_done_outlive_a_stop(
     else:  # others were at work beside it
         rows = [(row.network, row.seeds, row.last) for row in found().results]
         assert rows == [("mlp:width=8", (7,), (51.0,)), ("mlp:width=4", (5, 7), (52.0, 53.0))]
+        assert ", 2 seeds: " in repr(found())
 
 
 def test_the_command_keeps_the_trials_that_are_done(
@@ -218,3 +219,21 @@ def test_what_was_kept_of_another_evaluation_stays(tmp_path: Path, stopped_at: C
     assert run([*words, "mlp:width=4"]) == 0
     assert not partial.exists()
     assert not second.exists()
+
+
+def test_what_was_kept_under_another_protocol_stays(tmp_path: Path, stopped_at: Callable[[int], None]) -> None:
+    place, partial = tmp_path / "condensed.safetensors", tmp_path / "partial-r.json"
+    yoco.condense("digits", "random", ipc=1, progress=False).save(place)
+    words = ["evaluate", str(place), "--network", "mlp:width=4", "--epochs", "1", "--seeds", "3"]
+    words += ["--out", str(tmp_path / "r.json"), "--protocol"]
+    stopped_at(2)
+    assert run([*words, "dsa"]) == 130
+    kept = partial.read_text()
+    stopped_at(9)
+    assert run([*words, "idc"]) == 0
+    assert partial.read_text() == kept
+    partial.write_text('{"results": [{}]}')
+    stopped_at(1)
+    assert run([*words, "idc"]) == 130
+    assert json.loads((tmp_path / "partial-2-r.json").read_text())["protocol"] == "idc"
+    assert partial.read_text() == '{"results": [{}]}'

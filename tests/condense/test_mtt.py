@@ -145,7 +145,7 @@ def test_a_place_for_experts_that_cannot_be_written_is_said_before_any_training(
 def test_experts_of_a_folder_do_not_fill_the_memory(task: Task, tmp_path: Path) -> None:
     recipe = MTT(**TOY).recipe()
     read = record(task, recipe, tmp_path, 3)
-    whole = read.trajectory(1)
+    whole = read.trajectory(1).clone()
     assert [row.tolist() for row in read.weights(1, 0, 2)] == whole[[0, 2]].tolist()
     (tmp_path / "expert-1.safetensors").unlink()
     assert torch.equal(read.weights(1, 3)[0], whole[3])

@@ -63,6 +63,7 @@ def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write(progress(1, nan))
     write(progress(2))
     assert rows[0]["name"] == "mine"
+    assert rows[0]["reinit"] is True
     assert rows[1:] == [(1, {"seconds": 3.0}), (2, {"loss": 1.0, "seconds": 3.0}), "end"]
 
 
@@ -71,6 +72,13 @@ def test_a_missing_package_is_named(name: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ValueError, match=rf"{name} must be installed.*pip install 'yoco-condense\[{name}\]'"):
         sink(name, tmp_path)
+
+
+def test_a_package_that_is_there_and_does_not_work_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ValueError, match="tensorboard must be installed"):
+        sink("tensorboard", tmp_path)
 
 
 def test_unknown_sink(tmp_path: Path) -> None:

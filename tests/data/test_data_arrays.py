@@ -185,6 +185,7 @@ def test_load_takes_everything_python_has() -> None:
         ((images, labels), (tests, test_labels)),
         ((images, labels.astype(float)), (tests, test_labels.astype(float))),
         ((images, labels), [(image, float(label)) for image, label in test_rows]),
+        ((images, labels), (tests, [np.float32(label) for label in test_labels])),
         ((images, labels.tolist()), (torch.from_numpy(tests), torch.from_numpy(test_labels))),
         (rows, test_rows),
         {"train": rows, "test": (tests, test_labels)},

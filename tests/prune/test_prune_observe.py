@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def test_a_look_leaves_the_network_as_it_is_and_does_not_follow_it(tiny_set: Con
 
 def test_an_augmentation_of_ones_own_is_the_same_wherever_it_lies() -> None:
     class Own:
-        def __init__(self, strength: float) -> None:
+        def __init__(self, strength: Any) -> None:
             self.strength = strength
 
         def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> dict[str, Tensor]:
@@ -213,6 +214,16 @@ def test_an_augmentation_of_ones_own_is_the_same_wherever_it_lies() -> None:
     assert first == again != other
     assert turns == repeated != first
     assert str(first["augment"]).endswith("Own(strength=1)")
+    some = [
+        Own(partial(int, base=8)),
+        Own(partial(int, base=8)),
+        Own(partial(int, base=9)),
+        Own(trained),
+        Own(recorded),
+    ]
+    words = [recipe_values(replace(RECIPE, augment=each))["augment"] for each in some]
+    assert words[0] == words[1]
+    assert len({*words}) == 4
 
 
 def test_errors_are_the_gradient_in_the_logits_without_cancellation(tiny_set: CondensedSet) -> None:

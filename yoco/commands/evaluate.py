@@ -6,15 +6,19 @@ import json
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from yoco.cli import parse
 from yoco.commands.options import Device, Place, apart, load_like
 
 if TYPE_CHECKING:
     from yoco.data.source import Source
-    from yoco.evaluate import Result
+    from yoco.evaluate import Result, Row
     from yoco.networks import Network
+
+
+ALIKE = ("protocol", "set_checksum", "checksum", "weighted")
+"""What evaluations must share, if trials of one may stand for those of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ class EvaluateOptions:
     """the network that the file of the teacher holds; a convnet by default"""
     out: Path | None = None
     """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew; what is done when
-    Ctrl-C comes goes into one of this name behind partial-"""
+    Ctrl-C comes goes into one of this name behind partial-, or partial-2- and so on where trials of others are kept"""
 
 
 def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
@@ -122,13 +126,20 @@ def evaluate(argv: list[str]) -> None:
 def covers(result: Result, path: Path) -> bool:
     """Whether a result has all trials of one that was kept; also if there is none."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))["results"]
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if any(kept[name] != getattr(result, name) for name in ALIKE):
+            return False
+        rows = {(row.name, row.network, row.epochs): row for row in result.results}
+        return all(_has(rows.get((row["name"], row["network"], row["epochs"])), row) for row in kept["results"])
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    rows = {(row.name, row.network, row.epochs): {*row.seeds} for row in result.results}
-    return all({*row["seeds"]} <= rows.get((row["name"], row["network"], row["epochs"]), set()) for row in kept)
+
+
+def _has(mine: Row | None, row: dict[str, Any]) -> bool:
+    counted = mine is not None and (mine.confusions is not None or "confusions" not in row)
+    return mine is not None and counted and {*row["seeds"]} <= {*mine.seeds}
 
 
 def _keep(result: Result, teacher: Path | None, out: Path) -> None:

@@ -214,7 +214,7 @@ def check(
     network: str = "convnet:width=8,depth=2",
     **settings: Any,
 ) -> CondensedSet:
-    """The set of a few episodes on the CPU, if a method keeps what all must, as one of one's own should be seen to.
+    """Try with a few episodes on the CPU whether a method, such as one of your own, keeps what all must; their set.
 
     There are settings for every data set that has a name; the same seed gives the same set; a run that stops after any
     episode goes on to that set; real images stay as they are; and what a run costs can be said ahead.

@@ -26,7 +26,7 @@ def sink(name: str, folder: Path) -> Callback:
 def tensorboard(folder: Path) -> Callback:
     """Scalars `seconds`, `loss` if any, and what callbacks answer, in the run's folder: `tensorboard --logdir runs`."""
     _need("tensorboard")
-    kind, writer = import_module("torch.utils.tensorboard").SummaryWriter, None
+    kind, writer = _need("tensorboard", "torch.utils.tensorboard").SummaryWriter, None
 
     def write(progress: Progress) -> None:
         nonlocal writer
@@ -61,9 +61,9 @@ def numbers(progress: Progress) -> dict[str, float]:
     return {**progress.answers, **found, "seconds": progress.seconds}
 
 
-def _need(package: str) -> Any:
+def _need(package: str, module: str = "") -> Any:
     try:
-        return import_module(package)
+        return import_module(module or package)
     except ImportError:
         extra = f"pip install 'yoco-condense[{package}]'"
-        raise ValueError(f"sink: the package {package} must be installed, got none; {extra}") from None
+        raise ValueError(f"sink: the package {package} must be installed, got none that works; {extra}") from None

@@ -14,11 +14,11 @@ def read(origin: Origin) -> CondensedSet:
 
     KIP's labels are centred, 1 - 1/C for the class and -1/C for the others, or learned from there; soft labels are
     the file's plus 1/C, so that untouched ones are one-hot. Labels that are not centred stay as they are. Grey images
-    were never whitened, so they must be said to be normalised.
+    of the authors were never whitened, so that the space of grey ones must be said.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged or of another form, or grey and not said to be normalised, or the constants of the
+        ValueError: it is damaged or of another form, or grey and its space is not said, or the constants of the
             normalisation are not known.
     """
     found = arrays(origin.path)

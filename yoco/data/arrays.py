@@ -61,6 +61,7 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
 
 def whole(label: Any) -> Any:
     """A float that is whole, as tables of numbers keep labels, as an integer; all else as it is."""
+    label = label.item() if isinstance(label, np.generic) else label
     return int(label) if isinstance(label, float) and label.is_integer() and abs(label) < 2**53 else label
 
 

@@ -111,7 +111,7 @@ class Result:
         lines = [HEAD, *(row.cells() for row in self.results)]
         widths = [max(len(line[at]) for line in lines) for at in range(len(HEAD))]
         table = [_aligned(line, widths) for line in lines]
-        seeds = len(self.results[0].seeds)
+        seeds = max(len(row.seeds) for row in self.results)
         head = f"{self.data}, protocol {self.protocol}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         held = [f"the set: {self.storage}"] if self.storage else []
         held += ["the set was made from other images than these"] if self.same_data is False else []

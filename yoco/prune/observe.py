@@ -1,5 +1,6 @@
 """Observe a training: its dynamics epoch by epoch, and the network's view of every sample at its end."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -164,5 +165,8 @@ def _words(thing: Any) -> str:
         return text
     if isinstance(thing, tuple | list):
         return f"({', '.join(map(_words, thing))})"
-    parts = (f"{name}={_words(value)}" for name, value in getattr(thing, "__dict__", {}).items())
+    held = getattr(thing, "__dict__", {})
+    if not held:  # a function, one with some arguments, a mapping: what it says, but for where things lie
+        return re.sub(r" at 0x[0-9a-f]+", "", text, flags=re.IGNORECASE)
+    parts = (f"{name}={_words(value)}" for name, value in held.items() if value is not thing)
     return f"{type(thing).__qualname__}({', '.join(parts)})"

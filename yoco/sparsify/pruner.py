@@ -36,7 +36,7 @@ class Pruner:
     sparsity, a mapping: name of the weight to its count or share of zeros.
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, by default all that images reach; a warning names one that they do not, such
-    as of a layer whose weight is read without calling it.
+    as of a layer whose weight is read without calling it; layouts, which are for all layers, refuse such a network.
     pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
     prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too; not
     with layouts, or the cost flops, which count weights alone.
