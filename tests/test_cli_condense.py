@@ -141,7 +141,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, fails: Callable[..., str], monk
 
 def interrupted(folder: Path, number: int) -> tuple[int, str]:
     """Exit status and stderr of a run in a process of its own that gets this signal once it has a checkpoint."""
-    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40", "--out", str(folder)]
+    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "4", "--out", str(folder)]
     environment, go = {**os.environ, "OMP_NUM_THREADS": "1"}, folder.with_name(f"{folder.name}.go")
     code = f"""
 import time
@@ -176,7 +176,7 @@ main({argv})
 
 
 def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> None:
-    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "40"]
+    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "4"]
     assert run([*argv, "--out", str(tmp_path / "whole")]) == 0
     for name, number, status in (("killed", signal.SIGKILL, -signal.SIGKILL), ("asked", signal.SIGINT, 130)):
         found, said = interrupted(tmp_path / name, number)
@@ -185,7 +185,7 @@ def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> Non
         if status == 130:
             assert "and with --minutes 0.01 writes the set as it stands" in said.splitlines()[-1]
             assert run([*argv, "--minutes", "1e-6", "--out", str(tmp_path / name)]) == 0
-            assert load(tmp_path / name / "condensed.safetensors").config["episodes_done"] < 40
+            assert load(tmp_path / name / "condensed.safetensors").config["episodes_done"] < 4
         assert run([*argv, "--out", str(tmp_path / name)]) == 0
         one, two = (yoco.load(tmp_path / folder / "condensed.safetensors") for folder in ("whole", name))
         assert torch.equal(one.cells, two.cells)

@@ -51,6 +51,8 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
 def test_the_short_examples_of_the_readme_run(name: str, longest: int, said: str, tmp_path: Path) -> None:
     (code,) = re.findall(rf"<!-- example:{name} -->\n```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= longest
+    for long, short in (("=40", "=20"), ("epochs=20", "epochs=2"), ("1, episodes=20)", "1, episodes=2)")):
+        code = code.replace(long, short)
     (tmp_path / "example.py").write_text(code)
     assert said in python("example.py", cwd=tmp_path)
 
