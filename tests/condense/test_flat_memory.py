@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "accdd": {"early": 1, "early_epochs": 1, "network_images": 8, "network_batch": 8, "real_batch": 8},
     "dream": {"network_images": 8, "network_batch": 8, "real_batch": 8, "pretrain": 0},
     "datadam": {"real_batch": 8},
+    "m3d": {"updates": 2, "real_batch": 8},
     "sre2l": {"squeeze": 0, "teacher": f"convnet:width={WIDTH},depth=2,norm=batch", "batch": 8},
     "cafe": {"real_batch": 8, "inner": 2, "query": 8, "network_batch": 8},
 }

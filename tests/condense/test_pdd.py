@@ -30,6 +30,7 @@ SMALL = {
     "dsa": "dsa:outer=2,inner=2,real_batch=8",
     "dm": "dm:real_batch=8",
     "datadam": "datadam:real_batch=8",
+    "m3d": "m3d:updates=2,real_batch=8",
     "cafe": "cafe:real_batch=8,window=2,still=1.0,inner=3,query=16",
     "idm": "idm:real_batch=8,network_batch=16,interval=2,pool_start=2,pool_limit=3",
     "accdd": "accdd:inner=2,early=2,early_epochs=1,network_images=64,real_batch=8,factor=1",

@@ -48,14 +48,18 @@ def test_pixels_are_clamped_in_every_episode(task: Task, method: str, changes: d
 
 @pytest.mark.parametrize(
     ("method", "changes"),
-    [*((name, {}) for name in ("idc", "dc", "dm", "datadam", "idm", "cafe")), ("mtt", EXPERTS), ("datm", EXPERTS)],
+    [
+        *((name, {}) for name in ("idc", "dc", "dm", "datadam", "m3d", "idm", "cafe")),
+        ("mtt", EXPERTS),
+        ("datm", EXPERTS),
+    ],
 )
 def test_the_momentum_is_the_one_asked_for(task: Task, method: str, changes: dict[str, Any]) -> None:
     chosen: Any = settings_of(method, "digits", 2, None, momentum_image=0.25, **changes)
     assert chosen.optimizer(chosen.synthetic(task, Rng(0))).param_groups[0]["momentum"] == 0.25
 
 
-@pytest.mark.parametrize("method", ["dm", "dc", "dsa", "datadam", "cafe", "mtt", "sre2l"])
+@pytest.mark.parametrize("method", ["dm", "dc", "dsa", "datadam", "m3d", "cafe", "mtt", "sre2l"])
 def test_the_factor_is_the_one_asked_for(task: Task, method: str) -> None:
     changes = EXPERTS if method == "mtt" else {}
     chosen: Any = settings_of(method, "digits", 2, None, factor=2, **changes)

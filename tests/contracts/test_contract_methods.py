@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "accdd": {"episodes": 4, "inner": 2, "early": 2, "early_epochs": 1, "network_images": 64, "real_batch": 8},
     "dream": {"episodes": 4, "inner": 3, "interval": 2, "network_images": 64, "real_batch": 8},
     "datadam": {"episodes": 4, "real_batch": 8},
+    "m3d": {"episodes": 4, "updates": 2, "real_batch": 8},
     "sre2l": {"episodes": 4, "squeeze": 0, "teacher": "convnet:width=8,depth=2,norm=batch"},
     "cafe": {"episodes": 4, "real_batch": 8, "window": 2, "still": 1.0, "inner": 3, "query": 16},
 }

@@ -60,6 +60,7 @@ METHODS = {
     "accdd": "yoco.condense.methods.acc_dd:AccDD",
     "dream": "yoco.condense.methods.dream:DREAM",
     "datadam": "yoco.condense.methods.datadam:DataDAM",
+    "m3d": "yoco.condense.methods.m3d:M3D",
     "cafe": "yoco.condense.methods.cafe:CAFE",
     "sre2l": "yoco.condense.methods.sre2l:SRe2L",
     "rded": "yoco.condense.methods.rded:RDED",

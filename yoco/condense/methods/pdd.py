@@ -24,6 +24,7 @@ BASES = {
     "dsa": "yoco.condense.methods.dsa:DSA",
     "dm": "yoco.condense.methods.dm:DM",
     "datadam": "yoco.condense.methods.datadam:DataDAM",
+    "m3d": "yoco.condense.methods.m3d:M3D",
     "cafe": "yoco.condense.methods.cafe:CAFE",
     "idm": "yoco.condense.methods.idm:IDM",
     "accdd": "yoco.condense.methods.acc_dd:AccDD",
@@ -49,7 +50,7 @@ class PDD:
     stages: int = 5
     """P: stages; where there are fewer cells of a class, as many as those"""
     base: str = "idc"
-    """idc, mtt, dc, dsa, dm, datadam, cafe, idm, accdd, dream or module:Class; its settings may follow: idc:inner=20"""
+    """idc, mtt, dc, dsa, dm, datadam, m3d, cafe, idm, accdd, dream or module:Class; settings follow: idc:inner=20"""
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     taught: int = 100
