@@ -36,7 +36,15 @@ from yoco.data import load
 
 FITTED: dict[str, dict[str, Any]] = {
     "mtt": {"count": 1, "expert_epochs": 2, "max_start": 1},
-    "datm": {"count": 1, "expert_epochs": 2, "max_start": 1, "grow_from": 1, "grow_over": 5, "constant_memory": True},
+    "datm": {
+        "count": 1,
+        "expert_epochs": 2,
+        "max_start": 1,
+        "grow_from": 1,
+        "grow_over": 5,
+        "constant_memory": True,
+        "student_batch": 0,
+    },
     "accdd": {"early": 2, "early_epochs": 1},
     "sre2l": {"squeeze": 1, "teacher": "convnet:norm=batch", "episodes": 1001},
     "rded": {"episodes": 2},
@@ -45,7 +53,7 @@ FITTED: dict[str, dict[str, Any]] = {
 }
 """Settings in place of published ones that would spend hours: experts, early networks or a teacher of about half of ten
 minutes; stages that are all done, and a step size that has fallen, when about ten minutes are over. The steps of datm,
-80 in a segment, would want more than 24 GiB at once.
+80 in a segment, each on all of its images, would want more than 24 GiB at once.
 """
 NETWORKS = {"readout": "convnet:width=32"}
 """Networks that methods learn with, if not with those that judge: narrow ones make a step of readout quicker."""
