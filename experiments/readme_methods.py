@@ -81,7 +81,8 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         *falling(list(groups), content["changed"]),
         *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
-        f"so many.{' Of `rded` all, of `sre2l` the first are epochs of a teacher.' if taught else ''}",
+        f"so many.{' Of `rded` all, of `sre2l` the first are epochs of a teacher.' if taught else ''}"
+        f"{' Of `m3d` they are networks, with five updates each.' if 'm3d' in groups else ''}",
     ]
 
 

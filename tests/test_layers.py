@@ -29,7 +29,7 @@ BESIDE = {
 INSIDE_CONDENSE = {
     "methods": {
         *("method", "synthetic", "matching", "experts", "learner", "lamb", "descent"),
-        *("siamese", "pool", "attention", "alternating", "inner_steps", "clusters"),
+        *("siamese", "pool", "attention", "discrepancy", "alternating", "inner_steps", "clusters"),
         *("selection", "coreset", "crops", "teacher", "trajectories", "growing"),
     },
     "loop": {"method", "synthetic"},

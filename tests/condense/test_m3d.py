@@ -16,6 +16,7 @@ from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.methods.m3d import M3D
 from yoco.condense.siamese import siamese
+from yoco.condense.synthetic import start
 from yoco.data import Splits
 from yoco.rng import Rng
 
@@ -97,33 +98,50 @@ def test_what_the_mean_does_not_tell_apart() -> None:
         assert discrepancy(near, near, kernel).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_equal_features_give_zeros_and_no_nan() -> None:
-    real, synthetic = torch.ones(3, 4), torch.ones(2, 4, requires_grad=True)
+@pytest.mark.parametrize(("n", "m"), [(3, 2), (8, 1), (1, 1)])
+def test_equal_features_give_zeros_and_no_nan(n: int, m: int) -> None:
+    real, synthetic = torch.ones(n, 4), torch.ones(m, 4, requires_grad=True)
     loss = discrepancy(real, synthetic, "gaussian")
     (gradient,) = torch.autograd.grad(loss, synthetic)
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert not gradient.any()
 
 
-def test_features_far_from_zero_keep_their_distances() -> None:
+@pytest.mark.parametrize("kernel", ["gaussian", "linear"])
+def test_features_far_from_zero_keep_their_distances(kernel: str) -> None:
     """In float32 |x|^2 + |y|^2 - 2 x'y of large common parts would be noise."""
     real, synthetic = two(shape=(64,))
-    far = discrepancy((real + 1000).float(), (synthetic + 1000).float(), "gaussian")
-    assert far.item() == pytest.approx(discrepancy(real, synthetic, "gaussian").item(), rel=1e-3)
+    far = discrepancy((real + 1000).float(), (synthetic + 1000).float(), kernel)
+    assert far.item() == pytest.approx(discrepancy(real, synthetic, kernel).item(), rel=1e-3)
 
 
-@pytest.mark.parametrize("ipc", [1, 10, 20])
 @pytest.mark.parametrize("data", ["mnist", "cifar10"])
-def test_settings_of_work_on_the_authors_code(data: str, ipc: int) -> None:
-    settings = M3D.published(data, ipc, (1, 28, 28))
-    assert (settings.lr_image, settings.momentum_image) == (ipc, 0.5)
+def test_settings_are_those_of_later_work(data: str) -> None:
+    settings = M3D.published(data, 10)
+    assert (settings.lr_image, settings.momentum_image, settings.real_batch) == (1.0, 0.5, 256)
     assert (settings.episodes * settings.updates, settings.updates) == (10_000, 5)
     assert (settings.factor, settings.start, settings.kernel) == (2, "mix", "gaussian")
     assert (settings.augment, settings.synthetic_batch) == ("color_crop_cutout", 200)
 
 
-def test_every_update_is_of_one_class_and_a_network_serves_several(task: Task) -> None:
-    method = M3D(updates=2, real_batch=8, synthetic_batch=3, episodes=1)
+@pytest.mark.parametrize(("per_class", "factor", "lr"), [(1, 2, 1.0), (2, 1, 2.0), (2, 2, 2.0)])
+def test_steps_grow_with_the_images_of_a_class(tiny: Splits, per_class: int, factor: int, lr: float) -> None:
+    """The loss is a mean over cells: each has a gradient that falls with their number."""
+    method = M3D(factor=factor)
+    cells = method.synthetic(Task(tiny.train, per_class, NETWORK), Rng(0))
+    assert method.optimizer(cells).param_groups[0]["lr"] == lr
+
+
+def test_whole_images_start_as_real_ones(task: Task) -> None:
+    found = M3D(factor=1).synthetic(task, Rng(0)).cells
+    assert torch.equal(found, start("real", task.real, 2, 1, Rng(0)).cells)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "augment"), [("gaussian", "color_crop_cutout"), ("linear", "crop"), ("polynomial", "")]
+)
+def test_every_update_is_of_one_class_and_a_network_serves_several(task: Task, kernel: str, augment: str) -> None:
+    method = M3D(updates=2, real_batch=8, synthetic_batch=3, kernel=kernel, augment=augment)
     synthetic, rng = method.synthetic(task, Rng(0)), Rng(2)
     network = task.network(rng.child("network"))
     for k, loss in enumerate(method.episode(task, synthetic, None, rng)):
@@ -131,9 +149,9 @@ def test_every_update_is_of_one_class_and_a_network_serves_several(task: Task) -
         stream = rng.child("update", update)
         cells = synthetic.of(label, 3, stream.child("cells", label))
         real = task.draw(label, 8, stream.child("real", label))
-        pair = siamese(task, Policy("color_crop_cutout", "idc"), real, cells, stream.child("augment", label))
+        pair = siamese(task, Policy(augment, "idc"), real, cells, stream.child("augment", label))
         features = [network.seen(side.images) for side in pair]
-        assert loss.item() == pytest.approx(discrepancy(features[0], features[1], "gaussian").item(), rel=1e-6)
+        assert loss.item() == pytest.approx(discrepancy(features[0], features[1], kernel).item(), rel=1e-5)
         synthetic.take_gradient(loss)
         assert synthetic.cells.grad is not None
         touched = synthetic.cells.grad.flatten(1).any(1).unflatten(0, (synthetic.classes, -1)).sum(1)
@@ -145,21 +163,30 @@ def test_pixels_are_clamped_before_every_update(task: Task) -> None:
     method = M3D(updates=2, real_batch=8)
     synthetic, seen = method.synthetic(task, Rng(0)), []
     with torch.no_grad():
-        synthetic.cells.add_(2)
+        synthetic.cells[0], synthetic.cells[1] = 2, -2
     for _ in method.episode(task, synthetic, None, Rng(2)):
-        seen.append(synthetic.cells.max().item())
+        seen.append((synthetic.cells[0].max().item(), synthetic.cells[1].min().item()))
         with torch.no_grad():
-            synthetic.cells.add_(0.125)
-    updates = np.reshape(seen, (2, -1))
-    assert updates[:, 0].tolist() == [1, 1]
-    assert (updates[:, 1:] > 1).all()
+            synthetic.cells[0] += 0.125
+            synthetic.cells[1] -= 0.125
+    updates = np.reshape(seen, (2, -1, 2))
+    assert updates[:, 0].tolist() == [[1, 0], [1, 0]]
+    assert (updates[:, 1:] != (1, 0)).all()
 
 
-@pytest.mark.parametrize("name", ["kernel", "updates", "real_batch", "synthetic_batch", "augment"])
-def test_what_it_cannot_do_is_said_in_one_line(name: str) -> None:
-    wrong: dict[str, Any] = {"kernel": "laplace", "augment": "blur"}
-    with pytest.raises(ValueError, match=wrong.get(name, f"m3d: {name} must be at least 1, got 0")) as caught:
-        settings_of("m3d", "cifar10", 10, None, **{name: wrong.get(name, 0)})
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"updates": 0}, "m3d: updates must be at least 1, got 0"),
+        ({"real_batch": 0}, "m3d: real_batch must be at least 1, got 0"),
+        ({"synthetic_batch": -1}, "m3d: synthetic_batch must be at least 1, got -1"),
+        ({"kernel": "laplace"}, "m3d: kernel must be one of gaussian, polynomial, linear, got 'laplace'"),
+        ({"augment": "blur"}, "augment: unknown word 'blur'"),
+    ],
+)
+def test_what_it_cannot_do_is_said_in_one_line(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        settings_of("m3d", "cifar10", 10, None, **changes)
     assert "\n" not in str(caught.value)
 
 
@@ -173,6 +200,6 @@ def test_an_unknown_kernel_of_a_discrepancy() -> None:
 def test_it_is_better_than_its_start(ipc: int) -> None:
     def worth(**changes: Any) -> float:
         kept = condense("digits", "m3d", ipc=ipc, progress=False, **changes)
-        return yoco.evaluate(kept, epochs=300, seeds=3, progress=False).to_dict()["results"][0]["last_mean"]  # type: ignore[no-any-return]
+        return yoco.evaluate(kept, epochs=300, seeds=3, progress=False).to_dict()["results"][0]["last_mean"]
 
     assert worth() > worth(episodes=0) + 1

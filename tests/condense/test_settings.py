@@ -143,7 +143,7 @@ def test_impossible_values_are_said_before_any_step(method: str, changes: dict[s
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(("method", "lr"), [("dc", 0.1), ("dsa", 0.1), ("dm", 1.0), ("idm", 0.2)])
+@pytest.mark.parametrize(("method", "lr"), [("dc", 0.1), ("dsa", 0.1), ("dm", 1.0), ("idm", 0.2), ("m3d", 2.0)])
 def test_the_optimizer_of_the_pixels(tiny: Splits, method: str, lr: float) -> None:
     chosen: Any = settings_of(method, "cifar10", 2, None)
     synthetic = chosen.synthetic(Task(tiny.train, 2), Rng(0))

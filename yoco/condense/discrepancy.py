@@ -8,12 +8,15 @@ WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 def gaussian(points: Tensor) -> Tensor:
-    """Sum of five Gaussians exp(-|x - y|^2 / (width mean |x - y|^2)), the mean without the diagonal and no graph."""
+    """Sum of five Gaussians exp(-|x - y|^2 / (width mean |x - y|^2)).
+
+    The mean is over pairs of different points, and takes no gradient.
+    """
     rows = points - points.mean(0).detach()
     norms = rows.square().sum(1)
     squares = (norms[:, None] + norms - 2 * rows @ rows.T).clamp(min=0)
     n = len(points)
-    mean = (squares.detach().sum() / (n * n - n)).clamp(min=torch.finfo(points.dtype).tiny)
+    mean = (squares.detach().sum() / (n * n - n)).clamp(min=torch.finfo(points.dtype).eps ** 2)
     return torch.stack([(squares / (-width * mean)).exp() for width in WIDTHS]).sum(0)
 
 
@@ -23,8 +26,9 @@ def polynomial(points: Tensor) -> Tensor:
 
 
 def linear(points: Tensor) -> Tensor:
-    """x'y: the mean alone, as DM matches it."""
-    return points @ points.T
+    """x'y, of points without their mean, which changes no discrepancy: the mean alone, as DM matches it."""
+    rows = points - points.mean(0).detach()
+    return rows @ rows.T
 
 
 KERNELS = {"gaussian": gaussian, "polynomial": polynomial, "linear": linear}
@@ -34,7 +38,8 @@ def discrepancy(real: Tensor, synthetic: Tensor, kernel: str) -> Tensor:
     """Squared distance of the mean embeddings of two batches: float [n, ...], [m, ...] -> scalar.
 
     mean k(r, r') - 2 mean k(r, s) + mean k(s, s'), over all pairs, a point with itself among them: the biased estimate
-    of the squared MMD (Gretton et al., JMLR 2012, equation 5; M3D, AAAI 2024). O((n + m)^2) time and memory.
+    of the squared MMD (Gretton et al., JMLR 2012, equation 5; M3D, AAAI 2024). It takes O((n + m)^2 D) time and
+    O((n + m)^2) memory.
 
     Raises:
         ValueError: no such kernel.

@@ -50,7 +50,7 @@ class PDD:
     stages: int = 5
     """P: stages; where there are fewer cells of a class, as many as those"""
     base: str = "idc"
-    """idc, mtt, dc, dsa, dm, datadam, m3d, cafe, idm, accdd, dream or module:Class; settings follow: idc:inner=20"""
+    """idc, mtt, dc, dsa, dm, datadam, m3d, cafe, idm, accdd, dream or module:Class; or with settings: idc:inner=20"""
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     taught: int = 100
