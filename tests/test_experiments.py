@@ -161,6 +161,19 @@ def test_what_results_list_of_trials(experiment: Callable[[str], Any]) -> None:
     assert "seconds" not in old["rows"][0]
 
 
+def test_coresets_say_the_options_of_their_rules(experiment: Callable[[str], Any]) -> None:
+    coresets = experiment("readme").coreset_fashion
+    content = json.loads((EXPERIMENTS / "results" / "coreset_fashion.json").read_text())
+    assert all(
+        f"`{rule}` {next(iter(made))} " in coresets(content)[-1] for rule, made in content["rules"].items() if made
+    )
+    content["rules"] = {"random": {}, "easy": {"score": "el2n", "quota": "equal"}, "d2": {"beta": 0.4}}
+    said = "Options beside `--rule`: `easy` score el2n, quota equal; `d2` beta 0.4."
+    assert coresets(content)[-1] == said
+    content["rules"] = {"random": {}}
+    assert not any("--rule" in line for line in coresets(content))
+
+
 def test_tries_of_the_road(experiment: Callable[[str], Any], tmp_path: Path) -> None:
     def place(name: str = "readout", **how: Any) -> Path:
         options = Namespace(
