@@ -5,8 +5,9 @@
     python experiments/lobs_table.py            # writes the result once all trials are there
 
 How many zeros a layer gets is decided once, by the hull of `exact`'s curves, and is the same for all solvers. random,
-magnitude, obd, wanda and lobs are as published, without a refit; `+ refit` is least squares on the same choice. column,
-which is SparseGPT's choice, and exact end with a refit here, too.
+magnitude, obd, wanda and lobs have no refit, as published; `+ refit` is least squares on the same choice. lobs sorts
+once and never changes its inverse, as released, but that inverse is of the Hessian with its ridge, dead inputs leave
+first, and biases stay. column, which is SparseGPT's choice, and exact end with a refit here, too.
 """
 
 from functools import partial

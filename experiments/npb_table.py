@@ -23,6 +23,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "phew": {"at_init": "phew"},
     "npb": {"at_init": "npb"},
 }
+"""way -> how masks are made; a way is part of the names of kept trials, and the README names the method instead."""
 VALUES = ("accuracy", "flops", "nodes", "log10_paths", "seconds")
 
 

@@ -144,13 +144,14 @@ def resize_sets(content: dict[str, Any]) -> list[str]:
 
 
 def coreset_fashion(content: dict[str, Any]) -> list[str]:
-    """Accuracy by rule and share."""
+    """Accuracy by rule and share, and the options of the rules."""
     shares = sorted({row["keep"] for row in content["rows"]})
     lines = [f"| rule | {' | '.join(f'{100 * keep:g} %' for keep in shares)} |", "|---" * (len(shares) + 1) + "|"]
     for way in dict.fromkeys(row["way"] for row in content["rows"]):
         found = {row["keep"]: result.plus(row, "last") for row in content["rows"] if row["way"] == way}
         lines.append(f"| {way} | {' | '.join(found[keep] for keep in shares)} |")
     beta = content["rules"].get("d2", {}).get("beta")
+    changed = readme_methods.changes({way: made for way, made in content["rules"].items() if made})
     d2 = "" if beta else "; `d2` without the removal of the hardest samples that its authors put first"
     return [
         *lines,
@@ -158,6 +159,7 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
         f"Last accuracy in per cent of `{content['network']}` after about {content['steps']:,} steps of at most 64",
         f"images; mean and standard deviation of {len(content['seeds'])} networks. One network, watched for",
         f"{content['dynamics']['epochs']} epochs, ranks for all rules{d2}.",
+        *([f"Options beside `--rule`: {changed}."] if changed else []),
     ]
 
 

@@ -97,7 +97,7 @@ def falling(methods: list[str], changed: dict[str, dict[str, Any]]) -> list[str]
 
 
 def changes(made: dict[str, dict[str, Any]]) -> str:
-    """The settings of each method that are not as published."""
+    """The settings of each method that are not as published, or the options of each rule."""
     return "; ".join(
         f"`{method}` {', '.join(f'{name} {value}' for name, value in each.items())}" for method, each in made.items()
     )

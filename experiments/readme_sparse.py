@@ -54,9 +54,10 @@ def npb_table(content: dict[str, Any]) -> list[str]:
     """Accuracy, FLOPs, nodes, paths and seconds by network, sparsity and rule."""
     lines = ["| network | zeros | masks | accuracy | FLOPs | nodes | log10 paths | seconds |", "|---" * 8 + "|"]
     for row in content["rows"]:
+        masks = method_of(content["ways"][row["way"]])
         paths = f"{row['log10_paths_mean']:.1f}" if all(row["nodes"]) else "none"
         lines.append(
-            f"| {row['network']} | {100 * row['sparsity']:g} % | {row['way']} | {result.plus(row, 'accuracy')} |"
+            f"| {row['network']} | {100 * row['sparsity']:g} % | {masks} | {result.plus(row, 'accuracy')} |"
             f" {row['flops_mean'] / 1e6:.2f} M | {row['nodes_mean']:.0f} | {paths} |"
             f" {row['seconds_mean']:.2f} |"
         )
@@ -70,6 +71,12 @@ def npb_table(content: dict[str, Any]) -> list[str]:
         f"Networks of each kind: {len(content['seeds'])}; with one, a few points are chance, most of all of a ResNet",
         "that is trained so briefly. Seconds to find the masks.",
     ]
+
+
+def method_of(how: dict[str, Any]) -> str:
+    """The name of the method that makes the masks: `random` with a layout has the name of that layout."""
+    name, options = str(how["at_init"]), how.get("options", {})
+    return str(options.get("layout", name)) if name == "random" else name
 
 
 def solver_speed(content: dict[str, Any]) -> list[str]:

@@ -13,6 +13,8 @@ import pytest
 
 from yoco.condensed import CondensedSet
 from yoco.data import load
+from yoco.registry import resolve
+from yoco.sparsify import METHODS
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -159,6 +161,31 @@ def test_what_results_list_of_trials(experiment: Callable[[str], Any]) -> None:
     old = summary([{k: v for k, v in rows[0].items() if k != "seconds"}, rows[1]])
     assert "seconds_of_all_trials" not in old
     assert "seconds" not in old["rows"][0]
+
+
+def test_coresets_say_the_options_of_their_rules(experiment: Callable[[str], Any]) -> None:
+    coresets = experiment("readme").coreset_fashion
+    content = json.loads((EXPERIMENTS / "results" / "coreset_fashion.json").read_text())
+    assert all(
+        f"`{rule}` {next(iter(made))} " in coresets(content)[-1] for rule, made in content["rules"].items() if made
+    )
+    content["rules"] = {"random": {}, "easy": {"score": "el2n", "quota": "equal"}, "d2": {"beta": 0.4}}
+    said = "Options beside `--rule`: `easy` score el2n, quota equal; `d2` beta 0.4."
+    assert coresets(content)[-1] == said
+    content["rules"] = {"random": {}}
+    assert not any("--rule" in line for line in coresets(content))
+
+
+def test_masks_have_the_name_of_the_method_that_makes_the_same(experiment: Callable[[str], Any]) -> None:
+    content = json.loads((EXPERIMENTS / "results" / "npb_table.json").read_text())
+    lines = experiment("readme_sparse").npb_table(content)[2:]
+    for line, row in zip(lines, content["rows"], strict=False):
+        how = content["ways"][row["way"]]
+        named, made = (resolve("method", METHODS, name) for name in (line.split(" | ")[2], how["at_init"]))
+        assert named is made if "options" not in how else (named.func, named.keywords) == (made, how["options"])
+    method_of = experiment("readme_sparse").method_of
+    assert method_of({"at_init": "random"}) == "random"
+    assert method_of({"at_init": "npb", "options": {"layout": "uniform"}}) == "npb"
 
 
 def test_tries_of_the_road(experiment: Callable[[str], Any], tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_every_rule_by_score_keeps_the_end_of_its_paper() -> None:
     assert found == {"yoco": ("lbpe", "easy"), **any_score, **{name: (name, "hard") for name in HARDEST}}
 
 
-def test_quotas_are_those_of_the_papers() -> None:
+def test_quotas_that_rules_have_by_default() -> None:
     quotas = {name: find(name).quota for name in RULES}
     assert {name for name, quota in quotas.items() if quota == "equal"} == EQUAL
     assert {name: quota for name, quota in quotas.items() if quota not in ("equal", "none")} == {"ssp": "floor"}

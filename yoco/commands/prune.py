@@ -74,7 +74,7 @@ class PruneOptions(SetOptions):
     n: int | None = None
     """samples in all"""
     quota: Literal["none", "equal", "proportional", "floor", "given"] | None = None
-    """shares of the classes; by default the paper's"""
+    """shares of the classes; by default those of the rule"""
     floor: float | None = None
     """for the quota floor: the least part of its equal share that each class gets; 0.5 by default"""
     shares: dict[str, int] | None = None

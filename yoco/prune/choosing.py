@@ -55,7 +55,7 @@ def select(
 
     rule: a name out of RULES, or `module:Class`. mode: "paper", or "repo" for the released code where that differs.
     quota: "none" (all compared with each other), "equal", "proportional", "floor" (each class at least `floor` of its
-    equal share, by default half) or "given" (`shares`: class name -> samples); by default the paper's.
+    equal share, by default half) or "given" (`shares`: class name -> samples); by default that of the rule.
     scores: of `score`, read from a file, or anybody's numbers [n], larger = harder; evidence: what trainings showed;
     features: "pixels" or numbers [n, ...].
     reference: real images that the kept ones shall stand for, for the rules that read them: `REFERENCES` of them, as

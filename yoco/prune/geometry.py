@@ -186,8 +186,8 @@ def prototype_distance(
 def ssp_distance(features: Tensor, clusters: int, rng: Rng) -> Tensor:
     """1 - cosine to the own k-means centre: float32 [n] in [0, 2], far = hard (Sorscher et al., NeurIPS 2022).
 
-    They take self-supervised features and one cluster for each class. A row of zeros is 1 away. O(n D clusters) time
-    for each iteration of `k_means`, 24 n D bytes.
+    They take self-supervised features; the score `ssp` has by default one cluster for each class here. A row of zeros
+    is 1 away. O(n D clusters) time for each iteration of `k_means`, 24 n D bytes.
 
     Raises:
         ValueError: clusters are not in 1..n, or features are not a finite matrix.

@@ -47,7 +47,11 @@ RULES: dict[str, Row] = {
         {**_FAITHFUL, "beta": None},
     ),
     "entropy": Row("highest entropy of one network", _BY_SCORE, {**_HARD, "score": "entropy"}),
-    "grand": Row("largest gradient of one network (Paul et al.)", _BY_SCORE, {**_HARD, "score": "grand"}),
+    "grand": Row(
+        "largest gradient of one network at its end (early in Paul et al.: --epochs, --runs)",
+        _BY_SCORE,
+        {**_HARD, "score": "grand"},
+    ),
     "ssp": Row(
         "farthest from k-means centres of features (Sorscher et al.)",
         _BY_SCORE,

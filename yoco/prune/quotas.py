@@ -1,8 +1,8 @@
 """Quotas: how many samples each class gives, and in which order the classes take turns.
 
 none: classes do not count. equal: as equal as the classes are large. proportional: as in the whole set. floor: what a
-rule keeps by itself, but at least a share of the equal quota of each class (Sorscher et al., NeurIPS 2022). given: the
-caller's counts.
+rule keeps by itself, but at least a share of the equal quota of each class, by default half: ours, after Sorscher et
+al., NeurIPS 2022. given: the caller's counts.
 """
 
 from bisect import bisect_right
