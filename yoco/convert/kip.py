@@ -5,6 +5,7 @@ import torch
 
 from yoco.condensed import CondensedSet
 from yoco.convert.archive import arrays, need
+from yoco.convert.known import KIP
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import plain_or_white
 
@@ -40,7 +41,7 @@ def read(origin: Origin) -> CondensedSet:
     centred = abs(labels.sum(axis=1).mean()) < 0.5
     soft = labels.astype(np.float64) + (1 / classes if centred else 0)
     channels_first = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), dtype=np.float32, order="C"))
-    plain, space, undone = plain_or_white(channels_first, origin)
+    plain, space, undone = plain_or_white(channels_first, origin, KIP)
     chosen = torch.from_numpy(labels.argmax(axis=1).astype(np.int64))
     told = {"classes": names, "soft_labels": torch.from_numpy(soft.astype(np.float32))}
     return origin.condensed(plain, chosen, space=space, constants=undone, **told)

@@ -7,6 +7,11 @@ from yoco.data.vision import CIFAR, SVHN
 
 DC_CIFAR100 = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
 """Mean and std with which DC, DSA and DM normalise CIFAR-100; the others take those of CIFAR-10."""
+KIP = {
+    "cifar10": ((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)),
+    "cifar100": ((0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)),
+}
+"""Mean and std with which KIP normalises: over all pixels of the training half, where others take those of an image."""
 
 _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
