@@ -13,6 +13,11 @@ KIP = {
 }
 """Mean and std with which KIP normalises: over all pixels of the training half, where others take those of an image."""
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and std of ImageNet, with which DM and MTT normalise Tiny ImageNet, and MTT its subsets of ten classes."""
+SUBSETS = ("imagenette", "imagewoof", "imagefruit", "imageyellow", "imagemeow", "imagesquawk")
+"""MTT's subsets of ImageNet."""
+
 _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -32,6 +37,8 @@ _ALL = (
     Known("svhn", *SVHN, DIGITS),
     Known("cifar10", *CIFAR, _THINGS),
     Known("cifar100", *CIFAR, tuple(map(str, range(100)))),
+    Known("tiny-imagenet", *IMAGENET, tuple(map(str, range(200)))),
+    *(Known(name, *IMAGENET, tuple(map(str, range(10)))) for name in SUBSETS),
 )
 
 
