@@ -69,7 +69,8 @@ class EvaluateOptions:
     """the network that the file of the teacher holds; a convnet by default"""
     out: Path | None = None
     """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew; what is done when
-    Ctrl-C comes goes into one of this name behind partial-, or partial-2- and so on where trials of others are kept"""
+    Ctrl-C comes, or a trial fails, goes into one of this name behind partial-, or partial-2- and so on where trials of
+    others are kept"""
 
 
 def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
@@ -92,7 +93,7 @@ def evaluate(argv: list[str]) -> None:
     options = parse(EvaluateOptions, argv, "evaluate")
     from yoco.artefact import check_place
     from yoco.condensed import load
-    from yoco.evaluate import Interrupted, made_from
+    from yoco.evaluate import Interrupted, Result, made_from
     from yoco.evaluate import evaluate as measure
 
     apart("evaluate", set=options.set, teacher=options.teacher, out=options.out)
@@ -107,20 +108,35 @@ def evaluate(argv: list[str]) -> None:
     protocol = re.sub(r"[^\w.-]", "-", options.protocol)
     out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")
     check_place(out)
-    partial = [out.with_name(f"partial-{out.name}"), *(out.with_name(f"partial-{k}-{out.name}") for k in range(2, 100))]
     try:
         result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
     except Interrupted as stopped:
         if stopped.result is None:
             raise
-        place = next((path for path in partial if covers(stopped.result, path)), partial[0])
-        _keep(stopped.result, options.teacher, place)
+        place = _keep_partial(stopped.result, options.teacher, out)
         raise KeyboardInterrupt(f"interrupted; what was done is in {place}") from None
+    except Exception as error:
+        if isinstance(done := getattr(error, "partial", None), Result):
+            print(f"what was done is in {_keep_partial(done, options.teacher, out)}")
+        raise
     _keep(result, options.teacher, out)
-    for path in partial:
+    for path in _partial(out):
         if covers(result, path):
             path.unlink(missing_ok=True)
     print(f"written to {out}")
+
+
+def _partial(out: Path) -> list[Path]:
+    """Where trials can be kept of an evaluation that does not come to its end."""
+    return [out.with_name(f"partial-{out.name}"), *(out.with_name(f"partial-{k}-{out.name}") for k in range(2, 100))]
+
+
+def _keep_partial(result: Result, teacher: Path | None, out: Path) -> Path:
+    """Keep trials, in the place of others that they stand for, or in a free one, which is told."""
+    places = _partial(out)
+    place = next((path for path in places if covers(result, path)), places[0])
+    _keep(result, teacher, place)
+    return place
 
 
 def covers(result: Result, path: Path) -> bool:
