@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from yoco.networks import Network
 
 
-ALIKE = ("protocol", "set_checksum", "checksum", "weighted")
+ALIKE = ("protocol", "set_checksum", "checksum", "weighted", "bf16", "measurements")
 """What evaluations must share, if trials of one may stand for those of the other."""
 
 
@@ -113,13 +113,14 @@ def evaluate(argv: list[str]) -> None:
     except Interrupted as stopped:
         if stopped.result is None:
             raise
-        place = _keep_partial(stopped.result, options.teacher, out)
+        place = _keep_partial(_of_file(stopped.result, options.teacher), out)
         raise KeyboardInterrupt(f"interrupted; what was done is in {place}") from None
     except Exception as error:
         if isinstance(done := getattr(error, "partial", None), Result):
-            print(f"what was done is in {_keep_partial(done, options.teacher, out)}")
+            print(f"what was done is in {_keep_partial(_of_file(done, options.teacher), out)}")
         raise
-    _keep(result, options.teacher, out)
+    result = _of_file(result, options.teacher)
+    _keep(result, out)
     for path in _partial(out):
         if covers(result, path):
             path.unlink(missing_ok=True)
@@ -131,11 +132,18 @@ def _partial(out: Path) -> list[Path]:
     return [out.with_name(f"partial-{out.name}"), *(out.with_name(f"partial-{k}-{out.name}") for k in range(2, 100))]
 
 
-def _keep_partial(result: Result, teacher: Path | None, out: Path) -> Path:
+def _of_file(result: Result, teacher: Path | None) -> Result:
+    """The result, whose teachers are said to come from this file, if there is one."""
+    if teacher is None:
+        return result
+    return replace(result, teachers=tuple({**each, "file": str(teacher)} for each in result.teachers))
+
+
+def _keep_partial(result: Result, out: Path) -> Path:
     """Keep trials, in the place of others that they stand for, or in a free one, which is told."""
     places = _partial(out)
     place = next((path for path in places if covers(result, path)), places[0])
-    _keep(result, teacher, place)
+    _keep(result, place)
     return place
 
 
@@ -143,7 +151,8 @@ def covers(result: Result, path: Path) -> bool:
     """Whether a result has all trials of one that was kept; also if there is none."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if any(kept[name] != getattr(result, name) for name in ALIKE):
+        mine = [dict(each) for each in result.teachers]
+        if any(kept[name] != getattr(result, name) for name in ALIKE) or any(t not in mine for t in kept["teachers"]):
             return False
         rows = {(row.name, row.network, row.epochs): row for row in result.results}
         return all(_has(rows.get((row["name"], row["network"], row["epochs"])), row) for row in kept["results"])
@@ -158,10 +167,8 @@ def _has(mine: Row | None, row: dict[str, Any]) -> bool:
     return mine is not None and counted and {*row["seeds"]} <= {*mine.seeds}
 
 
-def _keep(result: Result, teacher: Path | None, out: Path) -> None:
+def _keep(result: Result, out: Path) -> None:
     """Print the result, also where it cannot be written."""
-    if teacher is not None:
-        result = replace(result, teachers=tuple({**each, "file": str(teacher)} for each in result.teachers))
     try:
         result.save(out)
     finally:

@@ -136,7 +136,9 @@ def _images(examples: CondensedSet | Source, train: Source) -> dict[str, Any]:
 
 def _how(plan: Plan) -> dict[str, Any]:
     """What of a plan decides what its trials show, and which classes their confusions are of."""
-    return {"weighted": plan.weights is not None, "classes": plan.splits.test.classes if plan.confusion else ()}
+    numbers = {"bf16": plan.autocast is not None, "measurements": int(plan.measurements)}
+    classes = plan.splits.test.classes if plan.confusion else ()
+    return {"weighted": plan.weights is not None, "classes": classes, **numbers}
 
 
 def _machine(device: torch.device, jobs: int) -> dict[str, Any]:
