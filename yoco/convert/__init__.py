@@ -1,5 +1,6 @@
 """Sets in other forms: NumPy archives, folders of PNGs, and the files that papers published."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -65,12 +66,15 @@ def convert(
     experiment: which of the sets in a DC, DSA or DM file, from 0. Nothing is ever unpickled.
 
     Raises:
-        ValueError: a file that is damaged, of another form, or wants code to be run; an option that does not apply.
+        ValueError: a file that is damaged, of another form, or wants code to be run, or is the target too; an option
+            that does not apply.
         OSError: the source is not there, or the target cannot be written.
     """
     source, target = at_home(source), at_home(target)
     if not source.exists():
         raise FileNotFoundError(f"convert: no file or folder at {source}")
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise ValueError(f"convert: source and target must be different files, got {source} for both")
     name = form or form_of(source)
     read: Callable[[Origin], CondensedSet] = resolve("form", FORMATS, name)
     write: Callable[[CondensedSet, Path], None] = resolve("form", TARGETS, _target_form(target))
