@@ -55,7 +55,8 @@ def convert(
     """Read a set in whatever form `source` has, write it in the form that the name of `target` says, and return it.
 
     source: .safetensors; .npz; a folder with one folder of PNGs for each class; or a file of IDC, DREAM or YOCO
-    (data.pt), of MTT (images_best.pt, with labels_best.pt beside it), of DC, DSA or DM (res_*.pt), of KIP (.npz).
+    (data.pt), of MTT or DATM (images_best.pt, with labels_best.pt beside it, and lr_best.pt if there), of DC, DSA or DM
+    (res_*.pt), of KIP (.npz).
     target: .safetensors, .npz, or a new folder for PNGs.
     form: a name out of FORMATS or `module:function`, where the name of the file does not tell; "dream" for a file of
     DREAM, which looks like one of IDC: pruning rules have settings for each.
