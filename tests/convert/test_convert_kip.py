@@ -18,7 +18,7 @@ def pixels(count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 def normalised(path: Path, data: str, count: int) -> Path:
     """A file as KIP writes it, of `pixels` normalised over the training half."""
-    mean, std = map(np.array, KIP[data])
+    mean, std = (np.array(values) for values in KIP[data])
     np.savez(path, images=(pixels(count) - mean) / std, labels=np.eye(count) - 1 / count)
     return path
 
