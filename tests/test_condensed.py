@@ -212,6 +212,7 @@ BAD = [
     ({"space": "rgb"}, "space must be one of unit, unbounded, zca, got rgb"),
     ({"cells": torch.full((36, 1, 4, 4), float("nan"))}, "cells must be finite, got nan or infinity"),
     ({"cells": torch.full((36, 1, 4, 4), 1.5)}, "cells must be in [0, 1], got [1.5, 1.5]"),
+    ({"soft_labels": torch.zeros(36, 3, dtype=torch.long)}, "soft_labels must be float, got torch.int64"),
     ({"soft_labels": torch.zeros(36, 2)}, "soft_labels must be [36, 3], got [36, 2]"),
     ({"scores": torch.zeros(3)}, "scores must be [36], got [3]"),
 ]

@@ -26,9 +26,9 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans of all evaluations; nothing is trained, every accuracy is 50."""
     seen: list[Plan] = []
 
-    def run(plan: Plan, jobs: int, progress: bool) -> dict[int, Measured]:
+    def run(plan: Plan, jobs: int, progress: bool, found: dict[int, Measured]) -> None:
         seen.append(plan)
-        return {k: Measured(((trial.recipe.length, 50.0),)) for k, trial in enumerate(plan.trials)}
+        found |= {k: Measured(((trial.recipe.length, 50.0),)) for k, trial in enumerate(plan.trials)}
 
     monkeypatch.setattr(import_module("yoco.evaluate"), "run", run)
     return seen

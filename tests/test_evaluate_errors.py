@@ -100,6 +100,9 @@ def test_a_process_that_is_ended_is_said(tiny: Splits, tiny_set: CondensedSet, m
         def result(self) -> None:
             raise BrokenProcessPool("a process was ended")
 
+        def done(self) -> bool:
+            return False
+
     monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda *words: Ended())
     with pytest.raises(ValueError, match=r"^evaluate: a process of the 2 jobs was ended, perhaps for want of memory"):
         evaluate(tiny_set, tiny, epochs=1, seeds=2, jobs=2, **QUICK)

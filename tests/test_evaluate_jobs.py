@@ -21,7 +21,9 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import Interrupted, evaluate
 from yoco.evaluate.trials import Measured, Plan
+from yoco.networks import build
 from yoco.report.reading import RunFiles
+from yoco.rng import Rng
 
 SEEN = """
 import os
@@ -237,3 +239,45 @@ def test_what_was_kept_under_another_protocol_stays(tmp_path: Path, stopped_at: 
     assert run([*words, "idc"]) == 130
     assert json.loads((tmp_path / "partial-2-r.json").read_text())["protocol"] == "idc"
     assert partial.read_text() == '{"results": [{}]}'
+
+
+@pytest.mark.parametrize("other", [["--bf16"], ["--measurements", "2"]])
+def test_what_was_kept_under_other_conditions_stays(
+    tmp_path: Path, stopped_at: Callable[[int], None], other: list[str]
+) -> None:
+    place, partial = tmp_path / "condensed.safetensors", tmp_path / "partial-evaluation-condensed-idc.json"
+    yoco.condense("digits", "random", ipc=1, progress=False).save(place)
+    words = ["evaluate", str(place), "--network", "mlp:width=4", "--epochs", "1", "--seeds", "3"]
+    stopped_at(2)
+    assert run(words) == 130
+    kept = partial.read_text()
+    stopped_at(9)
+    assert run([*words, *other]) == 0
+    assert partial.read_text() == kept
+    older = {name: value for name, value in json.loads(kept).items() if name not in ("bf16", "measurements")}
+    partial.write_text(json.dumps(older))
+    assert run(words) == 0
+    assert json.loads(partial.read_text()) == older
+    partial.write_text(kept)
+    assert run(words) == 0
+    assert not partial.exists()
+
+
+def test_what_was_kept_under_another_teacher_stays(
+    tmp_path: Path, stopped_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoco.evaluate.teachers.check_knows", lambda *_: None)
+    kind, place, partial = "mlp:width=4", tmp_path / "s.safetensors", tmp_path / "partial-evaluation-s-rded.json"
+    for seed, name in enumerate("ab"):
+        torch.save(build(kind, (1, 8, 8), 10, Rng(seed)).state_dict(), tmp_path / f"{name}.pt")
+    yoco.condense("digits", "random", ipc=1, progress=False).save(place)
+    words = ["evaluate", str(place), "--protocol", "rded", "--network", kind, "--epochs", "1", "--seeds", "3"]
+    words += ["--teacher-network", kind, "--teacher"]
+    stopped_at(2)
+    assert run([*words, str(tmp_path / "a.pt")]) == 130
+    kept = partial.read_text()
+    stopped_at(9)
+    assert run([*words, str(tmp_path / "b.pt")]) == 0
+    assert partial.read_text() == kept
+    assert run([*words, str(tmp_path / "a.pt")]) == 0
+    assert not partial.exists()

@@ -104,3 +104,11 @@ def test_numbers_of_numpy_are_numbers(tiny: Splits, tiny_set: CondensedSet, tmp_
     again = yoco.load(tmp_path / "set.safetensors")
     assert (again.seed, again.config["ipc"]) == (7, 2)
     select(made, rule="random", ipc=1, seed=np.int64(1)).save(tmp_path / "kept.npz")
+
+
+def test_what_decides_an_accuracy_is_said(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"networks": "mlp:width=8", "epochs": 2, "seeds": 1, "progress": False, "device": "cpu"}
+    usual = evaluate(tiny_set, tiny, **how).to_dict()
+    other = evaluate(tiny_set, tiny, bf16=True, measurements=2, **how).to_dict()
+    assert (usual["bf16"], usual["measurements"]) == (False, 4)
+    assert (other["bf16"], other["measurements"]) == (True, 2)

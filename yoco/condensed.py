@@ -279,6 +279,7 @@ def _check_values(s: CondensedSet) -> None:
         low, high = float(s.cells.min()), float(s.cells.max())
         _require(low >= 0 and high <= 1, "cells must be in [0, 1]", f"[{low:g}, {high:g}]")
     if s.soft_labels is not None:
+        _require(s.soft_labels.is_floating_point(), "soft_labels must be float", s.soft_labels.dtype)
         _require(s.soft_labels.shape == (n, k), f"soft_labels must be [{n}, {k}]", list(s.soft_labels.shape))
     if s.scores is not None:
         _require(s.scores.shape == (n,), f"scores must be [{n}]", list(s.scores.shape))

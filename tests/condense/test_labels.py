@@ -113,6 +113,15 @@ def test_labels_stand_in_the_class_order_of_the_set_not_of_the_data(tiny: Splits
         assert float((made.soft_labels.argmax(1) == tiny_set.labels).float().mean()) > 0.9
 
 
+def test_numbers_of_classes_stand_for_names_in_their_order(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"epochs": 2, "network": NETWORK, "device": "cpu", "progress": False}
+    named = Splits(*(replace(half, classes=("b", "c", "a")) for half in tiny))
+    found, wanted = (relabel(tiny_set, data, **how).soft_labels for data in (named, tiny))
+    assert found is not None
+    assert wanted is not None
+    assert torch.equal(found, wanted)
+
+
 def test_data_teach_a_network_that_labels(tiny: Splits, tiny_set: CondensedSet) -> None:
     how: dict[str, Any] = {"epochs": 2, "network": NETWORK, "seed": 5, "device": "cpu", "progress": False}
     made = relabel(tiny_set, tiny, temperature=2.0, **how)

@@ -205,3 +205,14 @@ def test_names_that_say_nothing_are_one_line(saved: Path, tmp_path: Path) -> Non
 def test_a_form_of_ones_own(saved: Path, tmp_path: Path) -> None:
     made = convert(saved, tmp_path / "x.npz", form="yoco.convert.own:read")
     assert len(made) == 36
+
+
+def test_what_is_read_is_not_written_over(saved: Path, tmp_path: Path) -> None:
+    before, link = saved.read_bytes(), tmp_path / "link.safetensors"
+    link.symlink_to(saved)
+    for source, target in ((saved, saved), (saved, link), (link, saved), (saved, tmp_path / "." / saved.name)):
+        with pytest.raises(ValueError) as caught:
+            convert(source, target)
+        assert str(caught.value) == f"convert: source and target must be different files, got {source} for both"
+    assert link.is_symlink()
+    assert saved.read_bytes() == before

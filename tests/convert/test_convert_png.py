@@ -1,5 +1,6 @@
 """Folders of PNGs: pixels, names, order, and what is refused."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,3 +153,17 @@ def test_hidden_files_are_left_alone_and_grey_with_alpha_is_grey(tmp_path: Path)
     made = convert(tmp_path / "set", tmp_path / "set.safetensors")
     assert made.cells.shape == (2, 1, 4, 4)
     assert (made.decode() * 255).round().unique().tolist() == [9]
+
+
+def test_pixels_that_are_cut_off_are_told(tmp_path: Path) -> None:
+    whole = coloured(("a", "b"))
+    cells = whole.cells.clone()
+    cells[0, 0, 0, :3], cells[3, 2, 5, :3] = 1.5, -0.25
+    replace(whole, cells=cells, space="unbounded").save(tmp_path / "set.safetensors")
+    said = r": 1\.67 % of the pixels leave \[0, 1\] and are cut off; \.npz keeps them$"
+    with pytest.warns(UserWarning, match="^convert: " + re.escape(str(tmp_path / "pngs")) + said) as caught:
+        convert(tmp_path / "set.safetensors", tmp_path / "pngs")
+    assert len(caught) == 1
+    assert convert(tmp_path / "pngs", tmp_path / "x.npz").decode()[0, 0, 0, :3].tolist() == [1.0] * 3
+    replace(whole, space="unbounded").save(tmp_path / "set.safetensors")
+    convert(tmp_path / "set.safetensors", tmp_path / "others")

@@ -115,6 +115,8 @@ def test_references_are_drawn_evenly_and_refused_where_nobody_reads_them(
     monkeypatch.setattr(choosing, "REFERENCES", 10)
     drawn = choosing.draw_references(tiny_set, tiny.train, Rng(0))
     assert torch.bincount(drawn.labels).tolist() == [4, 4, 4]
+    named = choosing.draw_references(tiny_set, replace(tiny.train, classes=("b", "c", "a")), Rng(0))
+    assert torch.equal(named.images, drawn.images)
     assert not torch.equal(drawn.images, choosing.draw_references(tiny_set, tiny.train, Rng(1)).images)
     with pytest.raises(ValueError, match=r"^rule yoco: reads no references, got Source\('digits', "):
         select(tiny_set, ipc=1, reference=tiny.train)

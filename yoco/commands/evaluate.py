@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from yoco.networks import Network
 
 
-ALIKE = ("protocol", "set_checksum", "checksum", "weighted")
+ALIKE = ("protocol", "set_checksum", "checksum", "weighted", "bf16", "measurements")
 """What evaluations must share, if trials of one may stand for those of the other."""
 
 
@@ -69,7 +69,8 @@ class EvaluateOptions:
     """the network that the file of the teacher holds; a convnet by default"""
     out: Path | None = None
     """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew; what is done when
-    Ctrl-C comes goes into one of this name behind partial-, or partial-2- and so on where trials of others are kept"""
+    Ctrl-C comes, or a trial fails, goes into one of this name behind partial-, or partial-2- and so on where trials of
+    others are kept"""
 
 
 def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
@@ -92,7 +93,7 @@ def evaluate(argv: list[str]) -> None:
     options = parse(EvaluateOptions, argv, "evaluate")
     from yoco.artefact import check_place
     from yoco.condensed import load
-    from yoco.evaluate import Interrupted, made_from
+    from yoco.evaluate import Interrupted, Result, made_from
     from yoco.evaluate import evaluate as measure
 
     apart("evaluate", set=options.set, teacher=options.teacher, out=options.out)
@@ -107,27 +108,51 @@ def evaluate(argv: list[str]) -> None:
     protocol = re.sub(r"[^\w.-]", "-", options.protocol)
     out = options.out or options.set.with_name(f"evaluation-{options.set.stem}-{protocol}.json")
     check_place(out)
-    partial = [out.with_name(f"partial-{out.name}"), *(out.with_name(f"partial-{k}-{out.name}") for k in range(2, 100))]
     try:
         result = measure(condensed, data, networks=options.network, teacher=teacher, **given)
     except Interrupted as stopped:
         if stopped.result is None:
             raise
-        place = next((path for path in partial if covers(stopped.result, path)), partial[0])
-        _keep(stopped.result, options.teacher, place)
+        place = _keep_partial(_of_file(stopped.result, options.teacher), out)
         raise KeyboardInterrupt(f"interrupted; what was done is in {place}") from None
-    _keep(result, options.teacher, out)
-    for path in partial:
+    except Exception as error:
+        if isinstance(done := getattr(error, "partial", None), Result):
+            print(f"what was done is in {_keep_partial(_of_file(done, options.teacher), out)}")
+        raise
+    result = _of_file(result, options.teacher)
+    _keep(result, out)
+    for path in _partial(out):
         if covers(result, path):
             path.unlink(missing_ok=True)
     print(f"written to {out}")
+
+
+def _partial(out: Path) -> list[Path]:
+    """Where trials can be kept of an evaluation that does not come to its end."""
+    return [out.with_name(f"partial-{out.name}"), *(out.with_name(f"partial-{k}-{out.name}") for k in range(2, 100))]
+
+
+def _of_file(result: Result, teacher: Path | None) -> Result:
+    """The result, whose teachers are said to come from this file, if there is one."""
+    if teacher is None:
+        return result
+    return replace(result, teachers=tuple({**each, "file": str(teacher)} for each in result.teachers))
+
+
+def _keep_partial(result: Result, out: Path) -> Path:
+    """Keep trials, in the place of others that they stand for, or in a free one, which is told."""
+    places = _partial(out)
+    place = next((path for path in places if covers(result, path)), places[0])
+    _keep(result, place)
+    return place
 
 
 def covers(result: Result, path: Path) -> bool:
     """Whether a result has all trials of one that was kept; also if there is none."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if any(kept[name] != getattr(result, name) for name in ALIKE):
+        mine = [dict(each) for each in result.teachers]
+        if any(kept[name] != getattr(result, name) for name in ALIKE) or any(t not in mine for t in kept["teachers"]):
             return False
         rows = {(row.name, row.network, row.epochs): row for row in result.results}
         return all(_has(rows.get((row["name"], row["network"], row["epochs"])), row) for row in kept["results"])
@@ -142,10 +167,8 @@ def _has(mine: Row | None, row: dict[str, Any]) -> bool:
     return mine is not None and counted and {*row["seeds"]} <= {*mine.seeds}
 
 
-def _keep(result: Result, teacher: Path | None, out: Path) -> None:
+def _keep(result: Result, out: Path) -> None:
     """Print the result, also where it cannot be written."""
-    if teacher is not None:
-        result = replace(result, teachers=tuple({**each, "file": str(teacher)} for each in result.teachers))
     try:
         result.save(out)
     finally:

@@ -12,7 +12,7 @@ from yoco import data as data_sets
 from yoco.condense.method import Task
 from yoco.condense.teacher import taught
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source
+from yoco.data.source import Source, by_place
 from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.protocols import TEACHER_EPOCHS
@@ -163,7 +163,9 @@ def _device(teacher: nn.Module) -> torch.device:
 
 
 def _order(wanted: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
-    """Where each class of the set stands among the teacher's: long [classes]."""
+    """Where each class of the set stands among the teacher's: long [classes]; numbers go by their place."""
+    if by_place(wanted, names):
+        return torch.arange(len(names))
     if sorted(wanted) != sorted(names):
         raise ValueError(f"relabel: classes must be those of the set, {', '.join(wanted)}, got {', '.join(names)}")
     return torch.tensor([names.index(name) for name in wanted])

@@ -1,5 +1,6 @@
 """Sets in other forms: NumPy archives, folders of PNGs, and the files that papers published."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,8 @@ def convert(
     """Read a set in whatever form `source` has, write it in the form that the name of `target` says, and return it.
 
     source: .safetensors; .npz; a folder with one folder of PNGs for each class; or a file of IDC, DREAM or YOCO
-    (data.pt), of MTT (images_best.pt, with labels_best.pt beside it), of DC, DSA or DM (res_*.pt), of KIP (.npz).
+    (data.pt), of MTT or DATM (images_best.pt, with labels_best.pt beside it, and lr_best.pt if there), of DC, DSA or DM
+    (res_*.pt), of KIP (.npz).
     target: .safetensors, .npz, or a new folder for PNGs.
     form: a name out of FORMATS or `module:function`, where the name of the file does not tell; "dream" for a file of
     DREAM, which looks like one of IDC: pruning rules have settings for each.
@@ -65,12 +67,15 @@ def convert(
     experiment: which of the sets in a DC, DSA or DM file, from 0. Nothing is ever unpickled.
 
     Raises:
-        ValueError: a file that is damaged, of another form, or wants code to be run; an option that does not apply.
+        ValueError: a file that is damaged, of another form, or wants code to be run, or is the target too; an option
+            that does not apply.
         OSError: the source is not there, or the target cannot be written.
     """
     source, target = at_home(source), at_home(target)
     if not source.exists():
         raise FileNotFoundError(f"convert: no file or folder at {source}")
+    if os.path.realpath(source) == os.path.realpath(target):
+        raise ValueError(f"convert: source and target must be different files, got {source} for both")
     name = form or form_of(source)
     read: Callable[[Origin], CondensedSet] = resolve("form", FORMATS, name)
     write: Callable[[CondensedSet, Path], None] = resolve("form", TARGETS, _target_form(target))

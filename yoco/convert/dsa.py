@@ -8,7 +8,7 @@ from numpy._core.multiarray import scalar
 
 from yoco.condensed import CondensedSet
 from yoco.convert import checkpoint
-from yoco.convert.known import known
+from yoco.convert.known import DC_CIFAR100, known
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import constants, denormalise
 
@@ -38,7 +38,7 @@ def read(origin: Origin) -> CondensedSet:
     images, labels = origin.check_pair(*pair)
     method, data = _named(origin.path.name)
     origin = replace(origin, data=origin.data or data)
-    undone = constants(origin, dc=True)
+    undone = constants(origin, {"cifar100": DC_CIFAR100})
     plain, space = denormalise(images, undone, origin)
     return origin.condensed(plain, labels, space=space, constants=undone, method=method or origin.form)
 

@@ -1,10 +1,13 @@
 """.npz of KIP (NeurIPS 2021): images [n, H, W, C], whitened (ZCA) or normalised, and a row of label values for each."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from yoco.condensed import CondensedSet
 from yoco.convert.archive import arrays, need
+from yoco.convert.known import KIP
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import plain_or_white
 
@@ -14,12 +17,13 @@ def read(origin: Origin) -> CondensedSet:
 
     KIP's labels are centred, 1 - 1/C for the class and -1/C for the others, or learned from there; soft labels are
     the file's plus 1/C, so that untouched ones are one-hot. Labels that are not centred stay as they are. Grey images
-    of the authors were never whitened, so that the space of grey ones must be said.
+    of the authors were never whitened, so that the space of grey ones must be said, and so must that of images in
+    [0, 1], which may be anybody's. A name with `nozca` in it, as the authors give, says that they are normalised.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged or of another form, or grey and its space is not said, or the constants of the
-            normalisation are not known.
+        ValueError: it is damaged or of another form, or grey or in [0, 1] and its space is not said, or the constants
+            of the normalisation are not known.
     """
     found = arrays(origin.path)
     need(found, ("images", "labels"), origin.path)
@@ -34,13 +38,18 @@ def read(origin: Origin) -> CondensedSet:
     names = origin.known.classes if origin.known else tuple(map(str, range(classes)))
     if len(names) != classes:
         origin.refuse(f"labels of {origin.data} must have {len(names)} classes", classes)
-    if images.shape[3] == 1 and origin.space == "zca" and not origin.space_said:
+    if not origin.space_said and "nozca" in origin.path.name.lower():
+        origin = replace(origin, space="normalised", space_said=True)
+    if images.shape[3] == 1 and not origin.space_said:
         rule = "grey sets of KIP were normalised, not whitened: add --space normalised and --data"
         origin.refuse(rule, origin.space)
+    if not origin.space_said and images.min() >= 0 and images.max() <= 1:
+        rule = "whitened pixels leave [0, 1]: say --space, or give labels as whole numbers"
+        origin.refuse(rule, "pixels that do not")
     centred = abs(labels.sum(axis=1).mean()) < 0.5
     soft = labels.astype(np.float64) + (1 / classes if centred else 0)
     channels_first = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), dtype=np.float32, order="C"))
-    plain, space, undone = plain_or_white(channels_first, origin)
+    plain, space, undone = plain_or_white(channels_first, origin, KIP)
     chosen = torch.from_numpy(labels.argmax(axis=1).astype(np.int64))
     told = {"classes": names, "soft_labels": torch.from_numpy(soft.astype(np.float32))}
     return origin.condensed(plain, chosen, space=space, constants=undone, **told)

@@ -7,6 +7,16 @@ from yoco.data.vision import CIFAR, SVHN
 
 DC_CIFAR100 = ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762))
 """Mean and std with which DC, DSA and DM normalise CIFAR-100; the others take those of CIFAR-10."""
+KIP = {
+    "cifar10": ((0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)),
+    "cifar100": ((0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)),
+}
+"""Mean and std with which KIP normalises: over all pixels of the training half, where others take those of an image."""
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and std of ImageNet, with which DM and MTT normalise Tiny ImageNet, and MTT its subsets of ten classes."""
+SUBSETS = ("imagenette", "imagewoof", "imagefruit", "imageyellow", "imagemeow", "imagesquawk")
+"""MTT's subsets of ImageNet."""
 
 _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -27,6 +37,8 @@ _ALL = (
     Known("svhn", *SVHN, DIGITS),
     Known("cifar10", *CIFAR, _THINGS),
     Known("cifar100", *CIFAR, tuple(map(str, range(100)))),
+    Known("tiny-imagenet", *IMAGENET, tuple(map(str, range(200)))),
+    *(Known(name, *IMAGENET, tuple(map(str, range(10)))) for name in SUBSETS),
 )
 
 

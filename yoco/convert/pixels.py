@@ -1,16 +1,18 @@
 """The space that pixels are in: told by their range, or made plain by undoing a normalisation."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from yoco.convert.known import DC_CIFAR100, names
+from yoco.convert.known import names
 from yoco.convert.origin import Constants, Origin
 from yoco.registry import unknown
 
 ROUNDING = 1e-6
+NONE: Mapping[str, Constants] = {}
 
 
 def space_of(images: Tensor, path: Path) -> str:
@@ -24,8 +26,10 @@ def space_of(images: Tensor, path: Path) -> str:
     return "unbounded"
 
 
-def constants(origin: Origin, dc: bool = False) -> Constants:
-    """Mean and std that a file was normalised with. dc: by the code of DC, DSA and DM.
+def constants(origin: Origin, own: Mapping[str, Constants] = NONE) -> Constants:
+    """Mean and std that a file was normalised with.
+
+    own: data set -> mean and std of the authors of the file, where theirs are others than those that are published.
 
     Raises:
         ValueError: the data set is not said, or not known.
@@ -34,9 +38,7 @@ def constants(origin: Origin, dc: bool = False) -> Constants:
         origin.refuse("the data set must be named to undo the normalisation", "none; add --data, cifar10 for example")
     if origin.known is None:
         raise unknown("data with published constants", origin.data, names())
-    if dc and origin.known.name == "cifar100":
-        return DC_CIFAR100
-    return origin.known.mean, origin.known.std
+    return own.get(origin.known.name, (origin.known.mean, origin.known.std))
 
 
 def denormalise(images: Tensor, mean_std: Constants, origin: Origin) -> tuple[Tensor, str]:
@@ -55,8 +57,12 @@ def denormalise(images: Tensor, mean_std: Constants, origin: Origin) -> tuple[Te
     return plain.float(), "unbounded"
 
 
-def plain_or_white(images: Tensor, origin: Origin) -> tuple[Tensor, str, Constants | None]:
+def plain_or_white(
+    images: Tensor, origin: Origin, own: Mapping[str, Constants] = NONE
+) -> tuple[Tensor, str, Constants | None]:
     """Images, their space, and the constants that were undone: by what is said of a file that can be either.
+
+    own: see `constants`.
 
     Raises:
         ValueError: the space is neither "zca" nor "normalised", or the constants are not known.
@@ -65,5 +71,5 @@ def plain_or_white(images: Tensor, origin: Origin) -> tuple[Tensor, str, Constan
         return images, "zca", None
     if origin.space != "normalised":
         raise ValueError(f"convert: space must be zca or normalised, got {origin.space}")
-    undone = constants(origin)
+    undone = constants(origin, own)
     return *denormalise(images, undone, origin), undone

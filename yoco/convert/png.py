@@ -3,6 +3,7 @@
 import re
 import secrets
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ ORDER = "classes.txt"
 def write(condensed: CondensedSet, target: Path) -> None:
     """Write the decoded images, 8 bits a channel, as CLASS/0000.png and on, in their order.
 
-    Pixels outside [0, 1] are cut off there, soft labels left out. Characters that file systems refuse become _.
+    Pixels outside [0, 1] are cut off there, with a warning, and soft labels left out. Characters that file systems
+    refuse become _.
 
     Raises:
         ValueError: the folder is not empty; or the set is whitened, or has neither 1 nor 3 channels, or has two classes
@@ -37,6 +39,7 @@ def write(condensed: CondensedSet, target: Path) -> None:
     names = [_folder_name(name) for name in condensed.classes]
     if len({name.lower() for name in names}) < len(names):
         raise ValueError(f"convert: the classes must differ as names of folders, got {names}; write .npz")
+    _warn_of_cuts(condensed, target)
     place = target.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = (place if place.exists() else place.parent) / f".{place.name}.{secrets.token_hex(6)}"
@@ -55,6 +58,15 @@ def write(condensed: CondensedSet, target: Path) -> None:
         for part in (temporary, *moved):
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
         raise
+
+
+def _warn_of_cuts(condensed: CondensedSet, target: Path) -> None:
+    """Say how many pixels PNGs cannot hold; those of a set in [0, 1] leave it by rounding at most."""
+    images = condensed.decode()
+    lost = int(((images < 0) | (images > 1)).sum())
+    if condensed.space == "unbounded" and lost:
+        said = f"{100 * lost / images.numel():.3g} % of the pixels leave [0, 1] and are cut off; .npz keeps them"
+        warnings.warn(f"convert: {target}: {said}", stacklevel=4)
 
 
 def _write_all(condensed: CondensedSet, folder: Path, names: list[str]) -> None:

@@ -155,3 +155,12 @@ def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
         return None
     places = {name: at for at, name in enumerate(others)}
     return next((name for at, name in enumerate(classes) if places.get(name, at) != at), None)
+
+
+def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether classes are numbers, as those of a converted set, that stand for the names of others in their order.
+
+    Others that are numbers themselves are told by them.
+    """
+    counted = tuple(classes) == tuple(map(str, range(len(others))))
+    return counted and not any(name.isdecimal() for name in others)

@@ -21,7 +21,7 @@ from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
 from yoco.evaluate.teachers import with_teachers
-from yoco.evaluate.trials import Measured, Plan, Stopped, Trial, evened, run, threads_of
+from yoco.evaluate.trials import Measured, Plan, Trial, evened, run, threads_of
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
 from yoco.registry import unknown
 from yoco.rng import Rng
@@ -84,6 +84,7 @@ def evaluate(
         ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
             other images, or says nothing about that.
         Interrupted: Ctrl-C among the trials; its `result` has those that were done.
+        Exception: whatever a trial raises; if others were done before, its `partial` is the Result of those.
     """
     _check_kind(examples)
     names = (networks,) if isinstance(networks, str) else tuple(networks)
@@ -107,29 +108,43 @@ def evaluate(
     )
     began = time.monotonic()
     plan, teachers = with_teachers(plan, protocol, teacher, teacher_epochs, progress)
-    about: dict[str, Any] = {"set": repr(examples), "set_checksum": examples.checksum, "protocol": protocol}
-    about |= {"epochs": rows[0].recipe.epochs, "data": splits.train.name, "checksum": splits.train.checksum}
-    about |= {"same_data": _same_data(examples, splits.train), "teachers": teachers, "weighted": weights is not None}
-    about |= {"classes": splits.test.classes if confusion else ()}
-    about |= {
-        "storage": examples.storage if isinstance(examples, CondensedSet) else "",
-        **_machine(where, threads_of(min(jobs, len(plan.trials)))),
-    }
+    about: dict[str, Any] = {"protocol": protocol, "epochs": rows[0].recipe.epochs, "teachers": teachers}
+    about |= {**_images(examples, splits.train), **_how(plan), **_machine(where, min(jobs, len(plan.trials)))}
 
     def result(found: Mapping[int, Measured]) -> Result:
         rows, seconds = gathered(plan.trials, found, len(numbers), curve), round(time.monotonic() - began, 2)
         return Result(results=rows, seconds=seconds, **about)
 
+    found: dict[int, Measured] = {}
     try:
-        return result(run(plan, jobs, progress))
-    except Stopped as stopped:
-        raise Interrupted(result(stopped.found) if stopped.found else None) from None
+        run(plan, jobs, progress, found)
+    except KeyboardInterrupt:
+        raise Interrupted(result(found) if found else None) from None
+    except Exception as error:
+        if found:
+            vars(error)["partial"] = result(found)
+        raise
+    return result(found)
 
 
-def _machine(device: torch.device, threads: int) -> dict[str, Any]:
+def _images(examples: CondensedSet | Source, train: Source) -> dict[str, Any]:
+    """What is learned, and the real images."""
+    storage = examples.storage if isinstance(examples, CondensedSet) else ""
+    own = {"set": repr(examples), "set_checksum": examples.checksum, "storage": storage}
+    return {**own, "data": train.name, "checksum": train.checksum, "same_data": _same_data(examples, train)}
+
+
+def _how(plan: Plan) -> dict[str, Any]:
+    """What of a plan decides what its trials show, and which classes their confusions are of."""
+    numbers = {"bf16": plan.autocast is not None, "measurements": int(plan.measurements)}
+    classes = plan.splits.test.classes if plan.confusion else ()
+    return {"weighted": plan.weights is not None, "classes": classes, **numbers}
+
+
+def _machine(device: torch.device, jobs: int) -> dict[str, Any]:
     """What trained the networks."""
     versions = {"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()}
-    return {"threads": threads, "device": str(device), "versions": versions}
+    return {"threads": threads_of(jobs), "device": str(device), "versions": versions}
 
 
 def _check_kind(examples: Any) -> None:

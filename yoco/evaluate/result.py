@@ -73,6 +73,7 @@ class Result:
     same_data: whether the set says that it was made from these very images; None where it says nothing.
     teachers: network, epochs or file, and test accuracy in percent of those that looked on. weighted: whether the
     images of the set had weights. classes: their names, where rows have confusions.
+    bf16: whether networks computed in bfloat16. measurements: of how many accuracies `best` is the highest.
     """
 
     set: str
@@ -91,6 +92,8 @@ class Result:
     teachers: tuple[Mapping[str, Any], ...] = ()
     weighted: bool = False
     classes: tuple[str, ...] = ()
+    bf16: bool = False
+    measurements: int = 4
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""

@@ -164,35 +164,22 @@ def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
     return train.take(torch.cat(chosen))
 
 
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C among trials. found: of those that were done, by their numbers."""
+def run(plan: Plan, jobs: int, progress: bool, found: dict[int, Measured]) -> None:
+    """Add what all trials show, by their numbers, and where one fails what others have shown by then.
 
-    def __init__(self, found: dict[int, Measured]) -> None:
-        super().__init__()
-        self.found = found
-
-
-def run(plan: Plan, jobs: int, progress: bool) -> dict[int, Measured]:
-    """What all trials showed, by their numbers; `jobs` processes share the threads.
-
-    Raises:
-        Stopped: Ctrl-C.
+    jobs: processes, which share the threads.
     """
-    total, found = sum(trial.recipe.length for trial in plan.trials), dict[int, Measured]()
+    total = sum(trial.recipe.length for trial in plan.trials)
     with tqdm(total=total, desc="evaluate", unit="epoch", disable=hidden(progress)) as bar:
-        try:
-            if jobs > 1:
-                _run_apart(plan, min(jobs, len(plan.trials)), bar.update, found)
-            else:
-                for index in range(len(plan.trials)):
-                    found[index] = plan.measure(index, bar.update)
-        except KeyboardInterrupt:
-            raise Stopped(found) from None
-    return found
+        if jobs > 1:
+            _run_apart(plan, min(jobs, len(plan.trials)), bar.update, found)
+        else:
+            for index in range(len(plan.trials)):
+                found[index] = plan.measure(index, bar.update)
 
 
 def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], found: dict[int, Measured]) -> None:
-    """Add what trials showed, and at a stop what others have shown by then."""
+    """`run` with several processes."""
     context = get_context("spawn")
     stop = context.Semaphore(0)
     shared = (threads_of(jobs), torch.get_default_dtype(), stop)
@@ -204,15 +191,20 @@ def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], found: d
             found[index] = future.result()
             advance(plan.trials[index].recipe.length)
     except BrokenExecutor:
+        found |= _done(futures)
         why = "for want of memory, or as the script does not guard its main part"
         raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None
     except BaseException:
-        found |= {k: future.result() for k, future in enumerate(futures) if well(future)}
+        found |= _done(futures)
         for _ in range(jobs):
             stop.release()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _done(futures: list[Future[Measured]]) -> dict[int, Measured]:
+    return {index: future.result() for index, future in enumerate(futures) if well(future)}
 
 
 def well(future: Future[Measured]) -> bool:

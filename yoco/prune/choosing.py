@@ -11,7 +11,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.arrays import from_arrays
-from yoco.data.source import Source
+from yoco.data.source import Source, by_place
 from yoco.data.whitened import plain, refit
 from yoco.device import cpu_by_default
 from yoco.prune.budget import KINDS, Budget
@@ -253,7 +253,7 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
     """
     if not isinstance(reference, Source):
         raise ValueError(f"reference: must be a Source, see yoco.data.from_arrays, got {type(reference).__name__}")
-    if reference.classes != data.classes:
+    if reference.classes != data.classes and not by_place(data.classes, reference.classes):
         raise ValueError(
             f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
         )
