@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import Any, overload
 
 import torch
-from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.arrays import from_arrays
@@ -18,13 +17,13 @@ from yoco.prune.budget import KINDS, Budget
 from yoco.prune.classes import check_classes, counts_of, places
 from yoco.prune.items import Given, items_for, scores_of
 from yoco.prune.kinds import same_kind
-from yoco.prune.material import AnySet, check_kind, data_name, nbytes
+from yoco.prune.material import AnySet, check_kind, data_name
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
-from yoco.prune.quotas import NESTED, apply, lost, shortage
+from yoco.prune.quotas import NESTED, apply
 from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
-from yoco.prune.selection import Selection, recorded, spans
+from yoco.prune.selection import Selection, outcome, recorded
 from yoco.rng import Rng
 
 REFERENCES = 4000
@@ -96,7 +95,7 @@ def select(
         weights=choice.weights,
         scores=None if chosen is None else chosen.values,
         checksum=data.checksum,
-        entry={**entry, **_outcome(data, picked, chosen, kind, floor)},
+        entry={**entry, **outcome(data, picked, chosen, kind, floor)},
         classes=data.classes,
     )
 
@@ -191,7 +190,15 @@ _OTHERS = ("scores", "evidence", "features", "reference")
 
 
 def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
-    """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8."""
+    """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8.
+
+    They stand class by class, those of a Source, too, of which weights are so put in their order:
+    `s.weights[argsort(labels[s.indices], stable=True)]`.
+
+    Raises:
+        ValueError: they were chosen from other data.
+    """
+    chosen.check(data)
     return recorded("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
 
 
@@ -274,21 +281,3 @@ def _alike(data: CondensedSet | Source, reference: Source) -> Source:
     elif data.space == "zca":
         return refit(data.whitening, plain(reference), "reference")(reference)
     return plain(reference)
-
-
-def _outcome(
-    data: CondensedSet | Source, picked: Tensor, chosen: Scores | None, kind: str, floor: float
-) -> dict[str, Any]:
-    """What there was, what is kept, and what could not be met."""
-    classes, labels = len(data.classes), data.labels.cpu()
-    had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
-    size = nbytes(data)
-    return {
-        "scores": None if chosen is None else {"score": chosen.name, **chosen.meta},
-        "had": had,
-        "kept": kept,
-        "spans": spans(None if chosen is None else chosen.values, labels[picked], classes),
-        "short": [data.classes[c] for c in shortage(kind, had, kept, len(picked), floor=floor)],
-        "lost": [data.classes[c] for c in lost(had, kept)],
-        "bytes": [size, size * len(picked) // len(data)],
-    }
