@@ -11,8 +11,9 @@ from augment import Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, select, training
+from yoco.prune.at_hand import Given
 from yoco.prune.choosing import draw_references, scores_for
-from yoco.prune.items import Given, items_for
+from yoco.prune.items import items_for
 from yoco.prune.sampling import Stratified
 from yoco.prune.scores import mean_confidence
 from yoco.rng import Rng

@@ -13,9 +13,10 @@ from yoco.data.arrays import from_arrays
 from yoco.data.source import Source
 from yoco.data.whitened import plain, refit
 from yoco.device import cpu_by_default
+from yoco.prune.at_hand import Given
 from yoco.prune.budget import KINDS, Budget
 from yoco.prune.classes import check_classes, counts_of, places
-from yoco.prune.items import Given, items_for, scores_of
+from yoco.prune.items import items_for, scores_of
 from yoco.prune.kinds import same_kind
 from yoco.prune.material import AnySet, check_kind, data_name
 from yoco.prune.observe import Evidence

@@ -52,8 +52,9 @@ def score(
         return Scores.of(data, combined(map(asked.values, seen)), score, **asked.options, features=_name(features))
     if evidence is None:
         return Scores.of(data, combined(map(asked.values, asked.gather(data))), score, **asked.said)
-    same = checked(data, evidence, options, asked.decides())
-    made = {**agreed(same), "runs": len(evidence), **asked.options}
+    wanted = {**options, "passes": None} if asked.at_end else options
+    same = checked(data, evidence, wanted, asked.decides())
+    made = {**agreed(same), **asked.at_end, "runs": len(evidence), **asked.options}
     return Scores.of(data, combined(map(asked.values, evidence)), score, **made)
 
 
