@@ -16,7 +16,7 @@ from yoco.device import cpu_by_default
 from yoco.prune.at_hand import Given
 from yoco.prune.budget import KINDS, Budget
 from yoco.prune.classes import check_classes, counts_of, places
-from yoco.prune.items import items_for, scores_of
+from yoco.prune.items import items_for, scores_of, views_of
 from yoco.prune.kinds import same_kind
 from yoco.prune.material import AnySet, check_kind, data_name
 from yoco.prune.observe import Evidence
@@ -90,7 +90,8 @@ def select(
     picked = place[choice.indices]
     own = {"rule": rule, "mode": mode, "options": _changed(rule, mode, found), "quota": kind, "seed": seed}
     chosen = None if known is None else replace(known, values=known.values[picked])
-    entry = {**own, "budget": budget.said, "weighted": choice.weights is not None}
+    seen = views_of(data, rule, found, given, reference)
+    entry = {**own, "budget": budget.said, "weighted": choice.weights is not None, **seen}
     return Selection(
         indices=picked,
         weights=choice.weights,

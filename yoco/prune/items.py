@@ -17,7 +17,7 @@ from yoco.prune.probes import FROM_FEATURES, PROBES
 from yoco.prune.rules import Items, Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scores import mean_confidence
-from yoco.prune.scoring import checked, combined, recorded, score
+from yoco.prune.scoring import agreed, checked, combined, recorded, score
 from yoco.prune.snapshot import pooled
 from yoco.prune.training import split
 
@@ -76,6 +76,30 @@ def scores_of(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     _refuse(name, rule, given, asked)
     seen = None if for_score(asked.name, given) is not None else list(asked.gather(data))
     return _scored(data, name, rule, given, asked, seen)
+
+
+def views_of(
+    data: CondensedSet | Source, name: str, rule: Rule, given: Given, reference: Source | None = None
+) -> dict[str, Any]:
+    """How the features or gradients that a rule reads were made, as {"views": JSON values}; {} for one without.
+
+    reference: all images out of which the references were drawn.
+    """
+    if not {"features", "errors"} & set(rule.needs):
+        return {}
+    made: dict[str, Any] = {"features": "network"}
+    if given.features is not None:
+        made["features"] = given.features if isinstance(given.features, str) else "given"
+    if given.features is None or "errors" in rule.needs:
+        if given.evidence is not None:
+            made |= {**agreed(given.evidence), "runs": len(given.evidence)}
+        else:
+            asked = _asked(data, name, rule, given)
+            made |= {**asked.training.said(asked.recipe), "epochs": asked.epochs}
+        made["passes"] = "clean"
+    if reference is not None:
+        made["reference"] = {"name": reference.name, "checksum": reference.checksum}
+    return {"views": made}
 
 
 def _scored(

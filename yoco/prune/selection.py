@@ -27,7 +27,8 @@ class Selection:
 
     indices: long [m], places in the set, best first; weights: float32 [m], where the method has them;
     scores: float32 [m], larger = harder, where the rule read them; checksum: of the set;
-    entry: what was asked and what came out, JSON values; classes: their names.
+    entry: what was asked and what came out, JSON values; where the rule read features, "views" says how they were made;
+    classes: their names.
     """
 
     indices: Tensor
