@@ -222,6 +222,8 @@ def _whole(data: Source) -> CondensedSet:
 def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
     """The whole set, cells of each class best first: under the quota equal, or by `kernel`, any beginning is a set.
 
+    It holds no weights: of a rule that gives them (craig, gradmatch) a warning says so.
+
     Raises:
         ValueError: as `select`; or the rule's smaller answers are not the beginnings of its larger ones.
     """
@@ -237,7 +239,10 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
     images = Fraction(len(data), data.factor**2 * len(data.classes))
     if found.published(data_name(data), True, images, images) != found:
         raise ValueError(f"rank: rule must be the same at every size, got {rule!r} of published settings; name its own")
-    return recorded("rank", data, select(data, rule=rule, **{**how, "n": len(data)}))
+    chosen = select(data, rule=rule, **{**how, "n": len(data)})
+    if chosen.weights is not None:
+        warnings.warn("rank: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
+    return recorded("rank", data, chosen)
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
