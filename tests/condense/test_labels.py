@@ -18,7 +18,7 @@ from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.data.source import Source
 from yoco.prune import rank
-from yoco.prune.items import carried
+from yoco.prune.at_hand import carried
 
 NETWORK = "convnet:width=8,depth=2"
 

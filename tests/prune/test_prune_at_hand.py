@@ -11,8 +11,9 @@ from augment import Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, select, training
+from yoco.prune.at_hand import Given
 from yoco.prune.choosing import draw_references, scores_for
-from yoco.prune.items import Given, items_for
+from yoco.prune.items import items_for
 from yoco.prune.sampling import Stratified
 from yoco.prune.scores import mean_confidence
 from yoco.rng import Rng
@@ -158,6 +159,8 @@ def test_weights_that_a_set_cannot_hold_are_warned_of(tiny_set: CondensedSet, ti
     for data, given in ((tiny_set, {"evidence": [seen]}), (tiny.train, {**FAST, "recipe": Recipe(epochs=1)})):
         with pytest.warns(UserWarning, match=r"^prune: a set holds no weights; take indices and weights from "):
             prune(data, rule="craig", n=6, **given)
+    with pytest.warns(UserWarning, match=r"^rank: a set holds no weights; take indices and weights from "):
+        assert rank(tiny_set, "craig", evidence=[seen]).order == "craig"
 
 
 @pytest.mark.parametrize(

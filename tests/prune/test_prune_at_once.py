@@ -13,8 +13,8 @@ import torch
 
 from yoco import artefact
 from yoco.condensed import CondensedSet
-from yoco.data import Splits
-from yoco.prune import Budget, Evidence, Items, Rule, Selection, find, prune, score, select
+from yoco.data import Source, Splits
+from yoco.prune import Budget, Evidence, Items, Rule, Selection, find, observe, prune, score, select
 from yoco.prune.choosing import scores_for
 from yoco.rng import Rng
 from yoco.train import Recipe
@@ -87,6 +87,26 @@ def test_a_second_score_has_its_whole_training(tiny_set: CondensedSet, monkeypat
     with pytest.raises(KeyboardInterrupt):
         scores_for(tiny_set, rule="ccs", mode="repo", ipc=1, beta=0.1, drop="margin", progress=False)
     assert seen[-1] == (10, 1000)
+
+
+def test_of_a_recipe_of_ones_own_no_more_epochs_are_trained_than_are_read(
+    tiny: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    how: dict[str, Any] = {"rng": Rng(0).child("score", 0), "network": "mlp:width=4"}
+
+    def spy(data: Source, *, epochs: int, recipe: Recipe, **rest: Any) -> Evidence:
+        asked.append((epochs, recipe.epochs))
+        return observe(data, epochs=epochs, recipe=recipe, **how)
+
+    monkeypatch.setattr("yoco.prune.training.observe", spy)
+    found = score(tiny.train, score="el2n", epochs=3, recipe=Recipe(epochs=9), progress=False)
+    assert asked == [(3, 9)]
+    long = observe(tiny.train, epochs=9, recipe=Recipe(epochs=9), **how).dynamics
+    assert long is not None
+    assert torch.equal(found.values, long.error[2].float())
+    score(tiny.train, score="aum", recipe=Recipe(epochs=4), progress=False)
+    assert asked[1:] == [(4, 4)]
 
 
 @pytest.mark.parametrize("drop", ["tdds", "mine:moved"])

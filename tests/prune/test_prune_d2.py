@@ -31,6 +31,7 @@ def literal(
     gamma: float,
     forward: float,
     power: int,
+    mutual: bool = False,
     follow: Sequence[int] = (),
 ) -> list[int]:
     """The order of choice; follow: one that decides which of those comes next that are worth the same but for 1e-9."""
@@ -39,6 +40,8 @@ def literal(
     n = len(h)
     apart = np.array([[np.sqrt(((p - q) ** 2).sum()) for q in h] for p in h])
     around = [sorted((j for j in range(n) if j != i), key=lambda j, i=i: (apart[i, j], j))[:k] for i in range(n)]
+    if mutual:
+        around = [[j for j in range(n) if j in around[i] or i in around[j]] for i in range(n)]
     worth = np.array([s[i] + sum(np.exp(-forward * apart[i, j] ** power) * s[j] for j in around[i]) for i in range(n)])
     chosen: list[int] = []
     while len(chosen) < total:
@@ -60,9 +63,19 @@ def test_d2_is_its_formula(mode: str, kind: str, neighbours: int, gamma: float) 
     rule = D2(mode=mode, neighbours=neighbours, gamma=gamma)  # type: ignore[arg-type]
     found = rule(items, Budget(n=40), Rng(0))
     assert found.dtype == torch.long
-    how = {"k": neighbours, "gamma": gamma, "forward": 1, "power": 2 if mode == "paper" else 1}
+    own = {"power": 2} if mode == "paper" else {"power": 1, "mutual": True}
+    how = {"k": neighbours, "gamma": gamma, "forward": 1, **own}
     cancelled = gamma == 0 and kind == "tied"  # halves of a pair leave nothing of each other, or what rounding leaves
     assert found.tolist() == literal(scores, x, 40, **how, follow=found.tolist() if cancelled else ())
+
+
+def test_in_the_released_code_whose_neighbour_a_sample_is_are_its_neighbours_too() -> None:
+    items = Items(torch.ones(3), torch.zeros(3).long(), 1, features=torch.tensor([[0.0], [1.0], [2.1]]))
+    own, both = (D2(mode=mode, neighbours=1)(items, Budget(n=3), Rng(0)).tolist() for mode in ("paper", "repo"))
+    assert own == literal(items.scores, items.features, 3, k=1, gamma=0.1, forward=1, power=2)
+    assert (own[0], both[0]) == (0, 1)  # 1 + exp(-1) before the other of the pair; 1 + exp(-1) + exp(-1.1) = 1.70
+    alone = d2(torch.ones(1), torch.zeros(1, 2), 1, power=1, mutual=True)
+    assert alone.tolist() == [0]
 
 
 @pytest.mark.parametrize("forward", [0.0, 0.3, 50.0])

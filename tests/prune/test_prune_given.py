@@ -1,5 +1,7 @@
 """Pruning what anybody has: arrays, labels, scores and rules of one's own."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,18 @@ def test_a_data_set_becomes_a_set_of_whole_images(tiny: Splits, tmp_path: Path) 
     assert (again.factor, again.counts, again.method, again.order) == (1, (2, 2, 2), "real", "random")
     order = chosen.indices[torch.argsort(tiny.train.labels[chosen.indices], stable=True)]
     assert torch.equal(again.decode(), tiny.train.batch(order).images)
+
+
+def test_a_selection_is_taken_of_its_own_data_alone(tiny: Splits, tiny_set: CondensedSet) -> None:
+    line = r"^selection: must be taken of the set that it was made for, got checksum \w+ for \w+$"
+    for data, other in ((tiny.train, tiny.test), (tiny_set, tiny_set.subset(cells=2))):
+        chosen = select(data, rule="random", ipc=1)
+        weighted = replace(chosen, weights=torch.ones(len(chosen)))
+        assert len(as_set(data, weighted)) == len(weighted.weights_of(data)) == len(chosen)
+        for take in (weighted.of, weighted.weights_of, partial(as_set, chosen=weighted)):
+            for wrong in (other, weighted.of(data)):
+                with pytest.raises(ValueError, match=line):
+                    take(wrong)
 
 
 @pytest.mark.parametrize("kind", ["float", "uint8", "numpy"])

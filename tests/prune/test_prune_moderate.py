@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from yoco.data import from_arrays
+from yoco.prune import find, select
 from yoco.prune.budget import Budget
 from yoco.prune.distances import centred, k_means
 from yoco.prune.geometry import (
@@ -17,6 +19,7 @@ from yoco.prune.geometry import (
     ssp_distance,
 )
 from yoco.prune.rules import Items
+from yoco.prune.sampling import Window
 from yoco.rng import Rng
 
 
@@ -99,6 +102,18 @@ def test_moderate_keeps_the_middle_and_not_the_tails() -> None:
     assert sorted(x[found].abs().flatten().tolist()) == [5, 5, 6, 6, 7, 7]
     assert found[:2].tolist() == [5, 16]
     assert found[2:].tolist() == [4, 6, 15, 17]
+
+
+def test_the_released_code_of_moderate_keeps_ranks_around_the_median() -> None:
+    x = torch.tensor([0.0, 1, 2, 3, 4, 10, 20, 30, 40])[:, None]
+    data = from_arrays(np.zeros((9, 4, 4), np.uint8), [0] * 9, classes=("all", "none"))
+    ranks = select(data, rule="moderate", mode="repo", n=7, features=x)
+    assert sorted(ranks.indices.tolist()) == [0, 1, 2, 3, 5, 6, 7]
+    distances = select(data, rule="moderate", centre="median", n=7, features=x)
+    assert sorted(distances.indices.tolist()) == [0, 1, 2, 3, 4, 5, 6]
+    rule = find("moderate", "repo", centre=0.25)
+    assert isinstance(rule, Window)
+    assert (rule.centre, rule.score, rule.settings, rule.quota) == (0.25, "prototype", {"centre": "median"}, "none")
 
 
 def test_classes_of_one_sample_and_of_none_are_no_obstacle() -> None:

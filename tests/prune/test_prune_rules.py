@@ -198,7 +198,6 @@ _TRAIN = {"passes": "train"}
         ("forgetting", {"settings": {"never_learned": "zero", **_TRAIN}}),
         ("aum", {"score": "margin", "settings": _TRAIN}),
         ("ccs", {"usual": "el2n", "fixed": True, "settings": {"how": "sum", "epochs": 10, **_TRAIN}}),
-        ("moderate", {"centre": "median"}),
         ("d2", {"mode": "repo", "drop": "margin", "settings": {"never_learned": "zero", **_TRAIN}}),
     ],
 )

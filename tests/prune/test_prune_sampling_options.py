@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from yoco.prune.d2 import D2
 from yoco.prune.rules import Rule
 from yoco.prune.sampling import CCS_BETA, CCS_PAPER_BETA, BetaSampling, Stratified, Window
 
@@ -27,6 +28,8 @@ def test_what_the_rules_say_of_themselves() -> None:
     assert (Stratified().usual, BetaSampling().usual) == ("aum", "dual")
     assert Stratified.needs == Window.needs == ("scores",)
     assert BetaSampling.needs == ("scores", "confidence")
+    assert (Stratified().strata, BetaSampling().c_d, BetaSampling().anchors) == (50, 4.0, 10)
+    assert (D2().usual, D2().neighbours, D2().gamma) == ("forgetting", 5, 0.1)
 
 
 @pytest.mark.parametrize(

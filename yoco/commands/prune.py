@@ -36,7 +36,8 @@ class SetOptions:
     download: bool = False
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     epochs: int | None = None
-    """epochs that the score reads, or that the network is trained; by default as published"""
+    """epochs that the score reads, or that the network is trained; by default as published, but of other data than
+    condensed sets at most the ten that are trained"""
     runs: int | None = None
     """networks trained, whose scores are averaged; 1 by default"""
     passes: Literal["clean", "train"] | None = None
@@ -48,7 +49,7 @@ class SetOptions:
     features: str = "network"
     """network, pixels, or an .npy file of numbers [n, ...]"""
     seed: int = 0
-    """everything random follows from it"""
+    """everything random follows from it, but for the first centres of the score ssp, which --start names"""
     device: Device = "auto"
     """where to compute"""
     bf16: bool = False

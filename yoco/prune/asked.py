@@ -129,12 +129,13 @@ def ask(
         if option not in {**chosen, "epochs": None}:
             raise unknown(f"option of {name}", option, {*chosen, "epochs", *(f.name for f in fields(Training)), *also})
         same_kind(name, option, value, chosen.get(option))
+    early = first.name == "dynamics" and not whole and training.recipe is not None
     whole = whole or isinstance(data, Source) or first.name == "snapshot"
     if "epochs" not in chosen:
         _check_recipe(name, training.recipe, wanted)
     recipe = training.on(data, wanted or (recorded if isinstance(data, Source) else None) if whole else None)
     options = {**_within(chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}
-    epochs = recipe.length if whole else options["epochs"] or recipe.length
+    epochs = recipe.length if whole and not early else options["epochs"] or recipe.length
     if epochs > recipe.length:
         raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
     blank = _noise(data, training) if ":" in name and first.name == "snapshot" else _blank(first.name, epochs)

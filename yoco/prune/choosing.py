@@ -7,24 +7,24 @@ from fractions import Fraction
 from typing import Any, overload
 
 import torch
-from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.arrays import from_arrays
 from yoco.data.source import Source, by_place
 from yoco.data.whitened import plain, refit
 from yoco.device import cpu_by_default
+from yoco.prune.at_hand import Given
 from yoco.prune.budget import KINDS, Budget
 from yoco.prune.classes import check_classes, counts_of, places
-from yoco.prune.items import Given, items_for, scores_of
+from yoco.prune.items import items_for, scores_of, views_of
 from yoco.prune.kinds import same_kind
-from yoco.prune.material import AnySet, check_kind, data_name, nbytes
+from yoco.prune.material import AnySet, check_kind, data_name
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
-from yoco.prune.quotas import NESTED, apply, lost, shortage
+from yoco.prune.quotas import NESTED, apply
 from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
-from yoco.prune.selection import Selection, recorded, spans
+from yoco.prune.selection import Selection, outcome, recorded
 from yoco.rng import Rng
 
 REFERENCES = 4000
@@ -90,13 +90,14 @@ def select(
     picked = place[choice.indices]
     own = {"rule": rule, "mode": mode, "options": _changed(rule, mode, found), "quota": kind, "seed": seed}
     chosen = None if known is None else replace(known, values=known.values[picked])
-    entry = {**own, "budget": budget.said, "weighted": choice.weights is not None}
+    seen = views_of(data, rule, found, given, reference)
+    entry = {**own, "budget": budget.said, "weighted": choice.weights is not None, **seen}
     return Selection(
         indices=picked,
         weights=choice.weights,
         scores=None if chosen is None else chosen.values,
         checksum=data.checksum,
-        entry={**entry, **_outcome(data, picked, chosen, kind, floor)},
+        entry={**entry, **outcome(data, picked, chosen, kind, floor)},
         classes=data.classes,
     )
 
@@ -191,7 +192,15 @@ _OTHERS = ("scores", "evidence", "features", "reference")
 
 
 def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
-    """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8."""
+    """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8.
+
+    They stand class by class, those of a Source, too, of which weights are so put in their order:
+    `s.weights[argsort(labels[s.indices], stable=True)]`.
+
+    Raises:
+        ValueError: they were chosen from other data.
+    """
+    chosen.check(data)
     return recorded("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
 
 
@@ -213,6 +222,8 @@ def _whole(data: Source) -> CondensedSet:
 def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
     """The whole set, cells of each class best first: under the quota equal, or by `kernel`, any beginning is a set.
 
+    It holds no weights: of a rule that gives them (craig, gradmatch) a warning says so.
+
     Raises:
         ValueError: as `select`; or the rule's smaller answers are not the beginnings of its larger ones.
     """
@@ -228,7 +239,10 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
     images = Fraction(len(data), data.factor**2 * len(data.classes))
     if found.published(data_name(data), True, images, images) != found:
         raise ValueError(f"rank: rule must be the same at every size, got {rule!r} of published settings; name its own")
-    return recorded("rank", data, select(data, rule=rule, **{**how, "n": len(data)}))
+    chosen = select(data, rule=rule, **{**how, "n": len(data)})
+    if chosen.weights is not None:
+        warnings.warn("rank: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
+    return recorded("rank", data, chosen)
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
@@ -274,21 +288,3 @@ def _alike(data: CondensedSet | Source, reference: Source) -> Source:
     elif data.space == "zca":
         return refit(data.whitening, plain(reference), "reference")(reference)
     return plain(reference)
-
-
-def _outcome(
-    data: CondensedSet | Source, picked: Tensor, chosen: Scores | None, kind: str, floor: float
-) -> dict[str, Any]:
-    """What there was, what is kept, and what could not be met."""
-    classes, labels = len(data.classes), data.labels.cpu()
-    had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
-    size = nbytes(data)
-    return {
-        "scores": None if chosen is None else {"score": chosen.name, **chosen.meta},
-        "had": had,
-        "kept": kept,
-        "spans": spans(None if chosen is None else chosen.values, labels[picked], classes),
-        "short": [data.classes[c] for c in shortage(kind, had, kept, len(picked), floor=floor)],
-        "lost": [data.classes[c] for c in lost(had, kept)],
-        "bytes": [size, size * len(picked) // len(data)],
-    }

@@ -204,7 +204,8 @@ def moderate(features: Tensor, labels: Tensor, total: int, *, centre: Centre = "
     """Samples neither near to nor far from their class: long [total] (Xia et al., Moderate coreset, ICLR 2023).
 
     d_i is the distance from the centre of the own class; first come those with the smallest |d_i - median of all d|.
-    The authors' code takes the median of each feature as the centre. O(n D) time; smaller answers are beginnings.
+    The authors' code takes the median of each feature as the centre, and as many ranks of d on both sides of the
+    median: that is `Window`, mode "repo" of the rule. O(n D) time; smaller answers are beginnings.
 
     Raises:
         ValueError: an unknown centre, features that are not a finite matrix, or a total that is not in 1..n.

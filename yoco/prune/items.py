@@ -1,7 +1,7 @@
 """Items for a rule: whatever it reads of the samples, given, carried by the set, or learned by training once."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,36 +10,19 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.prune.asked import Asked, ask
+from yoco.prune.at_hand import Given, for_score, known_scores, score_of
 from yoco.prune.material import given_features
-from yoco.prune.observe import Evidence, recipe_values
-from yoco.prune.probes import FROM_FEATURES
+from yoco.prune.observe import Evidence
+from yoco.prune.probes import FROM_FEATURES, PROBES
 from yoco.prune.rules import Items, Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scores import mean_confidence
-from yoco.prune.scoring import checked, combined, recorded, score
+from yoco.prune.scoring import agreed, checked, combined, recorded, score
 from yoco.prune.snapshot import pooled
-from yoco.prune.training import Training, split
-from yoco.registry import unknown
-from yoco.train import Recipe
+from yoco.prune.training import split
 
 SIGNED = ("aum", "margin")
 """Scores that are below 0 for some samples."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What a caller brings: scores, evidence, features, and options for what is still to be learned.
-
-    mode: of the rule; what a set carries from the code's way does not stand for the paper's.
-    """
-
-    scores: Scores | None = None
-    evidence: Sequence[Evidence] | None = None
-    features: Any = None
-    reference: Source | None = None
-    score: str | None = None
-    mode: str = "paper"
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> tuple[Items, Scores | None]:
@@ -52,9 +35,10 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     asked = _asked(data, name, rule, given)
     if given.evidence is not None:
         decides = asked.decides(views=bool({"features", "errors"} & set(rule.needs)))
-        checked(data, given.evidence, {"passes": rule.settings.get("passes"), **given.options}, decides)
+        passes = score_of(rule, given.score, name)[1].get("passes")
+        checked(data, given.evidence, {"passes": passes, **given.options}, decides)
     _refuse(name, rule, given, asked)
-    known = _known_scores(data, name, rule, given)
+    known = known_scores(data, name, rule, given, asked)
     if known is not None:
         rule.check(known.values)
     features = None if given.features is None else given_features(data, given.features)
@@ -90,8 +74,32 @@ def scores_of(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     """
     asked = _asked(data, name, rule, given, alone=given.options.get("epochs") is None)
     _refuse(name, rule, given, asked)
-    seen = None if _for_score(asked.name, given) is not None else list(asked.gather(data))
+    seen = None if for_score(asked.name, given) is not None else list(asked.gather(data))
     return _scored(data, name, rule, given, asked, seen)
+
+
+def views_of(
+    data: CondensedSet | Source, name: str, rule: Rule, given: Given, reference: Source | None = None
+) -> dict[str, Any]:
+    """How the features or gradients that a rule reads were made, as {"views": JSON values}; {} for one without.
+
+    reference: all images out of which the references were drawn.
+    """
+    if not {"features", "errors"} & set(rule.needs):
+        return {}
+    made: dict[str, Any] = {"features": "network"}
+    if given.features is not None:
+        made["features"] = given.features if isinstance(given.features, str) else "given"
+    if given.features is None or "errors" in rule.needs:
+        if given.evidence is not None:
+            made |= {**agreed(given.evidence), "runs": len(given.evidence)}
+        else:
+            asked = _asked(data, name, rule, given)
+            made |= {**asked.training.said(asked.recipe), "epochs": asked.epochs}
+        made["passes"] = "clean"
+    if reference is not None:
+        made["reference"] = {"name": reference.name, "checksum": reference.checksum}
+    return {"views": made}
 
 
 def _scored(
@@ -103,7 +111,7 @@ def _scored(
     evidence: Sequence[Evidence] | None,
 ) -> Scores:
     own = {**score_of(rule, given.score, name)[1], **given.options}
-    return score(data, score=asked.name, evidence=evidence, features=_for_score(asked.name, given), **own)
+    return score(data, score=asked.name, evidence=evidence, features=for_score(asked.name, given), **own)
 
 
 def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
@@ -142,18 +150,6 @@ def _pixels(given: Given, features: Tensor) -> tuple[Tensor, Tensor] | None:
     return given_features(given.reference, "pixels"), given.reference.labels.cpu()
 
 
-def score_of(rule: Rule, wanted: str | None, name: str) -> tuple[str, Mapping[str, Any]]:
-    """The score that a rule ranks by, or would, and its settings.
-
-    Raises:
-        ValueError: the rule takes another score only.
-    """
-    if rule.score and wanted not in (None, rule.score):
-        raise ValueError(f"rule {name}: ranks by {rule.score}, got the score {wanted}")
-    found = wanted or rule.score or rule.usual
-    return found, rule.settings if found in (rule.score, rule.usual) else {}
-
-
 def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given, alone: bool = False) -> Asked:
     """The score of a rule, with its options checked. alone: nothing but this score is wanted of the training."""
     wanted, own = score_of(rule, given.score, name)
@@ -161,13 +157,24 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given, alo
         wanted, own = "entropy", rule.settings  # any score of one network will do: it is the network that is wanted
         if given.options.get("recipe") is not None:
             own = {option: value for option, value in own.items() if option != "epochs"}
-    training, options = split({**own, **given.options})
+    training, options = split({**own, **_as_held(rule, wanted, given), **given.options})
     second = not alone and rule.dropped_by not in (None, wanted if given.scores is None else given.scores.name)
     if second and given.options.get("epochs") is None and isinstance(data, CondensedSet):
         training = replace(training, recipe=training.on(data))  # the epochs that a score reads do not end a training
     whole = bool({"features", "errors"} & set(rule.needs)) or second
     how: dict[str, Any] = {"also": options_of_rule(rule), "recorded": recorded(given.evidence)}
     return ask(wanted, data, training, options, whole=whole, **how)
+
+
+def _as_held(rule: Rule, wanted: str, given: Given) -> dict[str, Any]:
+    """How the given scores were made, for a rule that reads the confidence, too: it is then of the same training."""
+    held = given.scores
+    if held is None or given.evidence is not None or "confidence" not in rule.needs or held.name != wanted:
+        return {}
+    names = {"network", "passes", "epochs", "window"}
+    if wanted in PROBES:  # their passes are those of a network at its end, their epochs those of its recipe
+        names -= {"passes"} if given.options.get("recipe") is None else {"passes", "epochs"}
+    return {name: value for name, value in held.meta.items() if name in names}
 
 
 def _dropping(data: CondensedSet | Source, rule: Rule, ranking: Asked | Scores, asked: Asked) -> Asked | None:
@@ -186,72 +193,6 @@ def _doubts(
     return combined(map(dropping.values, checked(data, evidence or ()))).float()
 
 
-def _known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> Scores | None:
-    """The given scores, or those that the set carries, if they are the ones that are asked for."""
-    if "scores" not in rule.needs or (given.evidence is not None and given.scores is None):
-        return None
-    usual, settings = score_of(rule, given.score, name)
-    held = given.scores or carried(data)
-    if held is None:
-        return None
-    own = {k: v for k, v in settings.items() if held.name == usual and k in held.meta}
-    wanted = given.score or rule.score
-    if given.scores is None:
-        fits = held.name == ((usual if rule.faithful else wanted) or held.name)
-        published = rule.score is not None or rule.faithful
-        if not fits or (published and given.mode == "paper" and _carried_mode(data) == "repo"):
-            return None
-        if any(held.meta[option] != value for option, value in own.items()):
-            return None
-    else:
-        held.check(data)
-    if rule.score and held.name != rule.score:
-        raise ValueError(f"rule {name}: ranks by {rule.score}, got scores of {held.name}")
-    if wanted not in (None, held.name):
-        raise ValueError(f"rule {name}: asked for the score {wanted}, got scores of {held.name}")
-    trains = set(rule.needs) != {"scores"} or rule.dropped_by is not None
-    _check_same(held, {"features": _for_score(held.name, given), **own, **given.options}, trains)
-    return held
-
-
-def _carried_mode(data: CondensedSet | Source) -> str:
-    """The mode of the rule whose scores a set keeps."""
-    made = _scorings(data)
-    return str(made[-1].get("mode", "paper")) if made else "paper"
-
-
-def carried(data: CondensedSet | Source) -> Scores | None:
-    """The scores that a set keeps from an earlier ranking, if it is known how they were made."""
-    made = _scorings(data)
-    if isinstance(data, Source) or data.scores is None or not made:
-        return None
-    meta = made[-1]["scores"]
-    return Scores(values=data.scores.cpu().float(), name=meta["score"], checksum=data.checksum, meta=meta)
-
-
-def _scorings(data: CondensedSet | Source) -> list[Mapping[str, Any]]:
-    """What the history of a set says of the steps that scored it."""
-    return [] if isinstance(data, Source) else [entry for entry in data.history if entry.get("scores")]
-
-
-def _check_same(held: Scores, options: Mapping[str, Any], trains: bool) -> None:
-    """Scores at hand must be those that the options would make. trains: the rule needs more, of a training."""
-    usual = {f.name: f.default for f in fields(Training)} | {"epochs": None}
-    for option, value in options.items():
-        if option in ("device", "progress", "seed") or value is None:
-            continue
-        value = value if option != "features" or isinstance(value, str) else "given"
-        if "network" not in held.meta and option in usual and (trains or value == usual[option]):
-            continue
-        made = {"score": held.name, "features": "network", **held.meta}
-        if option not in made:
-            raise unknown(f"option of {held.name}", option, made)
-        wanted = recipe_values(value) if isinstance(value, Recipe) else value
-        if made[option] != wanted:
-            got = f"{option}={wanted}"
-            raise ValueError(f"prune: the scores at hand have {option}={made[option]}, got {got}; score anew")
-
-
 def _lacking(rule: Rule, asked: Asked, known: Scores | None, features: Tensor | None) -> set[str]:
     """What a training has to show: "dynamics", "snapshot"."""
     lacks: set[str] = set()
@@ -262,10 +203,6 @@ def _lacking(rule: Rule, asked: Asked, known: Scores | None, features: Tensor | 
     if "errors" in rule.needs or ("features" in rule.needs and features is None):
         lacks.add("snapshot")
     return lacks
-
-
-def _for_score(name: str, given: Given) -> Any:
-    return given.features if name in FROM_FEATURES else None
 
 
 def _seen(

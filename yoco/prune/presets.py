@@ -107,7 +107,11 @@ REPO: dict[str, Row] = {
             "settings": {"how": "sum", "epochs": 10, **_TRAIN},
         },
     ),
-    "moderate": Row("centres are medians", "yoco.prune.geometry:Moderate", {"centre": "median"}),
+    "moderate": Row(
+        "ranks around the median distance, centres are medians",
+        "yoco.prune.sampling:Window",
+        {"score": "prototype", "settings": {"centre": "median"}},
+    ),
     "d2": Row(
         "weights fall with the distance; never learned counts as never forgotten, while training",
         "yoco.prune.d2:D2",

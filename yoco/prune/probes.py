@@ -123,7 +123,7 @@ def ssp(snapshot: Snapshot, *, clusters: int | None = None, start: int = 0) -> T
     """1 - cosine to the own k-means centre of the features (Sorscher et al., NeurIPS 2022, self-supervised there).
 
     clusters: how many centres, by default one for each class, and never more than samples; start: names the random
-    first centres.
+    first centres, whatever the seed of a training or a pruning is.
 
     Raises:
         ValueError: clusters below 1.

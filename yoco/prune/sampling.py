@@ -51,7 +51,7 @@ CCS_PAPER_BETA: dict[tuple[str, int], float] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Window(Rule):
-    """The samples whose rank is nearest to a quantile of the scores, as Moderate does it with distances (ICLR 2023).
+    """The samples whose rank is nearest to a quantile of the scores, as Moderate's code has it with distances.
 
     centre: the quantile, 0 the easiest, 1 the hardest sample. Equal scores are ranked by place; of two ranks equally
     near the easier comes first. The centre does not depend on how many are kept, so answers are nested.

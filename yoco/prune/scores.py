@@ -75,7 +75,8 @@ def el2n(dynamics: Dynamics, *, epochs: int = 20, how: How = "last") -> Tensor:
 
     how: "last" takes the epoch numbered epochs - 1 alone, as the paper, which averages this over about ten runs;
     "mean" and "sum" take all of the first `epochs`: YOCO's and CCS's code is epochs=10, how="sum", one run. The
-    paper's own direction.
+    paper's own direction. Of other data than condensed sets, without a recipe, that is the last epoch of a schedule of
+    so many, by default of ten.
 
     Raises:
         ValueError: fewer epochs were recorded, or an unknown word for `how`.

@@ -32,7 +32,8 @@ def score(
 
     score: a name out of SCORES or PROBES, or `module:function`, whose first parameter is called `dynamics` or
     `snapshot`. options: those of `Training`, and of the score itself, by default as published; `epochs` is how many of
-    them the score reads, or, where it reads none, how long the network is trained.
+    them the score reads, or, where it reads none, how long the network is trained: of other data than condensed sets,
+    unless more are asked for, at most ten.
     evidence: what trainings showed, in place of new ones. features: "pixels" or numbers [n, ...], for the scores that
     look at features alone. Runs that hold an infinite score are averaged by rank.
 
@@ -52,8 +53,9 @@ def score(
         return Scores.of(data, combined(map(asked.values, seen)), score, **asked.options, features=_name(features))
     if evidence is None:
         return Scores.of(data, combined(map(asked.values, asked.gather(data))), score, **asked.said)
-    same = checked(data, evidence, options, asked.decides())
-    made = {**agreed(same), "runs": len(evidence), **asked.options}
+    wanted = {**options, "passes": None} if asked.at_end else options
+    same = checked(data, evidence, wanted, asked.decides())
+    made = {**agreed(same), **asked.at_end, "runs": len(evidence), **asked.options}
     return Scores.of(data, combined(map(asked.values, evidence)), score, **made)
 
 

@@ -13,7 +13,9 @@ from torch import Tensor
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.material import AnySet
+from yoco.prune.material import AnySet, nbytes
+from yoco.prune.quotas import lost, shortage
+from yoco.prune.scored import Scores
 
 FORM = "yoco selection 1"
 PARTS = ("indices", "weights", "scores")
@@ -25,7 +27,8 @@ class Selection:
 
     indices: long [m], places in the set, best first; weights: float32 [m], where the method has them;
     scores: float32 [m], larger = harder, where the rule read them; checksum: of the set;
-    entry: what was asked and what came out, JSON values; classes: their names.
+    entry: what was asked and what came out, JSON values; where the rule read features, "views" says how they were made;
+    classes: their names.
     """
 
     indices: Tensor
@@ -41,22 +44,38 @@ class Selection:
     def __repr__(self) -> str:
         return f"Selection({len(self)} of {sum(self.entry['had'])} samples, rule {self.entry['rule']})"
 
+    def check(self, data: CondensedSet | Source) -> None:
+        """Make sure that the samples were chosen from these data.
+
+        Raises:
+            ValueError: these are others.
+        """
+        found = data.checksum
+        if found != self.checksum:
+            got = f"{found[:8]} for {self.checksum[:8]}"
+            raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")
+
     def of(self, data: AnySet) -> AnySet:
         """The kept samples of the set that they were chosen from, as a set of its own, which says so.
 
         Raises:
             ValueError: this is another set.
         """
-        found = data.checksum
-        if found != self.checksum:
-            got = f"{found[:8]} for {self.checksum[:8]}"
-            raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")
+        self.check(data)
         if isinstance(data, CondensedSet) and self.entry:
             return recorded("prune", data, self)
         return data.take(self.indices)
 
     def weights_of(self, data: CondensedSet | Source) -> Tensor | None:
-        """The weights of the samples in the order in which `of` gives them: float32 [m], where the method has some."""
+        """The weights of the samples in the order in which `of` gives them: float32 [m], where the method has some.
+
+        data: the set that they were chosen from. `as_set` sorts images of a Source by class, too: their weights are
+        then `s.weights[argsort(labels[s.indices], stable=True)]`.
+
+        Raises:
+            ValueError: this is another set.
+        """
+        self.check(data)
         if self.weights is None or isinstance(data, Source):
             return self.weights
         return self.weights[torch.argsort(data.labels.cpu()[self.indices], stable=True)]
@@ -119,6 +138,24 @@ def table(entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
         lines.append("the samples have weights, which training must use: they are in the selection")
     before, after = entry["bytes"]
     return "\n".join([*lines, f"{before:,} bytes before, {after:,} after ({100 * after / before:.1f} %)"])
+
+
+def outcome(
+    data: CondensedSet | Source, picked: Tensor, chosen: Scores | None, kind: str, floor: float
+) -> dict[str, Any]:
+    """What there was, what is kept, and what could not be met."""
+    classes, labels = len(data.classes), data.labels.cpu()
+    had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
+    size = nbytes(data)
+    return {
+        "scores": None if chosen is None else {"score": chosen.name, **chosen.meta},
+        "had": had,
+        "kept": kept,
+        "spans": spans(None if chosen is None else chosen.values, labels[picked], classes),
+        "short": [data.classes[c] for c in shortage(kind, had, kept, len(picked), floor=floor)],
+        "lost": [data.classes[c] for c in lost(had, kept)],
+        "bytes": [size, size * len(picked) // len(data)],
+    }
 
 
 def spans(scores: Tensor | None, labels: Tensor, classes: int) -> list[list[float] | None]:

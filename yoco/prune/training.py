@@ -27,7 +27,8 @@ class Training:
     passes: see `observe`;
     recipe: by default YOCO's 1000 epochs for a condensed set, and 10 epochs of plain images for other data;
     stage: whose output the features are, from 0, or from the end if negative; device: auto, cpu, cuda or mps;
-    bf16: compute networks in bfloat16; progress: show a bar; seed: everything random follows from it.
+    bf16: compute networks in bfloat16; progress: show a bar; seed: everything random follows from it,
+    but for the first centres of the score ssp, which its option `start` names.
 
     Raises:
         ValueError: runs below 1, an unknown word, or an option of the wrong kind.
