@@ -221,11 +221,12 @@ NORMS = ("batch_norm", "group_norm", "instance_norm", "layer_norm")
 ACTIVATIONS = (
     *("relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "elu", "elu_", "selu", "celu", "gelu"),
     *("silu", "mish", "softplus", "sigmoid", "tanh", "hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "clamp"),
-    *("dropout", "dropout2d", "feature_dropout", "alpha_dropout", "contiguous", "clone"),
+    *("dropout", "dropout2d", "feature_dropout", "alpha_dropout"),
 )
+COPIES = ("contiguous", "clone")
 QUERIES = ("dim", "size", "numel", "ndimension", "stride", "is_floating_point", "__len__", "__get__", "is_contiguous")
 RULES: dict[str, Callable[..., Flow]] = {
-    **dict.fromkeys((*NORMS, *ACTIVATIONS), _same),
+    **dict.fromkeys((*NORMS, *ACTIVATIONS, *COPIES), _same),
     **dict.fromkeys(("add", "__add__", "__radd__"), _add),
     **dict.fromkeys(("add_", "__iadd__"), _add_in_place),
     **dict.fromkeys(("mul", "__mul__", "__rmul__", "div", "true_divide", "__truediv__"), _scale),
