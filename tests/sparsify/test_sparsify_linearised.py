@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from yoco.rng import Rng
@@ -72,3 +73,44 @@ class Copying(nn.Module):
 @METHODS
 def test_a_copy_is_no_alias(method: Method) -> None:
     assert method(Copying(True), (1, 2, 3)) == method(Copying(False), (1, 2, 3))
+
+
+def edges(kernel: Tensor) -> nn.Module:
+    """A kernel that nobody trains ahead of two layers."""
+    with Rng(0).as_global():
+        network = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False), nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    del network[0].weight
+    network[0].register_buffer("weight", kernel)
+    return network
+
+
+@METHODS
+def test_a_fixed_kernel_counts_without_its_signs(method: Method) -> None:
+    kernel = torch.tensor([[1.0, 0.0, -1.0]] * 3).reshape(1, 1, 3, 3)
+    signed, plain = (method(edges(given), (1, 8, 8)) for given in (kernel, kernel.abs()))
+    assert signed == plain
+    assert list(signed) == ["1.weight", "3.weight"]
+    assert all(count.kept for count in signed.by_layer().values())
+
+
+class Scaled(nn.Module):
+    """A scale that is learned beside the layers."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        with Rng(0).as_global():
+            self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.scale = nn.Parameter(scale)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.second(self.first(images.flatten(1)) * self.scale)
+
+
+@METHODS
+def test_a_scale_counts_without_its_signs(method: Method) -> None:
+    size = torch.linspace(0.5, 2, 8)
+    signs = torch.tensor([1.0, -1.0] * 4)
+    plain = Scaled(size)
+    found = [method(network, (1, 2, 3)) for network in (plain, Scaled(size * signs), Scaled(-size))]
+    assert found[0] == found[1] == found[2]
+    assert torch.equal(plain.scale, size)
