@@ -5,6 +5,7 @@ A linear layer has one input x for each image (or more), a convolution one for e
 convolution has inputs of its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,12 @@ def layers(network: nn.Module) -> dict[str, Prunable]:
         if isinstance(module, Prunable) and id(module.weight) in wanted:
             found.setdefault(wanted[id(module.weight)], module)
     return {name: found[name] for name in wanted.values()}
+
+
+def sharers(network: nn.Module) -> dict[str, int]:
+    """How many Linear and Conv2d layers have each weight, by its name; a layer that runs twice is one."""
+    counts = Counter(id(module.weight) for module in network.modules() if isinstance(module, Prunable))
+    return {name: counts[id(layer.weight)] for name, layer in layers(network).items()}
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:

@@ -20,7 +20,7 @@ from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
-from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts
+from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts, sharers
 from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned, Report
 
@@ -165,6 +165,10 @@ class Pruner:
         found = self.moments(network, data)
         self.check_network(network, sparsity, found)
         self._tell_idle(network, found)
+        for name, count in sharers(network).items():
+            if name in found and count > 1:
+                said = f"sparsify: {name} is the weight of {count} layers"
+                warnings.warn(f"{said}; it is solved for what enters the first alone", stacklevel=2)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 
