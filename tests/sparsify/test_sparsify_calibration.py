@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, Splits
+from yoco.data.source import Batch, Source, Splits
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.calibration import BATCH, calibration, examples_of
+from yoco.sparsify.calibration import BATCH, Calibration, calibration, examples_of
 from yoco.train import Normalise
 
 
@@ -48,6 +48,21 @@ def test_batches_are_normalised_and_can_be_had_again(network: nn.Module, tiny: S
         assert torch.equal(torch.cat(batches), Normalise(tiny.train.mean, tiny.train.std)(many.images / 255))
     other = Normalise((0.0,), (2.0,))
     assert torch.equal(next(iter(calibration(network, many, Rng(0), 7, other))), drawn_images(many, 7) / 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [
+        ((1, 8, 8), [BATCH, BATCH, 100]),
+        ((3, 64, 64), [BATCH, BATCH, 100]),
+        ((3, 224, 224), [20] * 30),
+        ((3, 2000, 2000), [1] * 600),
+    ],
+)
+def test_large_images_come_in_small_batches(shape: tuple[int, int, int], sizes: list[int]) -> None:
+    images = torch.zeros(1, 1, 1, 1).expand(600, *shape)
+    drawn = Calibration(Batch(images, torch.zeros(600).long()), lambda given: given, torch.device("cpu"))
+    assert [len(batch) for batch in drawn] == sizes
 
 
 def drawn_images(source: Source, count: int) -> torch.Tensor:

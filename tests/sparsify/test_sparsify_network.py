@@ -96,6 +96,27 @@ def test_matrix_and_patches_are_the_convolution(given: dict[str, Any], bias: boo
     assert offset is None or torch.equal(offset, layer.bias)
 
 
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"padding": (1, 2)},
+    {"padding": 2},
+    {"padding": "same", "dilation": (2, 1)},
+    {"padding": "valid"},
+    {"padding": (0, 1), "dilation": (1, 2), "stride": (2, 1)},
+)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+@pytest.mark.parametrize("given", [{}, {"padding": 1}, {"padding": "same", "dilation": 2}], ids=str)
+def test_padding_and_dilation_may_be_set_on_a_layer_that_is_made(given: dict[str, Any], change: dict[str, Any]) -> None:
+    layer, x = convolution(given, True), images(3, 4, 6, 5)
+    for name, value in change.items():
+        setattr(layer, name, value)
+    outputs = layer(x)
+    rows = patches(layer, x) @ matrix(layer).mT
+    made = rows.unflatten(1, (3, -1)).permute(1, 0, 3, 2).reshape(outputs.shape)
+    torch.testing.assert_close(made, outputs, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("bias", [False, True])
 def test_neighbours_are_channels_at_one_position_of_the_kernel(groups: int, bias: bool) -> None:

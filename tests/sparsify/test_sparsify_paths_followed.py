@@ -68,6 +68,13 @@ class Custom(nn.Module):
         (lambda conv, x: conv(conv(x)), 16 * 2 * 2 * 2, 6),
         (lambda conv, x: conv(x).mean((2, 3), keepdim=True).squeeze(3).squeeze(2), 16 * 2 * 2, 4),
         (lambda conv, x: x + conv(x), 16 * 2 + 16 * 2 * 2, 4),
+        (lambda conv, x: x - conv(x), 16 * 2 + 16 * 2 * 2, 4),
+        (lambda conv, x: conv((x - 0.5) / 0.2), 16 * 2 * 2, 4),
+        (lambda conv, x: conv((x - torch.rand(2, 1, 1)) / torch.ones(2, 1, 1)), 16 * 2 * 2, 4),
+        (lambda conv, x: conv(torch.rand(2, 1, 1) - x), 16 * 2 * 2, 4),
+        (lambda conv, x: conv(1 - x), 16 * 2 * 2, 4),
+        (lambda conv, x: conv(x.sub_(0.5).div_(0.2).mul_(3)), 16 * 2 * 2, 4),
+        (lambda conv, x: conv(x).sub_(x), 16 * 2 + 16 * 2 * 2, 4),
         (lambda conv, x: F.avg_pool2d(conv(x), 3, 2, ceil_mode=True), 2 * 2 * 25, 4),
     ],
 )

@@ -57,6 +57,30 @@ def test_a_layer_that_no_image_meets_is_named(data: Calibration) -> None:
         Pruner(layers=["used.weight", "idle.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
 
 
+class Tied(nn.Module):
+    """Two layers with one weight, or one layer that runs twice."""
+
+    def __init__(self, twice: bool) -> None:
+        super().__init__()
+        with Rng(0).as_global():
+            self.first, self.second = nn.Linear(64, 64).double(), nn.Linear(64, 64).double()
+        self.second.weight = self.first.weight
+        if twice:
+            self.second = self.first
+
+    def forward(self, images: Tensor) -> Any:
+        return self.second(self.first(images.flatten(1)).relu())
+
+
+def test_a_weight_of_two_layers_is_told(data: Calibration) -> None:
+    how = Pruner(solver="magnitude", allocation="global")
+    line = r"^sparsify: first\.weight is the weight of 2 layers; it is solved for what enters the first alone$"
+    with pytest.warns(UserWarning, match=line) as caught:
+        assert set(how(Tied(twice=False), data, sparsity=0.5, rng=Rng(0)).masks) == {"first.weight"}
+    assert len(caught) == 1
+    assert set(how(Tied(twice=True), data, sparsity=0.5, rng=Rng(0)).masks) == {"first.weight"}
+
+
 def test_a_sparsity_beside_a_pattern_may_be_rounded(data: Calibration) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 30, bias=False), nn.Linear(30, 900, bias=False)).double()
     only = Pruner(pattern="1:3", layers=["2.weight"], solver="magnitude")

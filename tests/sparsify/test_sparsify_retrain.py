@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,10 @@ def state(network: nn.Module) -> list[Tensor]:
 
 def normalised(data: Source | CondensedSet) -> Normalise:
     return Normalise(data.mean, data.std)
+
+
+def test_a_batch_is_128_images_by_default() -> None:
+    assert [signature(function).parameters["batch"].default for function in (retrain, reestimate)] == [128, 128]
 
 
 def literal(

@@ -1,6 +1,7 @@
 """Prune the weights of a network: layer by layer after training, or at initialisation; on data or a condensed set."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -104,13 +105,21 @@ def sparsify(
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
     method = resolve("method", METHODS, at_init)
-    given = set(inspect.signature(method).parameters) - {"network", "sparsity", "rng", "data", "normalise"}
-    for name in options:
-        if name not in given:
-            raise unknown(f"option of {at_init}", name, sorted(given))
+    _check_options(at_init, method, options)
     with at_work(drawn.device):
         masks = method(network, sparsity=sparsity, rng=rng, data=drawn.batch, normalise=drawn.normalise, **options)
     return Pruned(masks, {}, {}, at_init)
+
+
+def _check_options(name: str, method: Any, options: Mapping[str, Any]) -> None:
+    """Refuse options that a method does not have; one that takes **options has all but those that are given to it."""
+    parameters = inspect.signature(method).parameters
+    free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    fixed = {"network", "sparsity", "rng", "data", "normalise"}
+    own = {word for word, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD} - fixed
+    for word in options:
+        if word in fixed or not (free or word in own):
+            raise unknown(f"option of {name}", word, sorted(own))
 
 
 make_callable(__name__)

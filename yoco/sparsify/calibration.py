@@ -14,6 +14,8 @@ from yoco.sparsify.network import dtype_of, run
 from yoco.train import Examples, Normalise
 
 BATCH = 250
+ROOM = BATCH * 3 * 64 * 64
+"""Numbers in the images of a batch, at most, unless one image alone has more."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Calibration:
     dtype: torch.dtype | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Batches as the network sees them, float [n, C, H, W] on its device."""
-        for images in self.batch.images.split(BATCH):
+        """Batches as the network sees them, float [n, C, H, W] on its device: BATCH images, or fewer large ones."""
+        each = self.batch.images.shape[1:].numel()
+        for images in self.batch.images.split(max(1, min(BATCH, ROOM // each))):
             yield self.normalise(images.to(self.device)).to(self.dtype or images.dtype)
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ def counts(
     if all(layer.problem.pattern.group for layer in units.values()):
         return {unit: layer.count(sparsity) for unit, layer in units.items()}
     if isinstance(allocation, Mapping):
-        return _given(units, allocation)
+        return _given(units, allocation, solver)
     if most is not None:
         groups = Counter(unit.name for unit in units)
         part = 0.5 if weigh == "bound" else 1.0  # bounds are roots of errors
@@ -50,7 +50,7 @@ def counts(
     total = sum(layer.count(1.0) for layer in units.values())
     zeros = total - budget(total, sparsity)
     if allocation in LAYOUTS:
-        return _laid_out(network, units, allocation, sparsity)
+        return _laid_out(network, units, allocation, sparsity, solver)
     if allocation == "global":
         return by_score(units, solver, zeros, weigh)
     if allocation not in ALLOCATIONS:
@@ -86,10 +86,10 @@ def check_allocation(
         _kept(network, allocation, sparsity, set(wanted or known))
 
 
-def _given(units: Units, wanted: Mapping[str, int | float]) -> Counts:
+def _given(units: Units, wanted: Mapping[str, int | float], solver: str) -> Counts:
     names = {unit.name for unit in units}
     _check_names(wanted, names, names)
-    return _divided(units, wanted)
+    return _divided(units, wanted, solver)
 
 
 def _check_names(wanted: Mapping[str, int | float], known: Set[str], needed: Set[str]) -> None:
@@ -100,9 +100,10 @@ def _check_names(wanted: Mapping[str, int | float], known: Set[str], needed: Set
         raise ValueError(f"sparsify: allocation must name all layers that are pruned, got none for {min(missing)!r}")
 
 
-def _laid_out(network: nn.Module, units: Units, layout: str, sparsity: float) -> Counts:
+def _laid_out(network: nn.Module, units: Units, layout: str, sparsity: float, solver: str) -> Counts:
     kept = _kept(network, layout, sparsity, {unit.name for unit in units})
-    return _divided(units, {name: place.weight.numel() - kept[name] for name, place in layers(network).items()})
+    wanted = {name: place.weight.numel() - kept[name] for name, place in layers(network).items()}
+    return _divided(units, wanted, solver)
 
 
 def _kept(network: nn.Module, layout: str, sparsity: float, chosen: Set[str]) -> dict[str, int]:
@@ -112,17 +113,23 @@ def _kept(network: nn.Module, layout: str, sparsity: float, chosen: Set[str]) ->
     return LAYOUTS[layout](network, sparsity)
 
 
-def _divided(units: Units, wanted: Mapping[str, int | float]) -> Counts:
-    """Groups of a layer share its zeros equally, the first take what is left over; in whole steps.
+def _divided(units: Units, wanted: Mapping[str, int | float], solver: str) -> Counts:
+    """Groups of a layer share its zeros by their scores; see `by_score`.
 
-    A count is rounded down to such steps, a share of the whole layer to the nearest of them.
+    Equally, and the first take what is left over, where chance decides, or a pattern that has no scores of single
+    weights; then in whole steps: a count is rounded down to such steps, a share of the whole layer to the nearest.
     """
-    found = {}
-    for unit, layer in units.items():
-        groups = sum(other.name == unit.name for other in units)
-        share, step = wanted[unit.name], layer.problem.pattern.step(len(layer.given))
-        steps = _zeros(unit.name, share, groups * layer.count(1.0), step) // step
-        found[unit] = step * (steps // groups + (unit.group < steps % groups))
+    found: Counts = {}
+    for name in dict.fromkeys(unit.name for unit in units):
+        own = {unit: layer for unit, layer in units.items() if unit.name == name}
+        layer = next(iter(own.values()))
+        pattern = layer.problem.pattern
+        step = pattern.step(len(layer.given))
+        steps = _zeros(name, wanted[name], len(own) * layer.count(1.0), step) // step
+        if len(own) > 1 and solver != "random" and not pattern.by_row and pattern.block == 1:
+            found |= by_score(own, solver, steps)
+        else:
+            found |= {unit: step * (steps // len(own) + (unit.group < steps % len(own))) for unit in own}
     return found
 
 

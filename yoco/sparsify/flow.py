@@ -2,7 +2,8 @@
 
 A path is a chain of kept weights, one of each layer on its way, from a pixel to an output, through one position of
 every map it crosses. Biases, norms and activations neither add nor stop any; a pool passes on each position of its
-window; an addition passes on both terms. Whatever the forward of the network does is followed, branches included.
+window; an addition or a difference passes on both terms. Whatever the forward of the network does is followed,
+branches included.
 """
 
 from collections.abc import Callable, Sequence
@@ -221,14 +222,17 @@ NORMS = ("batch_norm", "group_norm", "instance_norm", "layer_norm")
 ACTIVATIONS = (
     *("relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "prelu", "rrelu", "elu", "elu_", "selu", "celu", "gelu"),
     *("silu", "mish", "softplus", "sigmoid", "tanh", "hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "clamp"),
-    *("dropout", "dropout2d", "feature_dropout", "alpha_dropout", "contiguous", "clone"),
+    *("dropout", "dropout2d", "feature_dropout", "alpha_dropout"),
 )
+COPIES = ("contiguous", "clone")
 QUERIES = ("dim", "size", "numel", "ndimension", "stride", "is_floating_point", "__len__", "__get__", "is_contiguous")
 RULES: dict[str, Callable[..., Flow]] = {
-    **dict.fromkeys((*NORMS, *ACTIVATIONS), _same),
+    **dict.fromkeys((*NORMS, *ACTIVATIONS, *COPIES), _same),
     **dict.fromkeys(("add", "__add__", "__radd__"), _add),
-    **dict.fromkeys(("add_", "__iadd__"), _add_in_place),
+    **dict.fromkeys(("sub", "subtract", "__sub__", "rsub", "__rsub__"), _add),
+    **dict.fromkeys(("add_", "__iadd__", "sub_", "__isub__"), _add_in_place),
     **dict.fromkeys(("mul", "__mul__", "__rmul__", "div", "true_divide", "__truediv__"), _scale),
+    **dict.fromkeys(("mul_", "__imul__", "div_", "__idiv__", "__itruediv__"), _scale),
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     **{name: _reshaped(name) for name in ("flatten", "view", "reshape", "squeeze", "unsqueeze")},
     **dict.fromkeys(("mean", "sum"), _mean),

@@ -21,12 +21,20 @@ class Hold:
     """
 
     def __call__(self, layer: nn.Module, _: object) -> None:
-        for name, buffer in BUFFERS.items():
-            mask, weight = getattr(layer, buffer, None), getattr(layer, name)
-            if mask is None or not isinstance(weight, nn.Parameter):  # torch.func has put another tensor in its place
-                continue
-            weight.data.mul_(mask)  # not noticed by autograd: what another pass has kept stays valid
+        for name in _impose(layer):
             _shield(layer, name)
+
+
+def _impose(layer: nn.Module) -> list[str]:
+    """Set the zeros that a layer holds; which of its parameters have some."""
+    found = []
+    for name, buffer in BUFFERS.items():
+        mask = getattr(layer, buffer, None)
+        weight = None if mask is None else getattr(layer, name)
+        if isinstance(weight, nn.Parameter):  # torch.func may have put another tensor in its place
+            weight.data.mul_(mask)  # not noticed by autograd: what another pass has kept stays valid
+            found.append(name)
+    return found
 
 
 def _shield(layer: nn.Module, name: str) -> None:
@@ -60,7 +68,9 @@ def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | No
     set, `set.as_dataset()`.
 
     Any optimiser may train it then: the zeros of these layers get no gradient, and whatever moves them is undone ahead
-    of each forward pass. `copy.deepcopy` copies the hold, but not of a weight that is read without its layer;
+    of each forward pass, except for a weight that is read without its layer. Until then the weights themselves, and a
+    `state_dict`, have what an optimiser of before has made of the zeros, by its momentum; `measure`, `save`, `certify`
+    and `remove` see zeros. `copy.deepcopy` copies the hold, but not of a weight that is read without its layer;
     `state_dict` does not know of it: to go on from one, load it and install the masks again. All masks that such a
     layer held before are replaced.
 
@@ -112,8 +122,9 @@ def _detach(layer: nn.Module) -> None:
 
 
 def remove(network: nn.Module) -> nn.Module:
-    """Hold nothing any more: the zeros stay where they are until somebody trains them; answers the network."""
+    """Hold nothing any more: the zeros are set once more, and stay until somebody trains them; answers the network."""
     for layer in layers(network).values():
+        _impose(layer)
         _detach(layer)
     return network
 

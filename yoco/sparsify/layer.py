@@ -182,8 +182,8 @@ def curve(
 ) -> Tensor:
     """The errors at several numbers of zeros: float64 [len(levels)], for sharing zeros out among layers.
 
-    exact knows them all from one trace, with the ridge in them: never below what `solve` then measures, and the same
-    without a ridge. The others solve anew for each level.
+    exact knows them all from one trace, with the ridge in them: never below what `solve` then measures, but for the
+    rounding of weights in 16 bits, and the same without a ridge. The others solve anew for each level.
 
     Raises:
         ValueError: as `solve`.

@@ -73,7 +73,8 @@ class Measure:
 def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None = None) -> Measure:
     """Weights, zeros and FLOPs of the Linear and Conv2d layers for one image of this (C, H, W).
 
-    masks: which weights are kept; layers that it does not name, and all of them by default, keep what is not zero.
+    masks: which weights are kept; layers that it does not name, and all of them by default, keep what is not zero, and
+    not held at zero.
     A kept weight counts once for each position of the layer's output, which takes strides, padding, dilation and
     groups into account. It also counts at the borders, where it meets only padding, as usual. A layer that runs twice
     counts twice, one that does not run costs nothing.
@@ -83,13 +84,13 @@ def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None
     """
     if masks is not None:
         masks.check(network)
-    positions = _positions(network, shape)
+    positions, copied = _positions(network, shape), still(network)
     rows = []
-    for name, weight in weights(network).items():
+    for name, weight in weights(copied).items():
         kept = int((masks[name] if masks is not None and name in masks else weight != 0).sum())
         at = positions.get(name, 0)
         rows.append(Row(name, weight.numel(), kept, weight.numel() * at, kept * at))
-    return Measure(tuple(rows), _effective(network, shape, masks))
+    return Measure(tuple(rows), _effective(copied, shape, masks))
 
 
 def _effective(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None) -> Effective | None:

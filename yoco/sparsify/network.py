@@ -5,8 +5,10 @@ A linear layer has one input x for each image (or more), a convolution one for e
 convolution has inputs of its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,12 @@ def layers(network: nn.Module) -> dict[str, Prunable]:
         if isinstance(module, Prunable) and id(module.weight) in wanted:
             found.setdefault(wanted[id(module.weight)], module)
     return {name: found[name] for name in wanted.values()}
+
+
+def sharers(network: nn.Module) -> dict[str, int]:
+    """How many Linear and Conv2d layers have each weight, by its name; a layer that runs twice is one."""
+    counts = Counter(id(module.weight) for module in network.modules() if isinstance(module, Prunable))
+    return {name: counts[id(layer.weight)] for name, layer in layers(network).items()}
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:
@@ -99,9 +107,26 @@ def patches(layer: Prunable, images: Tensor) -> Tensor:
 
 def _padded(layer: nn.Conv2d, images: Tensor) -> Tensor:
     """With the padding that the layer would add, of any mode."""
-    around = layer._reversed_padding_repeated_twice
+    around = _around(layer)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return pad(images, around, mode) if any(around) else images
+
+
+def _around(layer: nn.Conv2d) -> list[int]:
+    """Zeros left, right, above and below as the layer has them now; other modes take those that it was made with."""
+    if layer.padding_mode != "zeros":
+        return list(layer._reversed_padding_repeated_twice)
+    if layer.padding == "valid":
+        return [0, 0, 0, 0]
+    if layer.padding == "same":
+        high, wide = (far * (size - 1) for far, size in zip(_both(layer.dilation), layer.kernel_size, strict=True))
+        return [wide // 2, wide - wide // 2, high // 2, high - high // 2]
+    high, wide = _both(layer.padding)
+    return [wide, wide, high, high]
+
+
+def _both(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from yoco.sparsify.flow import follow
 from yoco.sparsify.masks import Masks, weights
 from yoco.sparsify.trace import Trace, Use
+from yoco.sparsify.trial import still
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def effective(network: nn.Module, shape: tuple[int, int, int], masks: Masks | No
     given: Mapping[str, Tensor] = {} if masks is None else masks
     trace = follow(network, shape, lambda name, weight, _: given.get(name, weight != 0))
     live = on_paths(trace)
-    kept = {name: given.get(name, weight != 0) for name, weight in weights(network).items()}
+    kept = {name: given.get(name, weight != 0) for name, weight in weights(still(network)).items()}
     used = {name: live.get(name, torch.zeros_like(mask)) for name, mask in kept.items()}
     nodes, seen = _nodes(trace, live)
     return Effective(trace.log_paths(), nodes, seen, Masks(used), sum(int(mask.sum()) for mask in kept.values()))

@@ -20,7 +20,7 @@ from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
-from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts
+from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts, sharers
 from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned, Report
 
@@ -33,7 +33,8 @@ class Pruner:
     allocation: how zeros are shared out among layers. hull, programme and tolerance look at curves of errors, `weigh`
     and `cost` say which (see `curves`); global sorts one score over all layers, with the default `weigh` relative to
     their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or, in place of
-    sparsity, a mapping: name of the weight to its count or share of zeros.
+    sparsity, a mapping: name of the weight to its count or share of zeros. Groups of a convolution share those of their
+    layer by the same scores.
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, by default all that images reach; a warning names one that they do not, such
     as of a layer whose weight is read without calling it; layouts, which are for all layers, refuse such a network.
@@ -164,6 +165,10 @@ class Pruner:
         found = self.moments(network, data)
         self.check_network(network, sparsity, found)
         self._tell_idle(network, found)
+        for name, count in sharers(network).items():
+            if name in found and count > 1:
+                said = f"sparsify: {name} is the weight of {count} layers"
+                warnings.warn(f"{said}; it is solved for what enters the first alone", stacklevel=2)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 

@@ -1,6 +1,7 @@
 """Sparse weights on disk and back: a bit for each weight, and the values of those that are kept."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from yoco import artefact, networks
 from yoco.rng import Rng
+from yoco.sparsify.hold import held, remove
 from yoco.sparsify.masks import Masks, weights
 from yoco.sparsify.shrink import resized
 
@@ -39,7 +41,7 @@ class Sparse:
 def save(
     network: nn.Module, path: str | Path, *, masks: Masks | None = None, about: Mapping[str, Any] | None = None
 ) -> Size:
-    """Write the state of a network as one safetensors file.
+    """Write the state of a network as one safetensors file; zeros that it holds are zero there, whatever moved them.
 
     masks: which weights are kept, also those that are 0, and of biases that it names; layers that it does not name, and
     all by default, keep what is not zero. about: what may be told in JSON, such as network, shape and classes for
@@ -51,6 +53,8 @@ def save(
     """
     if masks is not None:
         masks.check(network)
+    if held(network) is not None:
+        network = remove(deepcopy(network))
     tensors, layers = {}, {}
     biases = {name: network.get_parameter(name).detach() for name in masks or ()}
     for name, weight in {**weights(network), **biases}.items():

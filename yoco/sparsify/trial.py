@@ -45,6 +45,14 @@ def impose(network: nn.Module, masks: Masks) -> None:
         weight.mul_(masks[name])
 
 
+@torch.no_grad()
+def unsigned(network: nn.Module) -> None:
+    """Take the absolute values of all parameters and buffers that are no integers, in place."""
+    for value in (*network.parameters(), *network.buffers()):
+        if value.is_floating_point():
+            value.abs_()
+
+
 def material(where: str, network: nn.Module, data: Batch | None, normalise: Normaliser | None) -> Batch:
     """The batch as the network sees it: normalised images in float64, and their labels, on its device.
 

@@ -17,7 +17,7 @@ from yoco.rng import Rng
 from yoco.sparsify.layout import layout as find
 from yoco.sparsify.linearised import Linearised
 from yoco.sparsify.masks import Masks, top
-from yoco.sparsify.trial import Normaliser, image_shape, leaves, twin
+from yoco.sparsify.trial import Normaliser, image_shape, leaves, twin, unsigned
 
 
 def dpai(
@@ -39,6 +39,7 @@ def dpai(
     shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise.
     alpha: how much nodes and kernels count, against paths. beta: how much kernels count, against nodes. A node is an
     output of a layer, a kernel an input and an output; dead is what no effective weight leads to, or is in.
+    What else the network multiplies by, such as a fixed kernel or a scale, weighs paths by its absolute values.
 
     Raises:
         ValueError: sparsity is not in [0, 1), an option out of its range, or too many paths for float64.
@@ -53,6 +54,7 @@ def dpai(
     if steps < 0:
         raise ValueError(f"dpai: steps must be at least 0, got {steps}")
     size, trial = image_shape("dpai", data, shape), twin(network)
+    unsigned(trial)
     counts, parameters = find(layout)(network, sparsity), leaves(trial)
     scores = {name: _drawn(weight, rng.child(name)) for name, weight in parameters.items()}
     optimizer = torch.optim.Adam(scores.values(), lr=lr)

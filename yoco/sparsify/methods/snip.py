@@ -37,7 +37,8 @@ def snip(
         ValueError: sparsity is not in [0, 1), iterations is below 1, or there are no data.
 
     Not in the paper: scores are not divided by their sum, which does not change their order; biases are not pruned
-    (the authors' code prunes them, too); in the iterations what was removed does not come back.
+    (the authors' code prunes them, too); all rounds look at one batch, where the code of Iterative SNIP draws images
+    anew for each. What was removed does not come back there either.
     """
     if iterations < 1:
         raise ValueError(f"snip: iterations must be at least 1, got {iterations}")

@@ -13,7 +13,7 @@ from yoco.data.source import Batch
 from yoco.rng import Rng
 from yoco.sparsify.linearised import Linearised
 from yoco.sparsify.masks import Masks, budget, rounds, top
-from yoco.sparsify.trial import Normaliser, image_shape, impose, leaves, twin
+from yoco.sparsify.trial import Normaliser, image_shape, impose, leaves, twin, unsigned
 
 
 def synflow(
@@ -29,6 +29,7 @@ def synflow(
     """Keep the largest dR/d|w| * |w| of the whole network, in rounds that each keep the same share.
 
     shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise. Chance has no part.
+    What else the network multiplies by, such as a fixed kernel or a scale, counts by its absolute values, too.
 
     Raises:
         ValueError: sparsity is not in [0, 1), iterations is below 1, no shape, or a flow too large for float64.
@@ -40,10 +41,8 @@ def synflow(
     if iterations < 1:
         raise ValueError(f"synflow: iterations must be at least 1, got {iterations}")
     size, trial = image_shape("synflow", data, shape), twin(network)
+    unsigned(trial)
     weights = leaves(trial)
-    with torch.no_grad():
-        for weight in weights.values():
-            weight.abs_()
     total = sum(weight.numel() for weight in weights.values())
     masks = Masks({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
     for keep in rounds(total, budget(total, sparsity), iterations):

@@ -1,0 +1,116 @@
+"""Forwards of one's own under the methods that run a network as a linear map: synflow and dpai."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from yoco.rng import Rng
+from yoco.sparsify.layout import erk
+from yoco.sparsify.masks import Masks, budget
+from yoco.sparsify.methods.dpai import dpai
+from yoco.sparsify.methods.synflow import synflow
+
+Method = Callable[[nn.Module, tuple[int, int, int]], Masks]
+
+
+def by_synflow(network: nn.Module, shape: tuple[int, int, int]) -> Masks:
+    return synflow(network, sparsity=0.5, rng=Rng(0), shape=shape, iterations=5)
+
+
+def by_dpai(network: nn.Module, shape: tuple[int, int, int]) -> Masks:
+    return dpai(network, sparsity=0.5, rng=Rng(0), shape=shape, steps=3)
+
+
+METHODS = pytest.mark.parametrize("method", [by_synflow, by_dpai])
+
+
+class Shuffled(nn.Module):
+    """Channels of two groups change places, as in ShuffleNet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with Rng(0).as_global():
+            self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> Any:
+        maps = self.conv(images)
+        n, _, height, width = maps.shape
+        mixed = maps.view(n, 2, 2, height, width).transpose(1, 2).contiguous().view(n, 4, height, width)
+        return self.head(mixed.flatten(1))
+
+
+@METHODS
+def test_channels_may_be_shuffled(method: Method) -> None:
+    network = Shuffled()
+    masks = method(network, (1, 6, 6))
+    assert masks.kept == budget(36 + 192, 0.5)
+    if method is by_dpai:
+        assert {name: count.kept for name, count in masks.by_layer().items()} == erk(network, 0.5)
+
+
+class Copying(nn.Module):
+    """A copy that is changed in place, beside what it was copied from."""
+
+    def __init__(self, copy: bool) -> None:
+        super().__init__()
+        with Rng(0).as_global():
+            self.first, self.left, self.right = nn.Linear(6, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+        self.copy = copy
+
+    def forward(self, images: Tensor) -> Any:
+        hidden = self.first(images.flatten(1))
+        if self.copy:
+            changed = hidden.clone()
+            changed.add_(9)
+        else:
+            changed = hidden + 9
+        return self.left(changed) + self.right(hidden)
+
+
+@METHODS
+def test_a_copy_is_no_alias(method: Method) -> None:
+    assert method(Copying(True), (1, 2, 3)) == method(Copying(False), (1, 2, 3))
+
+
+def edges(kernel: Tensor) -> nn.Module:
+    """A kernel that nobody trains ahead of two layers."""
+    with Rng(0).as_global():
+        network = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False), nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    del network[0].weight
+    network[0].register_buffer("weight", kernel)
+    return network
+
+
+@METHODS
+def test_a_fixed_kernel_counts_without_its_signs(method: Method) -> None:
+    kernel = torch.tensor([[1.0, 0.0, -1.0]] * 3).reshape(1, 1, 3, 3)
+    signed, plain = (method(edges(given), (1, 8, 8)) for given in (kernel, kernel.abs()))
+    assert signed == plain
+    assert list(signed) == ["1.weight", "3.weight"]
+    assert all(count.kept for count in signed.by_layer().values())
+
+
+class Scaled(nn.Module):
+    """A scale that is learned beside the layers."""
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        with Rng(0).as_global():
+            self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.scale = nn.Parameter(scale)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.second(self.first(images.flatten(1)) * self.scale)
+
+
+@METHODS
+def test_a_scale_counts_without_its_signs(method: Method) -> None:
+    size = torch.linspace(0.5, 2, 8)
+    signs = torch.tensor([1.0, -1.0] * 4)
+    plain = Scaled(size)
+    found = [method(network, (1, 2, 3)) for network in (plain, Scaled(size * signs), Scaled(-size))]
+    assert found[0] == found[1] == found[2]
+    assert torch.equal(plain.scale, size)
