@@ -12,6 +12,7 @@ from yoco.sparsify.layout import erk
 from yoco.sparsify.masks import Masks, budget
 from yoco.sparsify.methods.dpai import dpai
 from yoco.sparsify.methods.synflow import synflow
+from yoco.sparsify.trial import unsigned
 
 Method = Callable[[nn.Module, tuple[int, int, int]], Masks]
 
@@ -114,3 +115,14 @@ def test_a_scale_counts_without_its_signs(method: Method) -> None:
     found = [method(network, (1, 2, 3)) for network in (plain, Scaled(size * signs), Scaled(-size))]
     assert found[0] == found[1] == found[2]
     assert torch.equal(plain.scale, size)
+
+
+def test_signs_are_taken_from_what_is_finite_and_no_integer() -> None:
+    network = nn.Linear(2, 1, bias=False)
+    network.register_buffer("far", torch.tensor([-torch.inf, -2.0]))
+    network.register_buffer("turns", torch.tensor([-3]))
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[-1.0, 2.0]]))
+        unsigned(network)
+    found = {name: value.flatten().tolist() for name, value in network.state_dict().items()}
+    assert found == {"weight": [1.0, 2.0], "far": [-torch.inf, 2.0], "turns": [-3]}

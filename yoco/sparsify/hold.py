@@ -29,9 +29,8 @@ def _impose(layer: nn.Module) -> list[str]:
     """Set the zeros that a layer holds; which of its parameters have some."""
     found = []
     for name, buffer in BUFFERS.items():
-        mask = getattr(layer, buffer, None)
-        weight = None if mask is None else getattr(layer, name)
-        if isinstance(weight, nn.Parameter):  # torch.func may have put another tensor in its place
+        mask, weight = getattr(layer, buffer, None), getattr(layer, name, None)
+        if mask is not None and isinstance(weight, nn.Parameter):  # torch.func may have put another tensor in its place
             weight.data.mul_(mask)  # not noticed by autograd: what another pass has kept stays valid
             found.append(name)
     return found

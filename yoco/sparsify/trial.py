@@ -47,10 +47,10 @@ def impose(network: nn.Module, masks: Masks) -> None:
 
 @torch.no_grad()
 def unsigned(network: nn.Module) -> None:
-    """Take the absolute values of all parameters and buffers that are no integers, in place."""
+    """Take the absolute values of all parameters and buffers, in place: of what is no integer, and finite."""
     for value in (*network.parameters(), *network.buffers()):
         if value.is_floating_point():
-            value.abs_()
+            value.copy_(value.abs().where(value.isfinite(), value))
 
 
 def material(where: str, network: nn.Module, data: Batch | None, normalise: Normaliser | None) -> Batch:
