@@ -84,3 +84,22 @@ def test_the_command_keeps_what_was_done_before_a_failure(
     failing_at(9)
     assert run(words) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, "evaluation-condensed-idc.json"]
+
+
+def test_a_failure_is_said_where_what_was_done_cannot_be_kept(
+    tmp_path: Path,
+    failing_at: Callable[[int], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(result: Result, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    place = tmp_path / "condensed.safetensors"
+    yoco.condense("digits", "random", ipc=1, progress=False).save(place)
+    monkeypatch.setattr(Result, "save", full)
+    failing_at(1)
+    assert run(["evaluate", str(place), "--network", "mlp:width=4", "--epochs", "1", "--seeds", "2"]) == 2
+    kept, failure = capsys.readouterr().err.splitlines()
+    assert kept.startswith("what was done cannot be kept: ")
+    assert failure == "yoco: not enough memory: CUDA out of memory"

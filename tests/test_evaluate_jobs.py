@@ -279,5 +279,6 @@ def test_what_was_kept_under_another_teacher_stays(
     stopped_at(9)
     assert run([*words, str(tmp_path / "b.pt")]) == 0
     assert partial.read_text() == kept
-    assert run([*words, str(tmp_path / "a.pt")]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert run([*words, "a.pt"]) == 0
     assert not partial.exists()

@@ -122,6 +122,16 @@ def test_numbers_of_classes_stand_for_names_in_their_order(tiny: Splits, tiny_se
     assert torch.equal(found, wanted)
 
 
+def test_numbers_stand_for_no_names_of_other_data(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"epochs": 12, "network": NETWORK, "device": "cpu", "progress": False}
+    named = Splits(*(replace(half, classes=("b", "c", "a")) for half in tiny))
+    with pytest.raises(ValueError, match=r"^relabel: classes must be those of the set, 0, 1, 2, got b, c, a$"):
+        relabel(replace(tiny_set, source={"name": "mnist"}), named, **how)
+    turned = Splits(*(replace(half, labels=(half.labels + 1) % 3) for half in named))
+    with pytest.raises(ValueError, match=r"^relabel: teacher must say more labels of the set right than guessing"):
+        relabel(whole_images(tiny, tiny_set), turned, **how)
+
+
 def test_data_teach_a_network_that_labels(tiny: Splits, tiny_set: CondensedSet) -> None:
     how: dict[str, Any] = {"epochs": 2, "network": NETWORK, "seed": 5, "device": "cpu", "progress": False}
     made = relabel(tiny_set, tiny, temperature=2.0, **how)

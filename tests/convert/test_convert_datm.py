@@ -55,6 +55,20 @@ def test_networks_learn_from_such_a_set_at_its_step_size(tiny: Splits, tmp_path:
     assert evaluate(made, tiny, protocol="mtt", **how).results[0].images == 3
 
 
+@pytest.mark.parametrize(("lr", "said"), [(torch.tensor(-0.5), "-0.5"), (torch.ones(2), "nan"), (float("inf"), "inf")])
+def test_a_step_size_that_cannot_be_is_left_out(tmp_path: Path, lr: Any, said: str) -> None:
+    source = datm(tmp_path, drawn(3, 3, 4, 4), torch.eye(3), lr)
+    with pytest.warns(
+        UserWarning, match=f"lr_best.pt beside it holds no step size above 0, got {said}; it is left out$"
+    ):
+        assert "learned" not in convert(source, tmp_path / "x.npz").config
+
+
+def test_learned_labels_leave_no_doubt_of_the_space(tmp_path: Path) -> None:
+    """Sets of this size are not whitened where they are MTT's own, whose labels are whole numbers."""
+    assert convert(datm(tmp_path, drawn(200, 3, 2, 2), 3 * torch.eye(200)), tmp_path / "x.npz").space == "zca"
+
+
 def test_what_is_no_such_file_is_one_line(tmp_path: Path) -> None:
     def refused(rule: str, source: Path, **given: Any) -> None:
         with pytest.raises(ValueError) as caught:
@@ -62,13 +76,10 @@ def test_what_is_no_such_file_is_one_line(tmp_path: Path) -> None:
         assert str(caught.value) == f"convert: {source}: {rule}"
 
     images, eye = drawn(3, 3, 4, 4), torch.eye(3)
-    step = "lr_best.pt beside it must hold a step size above 0, got"
-    refused(f"{step} -0.5", datm(tmp_path, images, eye, torch.tensor(-0.5)))
-    refused(f"{step} nan", datm(tmp_path, images, eye, torch.ones(2)))
     source = datm(tmp_path, images, eye, 0.5)
     refused("condensed set: soft_labels must be [3, 10], got [3, 3]", source, data="cifar10")
     refused("labels must be whole numbers [3], got torch.int64 [2]", datm(tmp_path, images, eye[:2]))
     refused("labels must be whole numbers [3], got torch.float32 [3, 1]", datm(tmp_path, images, eye[:, :1]))
     plain = source.rename(tmp_path / "images_zca_best.pt")
-    rule = "must be the images that were learned, of which these are plain ones: take images_ alone"
+    rule = "holds the learned images with the whitening undone; give the file without zca in its name"
     refused(f"{rule}, got images_zca_best.pt", plain)

@@ -51,7 +51,7 @@ def test_pixels_within_the_interval_are_not_taken_as_whitened(tmp_path: Path) ->
     np.savez(source, images=pixels(3), labels=np.eye(3))
     with pytest.raises(ValueError) as caught:
         convert(source, tmp_path / "x.npz")
-    rule = "whitened pixels leave [0, 1]: say --space, or give labels as whole numbers"
+    rule = "whitened pixels leave [0, 1]: say --space of a set of KIP, give labels as whole numbers of another"
     assert str(caught.value) == f"convert: {source}: {rule}, got pixels that do not"
     assert convert(source, tmp_path / "x.npz", space="zca").space == "zca"
     np.savez(source, images=pixels(3), labels=np.arange(3))

@@ -36,6 +36,9 @@ def test_confidence_beside_given_scores_is_of_their_training(tiny: Splits, monke
     with pytest.raises(ValueError, match=r"^prune: the scores at hand have epochs=14, got epochs=12; score anew$"):
         select(tiny.train, rule="dual", n=9, scores=given, epochs=12, progress=False)
     assert len(asked) == 1
+    other = score(tiny.train, score="el2n", epochs=3, network="mlp:width=4", progress=False)
+    select(tiny.train, rule="beta", n=9, scores=other, progress=False)
+    assert asked[-1] == (10, "mlp:width=4")
 
 
 def test_a_network_at_its_end_was_shown_clean_images_whatever_its_dynamics_saw(tiny_set: CondensedSet) -> None:
@@ -49,6 +52,9 @@ def test_a_network_at_its_end_was_shown_clean_images_whatever_its_dynamics_saw(t
     assert "passes=clean" in chosen.report()
     assert len(select(tiny_set, ipc=1, scores=scores_for(tiny_set, **how), **how)) == 12
     small = prune(tiny_set, ipc=2, **how)
+    for rule in ("hard", "herding"):
+        options = {"score": "entropy"} if rule == "hard" else {}
+        assert len(select(tiny_set, rule=rule, ipc=1, evidence=[trained], passes="clean", **options)) == 12
     again = prune(small, ipc=1, **how)
     assert set(again.scores.tolist()) <= set(small.scores.tolist())
 

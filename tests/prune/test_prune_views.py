@@ -1,11 +1,13 @@
 """What a selection says of the features and gradients that its rule read."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from yoco.condensed import CondensedSet, load
 from yoco.data import Splits
@@ -41,6 +43,20 @@ def test_references_are_named_by_their_checksum(tiny: Splits, tiny_set: Condense
     views = select(tiny_set, rule="kernel", ipc=1, features="pixels", reference=tiny.train).entry["views"]
     wanted = {"name": tiny.train.name, "checksum": tiny.train.checksum}
     assert views == {"features": "pixels", "reference": wanted}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Recipe):
+    """With a field that JSON does not know."""
+
+    weights: Tensor = field(default_factory=lambda: torch.ones(2))
+
+
+def test_a_recipe_of_ones_own_may_hold_anything(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    chosen = select(tiny_set, rule="herding", ipc=1, **{**QUICK, "recipe": Mine(epochs=1)})
+    chosen.save(tmp_path / "kept.npz")
+    views = Selection.load(tmp_path / "kept.npz").entry["views"]
+    assert (views["recipe"]["weights"], views["recipe"]["epochs"]) == ("tensor([1., 1.])", 1)
 
 
 @pytest.mark.parametrize("rule", ["herding", "d2"])

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,3 +83,26 @@ def test_zeros_are_written_as_zeros(sparse: nn.Module, masks: Masks, tmp_path: P
 def test_zeros_are_certified_as_zeros(sparse: nn.Module, masks: Masks) -> None:
     dense, clean = build("mlp:width=8", SHAPE, 3, Rng(0)), remove(deepcopy(sparse))
     assert certify(dense, sparse, [images()]) == certify(dense, clean, [images()])
+
+
+class Attending(nn.Module):
+    """The weights of `out_proj` are read without that layer, whose hooks never run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with Rng(0).as_global():
+            self.attention, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> Any:
+        rows = images.flatten(1, 2)
+        return self.head(self.attention(rows, rows, rows, need_weights=False)[0].flatten(1))
+
+
+def test_zeros_that_are_read_without_their_layer_are_certified_as_zeros() -> None:
+    dense = Attending()
+    name = "attention.out_proj.weight"
+    sparse, kept = deepcopy(dense), torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) > 0.5
+    install(sparse, Masks({name: kept}))
+    with torch.no_grad():
+        sparse.get_parameter(name)[~kept] = 1
+    assert certify(dense, sparse, [images()]) == certify(dense, remove(deepcopy(sparse)), [images()])

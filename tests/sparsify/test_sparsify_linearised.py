@@ -63,11 +63,12 @@ class Copying(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         hidden = self.first(images.flatten(1))
+        shift = torch.tensor([9.0] * 4 + [-9.0] * 4, dtype=hidden.dtype)
         if self.copy:
             changed = hidden.clone()
-            changed.add_(9)
+            changed.add_(shift)
         else:
-            changed = hidden + 9
+            changed = hidden + shift
         return self.left(changed) + self.right(hidden)
 
 
@@ -77,9 +78,10 @@ def test_a_copy_is_no_alias(method: Method) -> None:
 
 
 def edges(kernel: Tensor) -> nn.Module:
-    """A kernel that nobody trains ahead of two layers."""
+    """Kernels that nobody trains ahead of two layers."""
     with Rng(0).as_global():
-        network = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False), nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+        first, second = nn.Conv2d(1, len(kernel), 3, bias=False), nn.Conv2d(len(kernel), 4, 3)
+        network = nn.Sequential(first, second, nn.Flatten(), nn.Linear(64, 3))
     del network[0].weight
     network[0].register_buffer("weight", kernel)
     return network
@@ -87,7 +89,7 @@ def edges(kernel: Tensor) -> nn.Module:
 
 @METHODS
 def test_a_fixed_kernel_counts_without_its_signs(method: Method) -> None:
-    kernel = torch.tensor([[1.0, 0.0, -1.0]] * 3).reshape(1, 1, 3, 3)
+    kernel = torch.tensor([[[1.0, 0.0, -1.0]] * 3, [[-1.0, -2.0, -1.0]] * 3]).reshape(2, 1, 3, 3)
     signed, plain = (method(edges(given), (1, 8, 8)) for given in (kernel, kernel.abs()))
     assert signed == plain
     assert list(signed) == ["1.weight", "3.weight"]
@@ -121,8 +123,10 @@ def test_signs_are_taken_from_what_is_finite_and_no_integer() -> None:
     network = nn.Linear(2, 1, bias=False)
     network.register_buffer("far", torch.tensor([-torch.inf, -2.0]))
     network.register_buffer("turns", torch.tensor([-3]))
+    network.register_buffer("beside", torch.tensor([-100.0]), persistent=False)
     with torch.no_grad():
         network.weight.copy_(torch.tensor([[-1.0, 2.0]]))
         unsigned(network)
     found = {name: value.flatten().tolist() for name, value in network.state_dict().items()}
     assert found == {"weight": [1.0, 2.0], "far": [-torch.inf, 2.0], "turns": [-3]}
+    assert network.get_buffer("beside").item() == -100

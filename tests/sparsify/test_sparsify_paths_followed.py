@@ -75,6 +75,7 @@ class Custom(nn.Module):
         (lambda conv, x: conv(1 - x), 16 * 2 * 2, 4),
         (lambda conv, x: conv(x.sub_(0.5).div_(0.2).mul_(3)), 16 * 2 * 2, 4),
         (lambda conv, x: conv(x).sub_(x), 16 * 2 + 16 * 2 * 2, 4),
+        (lambda conv, x: x.clone().add_(conv(x)) + conv(x), 16 * 2 + 2 * 16 * 2 * 2, 4),
         (lambda conv, x: F.avg_pool2d(conv(x), 3, 2, ceil_mode=True), 2 * 2 * 25, 4),
     ],
 )
@@ -94,6 +95,8 @@ def reused(conv: nn.Module, maps: Tensor) -> Tensor:
     ("rule", "complaint"),
     [
         (lambda conv, x: conv(x) * conv(x), "cannot follow a product of two maps"),
+        (lambda conv, x: conv(x) + torch.ones(4).add_(x), "cannot follow a constant that is changed in place"),
+        (lambda conv, x: conv(x) + torch.ones(1, 2, 4, 4).mul_(x), "cannot follow a constant that is changed in place"),
         (
             lambda conv, x: conv(x).softmax(1),
             "cannot follow softmax; it is no layer, norm, activation, pool, sum or cat",

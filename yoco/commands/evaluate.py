@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from yoco.cli import parse
+from yoco.cli import one_line, parse
 from yoco.commands.options import Device, Place, apart, load_like
 
 if TYPE_CHECKING:
@@ -117,7 +120,7 @@ def evaluate(argv: list[str]) -> None:
         raise KeyboardInterrupt(f"interrupted; what was done is in {place}") from None
     except Exception as error:
         if isinstance(done := getattr(error, "partial", None), Result):
-            print(f"what was done is in {_keep_partial(_of_file(done, options.teacher), out)}")
+            _save_partial(_of_file(done, options.teacher), out)
         raise
     result = _of_file(result, options.teacher)
     _keep(result, out)
@@ -139,6 +142,14 @@ def _of_file(result: Result, teacher: Path | None) -> Result:
     return replace(result, teachers=tuple({**each, "file": str(teacher)} for each in result.teachers))
 
 
+def _save_partial(result: Result, out: Path) -> None:
+    """Keep trials beside a failure, which is told first where they cannot be kept."""
+    try:
+        print(f"what was done is in {_keep_partial(result, out)}")
+    except OSError as full:
+        print(f"what was done cannot be kept: {one_line(full)}", file=sys.stderr)
+
+
 def _keep_partial(result: Result, out: Path) -> Path:
     """Keep trials, in the place of others that they stand for, or in a free one, which is told."""
     places = _partial(out)
@@ -151,8 +162,9 @@ def covers(result: Result, path: Path) -> bool:
     """Whether a result has all trials of one that was kept; also if there is none."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        mine = [dict(each) for each in result.teachers]
-        if any(kept[name] != getattr(result, name) for name in ALIKE) or any(t not in mine for t in kept["teachers"]):
+        mine = [_told_apart(each) for each in result.teachers]
+        strange = any(_told_apart(each) not in mine for each in kept["teachers"])
+        if strange or any(kept[name] != getattr(result, name) for name in ALIKE):
             return False
         rows = {(row.name, row.network, row.epochs): row for row in result.results}
         return all(_has(rows.get((row["name"], row["network"], row["epochs"])), row) for row in kept["results"])
@@ -160,6 +172,12 @@ def covers(result: Result, path: Path) -> bool:
         return True
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _told_apart(teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells teachers apart: one that was trained here by how, one of a file by its accuracy, too."""
+    shown = {name: value for name, value in teacher.items() if name != "accuracy" or "epochs" not in teacher}
+    return {**shown, "file": os.path.realpath(shown["file"])} if "file" in shown else shown
 
 
 def _has(mine: Row | None, row: dict[str, Any]) -> bool:

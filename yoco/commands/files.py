@@ -52,7 +52,7 @@ class ConvertOptions:
     factor: int = 2
     """factor of an IDC file, which does not say it"""
     space: Literal["zca", "normalised"] | None = None
-    """pixel space of an MTT or KIP file; zca where it is not said"""
+    """pixel space of an MTT or KIP file; where it is not said zca, or normalised of one with nozca in its name"""
     experiment: int = 0
     """which of the sets in a DSA, DM or DC file, from 0"""
 

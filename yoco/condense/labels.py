@@ -74,7 +74,8 @@ def relabel(
     teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data, as `yoco.data.load`
     takes them, brought into the set's size and colours, whose training half, whitened as the set was if it was, teaches
     a network for some `epochs`. classes: the names behind a module's outputs, in order; by default those of the set.
-    Labels stand in the order of the set's classes, whichever the teacher's is. out: a folder for the teacher's state,
+    Labels stand in the order of the set's classes, whichever the teacher's is; classes that are numbers, as those of a
+    converted set, stand for those of the data that it names, in their order. out: a folder for the teacher's state,
     from which a killed training goes on.
 
     Raises:
@@ -120,9 +121,12 @@ def relabel_from(
     """
     real = task.real
     _check_images(condensed, real)
-    order = _order(condensed.classes, real.classes)
+    same = condensed.source.get("name") in (None, "", real.name)
+    order = _order(condensed.classes, real.classes, numbered=same)
     teacher = taught(task, epochs, seed, folder, progress)
     logits = teacher.logits(condensed.decode().to(real.device, torch.get_default_dtype())).cpu()[:, order]
+    if by_place(condensed.classes, real.classes):  # their order is not known, but taken for granted
+        _check_knows(condensed, logits)
     about = {"teacher": task.network_name, "epochs": epochs, "seed": seed, "data": real.checksum}
     return _labelled(condensed, logits, temperature, about)
 
@@ -162,9 +166,9 @@ def _device(teacher: nn.Module) -> torch.device:
     return next((weight.device for weight in teacher.parameters()), torch.device("cpu"))
 
 
-def _order(wanted: tuple[str, ...], names: tuple[str, ...]) -> Tensor:
-    """Where each class of the set stands among the teacher's: long [classes]; numbers go by their place."""
-    if by_place(wanted, names):
+def _order(wanted: tuple[str, ...], names: tuple[str, ...], *, numbered: bool = True) -> Tensor:
+    """Where each class of the set stands among the teacher's: long [classes]; numbered: numbers go by their place."""
+    if numbered and by_place(wanted, names):
         return torch.arange(len(names))
     if sorted(wanted) != sorted(names):
         raise ValueError(f"relabel: classes must be those of the set, {', '.join(wanted)}, got {', '.join(names)}")

@@ -62,8 +62,8 @@ def convert(
     DREAM, which looks like one of IDC: pruning rules have settings for each.
     data: the data set it was made from; its published constants undo a normalisation, its classes get their names.
     factor: of an IDC file, which does not say it.
-    space: "zca" or "normalised", of an MTT or KIP file; "zca" where it is not said, with a warning for sizes that MTT's
-    authors did not whiten.
+    space: "zca" or "normalised", of an MTT or KIP file. Where it is not said it is "zca", or "normalised" of a KIP file
+    with nozca in its name; what cannot be whitened is refused, and sizes that MTT's authors did not whiten are doubted.
     experiment: which of the sets in a DC, DSA or DM file, from 0. Nothing is ever unpickled.
 
     Raises:

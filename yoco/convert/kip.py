@@ -44,7 +44,7 @@ def read(origin: Origin) -> CondensedSet:
         rule = "grey sets of KIP were normalised, not whitened: add --space normalised and --data"
         origin.refuse(rule, origin.space)
     if not origin.space_said and images.min() >= 0 and images.max() <= 1:
-        rule = "whitened pixels leave [0, 1]: say --space, or give labels as whole numbers"
+        rule = "whitened pixels leave [0, 1]: say --space of a set of KIP, give labels as whole numbers of another"
         origin.refuse(rule, "pixels that do not")
     centred = abs(labels.sum(axis=1).mean()) < 0.5
     soft = labels.astype(np.float64) + (1 / classes if centred else 0)

@@ -42,7 +42,7 @@ def read(origin: Origin) -> CondensedSet:
     if "images" not in name:
         origin.refuse("the name must begin with images, so that the labels are found", name)
     if "images_zca" in name:
-        origin.refuse("must be the images that were learned, of which these are plain ones: take images_ alone", name)
+        origin.refuse("holds the learned images with the whitening undone; give the file without zca in its name", name)
     learned, said = checkpoint.read(origin.path), checkpoint.read(_beside(origin, "labels"))
     soft = _shares(said)
     images, labels = origin.check_pair(learned, said if soft is None else soft.argmax(1))
@@ -50,7 +50,7 @@ def read(origin: Origin) -> CondensedSet:
         rule = "images of this size were not whitened: add --space normalised and --data"
         origin.refuse(rule, list(images.shape))
     plain, space, undone = plain_or_white(images, origin)
-    if space == "zca" and not origin.space_said:
+    if space == "zca" and not origin.space_said and soft is None:
         _doubt(labels, origin)
     told: dict[str, Any] = {"config": {"whitening": {"eps": EPS}} if space == "zca" else {}}
     told["config"] |= _learned(origin)
@@ -83,7 +83,9 @@ def _learned(origin: Origin) -> dict[str, Any]:
     one = isinstance(found, float) or (isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point())
     lr = float(found) if one else nan
     if not 0 < lr < inf:
-        origin.refuse(f"{place.name} beside it must hold a step size above 0", lr)
+        said = f"{place.name} beside it holds no step size above 0, got {lr}; it is left out"
+        warnings.warn(f"convert: {origin.path}: {said}", stacklevel=2)
+        return {}
     return {"learned": {"lr": lr}}
 
 

@@ -160,7 +160,7 @@ def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
 def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:
     """Whether classes are numbers, as those of a converted set, that stand for the names of others in their order.
 
-    Others that are numbers themselves are told by them.
+    Where there are numbers among the others, names decide.
     """
     counted = tuple(classes) == tuple(map(str, range(len(others))))
     return counted and not any(name.isdecimal() for name in others)

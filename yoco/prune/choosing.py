@@ -194,8 +194,8 @@ _OTHERS = ("scores", "evidence", "features", "reference")
 def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
     """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8.
 
-    They stand class by class, those of a Source, too, of which weights are so put in their order:
-    `s.weights[argsort(labels[s.indices], stable=True)]`.
+    The samples stand class by class. Weights of images of a Source, which `weights_of` leaves best first, are brought
+    into that order by `s.weights[argsort(labels[s.indices], stable=True)]`.
 
     Raises:
         ValueError: they were chosen from other data.
@@ -267,7 +267,8 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
     """
     if not isinstance(reference, Source):
         raise ValueError(f"reference: must be a Source, see yoco.data.from_arrays, got {type(reference).__name__}")
-    if reference.classes != data.classes and not by_place(data.classes, reference.classes):
+    numbered = data_name(data) in ("", reference.name) and by_place(data.classes, reference.classes)
+    if reference.classes != data.classes and not numbered:
         raise ValueError(
             f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
         )

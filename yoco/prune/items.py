@@ -35,8 +35,10 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     asked = _asked(data, name, rule, given)
     if given.evidence is not None:
         decides = asked.decides(views=bool({"features", "errors"} & set(rule.needs)))
-        passes = score_of(rule, given.score, name)[1].get("passes")
-        checked(data, given.evidence, {"passes": passes, **given.options}, decides)
+        asks = {"passes": score_of(rule, given.score, name)[1].get("passes"), **given.options}
+        if not _watches(rule, asked):
+            asks["passes"] = None  # a network at its end is shown clean images
+        checked(data, given.evidence, asks, decides)
     _refuse(name, rule, given, asked)
     known = known_scores(data, name, rule, given, asked)
     if known is not None:
@@ -167,12 +169,16 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given, alo
 
 
 def _as_held(rule: Rule, wanted: str, given: Given) -> dict[str, Any]:
-    """How the given scores were made, for a rule that reads the confidence, too: it is then of the same training."""
+    """How the given scores were made, as far as a rule that reads the confidence, too, takes it over.
+
+    Network and passes, and of the score that the rule ranks by also epochs and window; runs, seed, bf16 and recipe are
+    those that are asked for.
+    """
     held = given.scores
-    if held is None or given.evidence is not None or "confidence" not in rule.needs or held.name != wanted:
+    if held is None or given.evidence is not None or "confidence" not in rule.needs:
         return {}
-    names = {"network", "passes", "epochs", "window"}
-    if wanted in PROBES:  # their passes are those of a network at its end, their epochs those of its recipe
+    names = {"network", "passes"} | ({"epochs", "window"} if held.name == wanted else set())
+    if held.name in PROBES:  # their passes are those of a network at its end, their epochs those of its recipe
         names -= {"passes"} if given.options.get("recipe") is None else {"passes", "epochs"}
     return {name: value for name, value in held.meta.items() if name in names}
 

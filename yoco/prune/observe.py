@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,7 +157,8 @@ def observe(
 def recipe_values(recipe: Recipe) -> dict[str, object]:
     """The recipe in JSON values; an augmentation of one's own that says only where it lies goes by what it holds."""
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    return {**values, "drops": [str(share) for share in recipe.drops], "augment": _words(recipe.augment)}
+    plain = {name: v if v is None or isinstance(v, str | Real) else _words(v) for name, v in values.items()}
+    return {**plain, "drops": [str(share) for share in recipe.drops], "augment": _words(recipe.augment)}
 
 
 def _words(thing: Any) -> str:

@@ -113,7 +113,7 @@ REPO: dict[str, Row] = {
         {"score": "prototype", "settings": {"centre": "median"}},
     ),
     "d2": Row(
-        "weights fall with the distance; never learned counts as never forgotten, while training",
+        "weights fall with distance, both ways; never learned is never forgotten; while training",
         "yoco.prune.d2:D2",
         {**RULES["d2"].options, "mode": "repo", "drop": "margin", "settings": {"never_learned": "zero", **_TRAIN}},
     ),

@@ -33,7 +33,7 @@ def score(
     score: a name out of SCORES or PROBES, or `module:function`, whose first parameter is called `dynamics` or
     `snapshot`. options: those of `Training`, and of the score itself, by default as published; `epochs` is how many of
     them the score reads, or, where it reads none, how long the network is trained: of other data than condensed sets,
-    unless more are asked for, at most ten.
+    without a recipe and unless more are asked for, at most ten.
     evidence: what trainings showed, in place of new ones. features: "pixels" or numbers [n, ...], for the scores that
     look at features alone. Runs that hold an infinite score are averaged by rank.
 

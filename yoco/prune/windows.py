@@ -27,8 +27,8 @@ def dual(dynamics: Dynamics, *, epochs: int = 30, window: int = 10) -> Tensor:
 
     The mean over all windows of `window` epochs in a row of std(p_y) (1 - mean(p_y)), std being that of a sample:
     squares divided by window - 1. The paper's own direction.
-    Not in the paper: its code multiplies by 10. Other data than condensed sets are trained for ten epochs, unless more
-    are asked for, and all ten are read.
+    Not in the paper: its code multiplies by 10. Without a recipe, other data than condensed sets are trained for ten
+    epochs, or for as many as are asked for, and all of them are read.
 
     Raises:
         ValueError: fewer epochs were recorded, or window is not in 2..epochs.
@@ -43,8 +43,8 @@ def tdds(dynamics: Dynamics, *, epochs: int = 90, window: int = 10, decay: float
     and is worth the norm of their differences from their mean; windows are summed with the weights decay (1 -
     decay)^(windows that follow). The paper's own direction.
     (epochs, window) for 30, 50, 70, 80 and 90 % pruned CIFAR: (90, 10), (70, 10), (60, 20), (20, 10), (10, 5).
-    Not in the paper: its code adds 1e-8 to every probability; here the logarithms are exact. Other data than condensed
-    sets are trained for ten epochs, unless more are asked for, and all ten are read.
+    Not in the paper: its code adds 1e-8 to every probability; here the logarithms are exact. Without a recipe, other
+    data than condensed sets are trained for ten epochs, or for as many as are asked for, and all of them are read.
 
     Raises:
         ValueError: the shift was not recorded, fewer epochs were, window is not in 3..epochs, or decay not in (0, 1].

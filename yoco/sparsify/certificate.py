@@ -10,6 +10,7 @@ larger. For a convolution the norm of its weight matrix is multiplied by the roo
 """
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from yoco.networks.base import Network
+from yoco.sparsify.hold import remove
 from yoco.sparsify.network import Prunable, layers, matrix, patches, portions, run, watched
 
 KEEPS = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Tanh, nn.Sigmoid, nn.Hardtanh)
@@ -63,11 +65,11 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
     Raises:
         ValueError: there are no images.
     """
+    sparse = remove(deepcopy(sparse))  # its zeros are zero, whatever has moved them
     places, pruned = layers(dense), layers(sparse)
     sums, moved, images, calls = dict.fromkeys(places, 0.0), 0.0, 0, dict.fromkeys(places, 0)
     with watched(places) as seen:
         for batch in batches:
-            answers = _outputs(sparse, batch)  # first, since it sets the zeros that are held
             outputs = run(dense, batch)
             for name, inputs in seen.items():
                 change = matrix(pruned[name]).double() - matrix(places[name]).double()
@@ -77,7 +79,7 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
                     calls[name] += rows.shape[1]
             seen.clear()
             assert outputs is not None
-            moved += float((answers - outputs.double()).square().sum())
+            moved += float((_outputs(sparse, batch) - outputs.double()).square().sum())
             images += len(batch)
     if not images:
         raise ValueError("certify: needs images, got none")

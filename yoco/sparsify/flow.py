@@ -79,6 +79,21 @@ def _same(input: Flow, *_: Any, **__: Any) -> Flow:
     return input
 
 
+def _copied(input: Flow, *_: Any, **__: Any) -> Flow:
+    return _flow(_log(input), input.units, input.record)
+
+
+def _into(rule: Callable[..., Flow]) -> Callable[..., Flow]:
+    """The rule of a method that changes its tensor, which must be a map itself."""
+
+    def changed(input: Any, *others: Any, **how: Any) -> Flow:
+        if not isinstance(input, Flow):
+            raise ValueError("paths: cannot follow a constant that is changed in place")
+        return rule(input, *others, **how)
+
+    return changed
+
+
 def _weighed(input: Flow, weight: Tensor, groups: int, apply: Callable[[Tensor, Tensor], Tensor]) -> Flow:
     trace, log = input.record, _log(input)
     if id(weight) not in trace.names:
@@ -224,19 +239,21 @@ ACTIVATIONS = (
     *("silu", "mish", "softplus", "sigmoid", "tanh", "hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "clamp"),
     *("dropout", "dropout2d", "feature_dropout", "alpha_dropout"),
 )
-COPIES = ("contiguous", "clone")
 QUERIES = ("dim", "size", "numel", "ndimension", "stride", "is_floating_point", "__len__", "__get__", "is_contiguous")
 RULES: dict[str, Callable[..., Flow]] = {
-    **dict.fromkeys((*NORMS, *ACTIVATIONS, *COPIES), _same),
+    **dict.fromkeys((*NORMS, *ACTIVATIONS, "contiguous"), _same),
     **dict.fromkeys(("add", "__add__", "__radd__"), _add),
     **dict.fromkeys(("sub", "subtract", "__sub__", "rsub", "__rsub__"), _add),
-    **dict.fromkeys(("add_", "__iadd__", "sub_", "__isub__"), _add_in_place),
+    **dict.fromkeys(("__iadd__", "__isub__"), _add_in_place),
+    **dict.fromkeys(("add_", "sub_"), _into(_add_in_place)),
     **dict.fromkeys(("mul", "__mul__", "__rmul__", "div", "true_divide", "__truediv__"), _scale),
-    **dict.fromkeys(("mul_", "__imul__", "div_", "__idiv__", "__itruediv__"), _scale),
+    **dict.fromkeys(("__imul__", "__idiv__", "__itruediv__"), _scale),
+    **dict.fromkeys(("mul_", "div_"), _into(_scale)),
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     **{name: _reshaped(name) for name in ("flatten", "view", "reshape", "squeeze", "unsqueeze")},
     **dict.fromkeys(("mean", "sum"), _mean),
     **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive_pool2d),
+    "clone": _copied,
     "linear": _linear,
     "conv2d": _conv2d,
     "avg_pool2d": _avg_pool2d,

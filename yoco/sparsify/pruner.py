@@ -33,8 +33,9 @@ class Pruner:
     allocation: how zeros are shared out among layers. hull, programme and tolerance look at curves of errors, `weigh`
     and `cost` say which (see `curves`); global sorts one score over all layers, with the default `weigh` relative to
     their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or, in place of
-    sparsity, a mapping: name of the weight to its count or share of zeros. Groups of a convolution share those of their
-    layer by the same scores.
+    sparsity, a mapping: name of the weight to its count or share of zeros. Under layouts and a
+    mapping, groups of a convolution share the zeros of their layer by the score of `global`; equally with the solver
+    random, and under the patterns row and block:C.
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, by default all that images reach; a warning names one that they do not, such
     as of a layer whose weight is read without calling it; layouts, which are for all layers, refuse such a network.

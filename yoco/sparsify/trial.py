@@ -47,9 +47,9 @@ def impose(network: nn.Module, masks: Masks) -> None:
 
 @torch.no_grad()
 def unsigned(network: nn.Module) -> None:
-    """Take the absolute values of all parameters and buffers, in place: of what is no integer, and finite."""
-    for value in (*network.parameters(), *network.buffers()):
-        if value.is_floating_point():
+    """Take the absolute values of all that a state_dict has, in place: of what is no integer, and finite."""
+    for value in network.state_dict().values():
+        if isinstance(value, Tensor) and value.is_floating_point():
             value.copy_(value.abs().where(value.isfinite(), value))
 
 

@@ -39,7 +39,7 @@ def dpai(
     shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise.
     alpha: how much nodes and kernels count, against paths. beta: how much kernels count, against nodes. A node is an
     output of a layer, a kernel an input and an output; dead is what no effective weight leads to, or is in.
-    What else the network multiplies by, such as a fixed kernel or a scale, weighs paths by its absolute values.
+    All else in the network's state_dict weighs paths by its absolute values: a fixed kernel, a scale, what is added.
 
     Raises:
         ValueError: sparsity is not in [0, 1), an option out of its range, or too many paths for float64.

@@ -29,7 +29,7 @@ def synflow(
     """Keep the largest dR/d|w| * |w| of the whole network, in rounds that each keep the same share.
 
     shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise. Chance has no part.
-    What else the network multiplies by, such as a fixed kernel or a scale, counts by its absolute values, too.
+    All else in the network's state_dict counts by its absolute values, too: a fixed kernel, a scale, what is added.
 
     Raises:
         ValueError: sparsity is not in [0, 1), iterations is below 1, no shape, or a flow too large for float64.
