@@ -23,7 +23,7 @@ _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 @dataclass(frozen=True)
 class Known:
-    """A data set by the name that `yoco.data` gives it, if any; mean and std in units of [0, 1], one value a channel."""
+    """A data set by the name that `yoco.data` gives it, if any; mean and std in [0, 1], one value a channel."""
 
     name: str
     mean: tuple[float, ...]
