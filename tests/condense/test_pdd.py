@@ -24,7 +24,7 @@ from yoco.rng import Rng
 
 NETWORK = "convnet:width=4,depth=2"
 SMALL = {
-    "idc": "idc:inner=2,network_images=64,real_batch=8,lr_image=0.1,factor=1",
+    "idc": "idc:inner=2,network_images=64,real_batch=8,lr_image=0.1,factor=1,pretrain=1",
     "mtt": "mtt:count=2,expert_epochs=6,max_start=2,student_steps=2",
     "dc": "dc:outer=2,inner=2,real_batch=8",
     "dsa": "dsa:outer=2,inner=2,real_batch=8",
@@ -34,7 +34,7 @@ SMALL = {
     "cafe": "cafe:real_batch=8,window=2,still=1.0,inner=3,query=16",
     "idm": "idm:real_batch=8,network_batch=16,interval=2,pool_start=2,pool_limit=3",
     "accdd": "accdd:inner=2,early=2,early_epochs=1,network_images=64,real_batch=8,factor=1",
-    "dream": "dream:inner=3,interval=2,network_images=64,real_batch=8,factor=1",
+    "dream": "dream:inner=3,interval=2,network_images=64,real_batch=8,factor=1,pretrain=1",
 }
 
 

@@ -19,9 +19,9 @@ from yoco.networks import Network
 from yoco.rng import Rng
 
 SMALL: dict[str, dict[str, Any]] = {
-    "idc": {"episodes": 4, "inner": 2, "network_images": 64, "real_batch": 8},
-    "mdc": {"episodes": 4, "inner": 1, "interval": 1, "network_images": 64, "real_batch": 8},
-    "pdd": {"episodes": 4, "base": "idc:inner=2,network_images=64,real_batch=8", "taught": 2},
+    "idc": {"episodes": 4, "inner": 2, "network_images": 64, "real_batch": 8, "pretrain": 1},
+    "mdc": {"episodes": 4, "inner": 1, "interval": 1, "network_images": 64, "real_batch": 8, "pretrain": 1},
+    "pdd": {"episodes": 4, "base": "idc:inner=2,network_images=64,real_batch=8,pretrain=1", "taught": 2},
     "dc": {"episodes": 4, "outer": 2, "inner": 2, "real_batch": 8},
     "dsa": {"episodes": 4, "outer": 2, "inner": 2, "real_batch": 8},
     "dm": {"episodes": 4, "real_batch": 8},
@@ -36,7 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "random": {"episodes": 0},
     "idm": {"episodes": 4, "real_batch": 8, "network_batch": 16, "interval": 2, "pool_start": 2, "pool_limit": 3},
     "accdd": {"episodes": 4, "inner": 2, "early": 2, "early_epochs": 1, "network_images": 64, "real_batch": 8},
-    "dream": {"episodes": 4, "inner": 3, "interval": 2, "network_images": 64, "real_batch": 8},
+    "dream": {"episodes": 4, "inner": 3, "interval": 2, "network_images": 64, "real_batch": 8, "pretrain": 1},
     "datadam": {"episodes": 4, "real_batch": 8},
     "m3d": {"episodes": 4, "updates": 2, "real_batch": 8},
     "sre2l": {"episodes": 4, "squeeze": 0, "teacher": "convnet:width=8,depth=2,norm=batch"},
