@@ -45,6 +45,7 @@ def main() -> None:
         "runs/coreset-fashion",
         "coreset_fashion",
         keep=[0.01, 0.05, 0.1],
+        known={"rules": RULES},
         rules=list(RULES),
         seeds=2,
         steps=500,

@@ -7,7 +7,7 @@ nobody: it writes the result of the trials that are there.
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -218,8 +218,10 @@ def summary(rows: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[st
     return result.summary(rows, by, ("run", "seed"), ("last",))
 
 
-def options(description: str | None, set: str, out: str, name: str, **defaults: Any) -> argparse.Namespace:
-    """The command line that these experiments share."""
+def options(
+    description: str | None, set: str, out: str, name: str, known: Mapping[str, Iterable[str]] = {}, **defaults: Any
+) -> argparse.Namespace:
+    """The command line that these experiments share. known: option -> the only words that it takes."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, default=Path(set))
@@ -228,8 +230,10 @@ def options(description: str | None, set: str, out: str, name: str, **defaults: 
     parser.add_argument("--name", default=name)
     parser.add_argument("--results", type=Path, default=result.FOLDER)
     for word, value in defaults.items():
-        many = {"nargs": "*"} if isinstance(value, list) else {}
+        many: dict[str, Any] = {"nargs": "*"} if isinstance(value, list) else {}
         kind = type(value) if not many else type(value[0]) if value else str
+        if word in known:
+            many |= {"choices": list(known[word]), "metavar": word.upper()}
         parser.add_argument(f"--{word.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
     found = parser.parse_args()
     mine, parts = found.part

@@ -1,7 +1,7 @@
 """IDC on Fashion-MNIST: accuracy after 0, 100, 200 and 400 inner steps, what a step takes, and where its time goes.
 
     python experiments/idc_fashion.py                                                    # an hour or two on two cores
-    python experiments/idc_fashion.py --data digits --ipc 1 --steps 0 2 --epochs 4 --name toy   # seconds
+    python experiments/idc_fashion.py --data digits --ipc 1 --steps 0 2 --epochs 4 --out runs/toy --name toy   # seconds
 
 A run that was stopped goes on. Minutes in the result are steps times the seconds of a step measured by themselves.
 """
@@ -55,14 +55,22 @@ def condense_with_stops(options: argparse.Namespace) -> None:
         if progress.episode in options.steps:
             cells = progress.synthetic.cells.detach().clamp(0, 1).clone()
             config = {**first.config, "episodes_done": progress.episode, "seconds": round(progress.seconds, 1)}
-            replace(first, cells=cells, config=config).save(stop(progress.episode, options))
-            stop(progress.episode, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
+            write(replace(first, cells=cells, config=config), stop(progress.episode, options))
 
-    check_same(first, stop(max(options.steps), options))
-    first.save(stop(0, options))
-    stop(0, options).with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
+    for steps in options.steps:
+        check_same(first, stop(steps, options))
+    if not stop(0, options).is_file():
+        write(first, stop(0, options))
     if not stop(max(options.steps), options).is_file():
         yoco.condense(options.data, "idc", **how, episodes=max(options.steps), out=options.out, callbacks=(keep,))
+    if passed := [steps for steps in options.steps if not stop(steps, options).is_file()]:
+        raise SystemExit(f"idc_fashion: the run has passed {passed} without a stop; say another folder by --out")
+
+
+def write(made: yoco.CondensedSet, path: Path) -> None:
+    """Write the set of a stop, and beside it the commit that made it."""
+    made.save(path)
+    path.with_suffix(".json").write_text(json.dumps({"commit": result.commit()}))
 
 
 def check_same(first: yoco.CondensedSet, path: Path) -> None:

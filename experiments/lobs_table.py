@@ -40,7 +40,14 @@ VALUES = ("dense", "pruned", "retrained")
 def main() -> None:
     """Every network, share, seed and way; then the table."""
     options = trained.options(
-        __doc__, "runs/lobs-table", "lobs_table", networks=list(KEPT), seeds=3, steps=600, images=2048
+        __doc__,
+        "runs/lobs-table",
+        "lobs_table",
+        known={"networks": KEPT},
+        networks=list(KEPT),
+        seeds=3,
+        steps=600,
+        images=2048,
     )
     trials = trained.Trials(options, steps=options.steps, images=options.images)
     rows = [

@@ -33,7 +33,7 @@ def idc_fashion(content: dict[str, Any]) -> list[str]:
     lines += [
         "",
         f"Per cent; mean and standard deviation of {len(content['seeds'])} networks at the last stop, one network",
-        f"before; {first['epochs']} epochs, as many image passes as 1,000 of whole images. An inner step took",
+        f"before; {first['epochs']} epochs. An inner step took",
         f"{took} on",
         f"{content['cores']} cores by itself, the quickest of five; minutes are steps times that of {made_in},",
         f"in which the set was made; on the clock it took {content['rows'][-1]['wall_seconds'] / 60:.1f}.",
@@ -54,8 +54,8 @@ def table1(content: dict[str, Any]) -> list[str]:
         f"Last accuracy in per cent, mean and standard deviation of {' or '.join(map(str, counts))} networks",
         f"({max(row['run'][-1] for row in rows) + 1} trainings that rank, {len(content['seeds'])} seeds that judge),",
         f"{content['epochs']} epochs, in {content['computed_in']}; dynamics of {content['dynamics']['epochs']} epochs.",
-        "Directions and balance are the paper's: all but `yoco` choose over the whole set, the hardest first but for",
-        "`random`, `ssp` and `ccs`.",
+        "Rules are those of YOCO's code, `--mode repo`: all but `yoco` choose over the whole set, the hardest first",
+        "but for `random`, `ssp` and `ccs`; `ssp` takes medoids, and `ccs` has its betas of CIFAR-10.",
         *order(content),
         *([f"The whole set: {result.plus(content['whole'], 'last')}."] if "whole" in content else []),
     ]
@@ -137,7 +137,8 @@ def resize_sets(content: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"On {content['data']}. {spread_of(content)} Each judges another set of the method.",
+        f"On {content['data']}. {spread_of(content)} Each judges another set of the method,",
+        "whose settings for digits were tried on these test images.",
         "",
         "![accuracy against size of sets made in three ways](experiments/results/resize_sets.png)",
     ]
@@ -157,8 +158,8 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"Last accuracy in per cent of `{content['network']}` after about {content['steps']:,} steps of at most 64",
-        f"images; mean and standard deviation of {len(content['seeds'])} networks. One network, watched for",
-        f"{content['dynamics']['epochs']} epochs, ranks for all rules{d2}.",
+        f"images, by protocol `{content['protocol']}`; mean and standard deviation of {len(content['seeds'])}",
+        f"networks. One network, watched for {content['dynamics']['epochs']} epochs, ranks for all rules{d2}.",
         *([f"Options beside `--rule`: {changed}."] if changed else []),
     ]
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import result
+from rows import listed
 
 
 def lobs_table(content: dict[str, Any]) -> list[str]:
@@ -11,14 +12,13 @@ def lobs_table(content: dict[str, Any]) -> list[str]:
     for row in content["rows"]:
         cells = " | ".join(result.plus(row, value) for value in ("dense", "pruned", "retrained"))
         lines.append(f"| {row['network']} | {100 * row['kept']:g} % | {row['way']} | {cells} |")
-    epochs = ", ".join(f"{network} {count}" for network, count in content["epochs"].items())
     return [
         *lines,
         "",
         f"Test error in per cent, mean and standard deviation of {len(content['seeds'])} networks (epochs of training:",
-        f"{epochs}); second moments of {content['images']:,} images; {content['steps']} steps of retraining. All",
-        "solvers leave the same number of zeros in each layer, shared out by the curves of `exact`. Trained in",
-        f"{content['computed_in']}.",
+        f"{epochs_of(content)}); second moments of {content['images']:,} images;",
+        f"{content['steps']} steps of retraining. All solvers leave the same number of zeros in each layer, shared",
+        f"out by the curves of `exact`. Trained in {content['computed_in']}.",
     ]
 
 
@@ -40,8 +40,13 @@ def condensed_calibration(content: dict[str, Any]) -> list[str]:
         "",
         f"Test accuracy in per cent after pruning by `exact` (dashed) and after about {content['steps']} steps of",
         f"retraining, both on these images alone; mean and standard deviation of {len(content['seeds'])} networks,",
-        f"trained in {content['computed_in']}.",
+        f"trained in {content['computed_in']} (epochs: {epochs_of(content)}). The set is one of IDC.",
     ]
+
+
+def epochs_of(content: dict[str, Any]) -> str:
+    """How long each of the dense networks was trained."""
+    return ", ".join(f"{network} {count}" for network, count in content["epochs"].items())
 
 
 def tenths(row: dict[str, Any], kind: str) -> str:
@@ -87,10 +92,15 @@ def solver_speed(content: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {size} | {row['solver']} | {row['seconds']:.2f} | {row['megabytes']:.0f} | {row['error']:.4f} |"
         )
+    largest = max(row["d"] for row in content["rows"])
+    there = {row["solver"] for row in content["rows"] if row["d"] == largest}
+    others = list(dict.fromkeys(row["solver"] for row in content["rows"] if row["solver"] not in there))
     return [
         *lines,
         "",
-        f"{100 * content['sparsity']:g} % zeros, from {content['samples']:,} inputs on; megabytes of peak memory above",
-        f"those of the inputs; threads: {content['threads']}. Error of the outputs next to their square. Literal: the",
-        "procedure that L-OBS released, sample by sample and weight by weight.",
+        f"{100 * content['sparsity']:g} % zeros, from {content['samples']:,} inputs on; threads: {content['threads']}.",
+        "Megabytes above the peak memory while the inputs were drawn, which is several times theirs: what fits into",
+        "that counts nothing. Error of the outputs next to their square. Literal: the procedure that L-OBS released,",
+        "sample by sample and weight by weight.",
+        *([f"Not run on the largest layer: {listed(others)}."] if others else []),
     ]

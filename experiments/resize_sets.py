@@ -74,7 +74,8 @@ class Resizer:
         if way in (MADE, WHOLE):
             judged = self.bench.kept(method, ipc, seed, shared=True)
             return judged and {**judged, **asked}
-        options, name = self.options, self.bench.name(method, self.options.full, seed)
+        options, larger = self.options, self.bench.kept(method, self.options.full, seed, shared=True) or {}
+        name = larger.get("checksum", self.bench.name(method, options.full, seed))
         made = key(set=name, epochs=options.epochs, score_epochs=options.score_epochs)
         file = f"{method.replace(':', '-')}-{way.replace(' ', '_')}-{ipc}-{seed}-{made}"
         return self.folder.keep(file, partial(self.trial, **asked))
@@ -139,6 +140,7 @@ def read_options() -> Namespace:
         "runs/resize-sets",
         "resize_sets",
         sets=Path("runs/methods-digits"),
+        known={"methods": WAYS},
         methods=list(WAYS),
         ipc=[1, 2, 5],
         full=10,

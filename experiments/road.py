@@ -99,6 +99,7 @@ def main() -> None:
         "runs/road",
         "road",
         data="fashion-mnist",
+        known={"tries": TRIES},
         tries=list(TRIES),
         ipc=10,
         epochs=250,

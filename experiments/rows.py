@@ -22,11 +22,13 @@ def line(rows: list[dict[str, Any]], name: str, way: str, sizes: list[Any], by: 
 
 
 def spread_of(content: dict[str, Any]) -> str:
-    """How many networks stand behind a number, and of several rankings how many of each."""
+    """How many networks stand behind a number, of several rankings how many of each, and how all were trained."""
     counts = sorted({len(row["last"]) for row in content["rows"]})
     many = " or ".join(map(str, counts))
     whose = "of one network" if counts == [1] else f"mean and standard deviation of {many} networks{kinds_of(content)}"
-    return f"Last accuracy in per cent, {whose}, {content['epochs']} epochs."
+    watched = content["dynamics"]["epochs"] if "dynamics" in content else content.get("score_epochs")
+    ranked = f"; dynamics of {watched:,} epochs" if watched else ""
+    return f"Last accuracy in per cent, {whose}, {content['epochs']} epochs, in {content['computed_in']}{ranked}."
 
 
 def kinds_of(content: dict[str, Any]) -> str:

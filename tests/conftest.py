@@ -1,8 +1,11 @@
-"""Three classes of 8x8 digits, a small condensed set of them, and a command that must fail."""
+"""Three classes of 8x8 digits, a small condensed set of them, a command that must fail, and the experiments."""
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 # Tests, and the processes that they start, do not hear what a machine tells libraries:
 os.environ["MATPLOTLIBRC"] = os.devnull  # how figures look
@@ -74,3 +77,10 @@ def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return line
 
     return said
+
+
+@pytest.fixture
+def experiment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """A module of the experiments, by its name."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "experiments"))
+    return importlib.import_module

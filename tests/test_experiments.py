@@ -1,6 +1,5 @@
 """Trials that experiments keep are taken again under the same settings alone, and wrong words are refused."""
 
-import importlib
 import json
 from argparse import Namespace
 from collections.abc import Callable
@@ -17,13 +16,6 @@ from yoco.registry import resolve
 from yoco.sparsify import METHODS
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
-
-@pytest.fixture
-def experiment(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
-    """A module of the experiments, by its name."""
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    return importlib.import_module
 
 
 @pytest.mark.parametrize("change", [{"bf16": 1}, {"dense_epochs": 2}])
@@ -135,18 +127,20 @@ def test_a_gain_has_the_error_of_its_rankings(experiment: Callable[[str], Any]) 
 
 
 def test_what_stands_behind_a_number(experiment: Callable[[str], Any]) -> None:
-    def said(*rows: dict[str, Any]) -> str:
-        (found,) = experiment("rows").spread_of({"epochs": 9, "rows": rows}).split("deviation of ")[1:]
-        return str(found)
+    def said(*rows: dict[str, Any], **more: Any) -> str:
+        content = {"epochs": 9, "computed_in": "float32", **more, "rows": rows}
+        return str(experiment("rows").spread_of(content).partition("deviation of ")[2])
 
     one = {"way": "yoco", "run": [0, 1, 2], "seed": [0, 0, 0], "last": [1, 2, 3]}
     two = {"way": "yoco", "run": [0, 1, 0, 1], "seed": [0, 0, 1, 1], "last": [1, 2, 3, 4]}
     whole = {"way": "whole", "run": [0, 0, 0], "seed": [0, 1, 2], "last": [1, 2, 3]}
-    assert said(one) == "3 networks (3 rankings, each judged by 1 seed of networks), 9 epochs."
-    more = "3 networks (3 rankings, each judged by 1 seed of networks; the whole set by 3), 9 epochs."
+    assert said(one) == "3 networks (3 rankings, each judged by 1 seed of networks), 9 epochs, in float32."
+    more = "3 networks (3 rankings, each judged by 1 seed of networks; the whole set by 3), 9 epochs, in float32."
     assert said(one, whole) == more
-    assert said(two) == "4 networks (2 rankings, each judged by 2 seeds of networks), 9 epochs."
-    assert said({**whole, "way": "random"}) == said({"method": "idc", "last": [1, 2, 3]}) == "3 networks, 9 epochs."
+    assert said(two) == "4 networks (2 rankings, each judged by 2 seeds of networks), 9 epochs, in float32."
+    alone = said({"method": "idc", "last": [1, 2, 3]})
+    assert said({**whole, "way": "random"}) == alone == "3 networks, 9 epochs, in float32."
+    assert said(two, dynamics={"epochs": 1000}).endswith(", in float32; dynamics of 1,000 epochs.")
 
 
 def test_what_results_list_of_trials(experiment: Callable[[str], Any]) -> None:
@@ -258,33 +252,3 @@ def test_a_method_in_the_same_minutes_may_have_options_of_its_own(
     words = ["--methods", method, "--fit", "readout:lr=0.01", "--networks", "readout=mlp"]
     monkeypatch.setattr("sys.argv", ["methods_fashion.py", *place, *words])
     assert fashion.read_options().methods == [method]
-
-
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["--fit", "dm:episodes=3"], "--fit: no method of this run: dm"),
-        (["--networks", "dm=mlp"], "--networks: no method of this run: dm"),
-        (["--networks", "idc"], "--networks: must read method=network, got 'idc'"),
-    ],
-)
-def test_what_no_method_of_a_run_reads_is_refused(
-    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], line: str
-) -> None:
-    place = ["--out", str(tmp_path), "--results", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["methods_fashion.py", "--methods", "idc", *place, *words])
-    with pytest.raises(SystemExit, match=line):
-        experiment("methods_fashion").read_options()
-
-
-def test_a_folder_with_another_set_of_idc_is_refused(
-    experiment: Callable[[str], Any], tmp_path: Path, tiny_set: CondensedSet
-) -> None:
-    made, path = replace(tiny_set, config={"ipc": 3, "episodes": 0, "episodes_done": 0}), tmp_path / "at-2.safetensors"
-    same = experiment("idc_fashion").check_same
-    same(made, path)
-    replace(made, config={**made.config, "episodes": 2, "episodes_done": 2, "seconds": 1.5}).save(path)
-    same(made, path)
-    for other in (replace(made, config={**made.config, "ipc": 2}), replace(made, source={"name": "mnist"})):
-        with pytest.raises(SystemExit, match="another set; say another folder by --out"):
-            same(other, path)

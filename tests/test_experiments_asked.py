@@ -1,0 +1,93 @@
+"""What experiments are asked for: words that they do not know, and folders of other sets, are refused."""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from yoco.condensed import CondensedSet
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("road", "--tries"),
+        ("coreset_fashion", "--rules"),
+        ("resize_curve", "--ways"),
+        ("resize_sets", "--methods"),
+        ("lobs_table", "--networks"),
+    ],
+)
+def test_words_that_an_experiment_does_not_know_are_refused(
+    experiment: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    flag: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", [f"{name}.py", flag, "nosuch"])
+    with pytest.raises(SystemExit, match="2"):
+        experiment(name).main()
+    assert f"argument {flag}: invalid choice: 'nosuch'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--fit", "dm:episodes=3"], "--fit: no method of this run: dm"),
+        (["--networks", "dm=mlp"], "--networks: no method of this run: dm"),
+        (["--networks", "idc"], "--networks: must read method=network, got 'idc'"),
+    ],
+)
+def test_what_no_method_of_a_run_reads_is_refused(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], line: str
+) -> None:
+    place = ["--out", str(tmp_path), "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["methods_fashion.py", "--methods", "idc", *place, *words])
+    with pytest.raises(SystemExit, match=line):
+        experiment("methods_fashion").read_options()
+
+
+def test_a_folder_with_another_set_of_idc_is_refused(
+    experiment: Callable[[str], Any], tmp_path: Path, tiny_set: CondensedSet
+) -> None:
+    made, path = replace(tiny_set, config={"ipc": 3, "episodes": 0, "episodes_done": 0}), tmp_path / "at-2.safetensors"
+    same = experiment("idc_fashion").check_same
+    same(made, path)
+    replace(made, config={**made.config, "episodes": 2, "episodes_done": 2, "seconds": 1.5}).save(path)
+    same(made, path)
+    for other in (replace(made, config={**made.config, "ipc": 2}), replace(made, source={"name": "mnist"})):
+        with pytest.raises(SystemExit, match="another set; say another folder by --out"):
+            same(other, path)
+
+
+def test_stops_that_a_run_has_passed_are_told(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_set: CondensedSet
+) -> None:
+    script = experiment("idc_fashion")
+    made = replace(tiny_set, config={"ipc": 3, "episodes": 0, "episodes_done": 0})
+    monkeypatch.setattr(script.yoco, "condense", lambda *_, **__: made)
+    options = Namespace(data="digits", ipc=3, factor=2, bf16=False, steps=[0, 1, 2], out=tmp_path)
+    script.write(made, script.stop(2, options))
+    with pytest.raises(SystemExit, match=r"the run has passed \[1\] without a stop; say another folder by --out"):
+        script.condense_with_stops(options)
+    script.write(made, script.stop(1, options))
+    note = script.stop(0, options).with_suffix(".json")
+    note.write_text(json.dumps({"commit": "the first"}))
+    script.condense_with_stops(options)
+    assert json.loads(note.read_text()) == {"commit": "the first"}
+
+
+def test_smaller_sets_are_those_of_the_larger_one(experiment: Callable[[str], Any]) -> None:
+    def name(larger: dict[str, str] | None) -> str:
+        bench = SimpleNamespace(kept=lambda *_, **__: larger, name=lambda *_: "idc-10-0")
+        options, folder = Namespace(full=10, epochs=1, score_epochs=1), SimpleNamespace(keep=lambda name, _: name)
+        return str(experiment("resize_sets").Resizer(folder, bench, options).kept("idc", "yoco", 1, 0))
+
+    assert name({"checksum": "a"}) == name({"checksum": "a"}) != name({"checksum": "b"})
+    assert name({}) == name(None)
