@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays, whole
-from yoco.data.pixels import EIGHT_BIT, as_pixels, doubt_channels, resize
+from yoco.data.pixels import as_pixels, deep_mode, doubt_channels, resize
 from yoco.data.source import Source, repeated
 
 
@@ -20,9 +20,9 @@ def from_dataset(
 ) -> Source:
     """A source from a map-style dataset of (image, label) pairs or of dicts with `image` and `label`.
 
-    Images are Pillow images (grey stays grey, the rest becomes RGB), arrays or tensors, [H, W], [C, H, W] or [H, W, C];
-    among coloured ones, grey ones get three equal channels. Which axis holds the channels is found out as by
-    `from_arrays`.
+    Images are Pillow images (grey stays grey, the rest becomes RGB, and transparency is left out), arrays or tensors,
+    [H, W], [C, H, W] or [H, W, C]; among coloured ones, grey ones get three equal channels. Which axis holds the
+    channels is found out as by `from_arrays`.
     classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
     `features["label"].names`, in a list or, with the label of each, in a mapping.
     size: needed where the images differ in size; the square in the centre of each is resized to it.
@@ -91,8 +91,8 @@ def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:
 def _pixels(image: Any, name: str) -> Tensor:
     """One image as uint8 [1, C, H, W]."""
     if hasattr(image, "convert"):
-        if image.mode not in EIGHT_BIT:
-            raise ValueError(f"data {name}: images need 8 bits a channel, got mode {image.mode}")
+        if (deep := deep_mode(image)) is not None:
+            raise ValueError(f"data {name}: images need 8 bits a channel, got mode {deep}")
         bands = np.array(image if image.mode == "L" else image.convert("RGB"))
         image = bands if bands.ndim == 2 else bands.transpose(2, 0, 1)
     elif not isinstance(image, Tensor):
