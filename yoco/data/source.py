@@ -165,6 +165,11 @@ def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
     return next((name for at, name in enumerate(classes) if places.get(name, at) != at), None)
 
 
+def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether all names of both are numbers, and none is among the others: as names decide, these are other classes."""
+    return not {*classes} & {*others} and all(name.isdecimal() for name in (*classes, *others))
+
+
 def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:
     """Whether classes are numbers, as those of a converted set, that stand for the names of others in their order.
 
