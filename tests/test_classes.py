@@ -11,6 +11,7 @@ from yoco.classes import merge, only
 from yoco.condensed import CondensedSet
 from yoco.data import Splits, from_arrays
 from yoco.data.source import channel_statistics
+from yoco.prune import as_set, select
 
 
 def test_some_classes_of_data_are_the_classes_0_and_1(tiny: Splits) -> None:
@@ -93,6 +94,16 @@ def test_mean_and_deviation_are_those_of_all_images(tiny_set: CondensedSet) -> N
     assert (*steps.mean, *steps.std) == pytest.approx((*once.mean, *once.std))
     assert steps.source == once.source == {"name": "x", "images": 110}
     assert merge(more, more, sets[0]).mean == pytest.approx(merge(more, sets[0]).mean)
+
+
+def test_chosen_images_count_as_all_that_they_were_chosen_from() -> None:
+    draw = torch.Generator().manual_seed(0)
+    images = [torch.randint(0, high, (n, 1, 8, 8), generator=draw).byte() for n, high in ((30, 90), (10, 250))]
+    whole = [from_arrays(part, [0, 1] * (len(part) // 2)) for part in images]
+    found = merge(*(as_set(data, select(data, rule="random", ipc=1)) for data in whole))
+    mean, std = channel_statistics(torch.cat(images))
+    assert (*found.mean, *found.std) == pytest.approx((*mean, *std))
+    assert found.source == {"name": "arrays", "images": 40}
 
 
 def test_tasks_are_learned_one_after_the_other_and_judged_together(tiny: Splits) -> None:

@@ -1,8 +1,9 @@
 """The commands `prune` and `score`: every word reaches what chooses and measures."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,8 +12,19 @@ from yoco.cli import run
 from yoco.condensed import CondensedSet
 from yoco.prune import Scores
 
+if TYPE_CHECKING:
+    from yoco.prune.dynamics import Dynamics
+
 TRAINING = {"epochs": 7, "runs": 3, "passes": "train", "network": "mlp:width=4", "stage": 0, "seed": 9, "device": "cpu"}
 CHOICE = {"rule": "ccs", "mode": "repo", "ipc": 1, "quota": "floor", "floor": 0.25, "beta": 0.1, "strata": 7}
+
+
+def own_score(dynamics: "Dynamics", *, epochs: int | None = None, power: float = 1.0) -> torch.Tensor:
+    """The error of the last epoch, to a power."""
+    return dynamics.error[-1] ** power
+
+
+of_three = partial(own_score, power=3.0)
 
 
 @pytest.fixture
@@ -63,3 +75,19 @@ def test_a_file_of_scores_has_its_own_ending(saved: Path, fails: Callable[..., s
     words = ("--ipc", "1", "--out", str(saved.with_name("small.safetensors")))
     said = fails("prune", str(saved), *words, "--scores", "s.csv")
     assert said == "yoco: prune: scores must end in .safetensors, as yoco score --out writes them, got 's.csv'\n"
+
+
+@pytest.mark.parametrize("name", ["own_score", "of_three"])
+def test_options_of_ones_own_score_are_read(
+    name: str, saved: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    given: list[Any] = []
+
+    def seen(whole: Any, **how: Any) -> None:
+        given.append(how["power"])
+        raise ValueError("seen")
+
+    monkeypatch.setattr("yoco.prune.score", seen)
+    words = ("score", str(saved), "--score", f"{__name__}:{name}", "--out", str(saved.with_name("s.csv")))
+    assert fails(*words) == fails(*words, "--power", "2") == "yoco: seen\n"
+    assert given == [None, 2.0]

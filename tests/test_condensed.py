@@ -208,6 +208,7 @@ BAD = [
     ({"labels": torch.zeros(36)}, "labels must be int64 [36], got [36]"),
     ({"labels": torch.full((36,), 3)}, "labels must be in 0..2, got 3..3"),
     ({"classes": ("a",)}, "classes must name at least two, got 1"),
+    ({"classes": ("a", "b", "a")}, "classes must have different names, got 'a' twice"),
     ({"mean": (0.1, 0.2)}, "mean and std must have 1 values, got ((0.1, 0.2), (0.5,))"),
     ({"space": "rgb"}, "space must be one of unit, unbounded, zca, got rgb"),
     ({"cells": torch.full((36, 1, 4, 4), float("nan"))}, "cells must be finite, got nan or infinity"),

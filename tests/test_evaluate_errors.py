@@ -95,6 +95,19 @@ def test_a_class_at_another_place_is_said_beside_strange_ones(tiny: Splits, tiny
     assert evaluate(replace(mine, classes=("a", "cat", "b")), data, epochs=1, seeds=1, **QUICK).results
 
 
+def test_numbers_of_other_classes_are_no_places(tiny: Splits, tiny_set: CondensedSet) -> None:
+    later, rule = ("5", "6", "7"), "evaluate: the set must have the classes of digits,"
+    for mine, data, said in (
+        (replace(tiny_set, classes=later), tiny, "0 to 2, got 5 to 7"),
+        (replace(tiny.train, classes=later), tiny, "0 to 2, got 5 to 7"),
+        (tiny_set, other(tiny, classes=later), "5 to 7, got 0 to 2"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{rule} {said}$"):
+            evaluate(mine, data, epochs=1, **QUICK)
+    for classes in (("ant", "cat", "dog"), ("1", "2", "3")):
+        assert evaluate(tiny_set, other(tiny, classes=classes), epochs=1, seeds=1, **QUICK).results
+
+
 def test_a_process_that_is_ended_is_said(tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     class Ended:
         def result(self) -> None:

@@ -1,11 +1,16 @@
 """Names to objects, each mistake in one line."""
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from yoco.registry import join_options, resolve, split_options, typed_options, unknown
 from yoco.rng import Rng
+
+if TYPE_CHECKING:
+    from yoco.networks import Network
 
 TABLE = {"rng": "yoco.rng:Rng", "gone": "yoco.nowhere:Thing"}
 
@@ -58,6 +63,27 @@ def test_options_after_a_name_come_back_with_their_types() -> None:
         found, texts = split_options("thing", name)
         assert (found, typed_options("thing", thing, texts)) == (base, options)
         assert split_options("thing", join_options(base, {})) == (base, {})
+
+
+class Thing:
+    def __init__(self, like: "Network | None" = None, width: int = 1, share: float = 0.5, on: bool = False) -> None: ...
+
+
+class Plain:
+    def __init__(self, width: int = 1, share: float | None = None, on: bool = False) -> None: ...
+
+
+def plain(like: "any thing" = None, *, width: int = 1, share: float = 0.5, on: bool = False) -> None: ...  # noqa: F722
+
+
+@pytest.mark.parametrize(
+    "made", [Thing, Plain, plain, partial(Thing, width=2), partial(Plain, on=True), partial(plain)]
+)
+def test_types_that_cannot_be_read_are_those_of_the_defaults(made: Any) -> None:
+    options = {"width": "3", "share": "1", "on": "true"}
+    assert typed_options("thing", made, options) == {"width": 3, "share": 1.0, "on": True}
+    with pytest.raises(ValueError, match=r"^thing: width must be a whole number, got 'x'$"):
+        typed_options("thing", made, {"width": "x"})
 
 
 def test_a_class_or_function_itself_is_told_its_name() -> None:

@@ -61,9 +61,10 @@ def _shares(soft: Tensor) -> bool:
 def merge(*sets: CondensedSet) -> CondensedSet:
     """Condensed sets as one: the classes of all, joined by their names, and of each class the cells of all, in turn.
 
-    Mean and standard deviation are those of all images that the sets were made from. Where one set has soft labels,
-    labels of the others become such, and classes that a set does not know are 0 there. Scores are left out, as they do
-    not compare; so is an order of cells, unless each class comes from one set and all have the same.
+    Mean and standard deviation are those of all images that the sets were made from; if one does not say how many
+    these are, all sets count alike. Where one set has soft labels, labels of the others become such, and classes that a
+    set does not know are 0 there. Scores are left out, as they do not compare; so is an order of cells, unless each
+    class comes from one set and all have the same.
 
     Raises:
         ValueError: no set, or they differ in factor, size, channels, pixel space or whitening.

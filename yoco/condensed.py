@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from yoco import artefact
 from yoco.cells import cell_size, upsample
-from yoco.data.source import Batch
+from yoco.data.source import Batch, repeated
 
 KIND, VERSION = "condensed set", 1
 SPACES = ("unit", "unbounded", "zca")
@@ -262,6 +262,8 @@ def check(s: CondensedSet) -> None:
         s.labels.dtype == torch.long and s.labels.shape == (n,), f"labels must be int64 [{n}]", list(s.labels.shape)
     )
     _require(k >= 2, "classes must name at least two", k)
+    twice = repeated(s.classes)
+    _require(twice is None, "classes must have different names", f"{twice!r} twice")
     low, high = int(s.labels.min()), int(s.labels.max())
     _require(low >= 0 and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")
     channels = s.cells.shape[1]

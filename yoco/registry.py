@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 
@@ -54,15 +55,27 @@ def split_options(kind: str, name: str) -> tuple[str, dict[str, str]]:
     return base, {key.strip(): value.strip() for key, _, value in pairs}
 
 
+def declared(thing: Any) -> dict[str, Any]:
+    """The types that a class, a function, or the one behind a partial declares, by name.
+
+    Empty where one of them cannot be read here, such as a name that is imported for type checkers alone.
+    """
+    try:
+        return get_type_hints(thing.func if isinstance(thing, partial) else thing)
+    except (AttributeError, NameError, SyntaxError, TypeError):
+        return {}
+
+
 def typed_options(where: str, factory: Callable[..., Any], options: Mapping[str, str]) -> dict[str, Any]:
-    """Options with the types that the function, or the constructor of the class, declares.
+    """Options with the types that the function, or the constructor of the class, declares, or else of their defaults.
 
     Raises:
         ValueError: there is no such option, or it has not this type.
     """
     parameters = inspect.signature(factory).parameters.values()
     known = {p.name: type(p.default) for p in parameters if p.default is not p.empty}
-    hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    made: Any = factory.func if isinstance(factory, partial) else factory
+    hints = declared(made.__init__ if inspect.isclass(made) else made)
     typed: dict[str, Any] = {}
     for key, text in options.items():
         if key not in known:

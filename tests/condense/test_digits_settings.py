@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from yoco.condense import settings_of
+from yoco.condense import METHODS, settings_of
 
 TRAINED = {"metric": "l1", "lr_image": 1e-3, "network_images": 64, "pretrain": 20, "inner": 20, "factor": 1}
 LOOPS = {"episodes": 100, "start": "real", "outer": 20, "inner": 20, "lr_network": 0.1, "real_batch": 64}
@@ -32,6 +32,12 @@ QUEUE = {"factor": 1, "real_batch": 64, "network_batch": 64, "network_steps": 4,
 def test_digits_have_these_settings_of_our_own(method: str, expected: dict[str, Any]) -> None:
     found: Any = settings_of(method, "digits", 10, (1, 8, 8))
     assert expected.items() <= asdict(found).items()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_images_that_are_called_digits_have_settings_of_letters(method: str) -> None:
+    for shape in ((1, 28, 28), (3, 8, 8), (1, 16, 16)):
+        assert settings_of(method, "digits", 10, shape) == settings_of(method, "kmnist", 10, shape)
 
 
 @pytest.mark.parametrize(("method", "lr"), [("idc", 1.0), ("mdc", 1.0), ("dream", 1.0), ("accdd", 1.0)])

@@ -203,7 +203,7 @@ def test_size_gives_statistics_of_their_own(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_download_leaves_the_work_to_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(root: str, *, download: bool, split: str) -> None:
+    def fetch(root: str, *, train: bool, download: bool, split: str) -> None:
         assert (root, download, split) == (str(tmp_path / "own"), True, "balanced")
         write_set(Path(root) / "EMNIST/raw", prefix="emnist-balanced-", test="test")
 
@@ -212,8 +212,42 @@ def test_download_leaves_the_work_to_torchvision(tmp_path: Path, monkeypatch: py
     assert torch.equal(load("emnist", download=True).test.labels, torch.from_numpy(LABELS[20:]).long())
 
 
+def test_a_folder_that_is_not_whole_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOCO_DATA", str(tmp_path / "own"))
+    missing = write_set(tmp_path / "own/MNIST/raw") / "t10k-labels-idx1-ubyte"
+    missing.unlink()
+    with pytest.raises(ValueError, match=r"^data .*/own/MNIST/raw: needs the file t10k-labels-idx1-ubyte\[.gz\], got"):
+        load("mnist")
+    write_set(tmp_path / "home/.cache/yoco/mnist", end=".gz")
+    assert load("mnist", download=True).test.labels.tolist() == LABELS[20:].tolist()
+    missing.write_bytes(b"cut off")
+    assert load("mnist").test.labels.tolist() == LABELS[20:].tolist()
+
+
+@pytest.mark.parametrize(("folder", "prefix"), [("MNIST", ""), ("EMNIST", "emnist-balanced-")])
+def test_a_download_that_was_interrupted_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, prefix: str
+) -> None:
+    test = "test" if prefix else "t10k"
+    halves, place = list[bool](), tmp_path / folder / "raw"
+    write_set(place, prefix, test=test)
+    for kind in ("images-idx3", "labels-idx1"):
+        (place / f"{prefix}{test}-{kind}-ubyte").unlink()
+
+    def fetch(root: str, *, train: bool, download: bool, **split: str) -> None:
+        halves.append(train)
+        if not train:
+            write_set(Path(root) / folder / "raw", prefix, test=test)
+
+    monkeypatch.setenv("YOCO_DATA", str(tmp_path))
+    monkeypatch.setattr(f"torchvision.datasets.{folder}", fetch)
+    assert load(folder.lower(), download=True).test.labels.tolist() == LABELS[20:].tolist()
+    assert load(folder.lower(), download=True).train.labels.tolist() == LABELS[:20].tolist()
+    assert halves == [True, False]
+
+
 def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(root: str, *, download: bool) -> None:
+    def fetch(root: str, *, train: bool, download: bool) -> None:
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
     monkeypatch.setattr("torchvision.datasets.KMNIST", fetch)

@@ -1,10 +1,18 @@
+import struct
+import zlib
+from io import BytesIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from yoco.data import from_arrays, from_dataset
-from yoco.data.pixels import adapt, as_pixels, luminance, resize
+from yoco.convert import convert
+from yoco.data import from_arrays, from_dataset, load
+from yoco.data.pixels import adapt, as_pixels, deep_mode, luminance, resize
 from yoco.data.source import Source
 
 
@@ -135,3 +143,52 @@ def test_channels_that_seem_to_stand_last_are_doubted_once() -> None:
         assert len(caught) == 1
     for shape in ((2, 5, 8, 8), (2, 3, 8, 2), (2, 8, 8, 4), (2, 8, 5)):
         from_arrays(np.zeros(shape, np.uint8), [0, 1])
+
+
+def png(colour: int, bits: int) -> bytes:
+    """A black file of 6x6 pixels; colour: 2 for colours, 4 for grey with transparency, 6 for both."""
+
+    def part(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 6, 6, bits, colour, 0, 0, 0)
+    rows = bytes(1 + 6 * {2: 3, 4: 2, 6: 4}[colour] * bits // 8) * 6
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(rows)) + part(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("colour", "mode"), [(2, "RGB;16B"), (4, "LA;16B"), (6, "RGBA;16B")])
+def test_colours_of_sixteen_bits_are_refused_until_they_are_read(tmp_path: Path, colour: int, mode: str) -> None:
+    folder, said = tmp_path / "images", f"needs? 8 bits a channel, got mode {mode}"
+    for bits in (8, 16):
+        for name in ("a/0", "a/1", "b/0", "b/1"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.png").write_bytes(png(colour, bits))
+        if bits == 8:
+            assert load(folder).train.shape == (3, 6, 6)
+    with pytest.raises(ValueError, match=rf"a/[01]\.png: cannot be read as an image \({said}\)$"):
+        load(folder)
+    with pytest.raises(ValueError, match=rf"a/0\.png cannot be read as a PNG \({said}\)$"):
+        convert(folder, tmp_path / "set.npz")
+    items = [(Image.open(BytesIO(png(colour, 16))), label) for label in (0, 1)]
+    with pytest.raises(ValueError, match=rf"^data dataset\[0\]: images {said}$"):
+        from_dataset(items)
+    for image, _ in items:
+        image.load()
+    assert from_dataset(items).shape == (3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("read_as", "deep"),
+    [
+        (("RGB;16L", 0, 1), "RGB;16L"),
+        (("CMYK;16N", False, 8), "CMYK;16N"),
+        ("RGBA;16B", "RGBA;16B"),
+        (("BGR;16", 12, -1), None),
+        (("BGR;15", 12, -1), None),
+        (("RGB", ""), None),
+        ("RGBA", None),
+    ],
+)
+def test_sixteen_bits_of_a_pixel_are_no_sixteen_bits_of_a_channel(read_as: Any, deep: str | None) -> None:
+    image = SimpleNamespace(mode="RGB", tile=[("raw", (0, 0, 6, 6), 8, read_as)])
+    assert deep_mode(image) == deep

@@ -69,6 +69,7 @@ def test_a_data_set_becomes_a_set_of_whole_images(tiny: Splits, tmp_path: Path) 
     small.save(tmp_path / "s.safetensors")
     again = load(tmp_path / "s.safetensors")
     assert (again.factor, again.counts, again.method, again.order) == (1, (2, 2, 2), "real", "random")
+    assert again.source == {"name": "digits", "checksum": tiny.train.checksum, "images": 120}
     order = chosen.indices[torch.argsort(tiny.train.labels[chosen.indices], stable=True)]
     assert torch.equal(again.decode(), tiny.train.batch(order).images)
 

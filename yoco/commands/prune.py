@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 from zipfile import BadZipFile
 
 import tyro
@@ -215,7 +215,9 @@ def _score_fields(name: str) -> dict[str, tuple[Any, str]]:
 
 
 def _fields(owner: Any, defaults: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
-    hints = get_type_hints(owner)
+    from yoco.registry import declared
+
+    hints = declared(owner)
     kinds = {name: hints.get(name, str if value is None else type(value)) for name, value in defaults.items()}
     return {name: (kinds[name], f"{value!r} by default") for name, value in defaults.items()}
 

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from yoco.cli import parse
 from yoco.commands.options import DataOptions, Device, apart, named
@@ -113,13 +113,13 @@ def _settings(options: SparsifyOptions) -> dict[str, Any]:
     Raises:
         ValueError: the function has no such option, or one of another type.
     """
-    from yoco.registry import resolve, typed_options, unknown
+    from yoco.registry import declared, resolve, typed_options, unknown
     from yoco.sparsify import METHODS, SOLVERS
 
     kind, table, name = ("method", METHODS, options.at_init) if options.at_init else ("solver", SOLVERS, options.solver)
     found = resolve(kind, table, name)
     function = found.func if isinstance(found, partial) else found
-    hints, parameters = get_type_hints(function), inspect.signature(function).parameters.values()
+    hints, parameters = declared(function), inspect.signature(function).parameters.values()
     known = {p.name for p in parameters if p.default is not p.empty and _worded(hints.get(p.name, type(p.default)))}
     words = {key: value for key, _, value in (word.partition("=") for word in options.settings)}
     for key in words:

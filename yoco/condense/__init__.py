@@ -78,6 +78,8 @@ BESIDE = ("config", "dry_run", "checksum")
 def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | None, **changes: Any) -> Method:
     """The published settings of a method for this data, with some of them changed.
 
+    Data called digits that are not of scikit-learn's shape have those of letters, which are in no table.
+
     Raises:
         ValueError: no such method, or it has no such setting, or not this value.
     """
@@ -89,7 +91,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
         if name not in known:
             raise unknown(f"setting of {method}", name, known)
     deciding = {name: changes.pop(name) for name in getattr(cls, "deciding", ()) if name in changes}
-    published: Method = replace(cls.published(data, ipc, shape, **deciding), **changes)
+    published: Method = replace(cls.published(_table_name(data, shape), ipc, shape, **deciding), **changes)
     if published.episodes < 0:
         raise ValueError(f"condense: episodes must be at least 0, got {published.episodes}")
     for name in known:
@@ -98,6 +100,11 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
             raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
     check_kept(published, method)
     return published
+
+
+def _table_name(data: str, shape: tuple[int, int, int] | None) -> str:
+    """The name by which methods know the data; of a user's own digits only that no image of them is mirrored."""
+    return "emnist" if data == "digits" and shape not in (None, (1, 8, 8)) else data
 
 
 def _class_of(method: str) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.convert.origin import Origin
+from yoco.data.pixels import deep_mode
 
 ORDER = "classes.txt"
 """The folders of the classes in the order of the labels, one a line; written, and read where it is there."""
@@ -135,11 +136,9 @@ def _pixels(file: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """uint8 [H, W], or [H, W, 3] of an image with colours."""
     try:
         with Image.open(file) as image:
-            if image.mode in ("1", "L", "LA"):
-                return np.asarray(image.convert("L"))
-            if image.mode in ("RGB", "RGBA", "P"):
-                return np.asarray(image.convert("RGB"))
-            raise ValueError(f"needs 8 bits a channel, got mode {image.mode}")
+            if (deep := deep_mode(image)) is not None:
+                raise ValueError(f"needs 8 bits a channel, got mode {deep}")
+            return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"convert: {file} cannot be read as a PNG ({error})") from error
 

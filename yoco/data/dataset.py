@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays, whole
-from yoco.data.pixels import EIGHT_BIT, as_pixels, doubt_channels, resize
-from yoco.data.source import Source
+from yoco.data.pixels import as_pixels, deep_mode, doubt_channels, resize
+from yoco.data.source import Source, repeated
 
 
 def from_dataset(
@@ -19,15 +20,15 @@ def from_dataset(
 ) -> Source:
     """A source from a map-style dataset of (image, label) pairs or of dicts with `image` and `label`.
 
-    Images are Pillow images (grey stays grey, the rest becomes RGB), arrays or tensors, [H, W], [C, H, W] or [H, W, C];
-    among coloured ones, grey ones get three equal channels. Which axis holds the channels is found out as by
-    `from_arrays`.
+    Images are Pillow images (grey stays grey, the rest becomes RGB, and transparency is left out), arrays or tensors,
+    [H, W], [C, H, W] or [H, W, C]; among coloured ones, grey ones get three equal channels. Which axis holds the
+    channels is found out as by `from_arrays`.
     classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
-    `features["label"].names`.
+    `features["label"].names`, in a list or, with the label of each, in a mapping.
     size: needed where the images differ in size; the square in the centre of each is resized to it.
 
     Raises:
-        ValueError: an item has another form, or the images differ in size or channels.
+        ValueError: an item has another form, the images differ in size or channels, or two classes have one name.
     """
     images, labels, own = read(dataset, size=size, name=name, named=classes is None)
     return from_arrays(images, labels, classes=own if classes is None else classes, name=name)
@@ -58,6 +59,8 @@ def read(
         raise ValueError(f"data {name}: needs at least one image, got none")
     pixels, own = torch.cat(_alike(images, name)), _class_names(dataset, labels)
     if named and own is not None and isinstance(dataset, Subset) and len({*labels}) < len(own):
+        if (twice := repeated([own[label] for label in sorted({*labels})])) is not None:
+            raise ValueError(f"data {name}: classes must have different names, got {twice!r} twice")
         return pixels, [own[label] for label in labels], None
     return pixels, labels, own
 
@@ -88,8 +91,8 @@ def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:
 def _pixels(image: Any, name: str) -> Tensor:
     """One image as uint8 [1, C, H, W]."""
     if hasattr(image, "convert"):
-        if image.mode not in EIGHT_BIT:
-            raise ValueError(f"data {name}: images need 8 bits a channel, got mode {image.mode}")
+        if (deep := deep_mode(image)) is not None:
+            raise ValueError(f"data {name}: images need 8 bits a channel, got mode {deep}")
         bands = np.array(image if image.mode == "L" else image.convert("RGB"))
         image = bands if bands.ndim == 2 else bands.transpose(2, 0, 1)
     elif not isinstance(image, Tensor):
@@ -100,9 +103,20 @@ def _pixels(image: Any, name: str) -> Tensor:
 def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
-    names = getattr(dataset, "classes", None)
+    names = _in_order(getattr(dataset, "classes", None))
     if names is None:
         features = getattr(dataset, "features", None)
-        names = getattr(features["label"], "names", None) if isinstance(features, Mapping) else None
+        label = features.get("label") if isinstance(features, Mapping) else None
+        names = _in_order(getattr(label, "names", None))
     fits = names is not None and all(isinstance(label, int) and 0 <= label < len(names) for label in labels)
     return tuple(str(name) for name in names) if names is not None and fits else None
+
+
+def _in_order(names: Any) -> Sequence[Any] | None:
+    """Names in the order of their labels, if that is known: a list, or a mapping that gives each name its label."""
+    if isinstance(names, Mapping):
+        places = list(names.values())
+        numbered = all(isinstance(at, Integral) for at in places) and sorted(places) == list(range(len(places)))
+        return sorted(names, key=names.__getitem__) if numbered else None
+    names = names.tolist() if isinstance(names, np.ndarray) else names
+    return names if isinstance(names, list | tuple) else None

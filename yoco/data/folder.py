@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.data.pixels import EIGHT_BIT
+from yoco.data.pixels import deep_mode
 from yoco.data.source import Source, Splits
 from yoco.data.splits import held_out, pair
 
@@ -25,7 +25,7 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
 
     The halves may also be called training, testing, valid and validation, in letters of any case.
     size: the square in the centre of each image is resized to size x size; without it, all must be of one size.
-    grey: one channel; otherwise every image becomes RGB.
+    grey: one channel; otherwise every image becomes RGB. Transparency is left out.
     Classes are in sorted order. Files anywhere below a class folder belong to it, also behind links; hidden ones, those
     in hidden folders and other formats do not.
 
@@ -120,8 +120,8 @@ def _read(file: Path, size: int | None, grey: bool) -> np.ndarray[Any, np.dtype[
 
     try:
         with Image.open(file) as opened:
-            if opened.mode not in EIGHT_BIT:
-                raise ValueError(f"needs 8 bits a channel, got mode {opened.mode}")
+            if (deep := deep_mode(opened)) is not None:
+                raise ValueError(f"needs 8 bits a channel, got mode {deep}")
             image = ImageOps.exif_transpose(opened)
             image = image.convert("RGBA") if image.mode in ("P", "PA") else image
             image = image.convert("L" if grey else "RGB")

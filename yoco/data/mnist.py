@@ -66,11 +66,20 @@ def emnist(download: bool = False) -> Splits:
 
 
 def _load(known: _Known, download: bool) -> Splits:
-    place = next((place for place in _places(known) if (place, known.prefix) in sets_in(place)), None)
-    if place is None and download:
-        place = _download(known)
-    if place is None:
-        raise ValueError(_not_found(known))
+    """The set out of the first place where it is whole; where none has it, as it is downloaded, if asked for."""
+    broken: list[ValueError] = []
+    for place in _places(known):
+        if (place, known.prefix) in sets_in(place):
+            try:
+                return _read(known, place)
+            except ValueError as error:
+                broken.append(error)
+    if download:
+        return _read(known, _download(known))
+    raise broken[0] if broken else ValueError(_not_found(known))
+
+
+def _read(known: _Known, place: Path) -> Splits:
     halves = (half_of(place, known.prefix, half) for half in (TRAIN, TEST))
     train, test = (Source(known.name, *half, known.classes, known.mean, known.std) for half in halves)
     return pair(train, test)
@@ -100,7 +109,8 @@ def _download(known: _Known) -> Path:
     root = for_downloads(known.name)
     split = {"split": "balanced"} if known.prefix else {}
     try:
-        getattr(datasets, known.torchvision)(str(root), download=True, **split)
-    except (OSError, RuntimeError) as error:
+        for train in (True, False):  # of EMNIST it only looks whether this half is there
+            getattr(datasets, known.torchvision)(str(root), train=train, download=True, **split)
+    except (AssertionError, OSError, RuntimeError, ValueError) as error:  # also of files that were cut off
         raise ValueError(f"data {known.name}: the download failed ({error})") from error
     return root / known.torchvision / "raw"

@@ -1,5 +1,6 @@
 """Pixels of whole sources: any array to uint8 [n, C, H, W], luminance, and size."""
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from yoco.data.source import Source
 CHANNELS = (1, 3, 4)
 EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 """Modes of Pillow's images with 8 bits a channel or less; Pillow converts others by cutting, not by scaling."""
+DEEP = re.compile(r"\b(?!BGR;)\w+;16\w*")
+"""Pillow's modes of 16 bits a channel in files of coloured images, which it cuts; BGR;16 has 16 bits a pixel."""
 LUMINANCE = (19595, 38470, 7471)
 """Weights of red, green and blue, in units of 1/65536 (ITU-R BT.601: 0.299, 0.587, 0.114)."""
 
@@ -46,6 +49,17 @@ def as_pixels(images: Any, name: str) -> Tensor:
     pixels = pixels.contiguous()
     mine = isinstance(images, Tensor) and pixels.data_ptr() == images.data_ptr()
     return pixels.clone() if mine else pixels  # what the caller does with its tensor later is its own business
+
+
+def deep_mode(image: Any) -> str | None:
+    """The mode in which a Pillow image, or the file that it is yet to be read from, has more than 8 bits a channel.
+
+    None where there is none; of coloured images that were read already nobody can tell.
+    """
+    if image.mode not in EIGHT_BIT:
+        return str(image.mode)
+    found = DEEP.search(str([tile[3] for tile in getattr(image, "tile", ())]))
+    return found.group() if found else None
 
 
 def doubt_channels(pixels: Tensor, name: str) -> None:

@@ -1,6 +1,7 @@
 """Source: labelled images in memory, the one form in which all data enters the library."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,7 +26,7 @@ KNOWN = ("by_class", "counts", "checksum")
 class Source:
     """Labelled images of one size.
 
-    images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names.
+    images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names, all different.
     mean, std: per channel, of images in [0, 1]; what networks are fed is (image - mean) / std.
     space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`). factor: 1, as of a condensed set whose
     cells are whole images.
@@ -62,6 +63,8 @@ class Source:
         for word in (self.name, *self.classes):
             if not isinstance(word, str) or word.encode(errors="replace").decode() != word:
                 raise ValueError(f"data: names of classes and data must be text, got {word!r}")
+        if (twice := repeated(self.classes)) is not None:
+            raise ValueError(f"{where}: classes must have different names, got {twice!r} twice")
         channels = self.images.shape[1]
         if any(len(part) not in (0, channels) for part in (self.mean, self.std)) or (self.mean and not self.std):
             raise ValueError(f"{where}: mean and std must have {channels} channels, got {self.mean} and {self.std}")
@@ -146,6 +149,11 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(mean.tolist()), tuple(std.clamp(min=1e-6).tolist())
 
 
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that stands there more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
 def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
     """The first name that stands at another place among the others; numbers in place of other names have none.
 
@@ -155,6 +163,11 @@ def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
         return None
     places = {name: at for at, name in enumerate(others)}
     return next((name for at, name in enumerate(classes) if places.get(name, at) != at), None)
+
+
+def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether all names of both are numbers, and none is among the others: as names decide, these are other classes."""
+    return not {*classes} & {*others} and all(name.isdecimal() for name in (*classes, *others))
 
 
 def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:

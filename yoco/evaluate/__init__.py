@@ -16,7 +16,7 @@ import yoco
 from yoco import data as data_sets
 from yoco import networks as architectures
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, Splits, misplaced
+from yoco.data.source import Source, Splits, misplaced, of_others
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
@@ -217,10 +217,12 @@ def made_from(examples: CondensedSet | Source, who: str = "evaluate") -> str:
 
 
 def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, ...]) -> None:
-    if len(examples.classes) != len(test.classes):
-        raise ValueError(
-            f"evaluate: the set must have the {len(test.classes)} classes of {test.name}, got {len(examples.classes)}"
-        )
+    count, own = len(test.classes), len(examples.classes)
+    if own != count:
+        raise ValueError(f"evaluate: the set must have the {count} classes of {test.name}, got {own}")
+    if of_others(examples.classes, test.classes):
+        theirs, ours = (f"{part[0]} to {part[-1]}" for part in (test.classes, examples.classes))
+        raise ValueError(f"evaluate: the set must have the classes of {test.name}, {theirs}, got {ours}")
     if (name := misplaced(examples.classes, test.classes)) is not None:
         rule = f"the classes of the set must stand in the order of {test.name}"
         raise ValueError(f"evaluate: {rule}, got {name!r} at another place")

@@ -215,7 +215,7 @@ def _whole(data: Source) -> CondensedSet:
         mean=data.mean,
         std=data.std,
         method="real",
-        source={"name": data.name, "checksum": data.checksum},
+        source={"name": data.name, "checksum": data.checksum, "images": len(data)},
     )
 
 
