@@ -1,6 +1,7 @@
 """Sources from map-style datasets: torchvision's, Hugging Face's, or anything with a length and an index."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -12,7 +13,7 @@ from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays, whole
 from yoco.data.pixels import as_pixels, deep_mode, doubt_channels, resize
-from yoco.data.source import Source, repeated
+from yoco.data.source import Source
 
 
 def from_dataset(
@@ -24,11 +25,12 @@ def from_dataset(
     [H, W], [C, H, W] or [H, W, C]; among coloured ones, grey ones get three equal channels. Which axis holds the
     channels is found out as by `from_arrays`.
     classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
-    `features["label"].names`, in a list or, with the label of each, in a mapping.
+    `features["label"].names`, in a list or, with the label of each, in a mapping; those that several classes have, as
+    two of ImageNet have crane, are followed by their labels.
     size: needed where the images differ in size; the square in the centre of each is resized to it.
 
     Raises:
-        ValueError: an item has another form, the images differ in size or channels, or two classes have one name.
+        ValueError: an item has another form, or the images differ in size or channels.
     """
     images, labels, own = read(dataset, size=size, name=name, named=classes is None)
     return from_arrays(images, labels, classes=own if classes is None else classes, name=name)
@@ -59,8 +61,6 @@ def read(
         raise ValueError(f"data {name}: needs at least one image, got none")
     pixels, own = torch.cat(_alike(images, name)), _class_names(dataset, labels)
     if named and own is not None and isinstance(dataset, Subset) and len({*labels}) < len(own):
-        if (twice := repeated([own[label] for label in sorted({*labels})])) is not None:
-            raise ValueError(f"data {name}: classes must have different names, got {twice!r} twice")
         return pixels, [own[label] for label in labels], None
     return pixels, labels, own
 
@@ -109,7 +109,12 @@ def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
         label = features.get("label") if isinstance(features, Mapping) else None
         names = _in_order(getattr(label, "names", None))
     fits = names is not None and all(isinstance(label, int) and 0 <= label < len(names) for label in labels)
-    return tuple(str(name) for name in names) if names is not None and fits else None
+    return _told_apart([str(name) for name in names]) if names is not None and fits else None
+
+
+def _told_apart(names: list[str]) -> tuple[str, ...]:
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return tuple(f"{name} {label}" if name in several else name for label, name in enumerate(names))
 
 
 def _in_order(names: Any) -> Sequence[Any] | None:
