@@ -76,6 +76,45 @@ def test_a_set_that_is_judged_twice_is_one_set(runs: list[Path], tmp_path: Path)
         compare(runs[0], runs[1], runs[0])
 
 
+TAUGHT = {"network": "convnet", "epochs": 20, "accuracy": 90.0}
+USUAL: dict[str, Any] = {"data": "digits", "checksum": "a" * 64, "test_checksum": "b" * 64, "measurements": 4}
+USUAL |= {"bf16": False, "teachers": [{**TAUGHT, "network": "mlp"}, TAUGHT]}
+
+
+def judge(folder: Path, **how: Any) -> None:
+    """Let the evaluation of a run say this, too."""
+    place = folder / "evaluation-condensed-idc.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), **how}))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"data": "noisy", "checksum": "f" * 64, "test_checksum": "f" * 64}, "idc, on noisy"),
+        ({"checksum": "f" * 64, "test_checksum": "f" * 64}, "idc, test half ffffffff"),
+        ({"checksum": "f" * 64}, "idc, training half ffffffff"),
+        ({"bf16": True}, "idc, bfloat16"),
+        ({"measurements": 100}, "idc, best of 100"),
+        ({"teachers": [{**TAUGHT, "epochs": 1}]}, "idc, teacher of 1 epoch"),
+        ({"teachers": [{"network": "MLP", "accuracy": 80, "file": "t.pt"}]}, "idc, teacher MLP of t.pt at 80.00 %"),
+    ],
+)
+def test_accuracies_under_other_conditions_are_not_averaged(
+    runs: list[Path], tmp_path: Path, other: dict[str, Any], words: str
+) -> None:
+    for folder in runs[:3]:
+        judge(folder, **{**USUAL, **(other if folder == runs[0] else {})})
+    lines = compare(*runs[:3], out=tmp_path)[0].read_text().splitlines()
+    (first, second), after = (line.split(" | ") for line in lines[4:6]), lines[6]
+    assert (first[2], first[5], second[5], after) == (words, "1", "2", "")
+    assert second[2] != words
+
+
+def test_what_an_evaluation_does_not_say_tells_nothing_apart(runs: list[Path], tmp_path: Path) -> None:
+    judge(runs[0], **USUAL)
+    assert "| condensed | convnet | idc | 36 | 250 | 3 |" in compare(*runs[:3], out=tmp_path)[0].read_text()
+
+
 @pytest.mark.parametrize(
     ("configs", "names", "ways"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from yoco.report.conditions import protocols
 from yoco.report.reading import RunFiles, evaluation
 
 HEAD = ("trained on", "network", "protocol", "images", "epochs", "last", "best")
@@ -37,10 +38,11 @@ def table(*places: str | Path) -> str:
 def accuracies(results: Mapping[str, Mapping[str, Any]], named: bool = False) -> str:
     """The table of results by name; with several results, or where it is asked for, the first column says which."""
     several = named or len(results) > 1
+    found = [(name, result, row) for name, result in results.items() for row in result["results"]]
+    said = protocols([(result, row) for _, result, row in found])
     lines = [
-        ((name,) if several else ()) + _cells(result, row)
-        for name, result in results.items()
-        for row in result["results"]
+        ((name,) if several else ()) + _cells(row, protocol)
+        for (name, _, row), protocol in zip(found, said, strict=True)
     ]
     return markdown((("evaluation",) if several else ()) + HEAD, lines, numbers=4)
 
@@ -52,8 +54,8 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cells(result: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
-    words = (str(row["name"]), str(row["network"]), str(result.get("protocol", "")))
+def _cells(row: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
+    words = (str(row["name"]), str(row["network"]), protocol)
     return (*words, f"{row['images']:,}", f"{row['epochs']:,}", spread(row["last"]), spread(row["best"]))
 
 
