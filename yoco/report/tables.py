@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from yoco.artefact import at_home
 from yoco.report.conditions import protocols
 from yoco.report.reading import RunFiles, evaluation
 
@@ -21,8 +22,9 @@ def table(*places: str | Path) -> str:
         ValueError: a file is damaged, a folder holds no run, or there is no result at all.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    names = [Path(place).name for place in places]
-    for place in map(Path, places):
+    paths = [at_home(place) for place in places]
+    names = [path.name for path in paths]
+    for place in paths:
         if place.is_dir():
             called = place.name if names.count(place.name) == 1 and place.name else place.as_posix()
             found |= {f"{called}/{name}": result for name, result in RunFiles(place).evaluations().items()}
