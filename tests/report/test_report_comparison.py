@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from yoco.cli import run as command
-from yoco.condensed import CondensedSet
+from yoco.condensed import CondensedSet, load
 from yoco.report import compare
 from yoco.report.comparison import _accuracies, ways_of
 
@@ -113,6 +113,27 @@ def test_accuracies_under_other_conditions_are_not_averaged(
 def test_what_an_evaluation_does_not_say_tells_nothing_apart(runs: list[Path], tmp_path: Path) -> None:
     judge(runs[0], **USUAL)
     assert "| condensed | convnet | idc | 36 | 250 | 3 |" in compare(*runs[:3], out=tmp_path)[0].read_text()
+
+
+def test_folders_without_settings_go_by_their_sets_or_by_their_places(runs: list[Path], tmp_path: Path) -> None:
+    for seed, folder in enumerate(runs):
+        (folder / "config.yaml").unlink()
+        made = load(folder / "condensed.safetensors")
+        said = {"ipc": 3, "seconds": 1.5 * seed, "episodes_done": seed, "learned": {"lr": 0.1 * seed}}
+        replace(made, method=folder.name.split("-")[0], config=said).save(folder / "condensed.safetensors")
+    lines = compare(*runs, out=tmp_path)[0].read_text().splitlines()
+    assert lines[2].startswith("| method | trained on |")
+    assert lines[4].startswith("| dm | condensed | convnet | idc | 36 | 250 | 3 |")
+    assert lines[5].startswith("| idc | condensed | convnet | idc | 36 | 250 | 2 |")
+    replace(load(runs[0] / "condensed.safetensors"), order="yoco").save(runs[0] / "condensed.safetensors")
+    lines = compare(*runs[:2], out=tmp_path)[0].read_text().splitlines()
+    assert lines[2].startswith("| order | trained on |")
+    assert [line.split(" | ")[0] for line in lines[4:6]] == ["| yoco", "| condensed"]
+    for folder in runs[:2]:
+        (folder / "condensed.safetensors").unlink()
+    lines = compare(*runs[:2], out=tmp_path)[0].read_text().splitlines()
+    assert lines[2].startswith("| folder | trained on |")
+    assert [line.split(" | ")[0] for line in lines[4:6]] == [f"| {folder.as_posix()}" for folder in runs[:2]]
 
 
 @pytest.mark.parametrize(

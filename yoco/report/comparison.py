@@ -25,10 +25,10 @@ Way = tuple[str, ...]
 def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     """Compare runs by their folders; the paths of what was written into `out`: comparison.md and comparison.png.
 
-    Runs that differ in nothing but seed, time budget and device are repetitions. The accuracy of a set is its mean over
-    networks; of repetitions there are mean and sample standard deviation over sets, of which the table has the number.
-    Evaluations on other data, by other teachers or of more measurements are told apart; those of another state of a set
-    are left out. The picture has every set, and all losses.
+    Runs that differ in nothing but seed, time budget and device are repetitions; without config.yaml the set says how
+    it was made. The accuracy of a set is its mean over networks; of repetitions there are mean and sample standard
+    deviation over sets, of which the table has the number. Evaluations on other data, by other teachers or of more
+    measurements are told apart; those of another state of a set are left out. The picture has all sets and losses.
 
     Raises:
         ValueError: fewer than two folders, one twice or without a run, or nothing that was evaluated or has a loss.
@@ -39,7 +39,7 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     if len({Path(folder).resolve() for folder in folders}) < len(folders):
         raise ValueError(f"compare: folders must be different, got {', '.join(map(str, folders))}")
     runs = [RunFiles(Path(folder)) for folder in folders]
-    names, ways = ways_of([run.config() for run in runs])
+    names, ways = ways_of([run.settings() for run in runs])
     worth, losses = _worth(runs, ways), [series(run.metrics(), "loss") for run in runs]
     if not worth and not any(len(episodes) for episodes, _ in losses):
         raise ValueError("compare: needs an evaluation or a loss, got none in any run")
