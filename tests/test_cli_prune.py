@@ -1,5 +1,6 @@
 """The commands `prune` and `score`: every word reaches what chooses and measures."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,18 @@ def test_a_file_of_scores_has_its_own_ending(saved: Path, fails: Callable[..., s
     words = ("--ipc", "1", "--out", str(saved.with_name("small.safetensors")))
     said = fails("prune", str(saved), *words, "--scores", "s.csv")
     assert said == "yoco: prune: scores must end in .safetensors, as yoco score --out writes them, got 's.csv'\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "paper", "repo"),
+    [("el2n", "'last' by default", "'sum' by default"), ("forgetting", "'max' by default", "'zero' by default")],
+)
+def test_the_help_says_what_the_rule_has_for_its_score(
+    rule: str, paper: str, repo: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for mode, mine, other in (("paper", paper, repo), ("repo", repo, paper)):
+        with pytest.raises(SystemExit):
+            run(["prune", "--rule", rule, "--mode", mode, "--help"])
+        said = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", "", capsys.readouterr().out).split())
+        assert (mine in said, other in said) == (True, False)
