@@ -198,6 +198,7 @@ def test_the_command_takes_the_file_of_a_teacher(
     wrong = {
         (weights,): f"evaluate: {weights} must hold weights of this network, got: ",
         (f"{tmp_path}/none.pt",): f"{tmp_path}/none.pt: No such file",
+        (str(tmp_path),): f"{tmp_path}: Is a folder, name a file",
         (weights, "--teacher-network", kind, "--teacher-epochs", "3"): "a given teacher learns no more",
         (weights, "--teacher-network", kind, "--protocol", "idc"): "such as rded, got idc",
     }
