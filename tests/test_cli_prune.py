@@ -1,5 +1,6 @@
 """The commands `prune` and `score`: every word reaches what chooses and measures."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -91,3 +92,18 @@ def test_options_of_ones_own_score_are_read(
     words = ("score", str(saved), "--score", f"{__name__}:{name}", "--out", str(saved.with_name("s.csv")))
     assert fails(*words) == fails(*words, "--power", "2") == "yoco: seen\n"
     assert given == [None, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "paper", "repo"),
+    [("el2n", "'last' by default", "'sum' by default"), ("forgetting", "'max' by default", "'zero' by default")],
+)
+def test_the_help_says_what_the_rule_has_for_its_score(
+    rule: str, paper: str, repo: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for mode, mine, other in (("paper", paper, repo), ("repo", repo, paper)):
+        with pytest.raises(SystemExit):
+            run(["prune", "--rule", rule, "--mode", mode, "--help"])
+        said = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", "", capsys.readouterr().out).split())
+        assert (mine in said, other in said) == (True, False)

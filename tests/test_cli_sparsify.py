@@ -176,6 +176,7 @@ def test_words_have_the_types_that_the_options_declare(
             "yoco: sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation erk",
         ),
         (["--sparsity", "0.5", "--weights", "none.pt"], "yoco: none.pt: No such file"),
+        (["--sparsity", "0.5", "--weights", "."], "yoco: .: Is a folder, name a file"),
         (["--sparsity", "0.5", "--weights", "none.pt", "--epochs", "3"], "yoco: sparsify: --epochs is for training"),
         (["--sparsity", "0.5", "--weights", "none.pt", "--lr", "0.1"], "yoco: sparsify: --lr is for training the"),
         (["--sparsity", "0.5", "--lr", "0"], "yoco: sparsify: lr must be above 0, retrain at least 0, and both finite"),

@@ -51,6 +51,17 @@ class Typed(MLP):
 """
 
 
+FEWER = """
+import torch
+from yoco.data import Splits, load
+
+def fewer():
+    '''The digits with the first part of their test half.'''
+    train, test = load("digits")
+    return Splits(train, test.take(torch.arange(100)))
+"""
+
+
 def until(holds: Callable[[], bool], seconds: float = 300.0) -> bool:
     """Wait for something; whether it came."""
     end = time.monotonic() + seconds
@@ -241,10 +252,12 @@ def test_what_was_kept_under_another_protocol_stays(tmp_path: Path, stopped_at: 
     assert partial.read_text() == '{"results": [{}]}'
 
 
-@pytest.mark.parametrize("other", [["--bf16"], ["--measurements", "2"]])
+@pytest.mark.parametrize("other", [["--bf16"], ["--measurements", "2"], ["--data", "mine_fewer:fewer"]])
 def test_what_was_kept_under_other_conditions_stays(
-    tmp_path: Path, stopped_at: Callable[[int], None], other: list[str]
+    tmp_path: Path, stopped_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, other: list[str]
 ) -> None:
+    (tmp_path / "mine_fewer.py").write_text(FEWER)
+    monkeypatch.syspath_prepend(str(tmp_path))
     place, partial = tmp_path / "condensed.safetensors", tmp_path / "partial-evaluation-condensed-idc.json"
     yoco.condense("digits", "random", ipc=1, progress=False).save(place)
     words = ["evaluate", str(place), "--network", "mlp:width=4", "--epochs", "1", "--seeds", "3"]
@@ -254,7 +267,8 @@ def test_what_was_kept_under_other_conditions_stays(
     stopped_at(9)
     assert run([*words, *other]) == 0
     assert partial.read_text() == kept
-    older = {name: value for name, value in json.loads(kept).items() if name not in ("bf16", "measurements")}
+    later = ("bf16", "measurements", "test_checksum")
+    older = {name: value for name, value in json.loads(kept).items() if name not in later}
     partial.write_text(json.dumps(older))
     assert run(words) == 0
     assert json.loads(partial.read_text()) == older

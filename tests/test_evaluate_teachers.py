@@ -19,6 +19,7 @@ from yoco.data.source import Splits
 from yoco.evaluate import Result, evaluate, teachers
 from yoco.protocols import PROTOCOLS
 from yoco.recipes import Distilled, Regression
+from yoco.train import Recipe
 
 SMALL = "mlp:width=8"
 HOW: dict[str, Any] = {"seeds": 1, "networks": SMALL, "progress": False, "protocol": "rded", "epochs": 2}
@@ -121,6 +122,20 @@ def test_regression_counts_in_steps_but_its_baselines_in_images(
         assert turns == {"condensed": (36, 7), "random": (9, 21), "full": (120, steps)}
 
 
+@pytest.mark.parametrize(("asks", "named"), [(True, "condensed"), (False, "random, full")])
+def test_a_protocol_that_asks_for_some_rows_alone_is_refused_ahead_of_the_training(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch, asks: bool, named: str
+) -> None:
+    module, kinds = ModuleType("mine_some"), (Distilled(epochs=2, batch=4), Recipe(epochs=2))
+    module.some = lambda data, shape, factor, ipc: kinds[(factor > 1) != asks]  # the set has the factor 2
+    monkeypatch.setitem(sys.modules, "mine_some", module)
+    monkeypatch.setattr(teachers, "fit", None)
+    with pytest.raises(ValueError) as caught:
+        found(tiny, tiny_set, protocol="mine_some:some", baselines=("random", "full"))
+    rule = "evaluate: a protocol must ask for a teacher in all rows or in none"
+    assert str(caught.value) == f"{rule}, got one for {named} alone"
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_protocol_trains_and_gives_the_same_again(protocol: str, tiny: Splits, tiny_set: CondensedSet) -> None:
     learned = replace(tiny_set, config={"learned": {"lr": 0.02}})
@@ -183,6 +198,7 @@ def test_the_command_takes_the_file_of_a_teacher(
     wrong = {
         (weights,): f"evaluate: {weights} must hold weights of this network, got: ",
         (f"{tmp_path}/none.pt",): f"{tmp_path}/none.pt: No such file",
+        (str(tmp_path),): f"{tmp_path}: Is a folder, name a file",
         (weights, "--teacher-network", kind, "--teacher-epochs", "3"): "a given teacher learns no more",
         (weights, "--teacher-network", kind, "--protocol", "idc"): "such as rded, got idc",
     }

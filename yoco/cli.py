@@ -100,12 +100,23 @@ def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return _at_home(tyro.cli(form, args=list(argv), prog=f"yoco {command.partition(':')[0]}", **options))
+            found = tyro.cli(form, args=list(argv), prog=f"yoco {command.partition(':')[0]}", **options)
     except SystemExit as stop:
         if stop.code:
             raise ValueError(f"{command}: {_unboxed(said.getvalue())}") from None
         print(end="", flush=True)
         raise
+    _check_once(found, argv, command)
+    return _at_home(found)
+
+
+def _check_once(form: Any, argv: Sequence[str], command: str) -> None:
+    """Let no option of several words stand twice, as the last would take the place of the others."""
+    flags = [word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")]
+    for f in fields(form):
+        flag = f"--{f.name}".replace("_", "-")
+        if isinstance(getattr(form, f.name), tuple | dict) and (count := flags.count(flag)) > 1:
+            raise ValueError(f"{command}: {flag} must stand once, with all its words after it, got it {count} times")
 
 
 def _at_home(form: Any) -> Any:

@@ -169,6 +169,18 @@ def test_python_objects_and_damage_are_refused(saved: Path, tmp_path: Path) -> N
         convert(bad, tmp_path / "x.safetensors")
 
 
+def test_an_archive_that_may_not_be_read_is_not_called_damaged(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    convert(saved, tmp_path / "set.npz")
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        convert(tmp_path / "set.npz", tmp_path / "x.safetensors")
+
+
 def test_our_npz_of_a_later_version_or_with_a_broken_part(saved: Path, tmp_path: Path) -> None:
     convert(saved, tmp_path / "set.npz")
     with np.load(tmp_path / "set.npz") as file:

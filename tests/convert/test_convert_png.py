@@ -145,6 +145,41 @@ def test_bad_folders_are_one_line(tmp_path: Path) -> None:
         convert(refused_folder, tmp_path / "x.npz")
 
 
+def test_a_class_without_images_comes_back(tmp_path: Path) -> None:
+    whole = coloured(("a", "b", "c"))
+    whole.take(torch.tensor([0, 1, 4, 5])).save(tmp_path / "set.safetensors")
+    convert(tmp_path / "set.safetensors", tmp_path / "pngs")
+    back = convert(tmp_path / "pngs", tmp_path / "back.npz")
+    assert (back.classes, back.counts, back.labels.tolist()) == (("a", "b", "c"), (2, 0, 2), [0, 0, 2, 2])
+    for place in [*(tmp_path / "pngs").rglob("*.png")]:
+        place.unlink()
+    with pytest.raises(ValueError, match=r"a class needs PNGs, got none in a$"):
+        convert(tmp_path / "pngs", tmp_path / "x.npz")
+
+
+def test_a_list_of_classes_may_come_from_any_editor(saved: Path, tmp_path: Path) -> None:
+    convert(saved, tmp_path / "pngs")
+    listing = tmp_path / "pngs/classes.txt"
+    listing.write_bytes(b"\xef\xbb\xbf" + "zero\r\n\r\neins\r\nδύο\r\n \r\n".encode())
+    assert convert(tmp_path / "pngs", tmp_path / "x.npz").classes == ("zero", "eins", "δύο")
+    listing.write_bytes("zero\neins\nδύο\n".encode("cp1253"))
+    with pytest.raises(ValueError) as caught:
+        convert(tmp_path / "pngs", tmp_path / "y.npz")
+    assert str(caught.value) == f"convert: {tmp_path / 'pngs'}: classes.txt must be in UTF-8, got the byte 0xe4"
+
+
+def test_the_folder_of_a_run_is_no_folder_of_pngs(saved: Path, tmp_path: Path) -> None:
+    for name in ("experts", "teacher"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    saved.rename(tmp_path / "run/condensed.safetensors")
+    said = rf"^convert: {tmp_path / 'run'} is a folder, name a file in it, such as condensed\.safetensors$"
+    with pytest.raises(ValueError, match=said):
+        convert(tmp_path / "run", tmp_path / "x.npz")
+    for name in ("experts", "teacher"):
+        Image.new("L", (4, 4)).save(tmp_path / "run" / name / "0.png")
+    assert convert(tmp_path / "run", tmp_path / "x.npz").classes == ("experts", "teacher")
+
+
 def test_hidden_files_are_left_alone_and_grey_with_alpha_is_grey(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / "set" / name).mkdir(parents=True)

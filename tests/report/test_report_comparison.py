@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from yoco.cli import run as command
-from yoco.condensed import CondensedSet
+from yoco.condensed import CondensedSet, load
 from yoco.report import compare
 from yoco.report.comparison import _accuracies, ways_of
 
@@ -74,6 +74,66 @@ def test_a_set_that_is_judged_twice_is_one_set(runs: list[Path], tmp_path: Path)
     assert len({label.get_text() for label in axes.get_xticklabels()}) == 2
     with pytest.raises(ValueError, match=r"^compare: folders must be different, got "):
         compare(runs[0], runs[1], runs[0])
+
+
+TAUGHT = {"network": "convnet", "epochs": 20, "accuracy": 90.0}
+USUAL: dict[str, Any] = {"data": "digits", "checksum": "a" * 64, "test_checksum": "b" * 64, "measurements": 4}
+USUAL |= {"bf16": False, "teachers": [{**TAUGHT, "network": "mlp"}, TAUGHT]}
+
+
+def judge(folder: Path, **how: Any) -> None:
+    """Let the evaluation of a run say this, too."""
+    place = folder / "evaluation-condensed-idc.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), **how}))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"data": "noisy", "checksum": "f" * 64, "test_checksum": "f" * 64}, "idc, on noisy"),
+        ({"checksum": "f" * 64, "test_checksum": "f" * 64}, "idc, test half ffffffff"),
+        ({"checksum": "f" * 64}, "idc, training half ffffffff"),
+        ({"bf16": True}, "idc, bfloat16"),
+        ({"measurements": 100}, "idc, best of 100"),
+        ({"teachers": [{**TAUGHT, "epochs": 1}]}, "idc, teacher of 1 epoch"),
+        ({"teachers": [{"network": "MLP", "accuracy": 80, "file": "t.pt"}]}, "idc, teacher MLP of t.pt at 80.00 %"),
+    ],
+)
+def test_accuracies_under_other_conditions_are_not_averaged(
+    runs: list[Path], tmp_path: Path, other: dict[str, Any], words: str
+) -> None:
+    for folder in runs[:3]:
+        judge(folder, **{**USUAL, **(other if folder == runs[0] else {})})
+    lines = compare(*runs[:3], out=tmp_path)[0].read_text().splitlines()
+    (first, second), after = (line.split(" | ") for line in lines[4:6]), lines[6]
+    assert (first[2], first[5], second[5], after) == (words, "1", "2", "")
+    assert second[2] != words
+
+
+def test_what_an_evaluation_does_not_say_tells_nothing_apart(runs: list[Path], tmp_path: Path) -> None:
+    judge(runs[0], **USUAL)
+    assert "| condensed | convnet | idc | 36 | 250 | 3 |" in compare(*runs[:3], out=tmp_path)[0].read_text()
+
+
+def test_folders_without_settings_go_by_their_sets_or_by_their_places(runs: list[Path], tmp_path: Path) -> None:
+    for seed, folder in enumerate(runs):
+        (folder / "config.yaml").unlink()
+        made = load(folder / "condensed.safetensors")
+        said = {"ipc": 3, "seconds": 1.5 * seed, "episodes_done": seed, "learned": {"lr": 0.1 * seed}}
+        replace(made, method=folder.name.split("-")[0], config=said).save(folder / "condensed.safetensors")
+    lines = compare(*runs, out=tmp_path)[0].read_text().splitlines()
+    assert lines[2].startswith("| method | trained on |")
+    assert lines[4].startswith("| dm | condensed | convnet | idc | 36 | 250 | 3 |")
+    assert lines[5].startswith("| idc | condensed | convnet | idc | 36 | 250 | 2 |")
+    replace(load(runs[0] / "condensed.safetensors"), order="yoco").save(runs[0] / "condensed.safetensors")
+    lines = compare(*runs[:2], out=tmp_path)[0].read_text().splitlines()
+    assert lines[2].startswith("| order | trained on |")
+    assert [line.split(" | ")[0] for line in lines[4:6]] == ["| yoco", "| condensed"]
+    for folder in runs[:2]:
+        (folder / "condensed.safetensors").unlink()
+    lines = compare(*runs[:2], out=tmp_path)[0].read_text().splitlines()
+    assert lines[2].startswith("| folder | trained on |")
+    assert [line.split(" | ")[0] for line in lines[4:6]] == [f"| {folder.as_posix()}" for folder in runs[:2]]
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,14 @@ def test_an_evaluation_of_another_set_is_told_apart(run: Path, tiny_set: Condens
     assert "Of another set than the one shown, or of an earlier state of it: condensed-idc." in rows["other"]
 
 
+def test_what_is_unusual_about_an_evaluation_is_said(run: Path) -> None:
+    (run / RESULT).write_text(json.dumps(result(weighted=True, same_data=False)))
+    report(run)
+    text = (run / "report.md").read_text()
+    assert "| condensed-idc | condensed | convnet | idc, weighted | 4,000 |" in text
+    assert " On other data than the set was made from: condensed-idc.\n" in text
+
+
 @pytest.mark.parametrize(("images", "share"), [(9, "100"), (900, "1"), (901, "0.999")])
 def test_shares_of_the_room_are_plain_numbers(run: Path, tiny_set: CondensedSet, images: int, share: str) -> None:
     replace(tiny_set, source={"images": images}).save(run / "condensed.safetensors")
@@ -192,6 +200,12 @@ def test_folders_of_one_name_are_told_apart(run: Path, tmp_path: Path) -> None:
     assert len(lines) == 2 + 2 * (len(table(run).splitlines()) - 2)
     for place in (run, other):
         assert any(line.startswith(f"| {place.as_posix()}/condensed-idc |") for line in lines)
+
+
+def test_a_table_knows_the_home_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(run.parent))
+    assert table(f"~/{run.name}") == table(run)
+    assert table(f"~/{run.name}/{RESULT}") == table(run / RESULT)
 
 
 def test_a_table_of_nothing_is_one_line(run: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from yoco.networks import Network
 
 
-ALIKE = ("protocol", "set_checksum", "checksum", "weighted", "bf16", "measurements")
+ALIKE = ("protocol", "set_checksum", "data", "checksum", "test_checksum", "weighted", "bf16", "measurements")
 """What evaluations must share, if trials of one may stand for those of the other."""
 
 

@@ -39,9 +39,10 @@ class SetOptions:
     """epochs that the score reads, or that the network is trained; by default as published, but of other data than
     condensed sets at most the ten that are trained"""
     runs: int | None = None
-    """networks trained, whose scores are averaged; 1 by default"""
+    """networks trained, whose scores are averaged; by default those of the rule, else 1"""
     passes: Literal["clean", "train"] | None = None
-    """watch un-mixed evaluation passes (clean, the default) or the augmented training batches (the authors' way)"""
+    """watch un-mixed evaluation passes (clean) or the augmented training batches (train, the authors' way); by default
+    those of the rule, else clean"""
     network: str | None = None
     """the network that is trained; a convnet by default"""
     stage: int | None = None
@@ -109,7 +110,9 @@ def prune(argv: list[str]) -> None:
     said = peek(argv, PruneOptions)
     rule = find(said["rule"], said["mode"] if said["mode"] in ("paper", "repo") else "paper")
     blind, mine = not rule.needs and rule.dropped_by is None, options_of_rule(rule)
-    scored = {} if blind else _score_fields(said["score"] or rule.score or rule.usual)
+    ranked = said["score"] or rule.score or rule.usual
+    settings = rule.settings if ranked in (rule.score, rule.usual) else {}
+    scored = {} if blind else _score_fields(ranked, settings)
     own = {**scored, **_fields(type(rule), mine)}
     options = _read(argv, "prune", PruneOptions, own, {name: row.what for name, row in RULES.items()})
     if blind and (unread := [word for word in named(argv, PruneOptions) if word in UNREAD and word not in mine]):
@@ -173,7 +176,7 @@ def score(argv: list[str]) -> None:
     from yoco.prune import score as measure
     from yoco.registry import resolve
 
-    own = _score_fields(peek(argv, ScoreOptions)["score"])
+    own = _score_fields(peek(argv, ScoreOptions)["score"], {})
     lines = {name: _first_sentence(resolve("score", ALL_SCORES, name)) for name in ALL_SCORES}
     options = _read(argv, "score", ScoreOptions, own, lines)
     if options.out.suffix not in (".csv", ".npz", ".safetensors"):
@@ -204,14 +207,14 @@ def _read(argv: list[str], command: str, form: Any, own: Mapping[str, tuple[Any,
     return parse(made, argv, command)
 
 
-def _score_fields(name: str) -> dict[str, tuple[Any, str]]:
-    """The options of a score: name -> type and help."""
+def _score_fields(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """The options of a score: name -> type and help. settings: those that a rule has for them."""
     from yoco.prune import ALL_SCORES
     from yoco.registry import resolve
 
     function = resolve("score", ALL_SCORES, name)
     _, *parameters = inspect.signature(function).parameters.values()
-    return _fields(function, {p.name: p.default for p in parameters})
+    return _fields(function, {p.name: settings.get(p.name, p.default) for p in parameters})
 
 
 def _fields(owner: Any, defaults: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:

@@ -16,6 +16,7 @@ def arrays(path: Path, names: tuple[str, ...] | None = None) -> Arrays:
 
     Raises:
         FileNotFoundError: there is no such file.
+        PermissionError: it may not be read.
         ValueError: it is damaged, no archive, or holds Python objects.
     """
     if not path.is_file():
@@ -26,6 +27,8 @@ def arrays(path: Path, names: tuple[str, ...] | None = None) -> Arrays:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("one array alone")
             return {name: file[name] for name in file.files if names is None or name in names}
+    except PermissionError:
+        raise
     except _DAMAGE as error:
         raise ValueError(f"convert: {path} is damaged or no .npz file of plain arrays ({_first(error)})") from error
 

@@ -91,16 +91,17 @@ def read(origin: Origin) -> CondensedSet:
     """All PNGs of the folders of a folder, as a set of factor 1 with one uint8 cell for each.
 
     The classes stand in the order of classes.txt; without it in that of the named data set, if it has these classes;
-    else by number, if they are all numbers; else by name. Images within a class go by the name of their file.
+    else by number, if they are all numbers; else by name. Images within a class go by the name of their file. A class
+    without images is one only where classes.txt names it.
 
     Raises:
         ValueError: fewer than two classes, an empty class, images of several sizes, or one that cannot be read.
     """
     names = _classes(origin)
     files = [sorted(filter(_is_png, (origin.path / name).iterdir())) for name in names]
-    for name, own in zip(names, files, strict=True):
-        if not own:
-            origin.refuse("a class needs PNGs", f"none in {name}")
+    empty = [name for name, own in zip(names, files, strict=True) if not own]
+    if empty and (len(empty) == len(names) or not (origin.path / ORDER).is_file()):
+        origin.refuse("a class needs PNGs", f"none in {empty[0]}")
     images = [_pixels(file) for own in files for file in own]
     if grey := all(image.ndim == 2 for image in images):
         images = [image[..., None] for image in images]
@@ -120,9 +121,8 @@ def _classes(origin: Origin) -> list[str]:
     found = sorted(path.name for path in origin.path.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(found) < 2:
         origin.refuse("needs a folder for each of at least two classes", len(found))
-    listing = origin.path / ORDER
-    if listing.is_file():
-        names = listing.read_text(encoding="utf-8").splitlines()
+    if (origin.path / ORDER).is_file():
+        names = _listed(origin)
         if sorted(names) != found:
             origin.refuse(f"{ORDER} must name the folders", f"a difference in {sorted({*names} ^ {*found})[:3]}")
         return names
@@ -130,6 +130,15 @@ def _classes(origin: Origin) -> list[str]:
     if sorted(known) == found:
         return known
     return sorted(found, key=int) if all(name.isdecimal() for name in found) else found
+
+
+def _listed(origin: Origin) -> list[str]:
+    """The names in classes.txt, whatever editor wrote it."""
+    try:
+        text = (origin.path / ORDER).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        origin.refuse(f"{ORDER} must be in UTF-8", f"the byte {error.object[error.start]:#04x}")
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _pixels(file: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -9,9 +9,11 @@ def form_of(source: Path) -> str:
     """The name in FORMATS of the form of a file or folder.
 
     Raises:
-        ValueError: neither its name nor its content tells.
+        ValueError: neither its name nor its content tells, or it is the folder of a run.
     """
     if source.is_dir():
+        if (source / "condensed.safetensors").is_file() and not any(source.glob("*/*.png")):
+            raise ValueError(f"convert: {source} is a folder, name a file in it, such as condensed.safetensors")
         return "png"
     suffix = source.suffix.lower()
     if suffix == ".safetensors":

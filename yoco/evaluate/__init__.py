@@ -109,7 +109,7 @@ def evaluate(
     began = time.monotonic()
     plan, teachers = with_teachers(plan, protocol, teacher, teacher_epochs, progress)
     about: dict[str, Any] = {"protocol": protocol, "epochs": rows[0].recipe.epochs, "teachers": teachers}
-    about |= {**_images(examples, splits.train), **_how(plan), **_machine(where, min(jobs, len(plan.trials)))}
+    about |= {**_images(examples, splits), **_how(plan), **_machine(where, min(jobs, len(plan.trials)))}
 
     def result(found: Mapping[int, Measured]) -> Result:
         rows, seconds = gathered(plan.trials, found, len(numbers), curve), round(time.monotonic() - began, 2)
@@ -127,11 +127,12 @@ def evaluate(
     return result(found)
 
 
-def _images(examples: CondensedSet | Source, train: Source) -> dict[str, Any]:
+def _images(examples: CondensedSet | Source, splits: Splits) -> dict[str, Any]:
     """What is learned, and the real images."""
     storage = examples.storage if isinstance(examples, CondensedSet) else ""
     own = {"set": repr(examples), "set_checksum": examples.checksum, "storage": storage}
-    return {**own, "data": train.name, "checksum": train.checksum, "same_data": _same_data(examples, train)}
+    halves = {"checksum": splits.train.checksum, "test_checksum": splits.test.checksum}
+    return {**own, "data": splits.train.name, **halves, "same_data": _same_data(examples, splits.train)}
 
 
 def _how(plan: Plan) -> dict[str, Any]:

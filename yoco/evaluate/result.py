@@ -69,7 +69,7 @@ class Result:
 
     set: the evaluated set in words; set_checksum: of its images; storage: its bytes, where it is a condensed one;
     epochs: of its own rows.
-    data, checksum: the real data, by its training half.
+    data, checksum, test_checksum: the real data, by name, training half and test half.
     same_data: whether the set says that it was made from these very images; None where it says nothing.
     teachers: network, epochs or file, and test accuracy in percent of those that looked on. weighted: whether the
     images of the set had weights. classes: their names, where rows have confusions.
@@ -94,6 +94,7 @@ class Result:
     classes: tuple[str, ...] = ()
     bf16: bool = False
     measurements: int = 4
+    test_checksum: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""

@@ -30,8 +30,10 @@ def with_teachers(
     by one of its kind, which learns the training half.
 
     Raises:
-        ValueError: a teacher, or epochs for one, that nothing asks for, or one that knows no more than guessing.
+        ValueError: a teacher, or epochs for one, that nothing asks for, or that only some trials ask for; or one that
+            knows no more than guessing.
     """
+    check_all_ask(plan)
     if not isinstance(plan.trials[0].recipe, Distilled):
         if given is not None or epochs is not None:
             rule = "a teacher goes with a protocol that asks for one, such as rded"
@@ -50,6 +52,15 @@ def with_teachers(
         check_knows(right, plan)
         teachers, about = dict.fromkeys(names, own), [{"network": type(given).__name__, "accuracy": right}]
     return replace(plan, trials=tuple(with_teacher(trial, teachers) for trial in plan.trials)), tuple(about)
+
+
+def check_all_ask(plan: Plan) -> None:
+    """Let a protocol ask for a teacher of all that it trains on, or of nothing."""
+    asking = {trial.name: isinstance(trial.recipe, Distilled) for trial in plan.trials}
+    if len({*asking.values()}) > 1:
+        names = ", ".join(name for name, asks in asking.items() if asks)
+        rule = "a protocol must ask for a teacher in all rows or in none"
+        raise ValueError(f"evaluate: {rule}, got one for {names} alone")
 
 
 def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 
 from yoco.artefact import at_home, replace_file
 from yoco.condensed import load
+from yoco.report.conditions import protocols
 from yoco.report.plots import series, smooth
 from yoco.report.reading import RunFiles, of_another
 from yoco.report.tables import markdown, spread
@@ -24,9 +25,10 @@ Way = tuple[str, ...]
 def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     """Compare runs by their folders; the paths of what was written into `out`: comparison.md and comparison.png.
 
-    Runs that differ in nothing but seed, time budget and device are repetitions. The accuracy of a set is its mean over
-    networks; of repetitions there are mean and sample standard deviation over sets, of which the table has the number.
-    The picture has every set, and all losses. Evaluations of another state of a set are left out.
+    Runs that differ in nothing but seed, time budget and device are repetitions; without config.yaml the set says how
+    it was made. The accuracy of a set is its mean over networks; of repetitions there are mean and sample standard
+    deviation over sets, of which the table has the number. Evaluations on other data, by other teachers or of more
+    measurements are told apart; those of another state of a set are left out. The picture has all sets and losses.
 
     Raises:
         ValueError: fewer than two folders, one twice or without a run, or nothing that was evaluated or has a loss.
@@ -37,7 +39,7 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     if len({Path(folder).resolve() for folder in folders}) < len(folders):
         raise ValueError(f"compare: folders must be different, got {', '.join(map(str, folders))}")
     runs = [RunFiles(Path(folder)) for folder in folders]
-    names, ways = ways_of([run.config() for run in runs])
+    names, ways = ways_of([run.settings() for run in runs])
     worth, losses = _worth(runs, ways), [series(run.metrics(), "loss") for run in runs]
     if not worth and not any(len(episodes) for episodes, _ in losses):
         raise ValueError("compare: needs an evaluation or a loss, got none in any run")
@@ -68,22 +70,28 @@ def ways_of(configs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list
 def _worth(runs: Sequence[RunFiles], ways: Sequence[Way]) -> dict[tuple[Any, ...], list[tuple[float, float]]]:
     """By way, training set, network, protocol, images and epochs: last and best accuracy of every set."""
     worth: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
-    for run, way in zip(runs, ways, strict=True):
-        condensed = load(run.condensed) if run.condensed.is_file() else None
+    found = [_shown(run) for run in runs]
+    said = iter(protocols([pair for pairs in found for pair in pairs]))
+    for pairs, way in zip(found, ways, strict=True):
         own: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
-        for found in run.evaluations().values():
-            for row in () if condensed is not None and of_another(found, condensed) else found["results"]:
-                last, best = own.setdefault(_judge(found, row), ([], []))
-                last += row["last"]
-                best += row["best"]
+        for _, row in pairs:
+            last, best = own.setdefault(_judge(row, next(said)), ([], []))
+            last += row["last"]
+            best += row["best"]
         for judge, (last, best) in own.items():
             worth.setdefault((way, *judge), []).append((fmean(last), fmean(best)))
     return worth
 
 
-def _judge(found: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+def _shown(run: RunFiles) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Every evaluation of the set as it is, with each of its rows."""
+    condensed = load(run.condensed) if run.condensed.is_file() else None
+    own = [found for found in run.evaluations().values() if condensed is None or not of_another(found, condensed)]
+    return [(found, row) for found in own for row in found["results"]]
+
+
+def _judge(row: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
     """What networks were trained on and how, in words."""
-    protocol = str(found.get("protocol", "")) + (", weighted" if found.get("weighted") else "")
     return str(row["name"]), str(row["network"]), protocol, f"{row['images']:,}", f"{row['epochs']:,}"
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import yaml
 
 from yoco.artefact import at_home
-from yoco.condensed import CondensedSet
+from yoco.condensed import CondensedSet, load
 from yoco.run import row_of
 
 Metrics = list[dict[str, Any]]
 Evaluations = dict[str, Mapping[str, Any]]
+SPENT = ("episodes_done", "seconds", "learned")
+"""What a set says of the run that made it in which repetitions differ."""
 
 
 class RunFiles:
@@ -73,6 +75,22 @@ class RunFiles:
         if not isinstance(content, dict):
             raise ValueError(f"report: {path} must be a mapping, got {type(content).__name__}")
         return content
+
+    def settings(self) -> dict[str, Any]:
+        """`config`; where it is not there how the set says that it was made, and where that says nothing the folder.
+
+        Raises:
+            ValueError: as `config`, or the set is damaged.
+        """
+        if config := self.config():
+            return config
+        made = load(self.condensed) if self.condensed.is_file() else None
+        if made is None or not (made.config or made.source):
+            return {"method": made.method if made else None, "folder": self.folder.as_posix()}
+        source = {"data": made.source.get("name"), "checksum": made.source.get("checksum")}
+        own = {name: value for name, value in made.config.items() if name not in SPENT}
+        labels = "hard" if made.soft_labels is None else "soft"
+        return {"method": made.method, **source, **own, "labels": labels, "order": made.order}
 
 
 def evaluation(path: Path) -> Mapping[str, Any]:

@@ -5,6 +5,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from yoco.artefact import at_home
+from yoco.report.conditions import protocols
 from yoco.report.reading import RunFiles, evaluation
 
 HEAD = ("trained on", "network", "protocol", "images", "epochs", "last", "best")
@@ -20,8 +22,9 @@ def table(*places: str | Path) -> str:
         ValueError: a file is damaged, a folder holds no run, or there is no result at all.
     """
     found: dict[str, Mapping[str, Any]] = {}
-    names = [Path(place).name for place in places]
-    for place in map(Path, places):
+    paths = [at_home(place) for place in places]
+    names = [path.name for path in paths]
+    for place in paths:
         if place.is_dir():
             called = place.name if names.count(place.name) == 1 and place.name else place.as_posix()
             found |= {f"{called}/{name}": result for name, result in RunFiles(place).evaluations().items()}
@@ -37,10 +40,11 @@ def table(*places: str | Path) -> str:
 def accuracies(results: Mapping[str, Mapping[str, Any]], named: bool = False) -> str:
     """The table of results by name; with several results, or where it is asked for, the first column says which."""
     several = named or len(results) > 1
+    found = [(name, result, row) for name, result in results.items() for row in result["results"]]
+    said = protocols([(result, row) for _, result, row in found])
     lines = [
-        ((name,) if several else ()) + _cells(result, row)
-        for name, result in results.items()
-        for row in result["results"]
+        ((name,) if several else ()) + _cells(row, protocol)
+        for (name, _, row), protocol in zip(found, said, strict=True)
     ]
     return markdown((("evaluation",) if several else ()) + HEAD, lines, numbers=4)
 
@@ -52,8 +56,8 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cells(result: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
-    words = (str(row["name"]), str(row["network"]), str(result.get("protocol", "")))
+def _cells(row: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
+    words = (str(row["name"]), str(row["network"]), protocol)
     return (*words, f"{row['images']:,}", f"{row['epochs']:,}", spread(row["last"]), spread(row["best"]))
 
 

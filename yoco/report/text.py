@@ -23,10 +23,13 @@ def page(
     parts.append("There is no condensed set yet." if condensed is None else markdown(("", ""), _facts(condensed)))
     if evaluations:
         others = [name for name, found in evaluations.items() if condensed and of_another(found, condensed)]
+        elsewhere = [name for name, found in evaluations.items() if found.get("same_data") is False]
         note = "Test accuracy in percent, mean ± standard deviation over seeds; `best` is chosen by the test data."
         if others:
             note += f" Of another set than the one shown, or of an earlier state of it: {', '.join(others)}."
-        parts += ["## Accuracy", accuracies(evaluations, named=bool(others)), note]
+        if elsewhere:
+            note += f" On other data than the set was made from: {', '.join(elsewhere)}."
+        parts += ["## Accuracy", accuracies(evaluations, named=bool(others or elsewhere)), note]
     if "images.png" in pictures and condensed is not None:
         parts += ["## Images", "![the cells of each class](images.png)", _caption(condensed)]
     if "curves.png" in pictures:

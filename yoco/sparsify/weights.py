@@ -1,5 +1,6 @@
 """Weights of a network out of a file."""
 
+from errno import EISDIR
 from pathlib import Path
 
 import torch
@@ -17,9 +18,12 @@ def load_weights(network: nn.Module, path: Path, who: str = "sparsify") -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         ValueError: it does not fit the network.
     """
     path = at_home(path)
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, "Is a folder, name a file", str(path))
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
     if path.suffix not in (".safetensors", ".pt", ".pth"):

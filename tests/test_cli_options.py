@@ -1,0 +1,30 @@
+"""Options of several words: said once, as the last of two would take the place of the first."""
+
+from collections.abc import Callable
+
+import pytest
+
+from yoco.cli import parse
+from yoco.commands.condense import CondenseOptions
+from yoco.commands.evaluate import EvaluateOptions
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["evaluate", "set.safetensors", "--network", "mlp", "--network", "lenet", "convnet"], "--network"),
+        (["evaluate", "set.safetensors", "--baselines=random", "--baselines", "full"], "--baselines"),
+        (["sparsify", "--sparsity", "0.5", "--settings", "swaps=1", "--settings", "span=2"], "--settings"),
+        (["prune", "--out", "x.npz", "--shares", "0", "3", "--shares", "1", "3"], "--shares"),
+    ],
+)
+def test_an_option_of_several_words_stands_once(words: list[str], flag: str, fails: Callable[..., str]) -> None:
+    rule = f"{words[0]}: {flag} must stand once, with all its words after it"
+    assert fails(*words) == f"yoco: {rule}, got it 2 times\n"
+
+
+def test_of_an_option_of_one_word_the_last_holds() -> None:
+    options = parse(CondenseOptions, ["--network", "mlp", "--network", "lenet"], "condense")
+    assert options.network == "lenet"
+    options = parse(EvaluateOptions, ["a", "--seeds", "1", "--network", "mlp", "lenet", "--seeds", "3"], "evaluate")
+    assert (options.seeds, options.network) == (3, ("mlp", "lenet"))
