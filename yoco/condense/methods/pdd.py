@@ -150,7 +150,7 @@ class PDD:
             self.renew(synthetic, ends[stage + 1])
             memory.enter(stage, Shown(synthetic, ends[stage]).everything().images.detach())
         synthetic.held = ends[stage]
-        yield from memory.base.episode(memory.task, Shown(synthetic, ends[stage + 1]), memory.own, rng)
+        yield from memory.base.episode(memory.task, Shown(synthetic, ends[stage + 1]), memory.own, rng) or ()
         memory.age += 1
 
     def ends(self, synthetic: Growing) -> list[int]:
