@@ -1,7 +1,7 @@
 """Condense a data set: the table of methods and the one call that runs them."""
 
 from contextlib import nullcontext
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from inspect import signature
 from numbers import Real
@@ -20,7 +20,7 @@ from yoco.condense.finished import finished
 from yoco.condense.labels import Labels, relabel, relabel_from
 from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
-from yoco.condense.method import Method, Task, check_kept
+from yoco.condense.method import Method, Task, check_class, check_kept
 from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
@@ -103,11 +103,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
 def _class_of(method: str) -> Any:
     """The class behind a name, which has what `Method` says."""
     cls: Any = resolve("method", METHODS, method)
-    parts = ("published", "synthetic", "optimizer", "memory", "episode")
-    if not isinstance(cls, type) or not is_dataclass(cls):
-        raise ValueError(f"method {method}: must be a frozen dataclass, got {cls!r}")
-    if lacking := [name for name in parts if not callable(getattr(cls, name, None))]:
-        raise ValueError(f"method {method}: must have {', '.join(parts)}, got none of {', '.join(lacking)}")
+    check_class(cls, f"method {method}")
     taken = {*signature(condense).parameters, *BESIDE} - ({"labels"} if hasattr(cls, "label_kinds") else set())
     if doubled := [f.name for f in fields(cls) if f.name in taken]:
         raise ValueError(f"method {method}: settings must not be named as options of every run, got {doubled[0]}")
