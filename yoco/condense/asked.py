@@ -27,7 +27,7 @@ def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str,
     """How the data were named and brought into form, as far as their own name does not say it."""
     name = str(data) if isinstance(data, str | Path) else real.name
     where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
-    named = isinstance(data, str | Path | data_sets.Splits | Source) or real.name in data_sets.SOURCES
+    named = isinstance(data, str | Path) or real.name in data_sets.SOURCES
     return where if named else {**where, "python": True}
 
 
