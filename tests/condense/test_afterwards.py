@@ -89,8 +89,10 @@ def test_the_folder_of_another_teacher_is_refused_ahead_of_the_episodes(
     stopped.setattr("yoco.condense.run_episodes", None)
     with pytest.raises(ValueError, match=rf"^run: {tmp_path} holds a run with seed=0, got 1; choose another folder$"):
         condense(tiny, "random", out=tmp_path, seed=1, **HOW)
-    for name in ("checkpoint.pt", "condensed.safetensors"):
-        (tmp_path / name).unlink()
+    (tmp_path / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match=r"condensed\.safetensors must have the labels of a teacher, as there is no "):
+        condense(tiny, "random", out=tmp_path, **HOW)
+    (tmp_path / "condensed.safetensors").unlink()
     with pytest.raises(ValueError, match=r"^run: .*teacher holds a run with seed=0, got 1; choose another folder$"):
         condense(tiny, "random", out=tmp_path, seed=1, **HOW)
     assert "seed: 0\n" in (tmp_path / "config.yaml").read_text()

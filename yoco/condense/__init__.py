@@ -186,7 +186,7 @@ def condense(
     more |= {} if space == "unit" else {"space": space}
     run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
-        return finished(run, chosen.episodes)
+        return finished(run, chosen.episodes, asked.afterwards)
     check_network(network, chosen, real, asked)
     place, folder = pick(device), run.folder if run else None
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
@@ -197,7 +197,7 @@ def condense(
     told: list[Callback] = [*shown, *(told_of(each, where) for each in callbacks), *kept]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
-            return finished(run, chosen.episodes)
+            return finished(run, chosen.episodes, asked.afterwards)
         try:
             result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
         except Interrupted as stopped:
