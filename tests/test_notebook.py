@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,17 @@ def test_data_from_python_are_brought_into_the_form_of_the_set(
         yoco.evaluate(made, epochs=1, **QUICK)
     made.save("set.safetensors")
     assert fails("evaluate", "set.safetensors") == f"yoco: {rule}\n"
+
+
+def test_sources_from_python_are_not_looked_for_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by that of a part, nor by that of a folder, which may be another one where somebody else works."""
+    parts = yoco.data.load({"train": items(9, 12), "test": items(10, 6)}, size=8)
+    birds = Splits(*(replace(half, name="birds") for half in parts))
+    monkeypatch.chdir(tmp_path)
+    for data in (parts, parts.train, birds):
+        made = yoco.condense(data, "random", ipc=1, progress=False)
+        with pytest.raises(ValueError, match=r"^evaluate: the set was made from data that were given from Python"):
+            yoco.evaluate(made, epochs=1, **QUICK)
 
 
 def test_a_set_of_a_source_with_a_known_name_finds_its_data() -> None:

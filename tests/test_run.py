@@ -165,6 +165,16 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
     assert "seed: 3\n" in (tmp_path / "config.yaml").read_text()
 
 
+def test_numbers_of_numpy_in_lists_and_mappings_are_numbers(tmp_path: Path) -> None:
+    numpys = {"a": [np.int64(3), (np.float64(0.5),)], "b": {"c": [np.bool_(True)]}, "d": (np.int64(1), 2)}
+    run = Run(tmp_path, numpys)
+    assert run.config == {"a": [3, [0.5]], "b": {"c": [True]}, "d": "(1, 2)"}
+    assert run.config == Run(tmp_path, {"a": [3, (0.5,)], "b": {"c": [True]}, "d": (1, 2)}).config
+    with run.working():
+        run.save({"episode": 1})
+    Run(tmp_path, numpys)
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
 def test_files_of_somebody_else_are_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine\n")

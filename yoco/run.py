@@ -209,5 +209,14 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scalar(value: Any) -> Any:
-    value = python_number(value) if isinstance(value, np.generic) else value
+    value = _pythons(value)
     return value if isinstance(value, bool | int | float | str | list | dict | None) else str(value)
+
+
+def _pythons(value: Any) -> Any:
+    """Numbers of NumPy as Python's own, in lists and mappings, too."""
+    if isinstance(value, dict):
+        return {_pythons(name): _pythons(part) for name, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_pythons, value))
+    return python_number(value) if isinstance(value, np.generic) else value

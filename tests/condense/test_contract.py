@@ -102,3 +102,8 @@ def test_a_method_has_settings_for_all_data(tiny: Splits) -> None:
 def test_a_method_of_a_paper_keeps_it_all(tiny: Splits) -> None:
     assert "dm" in METHODS
     assert len(check("dm", tiny, real_batch=8)) == 3
+
+
+def test_a_method_with_a_teacher_is_tried_with_that_alone(tiny: Splits) -> None:
+    small: dict[str, Any] = {"squeeze": 1, "teacher": "convnet:width=4,depth=1,norm=batch"}
+    assert check("sre2l", tiny, **small).config["network"] == small["teacher"]

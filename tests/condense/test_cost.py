@@ -2,6 +2,7 @@
 
 import resource
 from dataclasses import replace
+from inspect import signature
 from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,8 +67,8 @@ def test_the_words(tiny: Splits) -> None:
 def test_episodes_of_two_kinds_are_measured_apart(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 1.0, 15.0, 25.0, 100.0, 100.2, 101.0, 101.5])
     monkeypatch.setattr(cost, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    teacher = {"teacher": "convnet:width=4,depth=2,norm=batch", "network": TOY["network"]}
-    found = estimate(tiny, "sre2l", ipc=1, episodes=60, squeeze=20, minutes=4.0, **teacher)
+    teacher = "convnet:width=4,depth=2,norm=batch"
+    found = estimate(tiny, "sre2l", ipc=1, episodes=60, squeeze=20, minutes=4.0, teacher=teacher)
     assert [(part.episodes, part.start, part.pace) for part in found.parts] == [(20, 5.0, 10.0), (40, 0.5, 0.5)]
     assert (found.episodes, found.seconds) == (60, 205.0 + 20.5)
     assert str(found).splitlines()[2:5] == [
@@ -101,6 +102,13 @@ def test_labels_that_are_asked_for_are_counted(tiny: Splits, method: str, labels
     assert estimate(tiny, method, **how).sample.bytes_of["soft labels"] == soft
     with pytest.raises(ValueError, match=r"^condense: labels must be hard or teacher with idc, got 'learned'$"):
         estimate(tiny, "idc", **{**how, "labels": "learned"})
+
+
+def test_it_takes_the_words_of_condense(tiny: Splits, tmp_path: Path) -> None:
+    assert {*signature(estimate).parameters} == {*signature(condense).parameters}
+    how: dict[str, Any] = {"progress": False, "sink": "wandb", "callbacks": (pytest.fail,), "out": tmp_path / "run"}
+    assert estimate(tiny, **how, **TOY).episodes == settings_of("idc", "digits", 2, None).episodes
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_memory_is_the_peak_of_the_process(tiny: Splits) -> None:

@@ -124,11 +124,11 @@ def test_minutes_end_a_run_and_more_minutes_go_on(task: Task, tmp_path: Path, mo
         run = Run(tmp_path, {"minutes": minutes})
         made = condense(task, Pull(episodes=9), seed=0, run=run, minutes=minutes, callbacks=[tick])
         steps.append(made.config["episodes_done"])
-    assert steps == [3, 3, 6, 9]
+    assert steps == [2, 2, 4, 9]
 
 
 def test_the_start_is_counted_once(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forty seconds for the start, which is made again when the run goes on, and ten for each episode."""
+    """Forty seconds for the start, which is made again when the run goes on, and ten after each episode."""
     clock, plain = [0.0], Pull.synthetic
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
 
@@ -144,7 +144,7 @@ def test_the_start_is_counted_once(task: Task, tmp_path: Path, monkeypatch: pyte
     for minutes in (0.5, 1, 2):
         made = condense(task, Pull(episodes=9), seed=0, run=Run(tmp_path, {}), minutes=minutes, callbacks=[tick])
         found.append((made.config["episodes_done"], made.config["seconds"]))
-    assert found == [(0, 40.0), (3, 60.0), (9, 110.0)]
+    assert found == [(0, 40.0), (2, 60.0), (8, 120.0)]
 
 
 def test_a_folder_is_locked_ahead_of_the_start(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 import yoco
+from yoco.condense import loop
 from yoco.condense.loop import Interrupted, Progress, Stop, condense
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
@@ -225,3 +227,45 @@ def test_a_set_so_far_says_where_its_data_are(tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as stopped:
         yoco.condense("digits", "dm", callbacks=(interrupt,), **how)
     assert stopped.value.condensed.form == {"size": 6, "grey": False}
+
+
+def test_a_run_within_a_callback_that_is_stopped_stops_the_run_around_it(task: Task, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def within(progress: Progress) -> None:
+        if progress.episode == 2:
+            condense(task, Own(), seed=5, callbacks=[interrupt])
+
+    with pytest.raises(Interrupted) as stopped:
+        condense(task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[within])
+    assert str(stopped.value) == f"stopped after 2 of 4 episodes; the same call goes on from {tmp_path}"
+    assert (stopped.value.condensed.seed, stopped.value.condensed.config["episodes_done"]) == (1, 2)
+    assert isinstance(stopped.value.__cause__, Interrupted)
+    assert stopped.value.__cause__.condensed.seed == 5
+    seen: list[int] = []
+    again = condense(
+        task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[lambda progress: seen.append(progress.episode)]
+    )
+    assert seen == [3, 4]
+    assert torch.equal(again.cells, condense(task, Own(), seed=1).cells)
+
+
+def test_an_episode_without_any_yield_is_welcome(task: Task) -> None:
+    class Filling(Own):
+        def episode(self, task: Task, synthetic: Synthetic, memory: Any, rng: Rng) -> Any:
+            memory.seen.append(0.25)
+            synthetic.cells.detach().fill_(sum(memory.seen))
+
+    losses: list[float] = []
+    made = condense(task, Filling(episodes=2), seed=0, callbacks=[lambda progress: losses.append(progress.loss)])
+    assert [isnan(loss) for loss in losses] == [True, True]
+    assert bool((made.cells == 0.5).all())
+
+
+def test_a_handler_that_was_set_in_c_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python does not tell it, and could not put it back."""
+    monkeypatch.setattr(loop.signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(loop.signal, "signal", lambda *given: pytest.fail("a handler was changed"))
+    with loop.interruptible() as asked:
+        assert not asked()

@@ -1,18 +1,22 @@
 """PDD: published settings, those of the base and its experts' windows, the command line, and impossible ones."""
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from torch import Tensor
+from torch.optim import SGD, Optimizer
 
 import yoco
 from yoco import cli
-from yoco.condense import settings_of
+from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.idc import IDC
 from yoco.condense.methods.mtt import MTT
 from yoco.condense.methods.pdd import BASES, PDD, Stages
+from yoco.condense.synthetic import Synthetic, start
 from yoco.data import Splits
 from yoco.rng import Rng
 
@@ -107,6 +111,55 @@ def test_impossible_bases(tiny: Splits) -> None:
     line = r"^pdd: base must learn nothing beside its cells but numbers, got regressed, targets$"
     with pytest.raises(ValueError, match=line):
         frepo.synthetic(Task(tiny.train, 3), Rng(0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fading:
+    """Says nothing of a factor."""
+
+    episodes: int = 6
+    lr: float = 0.5
+
+    @classmethod
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+        return cls()
+
+    def synthetic(self, task: Task, rng: Rng) -> Synthetic:
+        return start("noise", task.real, task.per_class, 1, rng)
+
+    def optimizer(self, synthetic: Synthetic) -> Optimizer:
+        return SGD([synthetic.cells], lr=self.lr)
+
+    def memory(self, task: Task, rng: Rng) -> None:
+        """Nothing."""
+
+    def episode(self, task: Task, synthetic: Synthetic, memory: None, rng: Rng) -> Iterator[Tensor]:
+        for label in task.classes:
+            yield synthetic.of(label).images.square().mean()
+
+
+def test_a_base_need_not_have_a_factor(tiny: Splits) -> None:
+    found: Any = settings_of("pdd", "digits", 3, None, base=f"{__name__}:Fading:lr=0.25", stages=3)
+    assert (found.factor, found.episodes, found.base_method) == (1, 6, Fading(lr=0.25))
+    how: dict[str, Any] = {"base": f"{__name__}:Fading", "stages": 3, "episodes": 3, "taught": 1}
+    made = condense(tiny, "pdd", ipc=3, network="mlp:width=4", device="cpu", progress=False, **how)
+    assert (made.factor, made.counts, made.config["episodes_done"]) == (1, (3, 3, 3), 3)
+    with pytest.raises(ValueError, match=rf"^pdd: factor must be 1 with the base {__name__}:Fading, got 2$"):
+        condense(tiny, "pdd", ipc=3, factor=2, progress=False, **how)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Stages", "must be a frozen dataclass, got <class "),
+        ("BASES", "must be a frozen dataclass, got {"),
+        ("Task", "must have published, synthetic, optimizer, memory, episode, got none of published, "),
+    ],
+)
+def test_a_base_is_a_method(name: str, line: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        settings_of("pdd", "digits", 3, None, base=f"{__name__}:{name}")
+    assert str(caught.value).startswith(f"base {__name__}:{name}: {line}")
 
 
 @pytest.mark.parametrize(

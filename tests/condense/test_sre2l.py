@@ -27,7 +27,7 @@ def task(tiny: Splits) -> Task:
 
 
 def made(tiny: Splits, **changes: Any) -> yoco.CondensedSet:
-    options: dict[str, Any] = {"ipc": 2, "network": "convnet:width=4,depth=1", "progress": False, **TOY, **changes}
+    options: dict[str, Any] = {"ipc": 2, "progress": False, **TOY, **changes}
     return condense(tiny, "sre2l", **options)
 
 

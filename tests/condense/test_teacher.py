@@ -30,9 +30,10 @@ def test_the_step_size_follows_the_recipe(task: Task) -> None:
     assert seen == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.02, 0.004])
 
 
-def test_a_training_that_diverges_is_said(task: Task) -> None:
-    learner = Teacher(task, replace(usual(task, 6), lr=1e30), Rng(0))
-    with pytest.raises(ValueError, match=r"^teacher: weights must be finite, got others in epoch \d; lower its step"):
+@pytest.mark.parametrize(("setting", "advice"), [("", ""), ("lr_teacher", "; lower lr_teacher")])
+def test_a_training_that_diverges_is_said(task: Task, setting: str, advice: str) -> None:
+    learner = Teacher(task, replace(usual(task, 6), lr=1e30), Rng(0), setting)
+    with pytest.raises(ValueError, match=rf"^teacher: weights must be finite, got others in epoch \d{advice}$"):
         deque((learner.learn() for _ in range(6)), maxlen=0)
 
 

@@ -57,8 +57,9 @@ def method(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def run(tiny: Splits, method: str) -> Any:
     def run(**changes: Any) -> yoco.CondensedSet:
-        options = {"ipc": 2, "seed": 0, "network": NETWORK, "progress": False, **SMALL[method], **changes}
-        return condense(tiny, method, **options)
+        options = {"ipc": 2, "seed": 0, "progress": False, **SMALL[method], **changes}
+        network = {} if "teacher" in options else {"network": NETWORK}
+        return condense(tiny, method, **options, **network)
 
     return run
 

@@ -69,9 +69,10 @@ def condense(argv: list[str]) -> None:
     _say_experts(getattr(options, "experts", None))
     try:
         made = run(given.pop("data"), given.pop("method"), **given, **settings)
-    except Interrupted:
-        more = "and with --minutes 0.01 writes the set as it stands"
-        raise KeyboardInterrupt(f"stopped and saved; the same command goes on from {options.out}, {more}") from None
+    except Interrupted as stopped:
+        done, asked = (stopped.condensed.config[name] for name in ("episodes_done", "episodes"))
+        more = ", and with --minutes 0.01 writes the set as it stands" if done < asked else ""
+        raise KeyboardInterrupt(f"stopped and saved; the same command goes on from {options.out}{more}") from None
     from yoco.report.images import sheet
 
     file, picture = options.out / "condensed.safetensors", options.out / "images.png"
@@ -96,8 +97,7 @@ def _say_experts(folder: Any) -> None:
 def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:
     from yoco.condense import estimate
 
-    asked = {name: value for name, value in given.items() if name != "sink"}
-    print(estimate(asked.pop("data"), asked.pop("method"), **asked, **settings))
+    print(estimate(given.pop("data"), given.pop("method"), **given, **settings))
 
 
 def _form(method: type) -> Any:

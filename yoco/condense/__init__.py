@@ -1,7 +1,7 @@
 """Condense a data set: the table of methods and the one call that runs them."""
 
 from contextlib import nullcontext
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from inspect import signature
 from numbers import Real
@@ -13,14 +13,25 @@ import torch
 
 from yoco import data as data_sets
 from yoco.artefact import at_home, python_number
-from yoco.condense.asked import bar_of, check_minutes, check_space, come_from, place_of, teaching_of, told_of
+from yoco.condense.afterwards import Afterwards
+from yoco.condense.asked import (
+    bar_of,
+    check_minutes,
+    check_network,
+    check_sink,
+    check_space,
+    come_from,
+    place_of,
+    teaching_of,
+    told_of,
+)
 from yoco.condense.contract import keep
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.finished import finished
-from yoco.condense.labels import Labels, relabel, relabel_from
+from yoco.condense.labels import Labels, relabel
 from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
-from yoco.condense.method import Method, Task, check_kept
+from yoco.condense.method import Method, Task, check_class, check_kept
 from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
@@ -110,11 +121,7 @@ def _table_name(data: str, shape: tuple[int, int, int] | None) -> str:
 def _class_of(method: str) -> Any:
     """The class behind a name, which has what `Method` says."""
     cls: Any = resolve("method", METHODS, method)
-    parts = ("published", "synthetic", "optimizer", "memory", "episode")
-    if not isinstance(cls, type) or not is_dataclass(cls):
-        raise ValueError(f"method {method}: must be a frozen dataclass, got {cls!r}")
-    if lacking := [name for name in parts if not callable(getattr(cls, name, None))]:
-        raise ValueError(f"method {method}: must have {', '.join(parts)}, got none of {', '.join(lacking)}")
+    check_class(cls, f"method {method}")
     taken = {*signature(condense).parameters, *BESIDE} - ({"labels"} if hasattr(cls, "label_kinds") else set())
     if doubled := [f.name for f in fields(cls) if f.name in taken]:
         raise ValueError(f"method {method}: settings must not be named as options of every run, got {doubled[0]}")
@@ -163,16 +170,16 @@ def condense(
     one stopped, and a finished one is only read. sink: tensorboard or wandb, or "module:function", for the metrics of a
     run with a folder. labels: hard, learned where the method learns them, or teacher: those that a network gives which
     learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
-    method. What a teacher takes does not count in minutes.
+    method. What a teacher takes does not count in minutes; the set without its labels is in the folder meanwhile.
     callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder,
     and goes to the sink. What they take counts in `minutes`. One that raises `Stop` ends the run as `minutes` does.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
-        Interrupted: Ctrl-C or SIGTERM, at the end of the episode; its `condensed` is the set as it stands.
+        Interrupted: Ctrl-C or SIGTERM, at the end of the episode, or Ctrl-C while a teacher learns; its `condensed` is
+            the set as it stands.
     """
-    if sink and out is None:
-        raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
+    check_sink(sink, out)
     check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
@@ -186,25 +193,25 @@ def condense(
     more |= {} if space == "unit" else {"space": space}
     run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
     if run and run.finished:
-        return finished(run, chosen.episodes)
+        return finished(run, chosen.episodes, asked.afterwards)
+    check_network(network, chosen, real, asked)
     place, folder = pick(device), run.folder if run else None
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
+    teacher = Afterwards(task, teaching, seed, run, progress) if asked.afterwards else None
     shown = [bar_of(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     where = place_of(data, real, size, grey)
     told: list[Callback] = [*shown, *(told_of(each, where) for each in callbacks), *kept]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
-            return finished(run, chosen.episodes)
+            return finished(run, chosen.episodes, asked.afterwards)
         try:
-            result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told)
+            result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
         except Interrupted as stopped:
             stopped.condensed = come_from(stopped.condensed, where)
             raise
-        if asked.afterwards:
-            teachers = folder / "teacher" if folder else None
-            result = relabel_from(result, task, teaching, seed, folder=teachers, progress=progress)
         result = come_from(result, where)
+        result = teacher.label(result) if teacher else result
         if run:
             result.save(run.result)
             if result.config["episodes_done"] >= chosen.episodes:
@@ -225,7 +232,8 @@ def check(
     """Try with a few episodes on the CPU whether a method, such as one of your own, keeps what all must; their set.
 
     There are settings for every data set that has a name; the same seed gives the same set; a run that stops after any
-    episode goes on to that set; real images stay as they are; and what a run costs can be said ahead.
+    episode goes on to that set; real images stay as they are; and what a run costs can be said ahead. network: of
+    methods without a setting `teacher`, which is theirs.
 
     Raises:
         ValueError: what it does not keep.
@@ -233,7 +241,8 @@ def check(
     for name in data_sets.SOURCES:
         settings_of(method, name, ipc, None)
     splits = data_sets.load(data)
-    how: dict[str, Any] = {"ipc": ipc, "network": network, "episodes": episodes, "device": "cpu", **settings}
+    how: dict[str, Any] = {"ipc": ipc, "episodes": episodes, "device": "cpu", **settings}
+    how |= {} if "teacher" in {f.name for f in fields(_class_of(method))} else {"network": network}
     made = keep(partial(condense, splits, method, progress=False, **how), splits.train, method)
     estimate(splits, method, **how)
     return made
@@ -255,6 +264,9 @@ def estimate(
     out: str | Path | None = None,
     device: str = "auto",
     bf16: bool = False,
+    progress: bool = True,
+    sink: str | None = None,
+    callbacks: tuple[Callback, ...] = (),
     labels: str | None = None,
     teacher_epochs: int | None = None,
     **settings: Any,
@@ -262,17 +274,20 @@ def estimate(
     """What `condense`, called with the same words, would cost in time and memory: measured by two or three steps.
 
     Nothing is written; `out` says what is there already. On a CPU the memory is the most that this process has held
-    since it began, whatever for. The training of a teacher that only gives labels is not measured.
+    since it began, whatever for. The training of a teacher that only gives labels is not measured, nor are callbacks;
+    no progress is shown, and no sink is opened.
 
     Raises:
         ValueError: as `condense`.
     """
+    check_sink(sink, out)
     check_minutes(minutes)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
     teaching_of(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     check_space(space, chosen, real)
+    check_network(network, chosen, real, asked)
     place, folder = pick(device), None if out is None else at_home(out)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), dry=True, folder=folder)
     found = measure(task, chosen, seed=seed, minutes=minutes)

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from yoco import data as data_sets
+from yoco import networks
 from yoco.condense.labels import Labels
 from yoco.condense.loop import Callback
-from yoco.condense.method import Method
+from yoco.condense.method import Method, Task
 from yoco.condense.progress import Bar
 from yoco.condense.synthetic import check_factor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES
 from yoco.protocols import TEACHER_EPOCHS
+from yoco.rng import Rng
 
 
 def bar_of(method: Method, minutes: float | None) -> Bar:
@@ -27,7 +29,7 @@ def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str,
     """How the data were named and brought into form, as far as their own name does not say it."""
     name = str(data) if isinstance(data, str | Path) else real.name
     where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
-    named = isinstance(data, str | Path | data_sets.Splits | Source) or real.name in data_sets.SOURCES
+    named = isinstance(data, str | Path) or real.name in data_sets.SOURCES
     return where if named else {**where, "python": True}
 
 
@@ -51,6 +53,16 @@ def check_minutes(minutes: float | None) -> None:
         raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
 
 
+def check_sink(sink: str | None, out: str | Path | None) -> None:
+    """Check that metrics for another place are kept in a folder, too.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if sink and out is None:
+        raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
+
+
 def teaching_of(epochs: int | None, asked: Labels) -> int:
     """Epochs of a teacher that labels what the method has made.
 
@@ -63,6 +75,19 @@ def teaching_of(epochs: int | None, asked: Labels) -> int:
         rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
         raise ValueError(f"condense: {rule}, got {epochs} with {asked.method}")
     return TEACHER_EPOCHS if epochs is None else epochs
+
+
+def check_network(name: str, method: Method, real: Source, asked: Labels) -> None:
+    """Check a network that is asked for, whether or not anything comes to use it.
+
+    Raises:
+        ValueError: there is none of this name, it does not fit the images, or the method has one of its own.
+    """
+    if name == Task.network_name:
+        return
+    if isinstance(getattr(method, "teacher", None), str) and not asked.afterwards:
+        raise ValueError(f"condense: network must be given as the setting teacher with {asked.method}, got {name!r}")
+    networks.build(name, real.shape, len(real.classes), Rng(0))
 
 
 def check_space(space: str, method: Method, real: Source) -> None:

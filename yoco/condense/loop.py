@@ -80,8 +80,12 @@ class Journey:
         self.seconds = self.saved - self.began
 
     def arrive(self) -> None:
-        """Count an episode, and the seconds spent so far, earlier starts included."""
+        """Count an episode, and look at the clock."""
         self.episode += 1
+        self.look()
+
+    def look(self) -> None:
+        """Take the seconds spent so far, earlier starts included."""
         self.seconds = self.before + time.monotonic() - self.began
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
@@ -118,18 +122,20 @@ def condense(
     run: Run | None = None,
     minutes: float | None = None,
     callbacks: Sequence[Callback] = (),
+    last: bool = False,
 ) -> CondensedSet:
     """Learn a condensed set.
 
-    minutes: stop after this time, the making of the start included, and what was spent on the same run before.
-    With a `run`, a checkpoint is written at ends of episodes, at most every 30 seconds; a run that was killed goes on
-    from it and ends in the same bits.
+    minutes: stop after this time, the making of the start and the callbacks included, and what was spent on the same
+    run before. With a `run`, a checkpoint is written at ends of episodes, at most every 30 seconds; a run that was
+    killed goes on from it and ends in the same bits. last: write one after the last episode, too, as more will follow.
 
     Raises:
         ValueError: a loss is not finite, or another process works on the same run.
-        Interrupted: Ctrl-C or SIGTERM; the state was saved, if there is a run.
+        Interrupted: Ctrl-C or SIGTERM, also in a run within a callback; the state was saved, if there is a run.
     """
     rng = Rng(seed)
+    inner: Interrupted | None = None
     with run.working() if run else nullcontext(), interruptible() as interrupted:
         journey = begin(task, method, rng)
         journey.restore(run.restore() if run else None)
@@ -146,15 +152,19 @@ def condense(
                 journey.synthetic,
                 partial(describe, task, method, seed, journey),
             )
-            going = _tell(progress, run, callbacks)
+            try:
+                going = _tell(progress, run, callbacks)
+            except Interrupted as stopped:  # of a run within a callback, which heard the signal in place of this one
+                going, inner = False, stopped
+            journey.look()
             if time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
                 journey.save(run)
-        if journey.episode < method.episodes or interrupted():
+        if last or inner or journey.episode < method.episodes or interrupted():
             journey.save(run)
         made = describe(task, method, seed, journey)
-        if interrupted():
+        if inner or interrupted():
             after = f"stopped after {journey.episode:,} of {method.episodes:,} episodes"
-            raise Interrupted(f"{after}; the same call goes on from {run.folder}" if run else after, made)
+            raise Interrupted(f"{after}; the same call goes on from {run.folder}" if run else after, made) from inner
     return made
 
 
@@ -184,7 +194,7 @@ def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
     losses = []
     plain = sdpa_kernel(SDPBackend.MATH)  # the attention that can be differentiated twice
     with at_work(task.real.device), rng.child("forward").as_global(), plain:  # layers may draw, such as dropout
-        for loss in method.episode(task, journey.synthetic, journey.memory, rng):
+        for loss in method.episode(task, journey.synthetic, journey.memory, rng) or ():  # a plain function gives None
             journey.synthetic.take_gradient(loss)
             journey.optimizer.step()
             losses.append(loss.detach())
@@ -268,7 +278,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: asked
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    known = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
+    before = {number: signal.signal(number, ask) for number in known}  # what was set in C could not be put back
     try:
         yield lambda: asked
     finally:

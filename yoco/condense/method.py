@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
@@ -97,7 +97,7 @@ class Method(Protocol):
     are the episodes after which others follow. `renewals` is how often a whole run does what its first episode does
     beside, such as the training of a new network, evenly unless `recurs` is False; `gathers(task)` how many bytes it
     comes to hold after that.
-    A setting `teacher` is the network, in the place of the one that is asked for.
+    A setting `teacher` is the network; none is asked for beside it, unless it labels the set afterwards.
     """
 
     @property
@@ -123,6 +123,22 @@ class Method(Protocol):
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Any, rng: Rng) -> Iterator[Tensor]:
         """Yield each scalar that shall be descended in the synthetic set now."""
+
+
+PARTS = ("published", "synthetic", "optimizer", "memory", "episode")
+"""What a method can do."""
+
+
+def check_class(cls: Any, where: str) -> None:
+    """Check that a class has what `Method` says. where: its kind and its name, in the message.
+
+    Raises:
+        ValueError: it is no dataclass, or lacks a part.
+    """
+    if not isinstance(cls, type) or not is_dataclass(cls):
+        raise ValueError(f"{where}: must be a frozen dataclass, got {cls!r}")
+    if lacking := [name for name in PARTS if not callable(getattr(cls, name, None))]:
+        raise ValueError(f"{where}: must have {', '.join(PARTS)}, got none of {', '.join(lacking)}")
 
 
 def check_kept(settings: Any, method: str) -> None:

@@ -21,13 +21,14 @@ from yoco.train import Recipe, take_steps
 class Teacher:
     """A network in training, as memory of a method; it depends on the task, the recipe and the random stream alone.
 
-    age: epochs done, of the `recipe.epochs` that its schedule counts on.
+    age: epochs done, of the `recipe.epochs` that its schedule counts on. setting: that of its step size, if any.
     """
 
-    def __init__(self, task: Task, recipe: Recipe, rng: Rng) -> None:
+    def __init__(self, task: Task, recipe: Recipe, rng: Rng, setting: str = "") -> None:
         self.task, self.recipe, self.rng, self.age = task, recipe, rng, 0
         self.network = task.network(rng.child("network"))
         self.optimizer = recipe.optimizer(self.network)
+        self.advice = f"; lower {setting}" if setting else ""
 
     def learn(self) -> None:
         """One epoch on the real data, at the step size that the recipe has for it.
@@ -42,7 +43,7 @@ class Teacher:
         steps = ceil(len(real) / self.recipe.batch)
         take_steps(self.network, self.optimizer, real, steps, self.recipe, normalise, stream)
         if not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
-            raise ValueError(f"teacher: weights must be finite, got others in epoch {self.age}; lower its step size")
+            raise ValueError(f"teacher: weights must be finite, got others in epoch {self.age}{self.advice}")
         self.age += 1
 
     def logits(self, images: Tensor) -> Tensor:
@@ -75,6 +76,19 @@ def usual(task: Task, epochs: int) -> Recipe:
     return teaching(task.real.name, task.real.shape, len(task.real), epochs)
 
 
+def room_of(task: Task, epochs: int, seed: int, folder: Path | None) -> Run | None:
+    """Where the state of a teacher that learns these epochs is kept, if there is a folder.
+
+    Raises:
+        ValueError: another teacher is kept there.
+    """
+    if folder is None:
+        return None
+    about = {"data": task.real.checksum, "network": task.network_name, "epochs": epochs, "seed": seed}
+    about |= {} if task.real.space == "unit" else {"space": task.real.space}
+    return Run(folder, {**about, "autocast": str(task.autocast)})
+
+
 def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progress: bool = False) -> Teacher:
     """A teacher that has learned all its epochs.
 
@@ -84,9 +98,7 @@ def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progr
         ValueError: epochs below 1, or a folder that holds another teacher, or that another process works in.
     """
     teacher = Teacher(task, usual(task, epochs), Rng(seed).child("teacher"))
-    about = {"data": task.real.checksum, "network": task.network_name, "epochs": epochs, "seed": seed}
-    about |= {} if task.real.space == "unit" else {"space": task.real.space}
-    run = None if folder is None else Run(folder, {**about, "autocast": str(task.autocast)})
+    run = room_of(task, epochs, seed, folder)
     with run.working() if run else nullcontext():
         before = run.restore() if run else None
         if before:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from yoco.condense.alternating import Alternating
 from yoco.condense.growing import Growing, Shown, Taught
 from yoco.condense.inner_steps import InnerSteps
-from yoco.condense.method import Task
+from yoco.condense.method import Task, check_class
 from yoco.condense.trajectories import Trajectories
 from yoco.registry import join_options, resolve, split_options, typed_options
 from yoco.rng import Rng
@@ -67,9 +67,17 @@ class PDD:
 
     @cached_property
     def base_method(self) -> Any:
-        """The base with its settings."""
+        """The base with its settings.
+
+        Raises:
+            ValueError: it has no setting `factor`, and its cells are of another.
+        """
         kind, given = base_of(self.base)
-        return kind(**{**given, "factor": self.factor})
+        own = {"factor": self.factor} if "factor" in {f.name for f in fields(kind)} else {}
+        method = kind(**{**given, **own})
+        if (factor := getattr(method, "factor", 1)) != self.factor:
+            raise ValueError(f"pdd: factor must be {factor} with the base {self.base}, got {self.factor}")
+        return method
 
     @classmethod
     def published(
@@ -90,7 +98,7 @@ class PDD:
         each = max(1, per_class // max(1, stages))
         deciding = {name: given[name] for name in getattr(kind, "deciding", ()) if name in given}
         method = replace(kind.published(data, each, shape, **deciding), **{**authors(base, data, each), **given})
-        factor = method.factor if factor is None else factor
+        factor = getattr(method, "factor", 1) if factor is None else factor
         made = 1 if data == "digits" else max(1, min(stages, per_class * factor**2))
         return cls(stages=stages, base=named(base, method), factor=factor, episodes=made * method.episodes)
 
@@ -150,7 +158,7 @@ class PDD:
             self.renew(synthetic, ends[stage + 1])
             memory.enter(stage, Shown(synthetic, ends[stage]).everything().images.detach())
         synthetic.held = ends[stage]
-        yield from memory.base.episode(memory.task, Shown(synthetic, ends[stage + 1]), memory.own, rng)
+        yield from memory.base.episode(memory.task, Shown(synthetic, ends[stage + 1]), memory.own, rng) or ()
         memory.age += 1
 
     def ends(self, synthetic: Growing) -> list[int]:
@@ -222,9 +230,14 @@ class Stages:
 
 
 def base_of(text: str) -> tuple[Any, dict[str, Any]]:
-    """The class of a base, and the settings that are given with its name."""
+    """The class of a base, and the settings that are given with its name.
+
+    Raises:
+        ValueError: there is no such base, it is no method, or it has no such settings.
+    """
     name, options = split_options("base", text)
     kind = resolve("base", BASES, name)
+    check_class(kind, f"base {name}")
     return kind, typed_options(f"base {name}", kind, options)
 
 

@@ -80,7 +80,7 @@ class RDED:
         """The teacher."""
         if not self.episodes:
             return None
-        return Teacher(task, replace(usual(task, self.episodes), lr=self.lr_teacher), rng)
+        return Teacher(task, replace(usual(task, self.episodes), lr=self.lr_teacher), rng, "lr_teacher")
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Teacher, rng: Rng) -> Iterator[Tensor]:
         """An epoch of the teacher and, after the last, the algorithm."""

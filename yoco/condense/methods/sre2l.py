@@ -120,7 +120,7 @@ class SRe2L:
         if not task.dry:
             self.check()
         task = replace(task, network_name=self.teacher)
-        teacher = Teacher(task, replace(usual(task, max(1, self.squeeze)), lr=self.lr_teacher), rng)
+        teacher = Teacher(task, replace(usual(task, max(1, self.squeeze)), lr=self.lr_teacher), rng, "lr_teacher")
         if not any(isinstance(module, NORMS) for module in teacher.network.modules()):
             raise ValueError(f"sre2l: teacher must have batch norm, got {self.teacher!r}; ask for norm=batch")
         return teacher
