@@ -48,7 +48,7 @@ class DATM(Trajectories):
     threshold: float = 1.0
     """an iteration whose loss is above this changes nothing"""
     decay: float = 0.9995
-    """share of the running mean of the pixels that stays in an iteration, 0 to below 1"""
+    """share of the running mean of pixels that an iteration leaves, 0 to below 1; decay^k of it is the start after k"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,6 +251,8 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
 #   gets too few images of a class right, others follow them;
 # - where batch norms look at all images that are shown together, the expert judges images of all classes together;
 # - the running mean is that of the pixels, not of the labels; it begins at the start, and skipped iterations leave it;
+# - so, after k iterations that are not skipped, the cells of a run that is stopped are the start by a share of decay^k,
+#   while their labels are those that were learned with other pixels;
 # - a window grows in equal steps, epoch by epoch;
 # - the space is the caller's: the authors' settings whiten the pixels of all three data sets (ZCA), at all sizes;
 # - whitened pixels are not cut; others are, to [0, 1] after every iteration, and are stepped as if normalised;
