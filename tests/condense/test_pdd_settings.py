@@ -68,6 +68,21 @@ def test_outer_steps_of_a_base_decide_on_its_episodes(ipc: int, outer: int) -> N
     assert (found.base_method.outer, found.episodes) == (outer, 5 * alone.episodes)
 
 
+@pytest.mark.parametrize(
+    ("base", "asked", "begun"),
+    [
+        ("dm", {}, (1, "real")),
+        ("dm", {"factor": 2}, (2, "mix")),
+        ("dm:factor=2", {}, (2, "mix")),
+        ("dm:factor=2", {"factor": 1}, (1, "real")),
+        ("dm:start=real", {"factor": 2}, (2, "real")),
+    ],
+)
+def test_a_base_begins_as_the_factor_wants_it(base: str, asked: dict[str, int], begun: tuple[int, str]) -> None:
+    found: Any = settings_of("pdd", "cifar10", 10, None, base=base, **asked)
+    assert (found.base_method.factor, found.base_method.start) == begun
+
+
 def test_the_command_line_names_the_base(tmp_path: Path) -> None:
     argv = [
         "condense",

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 import yoco
 from yoco.cells import upsample
 from yoco.condense import condense, settings_of
-from yoco.condense.crops import random_crops
+from yoco.condense.crops import random_crops, resized
 from yoco.condense.method import Task
 from yoco.condense.methods.rded import RDED
 from yoco.condense.teacher import Teacher
@@ -64,6 +64,36 @@ def test_crops_of_a_small_share_stay_on_the_image() -> None:
     images = torch.arange(9.0).reshape(1, 1, 3, 3)
     crops = random_crops(images, 200, (1, 1), 1e-6, Rng(0)).flatten()
     assert set(crops.tolist()) == set(map(float, range(9)))  # all pixels, those at the border, too
+
+
+@pytest.mark.parametrize("sides", [(8, 6), (5, 9), (1, 11)])
+@pytest.mark.parametrize("size", [(4, 3), (6, 13), (20, 7)])
+def test_learned_images_are_resized_as_others_with_the_same_gradients(
+    sides: tuple[int, int], size: tuple[int, int]
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, *sides, generator=generator).requires_grad_()
+    ours, theirs = resized(images, size), interpolate(images, size, mode="bilinear", antialias=True)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    wanted = torch.rand(ours.shape, generator=generator)
+    mine, plain = (torch.autograd.grad((made * wanted).sum(), images)[0] for made in (ours, theirs))
+    torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-5)
+    assert torch.equal(resized(images.detach(), size), theirs.detach())
+
+
+def test_no_gradient_goes_through_torchs_antialiasing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not the same bits again on CUDA."""
+
+    def only_constants(images: torch.Tensor, *given: Any, **how: Any) -> torch.Tensor:
+        assert not images.requires_grad
+        return interpolate(images, *given, **how)
+
+    monkeypatch.setattr("yoco.condense.crops.interpolate", only_constants)
+    images = torch.rand(2, 1, 8, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = random_crops(images, 3, (8, 6), 0.25, Rng(0))
+    assert found.requires_grad
+    plain = random_crops(images.detach(), 3, (8, 6), 0.25, Rng(0))
+    torch.testing.assert_close(found.detach(), plain, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [1, 2])

@@ -133,3 +133,9 @@ def test_every_tile_has_some_room(method: str) -> None:
 def test_the_pool_of_best_crops_grows_with_the_cells(task: Task) -> None:
     cells = of("best-crops", factor=2, pool=3, crops=2, least=0.5).synthetic(task, Rng(3)).cells.detach()[:8]
     assert len(torch.unique(cells, dim=0)) == 8
+
+
+def test_up_to_the_pool_fewer_crops_are_the_beginning_of_more(task: Task) -> None:
+    images, method = task.real.batch(task.real.by_class[0]).images, of("best-crops", pool=10, crops=2)
+    few, many = (method.choose(images, lambda seen: seen.flatten(1), count, Rng(3)) for count in (4, 10))
+    assert torch.equal(few, many[:4])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from yoco.condense import Interrupted, Progress, Task, condense, estimate, settings_of
+from yoco.condense import Interrupted, Progress, Stop, Task, condense, estimate, settings_of
 from yoco.condense.methods.random import Random
 from yoco.condense.synthetic import start
 from yoco.data import Splits
@@ -63,6 +63,29 @@ def test_numbers_of_numpy_are_pythons_own_so_that_checkpoints_are_read(tiny: Spl
         condense(tiny, "dm", episodes=np.int64(3), out=tmp_path / "run", callbacks=(stop,), **how)
     assert (tmp_path / "run/checkpoint.pt").is_file()
     assert torch.equal(condense(tiny, "dm", episodes=3, out=tmp_path / "run", **how).cells, whole.cells)
+
+
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("dc", {"outer": 1, "real_batch": 8}),
+        ("mdc", {"inner": 1, "network_images": 64, "real_batch": 8, "pretrain": 0}),
+    ],
+)
+def test_a_size_of_numpy_goes_on_as_well(tiny: Splits, tmp_path: Path, method: str, how: dict[str, Any]) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.episode == 1:
+            raise Stop
+
+    quick: dict[str, Any] = {"episodes": 2, "network": "convnet:width=4,depth=2", "progress": False, **how}
+    numbers: dict[str, Any] = {"ipc": np.int64(1), "seed": np.int64(7), "minutes": np.float64(60.0)}
+    condense(tiny, method, out=tmp_path, callbacks=(stop,), **numbers, **quick)
+    assert (tmp_path / "checkpoint.pt").is_file()
+    again, whole = (condense(tiny, method, ipc=1, seed=7, out=out, **quick) for out in (tmp_path, None))
+    assert again.config["episodes_done"] == 2
+    assert torch.equal(again.cells, whole.cells)
+    assert type(Task(tiny.train, np.int64(2)).per_class) is int
+    assert type(settings_of("pdd", "cifar10", np.int64(1), None).episodes) is int
 
 
 def test_what_another_process_finished_meanwhile_is_only_read(

@@ -17,6 +17,8 @@ from yoco.rng import Rng
 
 NETWORK = "convnet:width=4,depth=2"
 EXPERTS: dict[str, Any] = {"count": 1, "expert_epochs": 3, "expert_batch": 60, "max_start": 1, "student_steps": 1}
+WHOLE = ("dsa", "dm", "datadam", "frepo", "mtt", "datm")
+"""Methods whose papers begin with real images."""
 
 
 @pytest.fixture
@@ -65,6 +67,30 @@ def test_the_factor_is_the_one_asked_for(task: Task, method: str) -> None:
     chosen: Any = settings_of(method, "digits", 2, None, factor=2, **changes)
     synthetic = chosen.synthetic(task, Rng(0))
     assert (synthetic.factor, synthetic.per_class) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "method"),
+    [("cifar10", name) for name in WHOLE] + [("digits", name) for name in (*WHOLE, "dc", "cafe", "readout")],
+)
+def test_a_start_of_whole_images_is_cut_only_where_that_is_asked_for(data: str, method: str) -> None:
+    def begun(**changes: Any) -> tuple[int, str]:
+        found: Any = settings_of(method, data, 10, None, **changes)
+        return found.factor, found.start
+
+    assert [begun(), begun(factor=1), begun(factor=2)] == [(1, "real"), (1, "real"), (2, "mix")]
+    assert begun(factor=2, start="real") == (2, "real")
+
+
+@pytest.mark.parametrize("method", ["dc", "cafe", "sre2l"])
+def test_noise_is_noise_whatever_the_factor(method: str) -> None:
+    found: Any = settings_of(method, "cifar10", 10, None, factor=2)
+    assert (found.factor, found.start) == (2, "noise")
+
+
+def test_a_shrunk_image_fills_each_cell(task: Task) -> None:
+    chosen: Any = settings_of("dm", "digits", 2, None, factor=2)
+    assert torch.equal(chosen.synthetic(task, Rng(0)).cells, start("mix", task.real, 2, 2, Rng(0)).cells)
 
 
 def test_a_start_is_shrunk_and_chosen_as_asked_for(task: Task) -> None:

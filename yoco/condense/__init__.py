@@ -96,6 +96,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     """
     cls = _class_of(method)
     known = [f.name for f in fields(cls)]
+    ipc = python_number(ipc) if isinstance(ipc, np.generic) else ipc
     changes |= {name: python_number(value) for name, value in changes.items() if isinstance(value, np.generic)}
     changes |= {name: str(value) for name, value in changes.items() if isinstance(value, PurePath)}
     for name in changes:

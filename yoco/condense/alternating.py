@@ -40,7 +40,7 @@ class Alternating:
     network is replaced every `outer` episodes, and is not trained after its last.
     """
 
-    deciding: ClassVar[tuple[str, ...]] = ("outer",)
+    deciding: ClassVar[tuple[str, ...]] = ("outer", "factor")
     episodes: int = 10_000
     """outer steps: 1,000 networks of `outer` steps"""
     outer: int = 10
@@ -48,9 +48,9 @@ class Alternating:
     inner: int = 50
     """epochs of the network on the synthetic set after an outer step"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
     start: str = "noise"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.1
     """step size of the pixels, in the units of normalised ones as published"""
     momentum_image: float = 0.5

@@ -22,5 +22,23 @@ def random_crops(images: Tensor, count: int, size: tuple[int, int], least: float
             h, w = max(1, round(side * height)), max(1, round(side * width))
             top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
             part = image[None, :, top : top + h, left : left + w]
-            crops.append(interpolate(part, size, mode="bilinear", antialias=True))
+            crops.append(resized(part, size))
     return torch.cat(crops).unflatten(0, (n, count))
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images float [n, C, H, W] resized bilinearly, antialiased: [n, C, *size].
+
+    Where gradients are wanted by products with the weights of rows and of columns, which is the same but for rounding:
+    on CUDA the gradients of torch's own way are not the same bits again.
+    """
+    if not (torch.is_grad_enabled() and images.requires_grad):
+        return interpolate(images, size, mode="bilinear", antialias=True)
+    rows, columns = (_weights(images, had, made) for had, made in zip(images.shape[-2:], size, strict=True))
+    return rows @ images @ columns.T
+
+
+def _weights(like: Tensor, had: int, made: int) -> Tensor:
+    """What each of `had` pixels in a line gives to each of the `made` ones that it is resized to: [made, had]."""
+    eye = torch.eye(had, dtype=like.dtype, device=like.device)
+    return interpolate(eye[None, None], (made, had), mode="bilinear", antialias=True)[0, 0]

@@ -33,7 +33,7 @@ class InnerSteps:
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "mix"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     first: bool = False
     """start from the first images of each class, as the paper's code does, not from a random choice"""
     shrink: str = "nearest"

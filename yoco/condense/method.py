@@ -44,6 +44,7 @@ class Task:
         split_options("network", self.network_name)
         if not isinstance(self.per_class, Integral):
             raise ValueError(f"condense: ipc must be a whole number, got {self.per_class!r}")
+        object.__setattr__(self, "per_class", int(self.per_class))
         if self.per_class < 1:
             raise ValueError(f"condense: ipc must be at least 1, got {self.per_class}")
         if self.per_class > len(smallest):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from yoco.train import Recipe
 class Trajectories:
     """What MTT and DATM have in common: experts, a student whose step size is learned, and the way that is left."""
 
+    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 5000
     """iterations"""
     experts: str = ""
@@ -62,9 +63,9 @@ class Trajectories:
     constant_memory: bool = False
     """gradients of one student step at a time (TESLA, Cui et al., ICML 2023), not through all of them at once"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
     start: str = "real"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     augment: str = WORDS
     """augmentations of student and experts"""
     depth: int = 0

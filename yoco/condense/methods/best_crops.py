@@ -34,7 +34,7 @@ class BestCrops(Selection):
             raise ValueError(f"best-crops: least must be above 0 and at most 1, got {self.least:g}")
 
     def choose(self, images: Tensor, see: See, count: int, rng: Rng) -> Tensor:
-        """In the order of herding; a smaller choice is the beginning of a larger one."""
+        """In the order of herding; up to `pool` cells a smaller choice is the beginning of a larger one."""
         size = (images.shape[-2], images.shape[-1])
         pool = images[rng.child("pool").choice(len(images), max(self.pool, count))]
         cell = cell_size(size, self.factor)

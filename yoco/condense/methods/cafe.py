@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from yoco.condense.learner import Learner
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import one_draw, stepped_normalised
-from yoco.condense.synthetic import Synthetic, in_parts, start
+from yoco.condense.synthetic import Synthetic, in_parts, start, with_factor
 from yoco.condensed import Examples
 from yoco.data.source import Batch
 from yoco.networks.base import Network
@@ -31,12 +31,13 @@ class CAFE:
     synthetic set as its accuracy needs to move. The network is replaced once its accuracy stands still.
     """
 
+    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 20_000
     """updates of the cells: 2,000 networks of ten, the fewest that can show an accuracy at rest"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
     start: str = "noise"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.1
     """step size of the pixels, in the units of normalised ones as published"""
     momentum_image: float = 0.5
@@ -80,9 +81,11 @@ class CAFE:
         Policy(self.augment)
 
     @classmethod
-    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+    def published(
+        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
+    ) -> Self:
         """The settings of the authors' code, the same for all data and sizes; scikit-learn's digits have our own."""
-        return cls(**DIGITS) if data == "digits" else cls()
+        return with_factor(cls(**DIGITS) if data == "digits" else cls(), factor)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Noise, unless another start is asked for."""

@@ -1,20 +1,21 @@
 """DATM: "Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching", Guo et al., ICLR 2024."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import ceil, inf
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, Optimizer
 
 from yoco.cells import upsample
 from yoco.condense.experts import Experts, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import words_for
-from yoco.condense.synthetic import Synthetic, start
+from yoco.condense.synthetic import Synthetic, start, with_factor
 from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.data.source import Batch
 from yoco.rng import Rng
@@ -47,7 +48,7 @@ class DATM(Trajectories):
     threshold: float = 1.0
     """an iteration whose loss is above this changes nothing"""
     decay: float = 0.9995
-    """share of the running mean of the pixels that stays in an iteration, 0 to below 1"""
+    """share of the running mean of pixels that an iteration leaves, 0 to below 1; decay^k of it is the start after k"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +67,9 @@ class DATM(Trajectories):
             raise ValueError(f"datm: start must be one of {', '.join(STARTS)}, got {self.start!r}")
 
     @classmethod
-    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+    def published(
+        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
+    ) -> Self:
         """The settings for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of their sizes; other data: CIFAR-10's.
 
         The authors' are for whitened pixels, all of them: ask for the space zca. Digits and letters are not mirrored,
@@ -76,28 +79,30 @@ class DATM(Trajectories):
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
         chosen = dict(zip(COLUMNS, TABLE[own][near], strict=True))
         ours = {"episodes": 300, "threshold": 2.0, **DIGITS} if own == "digits" else {}
-        return cls(augment=words_for(data), **chosen, **ours)
+        return with_factor(cls(augment=words_for(data), **chosen, **ours), factor)
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images, those that an expert gets right first, and the logits that it gives them."""
-        experts = self.memory(task, rng)
+        experts, real = self.memory(task, rng), task.real
         (expert,) = experts.weights(0, self.expert_epochs)
         network = experts.task.network(rng.child("network")).train()
-        expert = expert.to(task.real.device, torch.get_default_dtype())
+        weights = unflat(network, expert.to(real.device, torch.get_default_dtype()))
 
         @torch.no_grad()
-        def logits(images: Tensor) -> Tensor:
-            weights = unflat(network, expert)
-            parts = task.normalise(images).split(500)
-            return torch.cat([functional_call(network, weights, (part,)) for part in parts])
+        def logits(images: Callable[[Tensor], Tensor], groups: Sequence[Tensor]) -> Tensor:
+            parts = seen_at_once(network, groups)
+            found = [functional_call(network, weights, (task.normalise(images(part)),)) for part in parts]
+            return torch.cat(found)[torch.cat(parts).argsort()]
 
         chosen = None
         if self.start != "k-means":
-            chosen = [right(task, logits(task.real.batch(m).images), c, rng) for c, m in enumerate(task.real.by_class)]
-        plain = start(self.start, task.real, task.per_class, self.factor, rng, chosen=chosen)
+            told = logits(lambda part: real.batch(part).images, real.by_class)
+            chosen = [right(task, told[members], c, rng) for c, members in enumerate(real.by_class)]
+        plain = start(self.start, real, task.per_class, self.factor, rng, chosen=chosen)
         cells = plain.cells.detach()
         lr = torch.tensor(self.lr_start, device=cells.device)
-        beside = {"lr": lr, "logits": logits(upsample(cells, plain.size)), "pixels": cells}
+        labels = logits(lambda part: upsample(cells[part], plain.size), [torch.arange(len(cells))])
+        beside = {"lr": lr, "logits": labels, "pixels": cells}
         return Labelled.extended(plain, beside)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
@@ -148,6 +153,18 @@ class DATM(Trajectories):
         """The epoch before which segments begin in this iteration."""
         first = self.grow_from or self.max_start
         return first + int((self.max_start - first) * min(1.0, iteration / self.grow_over))
+
+
+def seen_at_once(network: nn.Module, groups: Sequence[Tensor]) -> list[Tensor]:
+    """The images that a network in training is shown together: of each group long [n] in turn, up to 500.
+
+    Where batch norms look at all that is shown, no part is a class by itself: each has its share of every group.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        return [part for group in groups for part in group.split(500)]
+    every = torch.cat([*groups])
+    many = ceil(len(every) / 500)
+    return [every[k::many] for k in range(many)]
 
 
 def right(task: Task, logits: Tensor, label: int, rng: Rng) -> Tensor:
@@ -232,7 +249,10 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
 #   threshold, decay and step sizes are theirs; what lies in a range is chosen here, and the rest is MTT's and FTD's;
 # - the start and the labels are those of the last epoch of the first expert; labels are learned as logits; where it
 #   gets too few images of a class right, others follow them;
+# - where batch norms look at all images that are shown together, the expert judges images of all classes together;
 # - the running mean is that of the pixels, not of the labels; it begins at the start, and skipped iterations leave it;
+# - so, after k iterations that are not skipped, the cells of a run that is stopped are the start by a share of decay^k,
+#   while their labels are those that were learned with other pixels;
 # - a window grows in equal steps, epoch by epoch;
 # - the space is the caller's: the authors' settings whiten the pixels of all three data sets (ZCA), at all sizes;
 # - whitened pixels are not cut; others are, to [0, 1] after every iteration, and are stepped as if normalised;

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from yoco.condense.alternating import Alternating, digits, loops
+from yoco.condense.synthetic import with_factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,13 +13,18 @@ class DC(Alternating):
 
     @classmethod
     def published(
-        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, outer: int | None = None
+        cls,
+        data: str,
+        per_class: int,
+        shape: tuple[int, int, int] | None = None,
+        outer: int | None = None,
+        factor: int | None = None,
     ) -> Self:
         """The paper's settings, the same for all data; the digits of scikit-learn have settings of our own."""
         if data == "digits":
-            return cls(lr_image=1e-3 * per_class, **digits(outer))
+            return with_factor(cls(lr_image=1e-3 * per_class, **digits(outer)), factor)
         outer, inner = loops(per_class, outer)
-        return cls(episodes=1000 * outer, outer=outer, inner=inner)
+        return with_factor(cls(episodes=1000 * outer, outer=outer, inner=inner), factor)
 
 
 # Not in the paper:

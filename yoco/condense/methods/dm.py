@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from augment import Policy
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
-from yoco.condense.synthetic import Synthetic, start
+from yoco.condense.synthetic import Synthetic, start, with_factor
 from yoco.networks.base import Network
 from yoco.rng import Rng
 
@@ -24,12 +24,13 @@ class DM:
     One episode is one iteration: a new network, which is never trained, and one update of all cells.
     """
 
+    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 20_000
     """iterations"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
     start: str = "real"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 1.0
     """step size of the pixels, in the units of normalised ones as published"""
     momentum_image: float = 0.5
@@ -45,10 +46,13 @@ class DM:
         Policy(self.augment)
 
     @classmethod
-    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+    def published(
+        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
+    ) -> Self:
         """The paper's settings; digits and letters are not mirrored. scikit-learn's digits have settings of our own."""
         own: dict[str, Any] = {"episodes": 300} if data == "digits" else {}
-        return cls(lr_image=10.0 if per_class >= 100 else 1.0, augment=words_for(data), **own)
+        lr = 10.0 if per_class >= 100 else 1.0
+        return with_factor(cls(lr_image=lr, augment=words_for(data), **own), factor)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Real images, unless another start is asked for."""

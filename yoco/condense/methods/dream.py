@@ -26,7 +26,7 @@ class DREAM(InnerSteps):
     """
 
     start: str = K_MEANS
-    """k-means (one shrunk image a cell, by the features of a random network), noise, real (whole images) or mix"""
+    """k-means (one shrunk image a cell, by features of a random network), noise, real (whole images, cut up) or mix"""
     real_batch: int = 128
     """real images of a class in one update, which is the number of its clusters"""
     interval: int = 10

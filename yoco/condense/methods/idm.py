@@ -33,7 +33,7 @@ class IDM:
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "mix"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.2
     """step size of the pixels, in normalised units"""
     momentum_image: float = 0.5

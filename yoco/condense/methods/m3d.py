@@ -33,7 +33,7 @@ class M3D:
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "mix"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     kernel: str = "gaussian"
     """gaussian (five of them), polynomial (of degree 2) or linear, as DM; lr_image is meant for the first"""
     lr_image: float = 1.0

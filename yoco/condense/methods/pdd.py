@@ -96,7 +96,8 @@ class PDD:
         """
         kind, given = base_of(base)
         each = max(1, per_class // max(1, stages))
-        deciding = {name: given[name] for name in getattr(kind, "deciding", ()) if name in given}
+        asked = given if factor is None else {**given, "factor": factor}
+        deciding = {name: asked[name] for name in getattr(kind, "deciding", ()) if name in asked}
         method = replace(kind.published(data, each, shape, **deciding), **{**authors(base, data, each), **given})
         factor = getattr(method, "factor", 1) if factor is None else factor
         made = 1 if data == "digits" else max(1, min(stages, per_class * factor**2))

@@ -32,7 +32,7 @@ from yoco.condense.descent import descend
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
 from yoco.condense.pool import Trainees
-from yoco.condense.synthetic import Synthetic, in_parts, start
+from yoco.condense.synthetic import Synthetic, in_parts, start, with_factor
 from yoco.networks.base import Network
 from yoco.protocols import idc
 from yoco.rng import Rng
@@ -60,9 +60,9 @@ class Readout:
     life: int = 200
     """turns of a network, one in `pool` episodes on the mean, after which it is replaced"""
     factor: int = 2
-    """factor^2 cells share the room of one image: 1 to 4"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
     start: str = "mix"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     labels: str = "learned"
     """learned or hard; hard labels are smoothed for the last layer, too, but saved as they are"""
     smooth: float = 0.1
@@ -121,7 +121,7 @@ class Readout:
         own |= {} if factor is None else {"factor": factor}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
-        return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
+        return with_factor(cls(augment=judged.augment.words, cutmix=judged.cutmix, **own), factor)
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images, and logits of their smoothed labels."""

@@ -40,7 +40,7 @@ class SRe2L:
     factor: int = 1
     """factor^2 cells share the room of one image: 1 to 4"""
     start: str = "noise"
-    """noise, real (whole images), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
+    """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.05
     """step size of the pixels at first: Adam; it falls to 0 along half a cosine"""
     batch: int = 100
