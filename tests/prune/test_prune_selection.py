@@ -287,3 +287,8 @@ def test_weights_are_kept_and_said(tiny_set: CondensedSet, tmp_path: Path) -> No
     assert "the samples have weights, which training must use: they are in the selection" in chosen.report()
     chosen.save(tmp_path / "kept.npz")
     assert torch.equal(Selection.load(tmp_path / "kept.npz").weights, chosen.weights)
+
+
+def test_a_selection_that_says_nothing_says_its_length() -> None:
+    bare = Selection(indices=torch.arange(3), checksum="")
+    assert (repr(bare), bare.report()) == ("Selection(3 samples)", "3 samples")
