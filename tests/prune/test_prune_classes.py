@@ -57,7 +57,7 @@ def test_shares_go_by_the_name_of_a_class_or_by_its_label(data: Source) -> None:
         ({"n": 3, "rule": "k-center", "features": [["a"]] * 40}, "features: must be numbers, got <U1"),
         (
             {"n": 3, "rule": "random", "netwrok": "mlp"},
-            "option of lbpe: unknown name 'netwrok'; did you mean 'network",
+            "option of rule random: unknown name 'netwrok'; did you mean 'network",
         ),
         ({"n": 3, "rule": "ccs", "bet": 0.1}, "option of aum: unknown name 'bet'; did you mean 'beta'?"),
     ],

@@ -179,7 +179,7 @@ def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -
         ({"ipc": 1, "score": "el2n"}, "rule yoco: ranks by lbpe, got the score el2n"),
         (
             {"ipc": 1, "rule": "random", "epoch": 3},
-            "option of lbpe: unknown name 'epoch'; did you mean 'epochs'? known",
+            "option of rule random: unknown name 'epoch'; did you mean 'epochs'? known",
         ),
     ],
 )
