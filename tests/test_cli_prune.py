@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
 from yoco.cli import run
 from yoco.condensed import CondensedSet
-from yoco.prune import Scores
+from yoco.prune import Scores, find
 
 if TYPE_CHECKING:
     from yoco.prune.dynamics import Dynamics
@@ -107,3 +108,33 @@ def test_the_help_says_what_the_rule_has_for_its_score(
             run(["prune", "--rule", rule, "--mode", mode, "--help"])
         said = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", "", capsys.readouterr().out).split())
         assert (mine in said, other in said) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--rule", "ccs", "--drop", "agm", "--ipc", "1"], "score: unknown name 'agm'; did you mean 'aum'?"),
+        (["--rule", "d2", "--features", "f.npy", "--ipc", "1"], "features: must be [36, ...], got [35, 2]"),
+        (["--rule", "yoco"], "budget: give exactly one of ipc, cells, keep, n, got none"),
+    ],
+)
+def test_no_file_of_scores_is_made_for_what_is_refused(
+    words: list[str], line: str, saved: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
+) -> None:
+    monkeypatch.setattr("yoco.prune.training.observe", None)
+    monkeypatch.chdir(saved.parent)
+    np.save("f.npy", np.zeros((35, 2)))
+    said = fails("prune", "set.safetensors", *words, "--scores", "s.safetensors", "--out", "kept.npz")
+    assert said.startswith(f"yoco: {line}")
+
+
+def test_the_help_says_what_the_rule_kernel_trains(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        run(["prune", "--help"])
+    said = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", " ", capsys.readouterr().out).split())
+    settings = find("kernel").settings
+    assert f"the ten that are trained; {settings['epochs']} for the rule kernel" in said
+    assert f"1 by default, {settings['runs']} for the rule kernel" in said

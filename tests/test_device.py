@@ -2,18 +2,24 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from yoco import device
+from yoco.condense.clusters import centres
+from yoco.condense.coreset import medoids
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.device import at_work, compute_type, pick
+from yoco.device import at_work, compute_type, pick, two_threads
 from yoco.evaluate import evaluate
 from yoco.networks import Network
 from yoco.prune import observe
+from yoco.prune.distances import k_means
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -99,3 +105,30 @@ def test_bfloat16_is_what_networks_compute_in(
     seen.clear()
     observe(tiny_set, epochs=1, recipe=Recipe(epochs=1), rng=Rng(0), network="mlp:width=4", bf16=True)
     assert seen == {torch.bfloat16}
+
+
+def threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"]
+
+
+@pytest.mark.parametrize(("before", "within"), [(4, 2), (2, 2), (1, 1)])
+def test_more_than_two_threads_are_two_within(before: int, within: int) -> None:
+    with threadpool_limits(before, "openmp"):
+        with two_threads():
+            assert {*threads()} == {within}
+        assert {*threads()} == {before}
+
+
+@pytest.mark.parametrize("cluster", [k_means, centres, medoids])
+def test_k_means_has_no_more_sums_than_two(cluster: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    fit = KMeans.fit
+
+    def spy(self: KMeans, rows: Any) -> KMeans:
+        seen.extend(threads())
+        return fit(self, rows)
+
+    monkeypatch.setattr(KMeans, "fit", spy)
+    with threadpool_limits(4, "openmp"):
+        cluster(torch.rand(8, 2, generator=Rng(0).generator()).double(), 2, Rng(0))
+    assert {*seen} == {2}

@@ -15,10 +15,11 @@ import torch
 from torch import nn
 
 import yoco
+from yoco.classes import merge, only
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.networks import build
-from yoco.prune import Selection, report, score, select
+from yoco.prune import Recorder, Running, Scores, Selection, report, score, scores, select, windows
 from yoco.prune.choosing import scores_for
 from yoco.rng import Rng
 from yoco.sparsify import SOLVERS, rebuild, save
@@ -126,6 +127,32 @@ def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: 
     expected = [call() for call in calls]
     with torch.device("meta"):
         found = [call() for call in calls]
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
+
+
+def watched(outputs: torch.Tensor, labels: torch.Tensor) -> list[torch.Tensor]:
+    """What a training that anybody wrote showed, and what it is scored."""
+    recorder, running = Recorder(len(labels), shift=True), Running(len(labels), ["forgetting", "variability"])
+    for epoch, logits in enumerate(outputs):
+        for each in (recorder, running):
+            each.log(epoch, range(len(labels)), logits, labels)
+    seen = recorder.dynamics()
+    values = [function(seen) for function in (scores.forgetting, scores.aum, scores.variability)]
+    values += [windows.tdds(seen, epochs=3, window=3), Scores(values=values[1], name="aum", checksum="").ranks]
+    return [*values, running.score("forgetting"), running.score("variability")]
+
+
+def test_what_is_watched_and_parted_lies_on_the_cpu_whatever_the_default_device(tiny_set: CondensedSet) -> None:
+    outputs = torch.randn(4, 20, 3, generator=Rng(0).generator())
+
+    def calls() -> list[torch.Tensor]:
+        parts = [only(tiny_set, names) for names in (("2", "0"), ("1", "2"))]
+        return [*watched(outputs, labels), *(part.cells for part in parts), merge(*parts).cells]
+
+    labels = torch.arange(20) % 3
+    expected = calls()
+    with torch.device("meta"):
+        found = calls()
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
 
 

@@ -10,9 +10,11 @@ from torch.nn.functional import one_hot
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source, Splits
+from yoco.device import cpu_by_default
 from yoco.registry import unknown
 
 
+@cpu_by_default
 def only(part: Any, names: Sequence[str]) -> Any:
     """The images of these classes alone; in this order they become the classes 0, 1 and so on.
 
@@ -58,6 +60,7 @@ def _shares(soft: Tensor) -> bool:
     return bool((soft >= 0).all()) and torch.allclose(soft.sum(1), soft.new_ones(len(soft)), atol=1e-3)
 
 
+@cpu_by_default
 def merge(*sets: CondensedSet) -> CondensedSet:
     """Condensed sets as one: the classes of all, joined by their names, and of each class the cells of all, in turn.
 

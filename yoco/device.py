@@ -87,3 +87,17 @@ def at_work(device: torch.device) -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(before)
         filling.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def two_threads() -> Iterator[None]:
+    """Let scikit-learn, once it is imported, use two threads at most within: k-means adds up their sums as they end.
+
+    Of two sums the total is the same in either order, of three it is not.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    pools = ThreadpoolController().select(user_api="openmp")
+    more = [pool.filepath for pool in pools.lib_controllers if pool.num_threads > 2]
+    with pools.select(filepath=more).limit(limits=2):
+        yield

@@ -19,9 +19,10 @@ from yoco.condense.synthetic import Synthetic, start
 from yoco.data import Source, Splits, Whitening
 from yoco.data.whitened import in_space
 from yoco.evaluate import trials
-from yoco.prune import draw_references
+from yoco.prune import draw_references, observe
 from yoco.rng import Rng
 from yoco.sparsify.study import Study
+from yoco.train import Recipe
 
 NETWORK = "convnet:width=4,depth=2"
 FEW: dict[str, Any] = {"count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2}
@@ -187,6 +188,19 @@ def test_references_are_whitened_as_the_set_was(tiny: Splits) -> None:
         draw_references(found, tiny.test, Rng(0))
     with pytest.raises(ValueError, match="images must be plain here, got whitened ones"):
         draw_references(fit(tiny.train), tiny.train, Rng(0))
+
+
+def test_networks_are_shown_references_in_the_space_of_the_set(tiny: Splits) -> None:
+    found, fit = made(tiny, "dm"), Whitening.fit(tiny.train)
+    how: dict[str, Any] = {"epochs": 1, "recipe": Recipe(epochs=1), "network": NETWORK, "snapshot": True}
+    plain, white = (
+        observe(found, rng=Rng(0), reference=each, **how).snapshot for each in (tiny.train, fit(tiny.train))
+    )
+    assert plain is not None
+    assert white is not None
+    torch.testing.assert_close(plain.reference, white.reference)
+    with pytest.raises(ValueError, match="reference: the set was whitened by a fit on training images with checksum"):
+        observe(found, rng=Rng(0), reference=tiny.test, **how)
 
 
 @pytest.mark.parametrize("role", ["calibrate", "retrain_on"])

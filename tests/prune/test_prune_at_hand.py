@@ -58,6 +58,14 @@ def test_what_a_set_carries_from_the_codes_way_is_not_taken_for_the_papers(tiny_
     assert prune(small, rule="easy", ipc=1).history[-1]["scores"]["passes"] == "train"
 
 
+def test_the_codes_scores_stay_the_codes_whoever_takes_them_over(tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {**FAST, "epochs": 3, "top": 2}
+    taken = prune(rank(tiny_set, mode="repo", **how), rule="easy", cells=8, quota="equal")
+    again = prune(taken, ipc=1, **how)
+    assert taken.history[-1]["mode"] == "paper"
+    assert [each.history[-1]["scores"]["passes"] for each in (taken, again)] == ["train", "clean"]
+
+
 @pytest.mark.parametrize("rule", ["ccs", "dual", "d2"])
 def test_a_papers_way_does_not_take_any_score_that_a_set_carries(tiny_set: CondensedSet, rule: str) -> None:
     small = prune(tiny_set, rule="easy", ipc=2, score="el2n", **FAST)

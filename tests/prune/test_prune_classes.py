@@ -1,14 +1,16 @@
 """What is asked of classes is checked before anything is trained."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from yoco.classes import only
 from yoco.condensed import CondensedSet
 from yoco.data import Source, Splits, from_arrays
-from yoco.prune import select
+from yoco.prune import prune, report, select
 from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.presets import find
 from yoco.rng import Rng
@@ -55,7 +57,7 @@ def test_shares_go_by_the_name_of_a_class_or_by_its_label(data: Source) -> None:
         ({"n": 3, "rule": "k-center", "features": [["a"]] * 40}, "features: must be numbers, got <U1"),
         (
             {"n": 3, "rule": "random", "netwrok": "mlp"},
-            "option of lbpe: unknown name 'netwrok'; did you mean 'network",
+            "option of rule random: unknown name 'netwrok'; did you mean 'network",
         ),
         ({"n": 3, "rule": "ccs", "bet": 0.1}, "option of aum: unknown name 'bet'; did you mean 'beta'?"),
     ],
@@ -94,3 +96,10 @@ def test_ties_of_a_data_set_favour_no_class(tiny: Splits, rule: str) -> None:
 def test_ties_of_a_condensed_set_go_class_by_class(tiny_set: CondensedSet) -> None:
     chosen = select(tiny_set, rule="easy", n=20, quota="none", scores=torch.zeros(36))
     assert chosen.indices.tolist() == list(range(20))
+
+
+def test_the_report_of_a_set_of_fewer_classes_is_of_those_that_it_had(tiny_set: CondensedSet) -> None:
+    small = prune(tiny_set, rule="random", ipc=1)
+    assert report(only(small, ["2", "0"])) == report(small)
+    old = {name: value for name, value in small.history[-1].items() if name != "classes"}
+    assert report(replace(small, history=(old,))) == report(small)

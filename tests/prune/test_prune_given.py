@@ -1,6 +1,6 @@
 """Pruning what anybody has: arrays, labels, scores and rules of one's own."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from yoco.prune import (
     Items,
     Rule,
     Scores,
+    observe,
     prune,
     rank,
+    score,
     select,
 )
-from yoco.prune.choosing import as_set
+from yoco.prune.choosing import as_set, scores_for
 from yoco.rng import Rng
+from yoco.train import Recipe
 
 QUOTA = {"quota": "equal"}
 
@@ -151,3 +154,46 @@ def test_arrays_and_sets_are_told_apart(tiny: Splits, tiny_set: CondensedSet) ->
         prune(tiny_set, tiny_set.labels, ipc=1)
     with pytest.raises(ValueError, match=r"^prune: needs a condensed set or .*, or images and labels, got Tensor$"):
         prune(tiny_set.cells, ipc=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Greedy):
+    """With an option that is called as a parameter of what finds it."""
+
+    name: str = "a"
+
+
+def test_an_option_of_a_rule_may_have_any_name(tiny_set: CondensedSet) -> None:
+    assert select(tiny_set, rule=f"{__name__}:Named", name="b", n=3).entry["options"] == {"name": "b"}
+    ranked = rank(tiny_set, "d2", mode="repo", features="pixels", scores=torch.arange(36.0))
+    assert (ranked.history[-1]["mode"], ranked.order) == ("repo", "d2")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("epochs", 3), ("runs", 5), ("network", "nosuch"), ("stage", 0), ("recipe", Recipe(epochs=1)), ("bf16", True)],
+)
+def test_beside_given_features_nothing_is_said_of_a_training(tiny_set: CondensedSet, option: str, value: Any) -> None:
+    for call, where in (
+        (partial(score, score="ssp"), "score ssp"),
+        (partial(scores_for, rule="ssp"), "rule ssp"),
+        (partial(select, rule="ssp", ipc=1), "rule ssp"),
+        (partial(select, rule="herding", ipc=1), "rule herding"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            call(tiny_set, features="pixels", **{option: value})
+        assert str(caught.value) == f"{where}: trains nothing beside given features, got {option}={value!r}"
+
+
+def test_beside_given_features_a_training_is_for_what_else_is_read(tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"network": "mlp:width=4", "recipe": Recipe(epochs=2)}
+    seen = observe(tiny_set, epochs=2, rng=Rng(0), snapshot=True, **how)
+    for call, where in (
+        (partial(score, score="ssp"), "score ssp"),
+        (partial(select, rule="herding", ipc=1), "rule herding"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{where}: reads no evidence beside given features, got some$"):
+            call(tiny_set, features="pixels", evidence=[seen])
+    assert len(select(tiny_set, rule="d2", ipc=1, features="pixels", evidence=[seen], epochs=2)) == 12
+    both: dict[str, Any] = {"rule": "beta", "score": "prototype", "features": "pixels", "ipc": 1, "progress": False}
+    assert select(tiny_set, **both, **how).entry["scores"]["features"] == "pixels"

@@ -79,7 +79,7 @@ def test_features_and_scores_are_learned_by_one_training(
     assert {(run["epochs"], run["recipe"].epochs) for run in runs} == {(12, 12), (12, 1000)}
     runs.clear()
     for rule in ("herding", "k-center", "medoids", "moderate", "ssp"):
-        assert len(prune(tiny_set, rule=rule, features="pixels", **how)) == 12
+        assert len(prune(tiny_set, rule=rule, features="pixels", ipc=1, device="cpu", progress=False)) == 12
     assert runs == []
 
 

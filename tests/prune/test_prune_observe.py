@@ -1,5 +1,6 @@
 """Recording a training: it is the full recipe's beginning, and looking does not change it."""
 
+import json
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -7,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -224,6 +226,14 @@ def test_an_augmentation_of_ones_own_is_the_same_wherever_it_lies() -> None:
     words = [recipe_values(replace(RECIPE, augment=each))["augment"] for each in some]
     assert words[0] == words[1]
     assert len({*words}) == 4
+
+
+def test_numbers_of_any_kind_in_a_recipe_are_said_in_json() -> None:
+    odd = replace(RECIPE, batch=np.int64(8), gamma=np.float32(0.5), cutmix=Fraction(1, 4))
+    values = recipe_values(odd)
+    assert json.loads(json.dumps(values)) == values
+    assert (values["batch"], values["gamma"], values["cutmix"], values["fresh"]) == (8, 0.5, 0.25, False)
+    assert repr(values["batch"]) == "8"
 
 
 def test_errors_are_the_gradient_in_the_logits_without_cancellation(tiny_set: CondensedSet) -> None:

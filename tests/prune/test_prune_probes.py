@@ -1,5 +1,7 @@
 """Scores of one network against literal NumPy and against one gradient at a time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import log
 
@@ -131,6 +133,19 @@ def test_grand_works_where_the_network_computes_in_bfloat16() -> None:
     assert one.network is not None
     one.network.autocast = torch.bfloat16  # type: ignore[assignment]
     np.testing.assert_allclose(grand(one, parameters="all").numpy(), one_gradient_at_a_time(one), rtol=0.02)
+
+
+def test_all_gradients_are_computed_as_trainings_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[torch.device] = []
+
+    @contextmanager
+    def spy(place: torch.device) -> Iterator[None]:
+        places.append(place)
+        yield
+
+    monkeypatch.setattr(probes, "at_work", spy)
+    grand(photographed("mlp:width=4"), parameters="all")
+    assert places == [torch.device("cpu")]
 
 
 def test_no_score_depends_on_its_batch_or_on_the_order() -> None:

@@ -179,7 +179,7 @@ def test_the_report_says_what_was_kept_and_what_was_short(mixed: CondensedSet) -
         ({"ipc": 1, "score": "el2n"}, "rule yoco: ranks by lbpe, got the score el2n"),
         (
             {"ipc": 1, "rule": "random", "epoch": 3},
-            "option of lbpe: unknown name 'epoch'; did you mean 'epochs'? known",
+            "option of rule random: unknown name 'epoch'; did you mean 'epochs'? known",
         ),
     ],
 )
@@ -287,3 +287,8 @@ def test_weights_are_kept_and_said(tiny_set: CondensedSet, tmp_path: Path) -> No
     assert "the samples have weights, which training must use: they are in the selection" in chosen.report()
     chosen.save(tmp_path / "kept.npz")
     assert torch.equal(Selection.load(tmp_path / "kept.npz").weights, chosen.weights)
+
+
+def test_a_selection_that_says_nothing_says_its_length() -> None:
+    bare = Selection(indices=torch.arange(3), checksum="")
+    assert (repr(bare), bare.report()) == ("Selection(3 samples)", "3 samples")

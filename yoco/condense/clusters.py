@@ -8,6 +8,7 @@ from torch import Tensor
 
 from yoco.condense.learner import Learner
 from yoco.condense.method import Task
+from yoco.device import two_threads
 from yoco.networks.base import Network
 from yoco.rng import Rng
 from yoco.train import Recipe
@@ -68,7 +69,7 @@ def centres(rows: Tensor, count: int, rng: Rng) -> Tensor:
     from sklearn.cluster import KMeans
 
     clustering = KMeans(count, n_init=1, random_state=rng.key() % 2**32)
-    with catch_warnings():
+    with catch_warnings(), two_threads():
         simplefilter("ignore")  # fewer distinct rows than centres
         return torch.from_numpy(clustering.fit(rows.numpy()).cluster_centers_)
 

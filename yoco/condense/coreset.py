@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yoco.device import two_threads
 from yoco.rng import Rng
 
 
@@ -39,7 +40,7 @@ def medoids(features: Tensor, count: int, rng: Rng) -> Tensor:
 
     x = features.cpu().double().numpy()
     seed = rng.child("k-means").key() % 2**32
-    with catch_warnings():
+    with catch_warnings(), two_threads():
         simplefilter("ignore")  # fewer distinct rows than clusters
         fit = KMeans(min(count, len(x)), n_init=1, random_state=seed).fit(x)
     distances, chosen = pairwise_distances(fit.cluster_centers_, x), []

@@ -134,7 +134,7 @@ def ask(
     if "epochs" not in chosen:
         _check_recipe(name, training.recipe, wanted)
     recipe = training.on(data, wanted or (recorded if isinstance(data, Source) else None) if whole else None)
-    options = {**_within(chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}
+    options = {**_within(name, chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}
     epochs = recipe.length if whole and not early else options["epochs"] or recipe.length
     if epochs > recipe.length:
         raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
@@ -160,9 +160,10 @@ def _published(name: str, data: CondensedSet | Source) -> dict[str, int]:
     return dict(zip(("epochs", "top"), LBPE_SETTINGS[method, data_name(data)], strict=True))
 
 
-def _within(chosen: Mapping[str, Any], length: int) -> dict[str, Any]:
-    """Defaults cut down to a recipe that is shorter than what they were published for."""
-    return {k: min(v, length) if k in ("epochs", "top", "window") and v is not None else v for k, v in chosen.items()}
+def _within(name: str, chosen: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """Defaults cut down to a recipe that is shorter than they were published for; of anybody's score its epochs."""
+    counts = ("epochs", "top", "window") if name in SCORES else ("epochs",)
+    return {k: min(v, length) if k in counts and v is not None else v for k, v in chosen.items()}
 
 
 def _blank(reads: str, epochs: int) -> Any:

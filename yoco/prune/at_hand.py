@@ -85,9 +85,9 @@ def known_scores(data: CondensedSet | Source, name: str, rule: Rule, given: Give
 
 
 def _carried_mode(data: CondensedSet | Source) -> str:
-    """The mode of the rule whose scores a set keeps."""
+    """The mode of the rule whose scores a set keeps, whichever rules have taken them over since."""
     made = _scorings(data)
-    return str(made[-1].get("mode", "paper")) if made else "paper"
+    return "repo" if any(e.get("mode") == "repo" and e["scores"] == made[-1]["scores"] for e in made) else "paper"
 
 
 def carried(data: CondensedSet | Source) -> Scores | None:

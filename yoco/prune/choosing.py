@@ -10,8 +10,8 @@ import torch
 
 from yoco.condensed import CondensedSet
 from yoco.data.arrays import from_arrays
-from yoco.data.source import Source, by_place
-from yoco.data.whitened import plain, refit
+from yoco.data.source import Source
+from yoco.data.whitened import plain
 from yoco.device import cpu_by_default
 from yoco.prune.at_hand import Given
 from yoco.prune.budget import KINDS, Budget
@@ -22,7 +22,8 @@ from yoco.prune.material import AnySet, check_kind, data_name
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
 from yoco.prune.quotas import NESTED, apply
-from yoco.prune.rules import Rule, options_of_rule
+from yoco.prune.references import alike
+from yoco.prune.rules import Rule, options_of_rule, with_options
 from yoco.prune.scored import Scores
 from yoco.prune.selection import Selection, outcome, recorded
 from yoco.rng import Rng
@@ -57,10 +58,12 @@ def select(
     quota: "none" (all compared with each other), "equal", "proportional", "floor" (each class at least `floor` of its
     equal share, by default half) or "given" (`shares`: class name -> samples); by default that of the rule.
     scores: of `score`, read from a file, or anybody's numbers [n], larger = harder; evidence: what trainings showed;
-    features: "pixels" or numbers [n, ...].
+    features: "pixels" or numbers [n, ...], beside which no evidence and no option of a training may stand where nothing
+    else is learned.
     reference: real images that the kept ones shall stand for, for the rules that read them: `REFERENCES` of them, as
     many of each class, are drawn.
-    What is still missing is learned by one training; scores are then those that the set carries from an earlier
+    What is still missing is learned by one training, of `kernel` by three of 60 epochs each, whatever the data are,
+    unless `runs`, `epochs` or `recipe` say otherwise. Scores are then those that the set carries from an earlier
     pruning, so that pruning twice is pruning once. Rules that need nothing never train.
     options: of the rule, of `Training`, and of the score (`score` names it).
     Of equal scores the sample that stands first counts as the better one, see `places`.
@@ -219,7 +222,7 @@ def _whole(data: Source) -> CondensedSet:
     )
 
 
-def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
+def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how: Any) -> CondensedSet:
     """The whole set, cells of each class best first: under the quota equal, or by `kernel`, any beginning is a set.
 
     It holds no weights: of a rule that gives them (craig, gradmatch) a warning says so.
@@ -231,7 +234,7 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
         raise ValueError(
             f"rank: needs a condensed set, got a {type(data).__name__}; select answers an order of any data"
         )
-    found, _ = _rule(rule, how.get("mode", "paper"), how)
+    found, _ = _rule(rule, mode, how)
     kind = how.get("quota") or found.quota
     if not found.nested or kind not in NESTED:
         what = repr(rule) if not found.nested else f"the quota {kind!r}"
@@ -239,7 +242,7 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
     images = Fraction(len(data), data.factor**2 * len(data.classes))
     if found.published(data_name(data), True, images, images) != found:
         raise ValueError(f"rank: rule must be the same at every size, got {rule!r} of published settings; name its own")
-    chosen = select(data, rule=rule, **{**how, "n": len(data)})
+    chosen = select(data, rule=rule, mode=mode, **{**how, "n": len(data)})
     if chosen.weights is not None:
         warnings.warn("rank: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
     return recorded("rank", data, chosen)
@@ -247,9 +250,9 @@ def rank(data: CondensedSet, rule: str = "yoco", **how: Any) -> CondensedSet:
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
     """The rule with those options that are its own, and the others; None stands for what is usual."""
-    known, given = options_of_rule(find(name, mode)), {k: v for k, v in options.items() if v is not None}
-    own = {option: given.pop(option) for option in known if option in given}
-    return find(name, mode, **own), given
+    found, given = find(name, mode), {k: v for k, v in options.items() if v is not None}
+    own = {option: given.pop(option) for option in options_of_rule(found) if option in given}
+    return with_options(name, found, own), given
 
 
 def _changed(name: str, mode: Mode, rule: Rule) -> dict[str, Any]:
@@ -263,29 +266,10 @@ def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) ->
     """Images that stand for the data behind a set: `REFERENCES` of them, as many of each class; whitened as the set.
 
     Raises:
-        ValueError: it is no Source, or its classes are not those of the set, or the set was whitened by other images.
+        ValueError: it is no Source, its classes or images are not those of the set, or that was whitened by others.
     """
-    if not isinstance(reference, Source):
-        raise ValueError(f"reference: must be a Source, see yoco.data.from_arrays, got {type(reference).__name__}")
-    numbered = data_name(data) in ("", reference.name) and by_place(data.classes, reference.classes)
-    if reference.classes != data.classes and not numbered:
-        raise ValueError(
-            f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
-        )
-    if reference.shape != data.shape:
-        raise ValueError(f"reference: must have images {list(data.shape)} as the set, got {list(reference.shape)}")
-    most = -(-REFERENCES // len(data.classes))
+    real, most = alike(data, reference), -(-REFERENCES // len(data.classes))
     members = [
-        mine[rng.child("reference", c).choice(len(mine), min(most, len(mine)))]
-        for c, mine in enumerate(reference.by_class)
+        mine[rng.child("reference", c).choice(len(mine), min(most, len(mine)))] for c, mine in enumerate(real.by_class)
     ]
-    return _alike(data, reference).take(torch.cat(members))
-
-
-def _alike(data: CondensedSet | Source, reference: Source) -> Source:
-    """References in the space of the set, plain or whitened."""
-    if isinstance(data, Source):
-        plain(data)
-    elif data.space == "zca":
-        return refit(data.whitening, plain(reference), "reference")(reference)
-    return plain(reference)
+    return real.take(torch.cat(members))

@@ -11,6 +11,7 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import Tensor
 
+from yoco.device import two_threads
 from yoco.rng import Rng
 
 BLOCK = 2**23
@@ -146,7 +147,7 @@ def k_means(x: Tensor, clusters: int, rng: Rng) -> tuple[Tensor, Tensor]:
 
     small = len(x) * clusters <= THOROUGH
     how = {"init": "k-means++", "max_iter": 300} if small else {"init": "random", "max_iter": ITERATIONS}
-    with catch_warnings():
+    with catch_warnings(), two_threads():
         simplefilter("ignore")  # fewer distinct rows than clusters, or iterations that end early
         fit = KMeans(clusters, n_init=1, random_state=rng.child("k-means").key() % 2**32, **how).fit(x.numpy())
     return torch.from_numpy(fit.labels_).long(), torch.from_numpy(fit.cluster_centers_)

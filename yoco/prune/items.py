@@ -1,7 +1,7 @@
 """Items for a rule: whatever it reads of the samples, given, carried by the set, or learned by training once."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -9,17 +9,19 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.asked import Asked, ask
+from yoco.prune.asked import ALL_SCORES, Asked, ask
 from yoco.prune.at_hand import Given, for_score, known_scores, score_of
 from yoco.prune.material import given_features
 from yoco.prune.observe import Evidence
 from yoco.prune.probes import FROM_FEATURES, PROBES
+from yoco.prune.references import told
 from yoco.prune.rules import Items, Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scores import mean_confidence
 from yoco.prune.scoring import agreed, checked, combined, recorded, score
 from yoco.prune.snapshot import pooled
-from yoco.prune.training import split
+from yoco.prune.training import Training, check_untrained, split
+from yoco.registry import unknown
 
 SIGNED = ("aum", "margin")
 """Scores that are below 0 for some samples."""
@@ -32,6 +34,9 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
         ValueError: scores, evidence or options that do not fit the rule, the set or each other, or are not read by it.
     """
     labels, classes = data.labels.cpu(), len(data.classes)
+    if not rule.needs and rule.dropped_by is None:
+        _check_blind(data, name, rule, given)
+        return Items(None, labels, classes), None
     asked = _asked(data, name, rule, given)
     if given.evidence is not None:
         decides = asked.decides(views=bool({"features", "errors"} & set(rule.needs)))
@@ -44,8 +49,7 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     if known is not None:
         rule.check(known.values)
     features = None if given.features is None else given_features(data, given.features)
-    dropping = _dropping(data, rule, known or asked, asked)
-    lacks = _lacking(rule, asked, known, features) | ({dropping.reads} if dropping else set())
+    dropping, lacks = _to_learn(data, name, rule, given, asked, known, features)
     evidence = given.evidence
     if lacks and evidence is None:
         evidence = list(
@@ -76,6 +80,8 @@ def scores_of(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     """
     asked = _asked(data, name, rule, given, alone=given.options.get("epochs") is None)
     _refuse(name, rule, given, asked)
+    features = None if given.features is None else given_features(data, given.features)
+    _to_learn(data, name, rule, given, asked, None, features)  # so that it refuses now what it would afterwards
     seen = None if for_score(asked.name, given) is not None else list(asked.gather(data))
     return _scored(data, name, rule, given, asked, seen)
 
@@ -85,7 +91,7 @@ def views_of(
 ) -> dict[str, Any]:
     """How the features or gradients that a rule reads were made, as {"views": JSON values}; {} for one without.
 
-    reference: all images out of which the references were drawn.
+    reference: all images out of which the references were drawn; those of evidence are as it says.
     """
     if not {"features", "errors"} & set(rule.needs):
         return {}
@@ -94,13 +100,15 @@ def views_of(
         made["features"] = given.features if isinstance(given.features, str) else "given"
     if given.features is None or "errors" in rule.needs:
         if given.evidence is not None:
-            made |= {**agreed(given.evidence), "runs": len(given.evidence)}
+            looks = [each.snapshot for each in given.evidence]
+            met = rule.refers and all(look is not None and look.reference is not None for look in looks)
+            made |= {**agreed(given.evidence, references=met), "runs": len(looks)}
         else:
             asked = _asked(data, name, rule, given)
             made |= {**asked.training.said(asked.recipe), "epochs": asked.epochs}
         made["passes"] = "clean"
     if reference is not None:
-        made["reference"] = {"name": reference.name, "checksum": reference.checksum}
+        made["reference"] = told(reference)
     return {"views": made}
 
 
@@ -112,28 +120,46 @@ def _scored(
     asked: Asked,
     evidence: Sequence[Evidence] | None,
 ) -> Scores:
+    features = for_score(asked.name, given)
+    if features is not None:  # a training, if there is one, is for other things
+        return score(data, score=asked.name, features=features, **asked.options)
     own = {**score_of(rule, given.score, name)[1], **given.options}
-    return score(data, score=asked.name, evidence=evidence, features=for_score(asked.name, given), **own)
+    return score(data, score=asked.name, evidence=evidence, features=None, **own)
 
 
 def _refuse(name: str, rule: Rule, given: Given, asked: Asked) -> None:
-    """What nobody would read must not be given."""
-    if given.scores is not None and "scores" not in rule.needs:
-        raise ValueError(f"rule {name}: reads no scores, got some")
-    if given.score is not None and not {"scores", "confidence"} & set(rule.needs):
-        raise ValueError(f"rule {name}: reads no scores, got the score {given.score}")
+    """What nobody would read must not be given, nor what the rule cannot read."""
+    _refuse_unread(name, rule, given)
     if not rule.signed and given.scores is None and asked.name in SIGNED:
         raise ValueError(f"rule {name}: needs scores of at least 0, got {asked.name}, which may be below")
-    scored = "scores" in rule.needs and asked.name in FROM_FEATURES
-    if given.features is not None and "features" not in rule.needs and not scored:
-        raise ValueError(f"rule {name}: reads no features, got some")
     if given.options.get("passes") == "train" and not _watches(rule, asked):
         raise ValueError(f"rule {name}: looks at networks at their end, got passes=train")
     runs = asked.training.runs if given.evidence is None else len(given.evidence)
     if "errors" in rule.needs and runs > 1:
         raise ValueError(f"rule {name}: reads the gradients of one network, got {runs} runs")
+
+
+def _refuse_unread(name: str, rule: Rule, given: Given) -> None:
+    if given.scores is not None and "scores" not in rule.needs:
+        raise ValueError(f"rule {name}: reads no scores, got some")
+    if given.score is not None and not {"scores", "confidence"} & set(rule.needs):
+        raise ValueError(f"rule {name}: reads no scores, got the score {given.score}")
+    scored = "scores" in rule.needs and _wanted(name, rule, given)[0] in FROM_FEATURES
+    if given.features is not None and "features" not in rule.needs and not scored:
+        raise ValueError(f"rule {name}: reads no features, got some")
     if given.reference is not None and given.evidence is not None:
         raise ValueError("reference: must have been seen by the networks of the evidence, got another; see observe")
+
+
+def _check_blind(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> None:
+    """A rule that looks at nothing may be given options of a training and evidence, which others read beside it."""
+    _refuse_unread(name, rule, given)
+    known = {*options_of_rule(rule), *(f.name for f in fields(Training)), "epochs"}
+    for option in split(given.options)[1]:
+        if option not in known:
+            raise unknown(f"option of rule {name}", option, known)
+    if given.evidence is not None:
+        checked(data, given.evidence, {**given.options, "passes": None})
 
 
 def _watches(rule: Rule, asked: Asked) -> bool:
@@ -152,9 +178,16 @@ def _pixels(given: Given, features: Tensor) -> tuple[Tensor, Tensor] | None:
     return given_features(given.reference, "pixels"), given.reference.labels.cpu()
 
 
+def _wanted(name: str, rule: Rule, given: Given) -> tuple[str, Mapping[str, Any]]:
+    """The score that is asked for, and its settings: that of given scores, where a rule takes any and reads no more."""
+    held = "" if given.scores is None else given.scores.name
+    any_score = set(rule.needs) == {"scores"} and rule.score is None and rule.dropped_by is None
+    return score_of(rule, given.score or (held if any_score and held in ALL_SCORES else None), name)
+
+
 def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given, alone: bool = False) -> Asked:
     """The score of a rule, with its options checked. alone: nothing but this score is wanted of the training."""
-    wanted, own = score_of(rule, given.score, name)
+    wanted, own = _wanted(name, rule, given)
     if rule.needs and not {"scores", "confidence"} & set(rule.needs) and given.score is None:
         wanted, own = "entropy", rule.settings  # any score of one network will do: it is the network that is wanted
         if given.options.get("recipe") is not None:
@@ -163,7 +196,8 @@ def _asked(data: CondensedSet | Source, name: str, rule: Rule, given: Given, alo
     second = not alone and rule.dropped_by not in (None, wanted if given.scores is None else given.scores.name)
     if second and given.options.get("epochs") is None and isinstance(data, CondensedSet):
         training = replace(training, recipe=training.on(data))  # the epochs that a score reads do not end a training
-    whole = bool({"features", "errors"} & set(rule.needs)) or second
+    sees = bool({"features", "errors"} & set(rule.needs))
+    whole = second or (sees and not (alone and options.get("epochs") is None))
     how: dict[str, Any] = {"also": options_of_rule(rule), "recorded": recorded(given.evidence)}
     return ask(wanted, data, training, options, whole=whole, **how)
 
@@ -197,6 +231,27 @@ def _doubts(
     if dropping is None:
         return None if known is None else known.values
     return combined(map(dropping.values, checked(data, evidence or ()))).float()
+
+
+def _to_learn(
+    data: CondensedSet | Source,
+    name: str,
+    rule: Rule,
+    given: Given,
+    asked: Asked,
+    known: Scores | None,
+    features: Tensor | None,
+) -> tuple[Asked | None, set[str]]:
+    """The score that leaves samples out, if it is another, and all that a training has to show.
+
+    Raises:
+        ValueError: that is nothing, as features are given, and yet evidence or options of a training are, too.
+    """
+    dropping = _dropping(data, rule, known or asked, asked)
+    lacks = _lacking(rule, asked, known, features) | ({dropping.reads} if dropping else set())
+    if features is not None and not lacks:
+        check_untrained(f"rule {name}", given.evidence, given.options if known is None else {})
+    return dropping, lacks
 
 
 def _lacking(rule: Rule, asked: Asked, known: Scores | None, features: Tensor | None) -> set[str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from yoco.protocols import GLYPHS
 from yoco.prune.dynamics import Dynamics
 from yoco.prune.material import check_kind, material
 from yoco.prune.recorder import Recorder
+from yoco.prune.references import alike, told
 from yoco.prune.snapshot import Snapshot, check_stage, look
 from yoco.rng import Rng
 from yoco.train import Recipe, fit, predict
@@ -112,18 +113,21 @@ def observe(
     passes: which outputs make the dynamics: "clean" looks at all images, neither augmented nor mixed, after each epoch,
     in evaluation mode; "train" at the augmented and perhaps mixed training batches, against each image's own label, as
     YOCO's code does. dynamics: record them; shift: with what TDDS needs. snapshot: look at all images once more at the
-    end, clean; stage: whose output its features are; images: keep those in it; reference: others that it looks at, too.
+    end, clean; stage: whose output its features are; images: keep those in it; reference: others that it looks at, too,
+    of the same classes and form, which are whitened as the set was unless they are so already.
     bf16: compute the network in bfloat16.
     progress: called with the epoch, from 0, after each one.
 
     Raises:
-        ValueError: an unknown word, epochs outside of the recipe, or a training that diverges.
+        ValueError: an unknown word, epochs outside of the recipe, references that do not fit the set, or a training
+            that diverges.
     """
     check_kind("observe", data)
     if passes not in ("clean", "train"):
         raise ValueError(f"dynamics: passes must be clean or train, got {passes!r}")
     if not 1 <= epochs <= recipe.length:
         raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
+    others = None if reference is None else alike(data, reference)
     what = material(data, device or (data.images if isinstance(data, Source) else data.cells).device)
     model = build(network, what.shape, what.classes, rng.child("network")).to(what.device)
     model.autocast = compute_type(bf16, what.device)
@@ -146,19 +150,25 @@ def observe(
     how: dict[str, Any] = {"after_epoch": after, "observe": note if dynamics and passes == "train" else None}
     fit(model, what.examples, recipe, what.normalise, rng.child("train"), stop=epochs, **how)
     meta = {"passes": passes, "network": network, "bf16": bf16, "seed": rng.seed, "recipe": recipe_values(recipe)}
+    met = {"reference": told(others)} if others is not None and snapshot else {}
     return Evidence(
         dynamics=recorder.dynamics(**meta) if dynamics else None,
-        snapshot=look(model, what, stage=stage, images=images, reference=reference) if snapshot else None,
+        snapshot=look(model, what, stage=stage, images=images, reference=others) if snapshot else None,
         checksum=what.checksum,
-        meta={**meta, "epochs": epochs, "stage": stage},
+        meta={**meta, "epochs": epochs, "stage": stage, **met},
     )
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
     """The recipe in JSON values; an augmentation of one's own that says only where it lies goes by what it holds."""
-    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
-    plain = {name: v if v is None or isinstance(v, str | Real) else _words(v) for name, v in values.items()}
-    return {**plain, "drops": [str(share) for share in recipe.drops], "augment": _words(recipe.augment)}
+    values = {f.name: _value(getattr(recipe, f.name)) for f in fields(recipe)}
+    return {**values, "drops": [str(share) for share in recipe.drops], "augment": _words(recipe.augment)}
+
+
+def _value(thing: Any) -> Any:
+    if isinstance(thing, Real) and not isinstance(thing, int | float):
+        return int(thing) if isinstance(thing, Integral) else float(thing)
+    return thing if thing is None or isinstance(thing, str | Real) else _words(thing)
 
 
 def _words(thing: Any) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import softplus
 
+from yoco.device import at_work
 from yoco.prune.geometry import prototype_distance, ssp_distance
 from yoco.prune.snapshot import Snapshot
 from yoco.rng import Rng
@@ -101,7 +102,8 @@ def _gradient_norms(network: nn.Module, images: Tensor, errors: Tensor, chunk: i
     def squares(image: Tensor, error: Tensor) -> Tensor:
         return torch.stack([part.square().sum() for part in grad(product)(weights, image, error).values()])
 
-    every = vmap(squares, chunk_size=chunk)(images, errors.to(images.device))
+    with at_work(images.device):
+        every = vmap(squares, chunk_size=chunk)(images, errors.to(images.device))
     return every.cpu().double().sum(1).sqrt().float()
 
 

@@ -34,7 +34,7 @@ class Visits:
         self.n, self.repeats = n, repeats
         self._epoch, self._left, self._kept, self._classes = -1, 0, 0, 0
         self._row: dict[str, Tensor] = {}
-        self._visits = torch.zeros(n, dtype=torch.long)
+        self._visits = torch.zeros(n, dtype=torch.long, device="cpu")
         self._most = 1
 
     def log(
@@ -100,14 +100,15 @@ class Visits:
             return
         if epoch:
             self._complete()
-        self._row = {n: torch.zeros(self.n, dtype=torch.bool if n == "correct" else torch.float32) for n in NAMES}
+        kinds = {name: torch.bool if name == "correct" else torch.float32 for name in NAMES}
+        self._row = {name: torch.zeros(self.n, dtype=kind, device="cpu") for name, kind in kinds.items()}
         self._visits[:] = 0
         self._epoch, self._left = epoch, self.n
 
     def _fresh(self, places: Tensor) -> Tensor:
         """Which of these samples the epoch sees for the first time: bool [b]."""
         order = torch.argsort(places, stable=True)
-        again = torch.zeros(len(places), dtype=torch.bool)
+        again = torch.zeros_like(places, dtype=torch.bool)
         again[order[1:]] = places[order[1:]] == places[order[:-1]]
         again |= self._visits[places] > 0
         if again.any() and self.repeats == "refuse":
@@ -172,9 +173,9 @@ class Recorder(Visits):
         if not self.shift:
             return
         if self._before is None:
-            self._before = torch.zeros(self.n, logits.shape[1])
+            self._before = torch.zeros(self.n, logits.shape[1], device="cpu")
         places, exact = places[fresh], logits.cpu()[fresh].double().log_softmax(1)
-        now, part = exact.float(), self._row.setdefault("shift", torch.zeros(self.n))
+        now, part = exact.float(), self._row.setdefault("shift", torch.zeros(self.n, device="cpu"))
         if self._epoch:
             part[places] = (exact.exp() * (now.double() - self._before[places])).abs().sum(1).float()
         self._before[places] = now

@@ -19,8 +19,8 @@ class Tally:
 
     def __init__(self, n: int) -> None:
         self.epochs = 0
-        self.sum = torch.zeros(n, dtype=torch.float64)
-        self.last = torch.zeros(n, dtype=torch.float64)
+        self.sum = torch.zeros(n, dtype=torch.float64, device="cpu")
+        self.last = torch.zeros(n, dtype=torch.float64, device="cpu")
 
     def add(self, row: Tensor) -> None:
         """One more epoch: a number of each sample, [n]."""
@@ -34,7 +34,7 @@ class Spread(Tally):
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
-        self.squares = torch.zeros(n, dtype=torch.float64)
+        self.squares = torch.zeros(n, dtype=torch.float64, device="cpu")
 
     def add(self, row: Tensor) -> None:
         """One more epoch."""
@@ -48,7 +48,7 @@ class Falls(Tally):
 
     def __init__(self, n: int) -> None:
         super().__init__(n)
-        self.falls = torch.zeros(n, dtype=torch.float64)
+        self.falls = torch.zeros(n, dtype=torch.float64, device="cpu")
 
     def add(self, row: Tensor) -> None:
         """One more epoch."""

@@ -96,7 +96,7 @@ class Scores:
     def ranks(self) -> Tensor:
         """Place of each sample from the easiest, 0, to the hardest: long [n]; of equal ones the first is easier."""
         order = torch.argsort(self.values, stable=True)
-        return torch.empty_like(order).scatter(0, order, torch.arange(len(order)))
+        return torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
 
     def export(self, path: str | Path, labels: Tensor, classes: tuple[str, ...]) -> None:
         """Write index, class, score and rank of every sample: CSV or npz, as the name says.

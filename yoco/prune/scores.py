@@ -100,8 +100,8 @@ def forgetting(dynamics: Dynamics, *, epochs: int | None = None, never_learned: 
         ValueError: fewer epochs were recorded, or an unknown word for `never_learned`.
     """
     epochs = enough("forgetting", dynamics, epochs)
-    before, learned = torch.zeros(2, len(dynamics), dtype=torch.bool)
-    events = torch.zeros(len(dynamics))
+    before, learned = torch.zeros(2, len(dynamics), dtype=torch.bool, device=dynamics.correct.device)
+    events = torch.zeros(len(dynamics), device=dynamics.correct.device)
     for correct in dynamics.correct[:epochs]:
         events += before & ~correct
         learned = learned | correct
@@ -203,7 +203,7 @@ def unlearned(never_learned: NeverLearned, epochs: int) -> Tensor:
         ValueError: an unknown word.
     """
     one_of("forgetting", "never_learned", never_learned, ("max", "zero", "inf"))
-    return torch.tensor({"max": float(epochs), "zero": 0.0, "inf": torch.inf}[never_learned])
+    return torch.tensor({"max": float(epochs), "zero": 0.0, "inf": torch.inf}[never_learned], device="cpu")
 
 
 def one_of(name: str, option: str, value: str, words: Sequence[str]) -> None:
@@ -241,7 +241,7 @@ def countable(name: str, epochs: int | None) -> None:
 
 def total(rows: Iterable[Tensor]) -> Tensor:
     """Sum of rows [n], one after the other: float64 [n]."""
-    found = torch.zeros(1, dtype=torch.float64)
+    found = torch.zeros((), dtype=torch.float64, device="cpu")  # which joins rows of any device
     for row in rows:
         found = found + row.double()
     return found

@@ -1,6 +1,7 @@
 """Score the samples of a set: train, watch, apply a score."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,13 +10,13 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.device import cpu_by_default
-from yoco.prune.asked import ask
+from yoco.prune.asked import Asked, ask
 from yoco.prune.material import check_kind, given_features
 from yoco.prune.observe import Evidence, recipe_values
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
 from yoco.prune.snapshot import Snapshot
-from yoco.prune.training import split
+from yoco.prune.training import check_untrained, split
 from yoco.train import Recipe
 
 
@@ -35,7 +36,8 @@ def score(
     them the score reads, or, where it reads none, how long the network is trained: of other data than condensed sets,
     without a recipe and unless more are asked for, at most ten.
     evidence: what trainings showed, in place of new ones. features: "pixels" or numbers [n, ...], for the scores that
-    look at features alone. Runs that hold an infinite score are averaged by rank.
+    look at features alone: nothing is trained then, and no option may say how. Runs that hold an infinite score are
+    averaged by rank.
 
     Raises:
         ValueError: an unknown score or option, an impossible value, or evidence of another set or of other trainings
@@ -49,14 +51,19 @@ def score(
     if features is not None:
         if score not in FROM_FEATURES:
             raise ValueError(f"score {score}: must be {' or '.join(FROM_FEATURES)} to read given features")
+        check_untrained(f"score {score}", evidence, options)
         seen = [_view(data, given_features(data, features))]
-        return Scores.of(data, combined(map(asked.values, seen)), score, **asked.options, features=_name(features))
+        return _mean(data, asked, seen, {**asked.options, "features": _name(features)})
     if evidence is None:
-        return Scores.of(data, combined(map(asked.values, asked.gather(data))), score, **asked.said)
+        return _mean(data, asked, asked.gather(data), asked.said)
     wanted = {**options, "passes": None} if asked.at_end else options
     same = checked(data, evidence, wanted, asked.decides())
-    made = {**agreed(same), **asked.at_end, "runs": len(evidence), **asked.options}
-    return Scores.of(data, combined(map(asked.values, evidence)), score, **made)
+    return _mean(data, asked, same, {**agreed(same), **asked.at_end, "runs": len(same), **asked.options})
+
+
+def _mean(data: CondensedSet | Source, asked: Asked, seen: Iterable[Evidence], meta: Mapping[str, Any]) -> Scores:
+    """The score by these trainings; meta is handed over in one piece, as an option of it may have any name."""
+    return replace(Scores.of(data, combined(map(asked.values, seen)), asked.name), meta=meta)
 
 
 def combined(runs: Iterable[Tensor]) -> Tensor:
@@ -80,10 +87,11 @@ def recorded(evidence: Any) -> int | None:
     return min(epochs, default=0) or None
 
 
-def agreed(evidence: Sequence[Evidence]) -> dict[str, Any]:
-    """How it was gathered, as far as all of it was in the same way."""
+def agreed(evidence: Sequence[Evidence], references: bool = False) -> dict[str, Any]:
+    """How it was gathered, as far as all of it was in the same way; references: also which were looked at."""
     first, *others = (each.meta for each in evidence)
-    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    same = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+    return {name: value for name, value in same.items() if references or name != "reference"}
 
 
 def checked(

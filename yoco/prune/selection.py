@@ -42,6 +42,8 @@ class Selection:
         return len(self.indices)
 
     def __repr__(self) -> str:
+        if not self.entry:
+            return f"Selection({len(self)} samples)"
         return f"Selection({len(self)} of {sum(self.entry['had'])} samples, rule {self.entry['rule']})"
 
     def check(self, data: CondensedSet | Source) -> None:
@@ -116,14 +118,18 @@ class Selection:
         return cls(**parts, checksum=about["checksum"], entry=about["entry"], classes=tuple(about["classes"]))
 
     def report(self) -> str:
-        """What was kept, as a Markdown table."""
-        return table(self.entry, self.classes)
+        """What was kept, as a Markdown table; without an entry, how many samples."""
+        return table(self.entry, self.classes) if self.entry else f"{len(self)} samples"
 
 
 def table(entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
-    """For each class what there was, what is kept and its scores; the rule; bytes before and after."""
+    """For each class what there was, what is kept and its scores; the rule; bytes before and after.
+
+    classes: of the set, for an entry that does not say what they were then.
+    """
     lines = ["| class | had | kept | scores of the kept |", "|---|---|---|---|"]
-    for name, had, kept, span in zip(classes, entry["had"], entry["kept"], entry["spans"], strict=True):
+    known = entry.get("classes", classes)
+    for name, had, kept, span in zip(known, entry["had"], entry["kept"], entry["spans"], strict=True):
         lines.append(f"| {name.replace('|', chr(92) + '|')} | {had} | {kept} | {_span(span)} |")
     spans = [span for span in entry["spans"] if span]
     whole = [min(low for low, _ in spans), max(high for _, high in spans)] if spans else None
@@ -149,6 +155,7 @@ def outcome(
     size = nbytes(data)
     return {
         "scores": None if chosen is None else {"score": chosen.name, **chosen.meta},
+        "classes": list(data.classes),
         "had": had,
         "kept": kept,
         "spans": spans(None if chosen is None else chosen.values, labels[picked], classes),

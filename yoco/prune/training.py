@@ -78,6 +78,21 @@ def split(options: Mapping[str, Any]) -> tuple[Training, dict[str, Any]]:
     return Training(**mine), given
 
 
+def check_untrained(where: str, evidence: Any, options: Mapping[str, Any]) -> None:
+    """Beside given features, where these are all that is read, there is nothing to say of a training.
+
+    Raises:
+        ValueError: evidence is there, or an option that is not as by default.
+    """
+    if evidence is not None:
+        raise ValueError(f"{where}: reads no evidence beside given features, got some")
+    usual = {f.name: f.default for f in fields(Training)} | {"epochs": None}
+    for option in ("epochs", "runs", "network", "stage", "recipe", "bf16"):
+        value = options.get(option)
+        if value not in (None, usual[option]):
+            raise ValueError(f"{where}: trains nothing beside given features, got {option}={value!r}")
+
+
 def gather(
     data: CondensedSet | Source,
     training: Training,

@@ -57,7 +57,7 @@ def tdds(dynamics: Dynamics, *, epochs: int = 90, window: int = 10, decay: float
         raise ValueError(
             "tdds: needs the shift of every epoch, got dynamics without; record with Recorder(n, shift=True)"
         )
-    score = torch.zeros(len(dynamics), dtype=torch.float64)
+    score = torch.zeros(len(dynamics), dtype=torch.float64, device=dynamics.shift.device)
     for first in range(epochs - window + 1):
         moves = dynamics.shift[first + 1 : first + window].double()
         score = (1 - decay) * score + decay * (moves - moves.mean(0)).square().sum(0).sqrt()

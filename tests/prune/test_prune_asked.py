@@ -1,0 +1,73 @@
+"""What is asked of a score: its own options whatever they are called, by its own name, and no longer training."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from yoco.condensed import CondensedSet
+from yoco.data import Splits
+from yoco.prune import Evidence, Scores, score, select
+from yoco.prune.choosing import scores_for
+from yoco.train import Recipe
+
+QUICK: dict[str, Any] = {"network": "mlp:width=4", "progress": False, "recipe": Recipe(epochs=2, batch=16)}
+
+
+@pytest.fixture
+def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of one's own."""
+    module = ModuleType("mine")
+    monkeypatch.setitem(sys.modules, "mine", module)
+    return module
+
+
+def test_an_option_of_ones_own_may_have_any_name(tiny_set: CondensedSet, mine: ModuleType) -> None:
+    mine.own = lambda dynamics, *, epochs=2, name="a", values=1, data=0: dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
+    found = score(tiny_set, score="mine:own", name="b", **QUICK)
+    assert (found.name, found.meta["name"], found.meta["values"], found.meta["data"]) == ("mine:own", "b", 1, 0)
+    chosen = select(tiny_set, rule="hard", score="mine:own", name="b", ipc=1, **QUICK)
+    assert (chosen.entry["scores"]["score"], chosen.entry["scores"]["name"]) == ("mine:own", "b")
+
+
+def test_only_the_epochs_of_anybodys_score_are_cut_to_those_of_the_recipe(tiny: Splits, mine: ModuleType) -> None:
+    mine.own = lambda dynamics, *, epochs=20, top=20, window="hann": dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
+    made = score(tiny.train, score="mine:own", network="mlp:width=4", progress=False).meta
+    assert (made["epochs"], made["top"], made["window"]) == (10, 20, "hann")
+
+
+def test_options_beside_given_scores_are_theirs(tiny_set: CondensedSet) -> None:
+    given = Scores.of(tiny_set, torch.arange(36.0), "el2n", epochs=5, how="mean")
+    assert len(select(tiny_set, rule="hard", ipc=1, scores=given, epochs=5, how="mean")) == 12
+    with pytest.raises(ValueError, match=r"^prune: the scores at hand have how=mean, got how=sum; score anew$"):
+        select(tiny_set, rule="hard", ipc=1, scores=given, how="sum")
+    with pytest.raises(ValueError, match=r"^option of el2n: unknown name 'tops'; "):
+        select(tiny_set, rule="hard", ipc=1, scores=given, tops=3)
+
+
+def test_a_rule_that_reads_nothing_asks_for_no_score(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yoco.prune.items.ask", None)
+    alone, shared = (select(tiny_set, rule="random", ipc=1, **how) for how in ({}, {"epochs": 5, "runs": 2}))
+    assert torch.equal(alone.indices, shared.indices)
+
+
+def test_scores_beside_features_take_no_longer_than_they_read(
+    tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {**QUICK, "rule": "d2", "score": "el2n", "ipc": 1, "recipe": Recipe(epochs=22, batch=36)}
+    ahead, made = scores_for(tiny_set, **how), select(tiny_set, **how)
+    assert {"score": ahead.name, **ahead.meta} == made.entry["scores"]
+    assert torch.equal(ahead.values[made.indices], made.scores)
+    seen: list[tuple[int, int]] = []
+
+    def watch(*_: Any, epochs: int, recipe: Recipe, **how: Any) -> Evidence:
+        seen.append((epochs, recipe.epochs))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("yoco.prune.training.observe", watch)
+    for name in ("el2n", "lbpe", "forgetting"):
+        with pytest.raises(KeyboardInterrupt):
+            scores_for(tiny_set, rule="d2", score=name, ipc=1, progress=False)
+    assert seen == [(20, 1000), (100, 1000), (1000, 1000)]

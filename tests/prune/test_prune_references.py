@@ -1,0 +1,52 @@
+"""References: networks are shown them as they are shown the set, and what does not fit is refused ahead of training."""
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from yoco.condensed import CondensedSet
+from yoco.data import Splits, Whitening
+from yoco.prune import observe, score, select
+from yoco.rng import Rng
+from yoco.train import Recipe
+
+HOW: dict[str, Any] = {"epochs": 1, "recipe": Recipe(epochs=1), "network": "mlp:width=4", "snapshot": True}
+
+
+def test_references_that_do_not_fit_are_refused_before_any_training(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", None)
+    real = tiny.train
+    cases: list[tuple[Any, str]] = [
+        (tiny, "reference: must be a Source, see yoco.data.from_arrays, got Splits"),
+        (replace(real, classes=("2", "1", "0")), "reference: must have the classes 0, 1, 2, got 2, 1, 0"),
+        (
+            replace(real, images=real.images.repeat(1, 3, 1, 1), mean=(), std=()),
+            "reference: must have images [1, 8, 8] as the set, got [3, 8, 8]",
+        ),
+        (
+            Whitening.fit(real)(real),
+            "data digits: images must be plain here, got whitened ones; ask for the space zca instead",
+        ),
+    ]
+    for reference, line in cases:
+        with pytest.raises(ValueError) as caught:
+            observe(tiny_set, rng=Rng(0), reference=reference, **HOW)
+        assert str(caught.value) == line
+
+
+def test_references_of_evidence_are_named_where_they_are_read(tiny: Splits, tiny_set: CondensedSet) -> None:
+    named = replace(tiny.train, classes=("b", "c", "a"))
+    seen = observe(tiny_set, rng=Rng(0), reference=named, **HOW)
+    wanted = {"name": "digits", "checksum": tiny.train.checksum}
+    assert seen.meta["reference"] == wanted
+    assert select(tiny_set, rule="kernel", ipc=1, evidence=[seen]).entry["views"]["reference"] == wanted
+    assert seen.snapshot is not None
+    alone = replace(seen, snapshot=replace(seen.snapshot, reference=None))
+    for rule, evidence in (("herding", [seen]), ("kernel", [alone]), ("kernel", [seen, alone])):
+        assert "reference" not in select(tiny_set, rule=rule, ipc=1, evidence=evidence).entry["views"]
+    assert "reference" not in score(tiny_set, score="entropy", evidence=[seen]).meta
+    assert "reference" not in observe(tiny_set, rng=Rng(0), reference=named, **{**HOW, "snapshot": False}).meta
