@@ -119,13 +119,14 @@ def _around(layer: nn.Conv2d) -> list[int]:
     if layer.padding == "valid":
         return [0, 0, 0, 0]
     if layer.padding == "same":
-        high, wide = (far * (size - 1) for far, size in zip(_both(layer.dilation), layer.kernel_size, strict=True))
+        high, wide = (far * (size - 1) for far, size in zip(both(layer.dilation), layer.kernel_size, strict=True))
         return [wide // 2, wide - wide // 2, high // 2, high - high // 2]
-    high, wide = _both(layer.padding)
+    high, wide = both(layer.padding)
     return [wide, wide, high, high]
 
 
-def _both(value: Any) -> tuple[int, int]:
+def both(value: Any) -> tuple[int, int]:
+    """An argument for height and width, given as one number or as two."""
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
