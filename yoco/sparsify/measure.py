@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yoco.device import cpu_by_default
 from yoco.sparsify.masks import Masks, weights
 from yoco.sparsify.network import dtype_of
 from yoco.sparsify.paths import Effective, effective
@@ -70,6 +71,7 @@ class Measure:
         return {**by_layer, "total": self.effective.weights}
 
 
+@cpu_by_default
 def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None = None) -> Measure:
     """Weights, zeros and FLOPs of the Linear and Conv2d layers for one image of this (C, H, W).
 

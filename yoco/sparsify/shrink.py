@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from yoco.device import cpu_by_default
 from yoco.rng import Rng
 from yoco.sparsify.flow import follow
 from yoco.sparsify.hold import BIAS_MASK, MASK
@@ -35,6 +36,7 @@ Units = dict[str, list[tuple[Tensor, Tensor]]]
 """Module name -> the units that entered and left it, for each time that it ran."""
 
 
+@cpu_by_default
 @torch.no_grad()
 def shrink(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     """A copy without dead channels that answers the same in evaluation mode, for images of this (C, H, W).
