@@ -166,3 +166,12 @@ def run(network: nn.Module, images: Tensor) -> Tensor | None:
             return answer
         except Reached:
             return None
+
+
+@torch.no_grad()
+def entering(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, list[Tensor]]:
+    """What enters the layers that an image of zeros (C, H, W) meets, in their order; see `watched`."""
+    device = next(network.parameters()).device
+    with watched(layers(network)) as seen:
+        run(network, torch.zeros(1, *shape, dtype=dtype_of(network), device=device))
+    return seen
