@@ -84,7 +84,8 @@ class SparsifyOptions(DataOptions):
     shrink: bool = False
     """write the sparse file without dead channels: a smaller network with the same answers"""
     out: Path = Path("runs/sparse")
-    """folder: sparse.safetensors, dense.safetensors, sparsify.json, table.md and curves.png"""
+    """folder: sparse.safetensors, dense.safetensors, sparsify.json, table.md and, where curves share out the zeros,
+    curves.png"""
 
 
 def sparsify(argv: list[str]) -> None:
