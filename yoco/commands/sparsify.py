@@ -162,8 +162,7 @@ def _say(study: Study, out: Path) -> None:
     names = ["dense.safetensors", "sparse.safetensors", "sparsify.json", "table.md"]
     replace_file(out / "table.md", lambda path: path.write_text(words + "\n", encoding="utf-8"))
     if result.curves:
-        zeros = {row.layer: row.sparsity for row in result.measure.rows}
-        layer_curves(result.curves, zeros, out / "curves.png")
+        layer_curves(result.curves, result.pruned.shares, out / "curves.png")
         names.append("curves.png")
     print(words)
     print(f"written to {out}: {', '.join(sorted(names))}")
