@@ -67,8 +67,8 @@ class SparsifyOptions(DataOptions):
     rounds: int = 1
     """prune in so many rounds with retraining between them"""
     images: int | None = None
-    """images that the second moments or scores are taken from: 2048 for solvers, 128 at initialisation, where grasp has
-    10 for each class in its paper"""
+    """images that the second moments or scores are taken from: 2048 for solvers, 128 at initialisation for the methods
+    that look at any: snip, iterative_snip and grasp, which has 10 for each class in its paper"""
     calibrate: Path | None = None
     """a condensed set (.safetensors) in place of the data for these images"""
     retrain: float = 0.0

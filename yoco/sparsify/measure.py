@@ -79,7 +79,7 @@ def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None
     not held at zero.
     A kept weight counts once for each position of the layer's output, which takes strides, padding, dilation and
     groups into account. It also counts at the borders, where it meets only padding, as usual. A layer that runs twice
-    counts twice, one that does not run costs nothing.
+    counts twice; one that does not run costs nothing, nor does one whose weight is read without calling it.
 
     Raises:
         ValueError: masks that do not fit, or a network without such layers.
