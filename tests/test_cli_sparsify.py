@@ -57,7 +57,8 @@ def test_it_names_what_it_wrote_and_takes_away_curves_of_another_run(
     ],
 )
 def test_its_options_work(options: list[str], tmp_path: Path) -> None:
-    assert run([*QUICK, *options, "--images", "60", "--out", str(tmp_path)]) == 0
+    images = [] if "npb" in options else ["--images", "60"]  # it does not look at any
+    assert run([*QUICK, *options, *images, "--out", str(tmp_path)]) == 0
     if "0.5" in options[:2] and "flops" not in options:
         total = json.loads((tmp_path / "sparsify.json").read_text())["layers"][-1]
         assert total["sparsity"] == pytest.approx(0.5, abs=0.002)
@@ -161,6 +162,14 @@ def test_words_have_the_types_that_the_options_declare(
             "yoco: sparsify: --layers is for a solver, got it beside --at-init",
         ),
         (["--sparsity", "0.5", "--layers", "heads"], "yoco: layer: unknown name 'heads'; known: head.weight"),
+        (
+            ["--sparsity", "0.5", "--at-init", "npb", "--images", "60"],
+            "yoco: sparsify: images is for methods that look at images (snip, iterative_snip, grasp), got it beside",
+        ),
+        (
+            ["--pattern", "2:4", "--allocation", "erk"],
+            "yoco: sparsify: pattern 2:4 says how many zeros there are, got allocation erk beside it",
+        ),
         (["--sparsity", "0.5", "--at-init", "snip", "--no-refit"], "yoco: sparsify: --refit is for a solver, got it"),
         (
             ["--sparsity", "0.5", "--weights", __file__],

@@ -110,6 +110,7 @@ def studied(data: Splits, solver: str) -> Study:
 def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: CondensedSet) -> None:
     network, plain = {"network": "mlp:width=4"}, {"progress": False, "device": "cpu"}
     model = build("mlp:width=8", (1, 8, 8), 3, Rng(0))
+    layer, chance, shape = (model.head.weight.detach(), torch.eye(8)), {"solver": "random", "rng": Rng(0)}, (1, 8, 8)
     how: dict[str, Any] = {"ipc": 1, "episodes": 2, "labels": "teacher", "teacher_epochs": 1, **network, **plain}
     calls = (
         lambda: yoco.data.load("digits").train.labels,
@@ -123,6 +124,11 @@ def test_the_default_device_is_the_callers_own_business(tiny: Splits, tiny_set: 
         lambda: yoco.prune.draw_references(tiny_set, tiny.train, Rng(0)).images,
         lambda: retrained(model, tiny).head.weight,
         lambda: torch.tensor([len(studied(tiny, solver).options) for solver in SOLVERS], device="cpu"),
+        lambda: yoco.sparsify.solve(*layer, zeros=4, **chance).mask,
+        lambda: yoco.sparsify.curve(*layer, levels=[0, 4], **chance),
+        lambda: yoco.sparsify.effective(model, shape).masks["head.weight"],
+        lambda: torch.tensor(yoco.sparsify.measure(model, shape).effective.nodes, device="cpu"),
+        lambda: yoco.sparsify.shrink(model, shape).head.weight,
     )
     expected = [call() for call in calls]
     with torch.device("meta"):

@@ -78,15 +78,34 @@ def test_pruned_weights_outlive_a_stop_while_they_are_retrained(
     assert load(tmp_path / "sparse.safetensors").masks.sparsity == pytest.approx(0.8, abs=0.01)
 
 
+def test_pruned_weights_of_a_round_outlive_a_stop_while_they_are_retrained(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoco.sparsify.study.retrain", stop)
+    with pytest.raises(KeyboardInterrupt):
+        study(retrain=1.0, rounds=2).run(tmp_path)
+    assert names(tmp_path) == MADE
+    assert load(tmp_path / "sparse.safetensors").masks.sparsity == pytest.approx(1 - 0.2**0.5, abs=0.01)
+
+
+def test_no_curves_are_made_for_a_picture_alone(study: Any, tmp_path: Path) -> None:
+    assert study(options={"allocation": "global"}).run(tmp_path).curves == {}
+
+
 def test_a_network_that_cannot_shrink_is_kept_as_it_is(
     study: Any, tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study(retrain=1.0).run(tmp_path)
     before = load_file(tmp_path / "sparse.safetensors")
-    monkeypatch.setattr("yoco.sparsify.study.shrink", refuse)
+    turns = iter((lambda *_: None, refuse))  # of a fresh network, then of the sparse one
+    monkeypatch.setattr("yoco.sparsify.study.shrink", lambda *given: next(turns)(*given))
     with pytest.raises(ValueError, match=r"^shrink: no$"):
         study(retrain=1.0, shrink=True).run(tmp_path)
-    assert names(tmp_path) == MADE  # what was said of the first is not true of the second
+    assert names(tmp_path) == [*MADE, "sparsify.json"]
+    said = json.loads((tmp_path / "sparsify.json").read_text())
+    assert said["settings"]["shrink"] is True  # what was said of the first is not true of the second
+    assert "retrained" in said["accuracy"]
+    assert "shrunk" not in said
     after = load_file(tmp_path / "sparse.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -130,3 +130,13 @@ def test_signs_are_taken_from_what_is_finite_and_no_integer() -> None:
     found = {name: value.flatten().tolist() for name, value in network.state_dict().items()}
     assert found == {"weight": [1.0, 2.0], "far": [-torch.inf, 2.0], "turns": [-3]}
     assert network.get_buffer("beside").item() == -100
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("last", "name"), [(nn.LogSoftmax(1), "log_softmax"), (nn.Softmax(1), "softmax"), (nn.Softmin(1), "softmin")]
+)
+def test_a_softmax_is_refused(method: Method, last: nn.Module, name: str) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3), last)
+    with pytest.raises(ValueError, match=rf"^paths: cannot follow {name}; it has no linear part$"):
+        method(network, (1, 2, 3))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from yoco.networks import build
 from yoco.rng import Rng
@@ -141,3 +142,21 @@ def test_the_published_count_of_resnet18_holds() -> None:
 def test_masks_must_fit() -> None:
     with pytest.raises(ValueError, match=r"^masks: names must be of parameters of the network, got 'x'$"):
         measure(nn.Linear(2, 2), (1, 1, 2), Masks({"x": torch.ones(1).bool()}))
+
+
+class Read(nn.Module):
+    """A weight that is read without calling its layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Any:
+        return F.linear(images.flatten(1), self.layer.weight, self.layer.bias)
+
+
+def test_a_weight_that_is_read_without_its_layer_costs_nothing() -> None:
+    found = measure(Read(), (1, 2, 2))
+    assert found.rows == (Row("layer.weight", 12, 12, 0, 0),)
+    assert found.effective is not None
+    assert found.effective.weights == 12

@@ -15,7 +15,7 @@ from yoco.registry import resolve
 from yoco.rng import Rng
 from yoco.sparsify.hold import install, remove
 from yoco.sparsify.masks import Masks, budget, prunable
-from yoco.sparsify.methods import METHODS
+from yoco.sparsify.methods import LOOKING, METHODS
 from yoco.train import Normalise
 
 NETWORKS = (
@@ -114,6 +114,16 @@ def test_chance_has_a_part_in_some_methods_alone(tiny: Splits) -> None:
         one, two = (call(network, sparsity=0.8, **given(tiny.train, seed), **options) for seed in (1, 2))
         random |= {name} if one != two else set()
     assert random == {"random", "uniform", "uniform_plus", "erk", "phew", "npb", "dpai"}
+
+
+def test_images_have_a_part_in_some_methods_alone(tiny: Splits) -> None:
+    network, looking = build("convnet:width=8,depth=2", tiny.train.shape, 3, Rng(0)), set()
+    asked = given(tiny.train)
+    other = {**asked, "data": Batch(1 - asked["data"].images, asked["data"].labels.flip(0))}
+    for name, options in {name: FEWER.get(name, {}) for name in METHODS}.items():
+        one, two = (resolve("method", METHODS, name)(network, sparsity=0.8, **how, **options) for how in (asked, other))
+        looking |= {name} if one != two else set()
+    assert looking == set(LOOKING)
 
 
 def test_networks_in_double_and_images_in_double_are_welcome(method: Callable[..., Masks], tiny: Splits) -> None:

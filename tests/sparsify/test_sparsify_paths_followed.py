@@ -77,6 +77,10 @@ class Custom(nn.Module):
         (lambda conv, x: conv(x).sub_(x), 16 * 2 + 16 * 2 * 2, 4),
         (lambda conv, x: x.clone().add_(conv(x)) + conv(x), 16 * 2 + 2 * 16 * 2 * 2, 4),
         (lambda conv, x: F.avg_pool2d(conv(x), 3, 2, ceil_mode=True), 2 * 2 * 25, 4),
+        (lambda conv, x: conv(x).reshape(len(x), -1), 16 * 2 * 2, 34),
+        (lambda conv, x: torch.reshape(conv(x), (1, -1)), 16 * 2 * 2, 34),
+        (lambda conv, x: conv(x.reshape(shape=(1, 2, 4, 4))).view(1, 2, 16).unsqueeze(dim=2), 16 * 2 * 2, 4),
+        (lambda conv, x: torch.flatten(conv(x), start_dim=1), 16 * 2 * 2, 34),
     ],
 )
 def test_what_a_forward_may_do(rule: Any, paths: int, nodes: int) -> None:
@@ -102,6 +106,9 @@ def reused(conv: nn.Module, maps: Tensor) -> Tensor:
             "cannot follow softmax; it is no layer, norm, activation, pool, sum or cat",
         ),
         (lambda conv, x: conv(x).transpose(1, 2), "cannot follow transpose"),
+        (lambda conv, x: conv(x) + conv(x).mT, "cannot follow mT; it is no layer, norm"),
+        (lambda conv, x: conv(x).flatten(1) + x.flatten(1).T.reshape(1, 32), "cannot follow T; it is no layer, norm"),
+        (lambda conv, x: conv(x) + conv(x).data, "cannot follow data; it is no layer, norm"),
         (lambda conv, x: torch.cat([conv(x), x], 2), "can follow cat of maps along dimension 1 only"),
         (lambda conv, x: conv(x).mean(1), "can follow means over positions only"),
         (lambda conv, x: conv(x)[:, 0], "can follow slices of channels and positions only"),

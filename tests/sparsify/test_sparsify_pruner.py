@@ -109,6 +109,16 @@ def test_every_way_to_weigh(weigh: str, allocation: str, network: nn.Module, dat
     ]
 
 
+@pytest.mark.parametrize("prune_bias", [False, True])
+def test_shares_of_zeros_are_those_of_the_curves(prune_bias: bool, network: nn.Module, data: Calibration) -> None:
+    found = prune(network, data, 0.7, solver="obd", prune_bias=prune_bias)
+    pruner = Pruner(solver="obd", prune_bias=prune_bias)
+    units = pruner.units(network, pruner.moments(network, data))
+    wanted = counts(network, units, "hull", 0.7, "obd", lambda: {unit: found.curves[unit.label] for unit in units})
+    shares = {unit.label: count / units[unit].count(1.0) for unit, count in wanted.items()}
+    assert found.shares == pytest.approx(shares)
+
+
 def one_step_less(found: Pruned, wanted: float) -> float:
     """What programme may save too much: less than the smallest last step of a layer, and a bucket for each layer."""
     steps = []

@@ -131,6 +131,22 @@ def test_a_sparsity_beside_a_pattern_may_be_rounded(data: Calibration) -> None:
             {"allocation": "erk", "prune_bias": True},
             "sparsify: prune_bias needs an allocation that counts biases, got erk",
         ),
+        (
+            {"pattern": "2:4", "allocation": "erk"},
+            "sparsify: pattern 2:4 says how many zeros there are, got allocation erk beside it",
+        ),
+        (
+            {"pattern": "2:4", "weigh": "error"},
+            "sparsify: weigh error is for hull, programme, tolerance and global, got pattern 2:4",
+        ),
+        (
+            {"allocation": "erk", "weigh": "loss"},
+            "sparsify: weigh loss is for hull, programme, tolerance and global, got allocation erk",
+        ),
+        (
+            {"allocation": {"0.weight": 3}, "weigh": "bound"},
+            "sparsify: weigh bound is for hull, programme, tolerance and global, got zeros of each layer",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.Module, data: Calibration) -> None:
@@ -142,6 +158,24 @@ def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.
 
     with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
         pruned()
+
+
+def test_what_no_image_meets_is_known_by_the_names_of_the_others() -> None:
+    met = ["used.weight"]
+    Pruner(allocation={"used.weight": 9}).check_network(Idle(), None, met)
+    Pruner(layers=met).check_network(Idle(), 0.5, met)
+    for how, line in (
+        ({"layers": ["idle.weight"]}, "sparsify: layers must be met by images, got idle.weight, which is not"),
+        ({"allocation": "erk"}, "sparsify: allocation erk is for all layers, got idle.weight, which no image reaches"),
+        (
+            {"allocation": {"idle.weight": 1}},
+            "layer: unknown name 'idle.weight'; did you mean 'used.weight'? known: used.weight",
+        ),
+    ):
+        Pruner(**how).check_network(Idle(), 0.5)
+        with pytest.raises(ValueError) as caught:
+            Pruner(**how).check_network(Idle(), 0.5, met)
+        assert str(caught.value) == line
 
 
 def test_a_mapping_may_leave_out_what_no_image_meets(data: Calibration) -> None:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from yoco.condensed import CondensedSet
 from yoco.data import Splits
+from yoco.networks import Network
 from yoco.sparsify.solvers import SOLVERS
 from yoco.sparsify.study import Study
 
@@ -87,6 +90,10 @@ def study(tiny: Splits) -> Any:
         ),
         ({"options": {"solver": "rounds", "count": 0}}, "rounds: count must be at least 1, got 0"),
         ({"options": {"solver": "lobs", "pattern": "block:4"}}, "lobs: removes single weights, got pattern block:4"),
+        (
+            {"at_init": "erk", "images": 9},
+            "sparsify: images is for methods that look at images (snip, iterative_snip, grasp), got it beside",
+        ),
     ],
 )
 def test_mistakes_are_found_ahead_of_any_training(study: Any, how: dict[str, Any], line: str) -> None:
@@ -159,3 +166,51 @@ def test_what_does_not_fit_the_network_is_found_ahead_of_its_training(
     with pytest.raises(ValueError) as caught:
         made.run()
     assert str(caught.value).startswith(line)
+
+
+def test_a_set_to_calibrate_on_is_for_methods_that_look_at_it(study: Any, tiny_set: CondensedSet) -> None:
+    for method in ("uniform", "magnitude", "synflow"):
+        with pytest.raises(ValueError, match=rf"^sparsify: calibrate is for .*, got it beside at_init {method}$"):
+            study(at_init=method, calibrate=tiny_set)
+    assert study(at_init="snip", calibrate=tiny_set, images=9).calibrate is tiny_set
+
+
+class Own(Network):
+    """A layer that no image meets, and where asked one through which paths cannot be followed."""
+
+    def __init__(self, channels: int, classes: int, size: tuple[int, int], soft: bool = False) -> None:
+        super().__init__()
+        first = nn.Linear(channels * size[0] * size[1], 4)
+        self.stages = nn.ModuleList([nn.Sequential(nn.Flatten(), first, nn.Softmax(1) if soft else nn.ReLU())])
+        self.idle, self.head = nn.Linear(3, 3), nn.Linear(4, classes)
+
+
+OWN = f"{__name__}:Own"
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"options": {"layers": ["idle.weight"]}}, "sparsify: layers must be met by images, got idle.weight, which"),
+        ({"options": {"allocation": "erk"}}, "sparsify: allocation erk is for all layers, got idle.weight, which no"),
+        ({"options": {"allocation": {"idle.weight": 1}}, "sparsity": None}, "layer: unknown name 'idle.weight'; "),
+        ({"network": f"{OWN}:soft=true", "shrink": True}, "paths: cannot follow softmax; it is no layer, norm"),
+        (
+            {"network": f"{OWN}:soft=true", "shrink": True, "at_init": "magnitude"},
+            "paths: cannot follow softmax; it is no layer, norm",
+        ),
+    ],
+)
+def test_what_an_image_does_not_meet_or_cannot_follow_is_found_ahead_of_any_training(
+    study: Any, how: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoco.sparsify.study.fit", None)
+    made = study(**{"network": OWN, **how})
+    with pytest.raises(ValueError) as caught:
+        made.run()
+    assert str(caught.value).startswith(line)
+
+
+def test_a_layer_that_no_image_meets_need_not_fit_the_pattern(study: Any) -> None:
+    made = study(network=OWN, options={"pattern": "2:4"}, sparsity=None)
+    made.check(made.fresh())

@@ -67,8 +67,8 @@ class SparsifyOptions(DataOptions):
     rounds: int = 1
     """prune in so many rounds with retraining between them"""
     images: int | None = None
-    """images that the second moments or scores are taken from: 2048 for solvers, 128 at initialisation, where grasp has
-    10 for each class in its paper"""
+    """images that the second moments or scores are taken from: 2048 for solvers, 128 at initialisation for the methods
+    that look at any: snip, iterative_snip and grasp, which has 10 for each class in its paper"""
     calibrate: Path | None = None
     """a condensed set (.safetensors) in place of the data for these images"""
     retrain: float = 0.0
@@ -84,7 +84,8 @@ class SparsifyOptions(DataOptions):
     shrink: bool = False
     """write the sparse file without dead channels: a smaller network with the same answers"""
     out: Path = Path("runs/sparse")
-    """folder: sparse.safetensors, dense.safetensors, sparsify.json, table.md and curves.png"""
+    """folder: sparse.safetensors, dense.safetensors, sparsify.json, table.md and, where curves share out the zeros,
+    curves.png"""
 
 
 def sparsify(argv: list[str]) -> None:
@@ -161,8 +162,7 @@ def _say(study: Study, out: Path) -> None:
     names = ["dense.safetensors", "sparse.safetensors", "sparsify.json", "table.md"]
     replace_file(out / "table.md", lambda path: path.write_text(words + "\n", encoding="utf-8"))
     if result.curves:
-        zeros = {row.layer: row.sparsity for row in result.measure.rows}
-        layer_curves(result.curves, zeros, out / "curves.png")
+        layer_curves(result.curves, result.pruned.shares, out / "curves.png")
         names.append("curves.png")
     print(words)
     print(f"written to {out}: {', '.join(sorted(names))}")

@@ -44,7 +44,7 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
 def layer_curves(curves: Mapping[str, Any], zeros: Mapping[str, float], path: str | Path) -> None:
     """Draw what zeros in each layer of a network cost, and with a dot how many it has got; as PNG.
 
-    curves: by layer, with `counts` of zeros, the last of which is all, and `errors`. zeros: share of zeros by layer.
+    curves: by layer, with `counts` of zeros, the last of which is all, and `errors`. zeros: shares by their names.
 
     Raises:
         OSError: the place cannot be written; what stood there is as it was.

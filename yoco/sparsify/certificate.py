@@ -13,14 +13,13 @@ from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from yoco.networks.base import Network
 from yoco.sparsify.hold import remove
-from yoco.sparsify.network import Prunable, layers, matrix, patches, portions, run, watched
+from yoco.sparsify.network import Prunable, both, layers, matrix, patches, portions, run, watched
 
 KEEPS = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Tanh, nn.Sigmoid, nn.Hardtanh)
 """Modules that bring no two inputs further apart, in evaluation mode."""
@@ -172,14 +171,10 @@ def _copies(mode: str, around: tuple[int, int]) -> int:
 
 def _pool_norm(pool: nn.AvgPool2d | nn.MaxPool2d) -> float | None:
     """Of pools whose windows lie side by side or apart; means of fewer pixels at the border make it 1."""
-    size, stride = (_both(value) for value in (pool.kernel_size, pool.stride))
+    size, stride = (both(value) for value in (pool.kernel_size, pool.stride))
     apart = all(s >= k for k, s in zip(size, stride, strict=True))
     if isinstance(pool, nn.MaxPool2d):
-        return 1.0 if apart and _both(pool.dilation) == (1, 1) else None
+        return 1.0 if apart and both(pool.dilation) == (1, 1) else None
     if not apart or pool.divisor_override is not None:
         return None
     return 1.0 if pool.ceil_mode or not pool.count_include_pad else 1 / sqrt(prod(size))
-
-
-def _both(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])

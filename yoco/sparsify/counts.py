@@ -78,24 +78,29 @@ def check_allocation(
     """
     known = layers(network)
     if isinstance(allocation, Mapping):
-        _check_names(allocation, set(wanted or known), set(wanted or ()))
+        _check_names(allocation, set(wanted or known))
         for name, share in allocation.items():
             bias = known[name].bias if prune_bias else None
             _zeros(name, share, known[name].weight.numel() + (0 if bias is None else bias.numel()), 1)
+        _check_whole(allocation, set(wanted or ()))
     elif allocation in LAYOUTS and sparsity is not None:
         _kept(network, allocation, sparsity, set(wanted or known))
 
 
 def _given(units: Units, wanted: Mapping[str, int | float], solver: str) -> Counts:
     names = {unit.name for unit in units}
-    _check_names(wanted, names, names)
+    _check_names(wanted, names)
+    _check_whole(wanted, names)
     return _divided(units, wanted, solver)
 
 
-def _check_names(wanted: Mapping[str, int | float], known: Set[str], needed: Set[str]) -> None:
+def _check_names(wanted: Mapping[str, int | float], known: Set[str]) -> None:
     for name in wanted:
         if name not in known:
             raise unknown("layer", name, sorted(known))
+
+
+def _check_whole(wanted: Mapping[str, int | float], needed: Set[str]) -> None:
     if missing := needed - set(wanted):
         raise ValueError(f"sparsify: allocation must name all layers that are pruned, got none for {min(missing)!r}")
 

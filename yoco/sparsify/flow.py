@@ -50,7 +50,10 @@ class Flow(Tensor):
         name = func.__name__
         with torch._C.DisableTorchFunctionSubclass():
             if name in QUERIES:
-                return func(*args, **(kwargs or {}))
+                found = func(*args, **(kwargs or {}))
+                if not isinstance(found, Tensor) or isinstance(found, Flow):
+                    return found
+                name = func.__self__.__name__  # an attribute such as .mT or .data, which is another tensor
             if name not in RULES:
                 raise ValueError(f"paths: cannot follow {name}; it is no layer, norm, activation, pool, sum or cat")
             return RULES[name](*args, **(kwargs or {}))
@@ -157,7 +160,7 @@ def _reshaped(name: str) -> Callable[..., Flow]:
 
     def rule(input: Flow, *args: Any, **kwargs: Any) -> Flow:
         """What becomes of the flow, as the operation itself shapes its numbers."""
-        log, trace = getattr(torch, name, getattr(Tensor, name))(_log(input), *args, **kwargs), input.record
+        log, trace = getattr(Tensor, name)(_log(input), *args, **kwargs), input.record
         if log.shape[:2] == input.shape[:2]:
             return _flow(log, input.units, trace)
         if log.shape != (1, input.numel()):

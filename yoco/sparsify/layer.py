@@ -134,6 +134,7 @@ class Layer:
             raise ValueError(f"solver {solver}: must leave {count} zeros in the pattern and finite weights, got {gone}")
 
 
+@cpu_by_default
 def solve(
     weight: Tensor,
     hessian: Tensor,
@@ -166,6 +167,7 @@ def solve(
     return layer.solve(zeros, solver, refit=refit, rng=rng, **options)
 
 
+@cpu_by_default
 def curve(
     weight: Tensor,
     hessian: Tensor,

@@ -9,12 +9,17 @@ from torch.overrides import TorchFunctionMode
 
 from yoco.sparsify.flow import ACTIVATIONS, NORMS
 
+SOFTMAXES = ("softmax", "log_softmax", "softmin")
+
 
 class Linearised(TorchFunctionMode):
     """While it is entered, layers have no biases, activations and dropout do nothing, and norms are linear.
 
     scaled: a norm in evaluation mode divides by its running deviation, if it has one, and multiplies by the absolute
     values of its weights; else it does nothing. Pools, sums and whatever else the network does are as ever.
+
+    Raises:
+        ValueError: the network has a softmax, which has no linear part.
     """
 
     def __init__(self, scaled: bool) -> None:
@@ -24,6 +29,8 @@ class Linearised(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The linear part of a function of torch."""
         given, name = dict(kwargs or {}), func.__name__
+        if name in SOFTMAXES:
+            raise ValueError(f"paths: cannot follow {name}; it has no linear part")
         if name in ACTIVATIONS:
             return args[0]
         if name in NORMS:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from yoco.device import cpu_by_default
 from yoco.sparsify.masks import Masks, weights
 from yoco.sparsify.network import dtype_of
 from yoco.sparsify.paths import Effective, effective
@@ -70,6 +71,7 @@ class Measure:
         return {**by_layer, "total": self.effective.weights}
 
 
+@cpu_by_default
 def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None = None) -> Measure:
     """Weights, zeros and FLOPs of the Linear and Conv2d layers for one image of this (C, H, W).
 
@@ -77,7 +79,7 @@ def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None
     not held at zero.
     A kept weight counts once for each position of the layer's output, which takes strides, padding, dilation and
     groups into account. It also counts at the borders, where it meets only padding, as usual. A layer that runs twice
-    counts twice, one that does not run costs nothing.
+    counts twice; one that does not run costs nothing, nor does one whose weight is read without calling it.
 
     Raises:
         ValueError: masks that do not fit, or a network without such layers.

@@ -119,13 +119,14 @@ def _around(layer: nn.Conv2d) -> list[int]:
     if layer.padding == "valid":
         return [0, 0, 0, 0]
     if layer.padding == "same":
-        high, wide = (far * (size - 1) for far, size in zip(_both(layer.dilation), layer.kernel_size, strict=True))
+        high, wide = (far * (size - 1) for far, size in zip(both(layer.dilation), layer.kernel_size, strict=True))
         return [wide // 2, wide - wide // 2, high // 2, high - high // 2]
-    high, wide = _both(layer.padding)
+    high, wide = both(layer.padding)
     return [wide, wide, high, high]
 
 
-def _both(value: Any) -> tuple[int, int]:
+def both(value: Any) -> tuple[int, int]:
+    """An argument for height and width, given as one number or as two."""
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
@@ -165,3 +166,12 @@ def run(network: nn.Module, images: Tensor) -> Tensor | None:
             return answer
         except Reached:
             return None
+
+
+@torch.no_grad()
+def entering(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, list[Tensor]]:
+    """What enters the layers that an image of zeros (C, H, W) meets, in their order; see `watched`."""
+    device = next(network.parameters()).device
+    with watched(layers(network)) as seen:
+        run(network, torch.zeros(1, *shape, dtype=dtype_of(network), device=device))
+    return seen

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from yoco.device import cpu_by_default
 from yoco.sparsify.flow import follow
 from yoco.sparsify.masks import Masks, weights
 from yoco.sparsify.trace import Trace, Use
@@ -54,6 +55,7 @@ class Effective:
         return self.masks.total
 
 
+@cpu_by_default
 def effective(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None = None) -> Effective:
     """The effective paths, nodes and weights for images of this (C, H, W).
 

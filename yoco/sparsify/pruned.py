@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from yoco.sparsify.allocate import Curve
@@ -55,6 +56,19 @@ class Pruned:
     def certify(self, network: nn.Module, batches: Iterable[Tensor]) -> Certificate:
         """Measure the damage on images as the network sees them; network: the dense one. See `certify`."""
         return certify(network, self.applied(network), batches)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of zeros by name of the curve: of a layer or a group of it, with its biases if they have masks."""
+        found: dict[str, float] = {}
+        for name, mask in self.masks.items():
+            labels = [label for label in self.curves if label == name or label.startswith(f"{name} ")]
+            bias = self.masks.get(f"{name.removesuffix('weight')}bias")
+            if labels:
+                rows = mask.flatten(1) if bias is None else torch.cat([mask.flatten(1), bias[:, None]], 1)
+                parts = zip(labels, rows.chunk(len(labels)), strict=True)
+                found |= {label: 1 - float(part.double().mean()) for label, part in parts}
+        return found
 
     def __repr__(self) -> str:
         return f"Pruned({self.method}: {self.masks!r})"

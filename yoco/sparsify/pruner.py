@@ -39,7 +39,7 @@ class Pruner:
     tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
     layers: names of the weights to prune, by default all that images reach; a warning names one that they do not, such
     as of a layer whose weight is read without calling it; layouts, which are for all layers, refuse such a network.
-    pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs neither sparsity nor allocation.
+    pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs no sparsity, and takes no allocation.
     prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too; not
     with layouts, or the cost flops, which count weights alone.
     sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
@@ -84,8 +84,9 @@ class Pruner:
         if self.tolerance is not None and not (self.allocation == "tolerance" and 0 <= self.tolerance < float("inf")):
             got = f"{self.tolerance:g} and allocation {self.allocation}"
             raise ValueError(f"sparsify: tolerance must be at least 0, with the allocation of this name, got {got}")
-        if form.group and (self.tolerance is not None or isinstance(self.allocation, Mapping)):
-            got = "a tolerance" if self.tolerance is not None else "zeros of each layer"
+        if form.group and (self.tolerance is not None or self.allocation != Pruner.allocation):
+            shared = "zeros of each layer" if isinstance(self.allocation, Mapping) else f"allocation {self.allocation}"
+            got = "a tolerance" if self.tolerance is not None else shared
             raise ValueError(f"sparsify: pattern {self.pattern} says how many zeros there are, got {got} beside it")
         if self.allocation == "global" and self.weigh in ("bound", "loss"):
             raise ValueError(f"sparsify: allocation global weighs by relative or error, got {self.weigh}")
@@ -93,9 +94,15 @@ class Pruner:
             raise ValueError(f"sparsify: cost {self.cost} counts no biases, got prune_bias beside it")
         if self.prune_bias and isinstance(self.allocation, str) and self.allocation in LAYOUTS:
             raise ValueError(f"sparsify: prune_bias needs an allocation that counts biases, got {self.allocation}")
-        if self.cost != "weights" and (said := self._unpriced()):
-            named = ", ".join(ALLOCATIONS)
+        self._check_unread()
+
+    def _check_unread(self) -> None:
+        """Refuse a way to weigh or to price zeros that nothing looks at; the defaults are nobody's word."""
+        said, named = self._unpriced(), ", ".join(ALLOCATIONS)
+        if said and self.cost != Pruner.cost:
             raise ValueError(f"sparsify: cost {self.cost} is for a sparsity shared out by {named}, got {said}")
+        if said and self.weigh != Pruner.weigh and self.allocation not in ("tolerance", "global"):
+            raise ValueError(f"sparsify: weigh {self.weigh} is for {named} and global, got {said}")
 
     def _unpriced(self) -> str:
         """What says how many zeros there are without a look at `cost`, if anything does."""
@@ -132,11 +139,14 @@ class Pruner:
         names: of the layers that images meet; by default those of `layers`, or all.
 
         Raises:
-            ValueError: it has no such layer, or one shares its bias, or the pattern, the bound or the allocation does
-                not fit it.
+            ValueError: it has no such layer, or images do not meet it, or one shares its bias, or the pattern, the
+                bound or the allocation does not fit it.
         """
         form, known, own = parse(self.pattern), layers(network), biases(network)
-        for name in names or self._named(network):
+        wanted = self._named(network)
+        met = wanted if names is None else [name for name in names if name in wanted]
+        self._idle(network, met)
+        for name in met:
             if known[name].bias is not None and list(own.values()).count(own.get(name, "")) != 1:
                 raise ValueError(f"sparsify: a bias must be a parameter of one layer alone, got another beside {name}")
             inputs, line = known[name].weight[0].numel(), form.group or form.block
@@ -145,7 +155,8 @@ class Pruner:
         if isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group:
             bounds_of(network, self.weigh)
         if not form.group:
-            check_allocation(network, self.allocation, sparsity, self.layers, self.prune_bias)
+            chosen = self.layers if names is None else met
+            check_allocation(network, self.allocation, sparsity, chosen, self.prune_bias)
 
     def _named(self, network: nn.Module) -> Sequence[str]:
         """The layers that are asked for, or all."""
@@ -165,7 +176,9 @@ class Pruner:
         sparsity = None if parse(self.pattern).group else sparsity  # the pattern says it, to the last zero
         found = self.moments(network, data)
         self.check_network(network, sparsity, found)
-        self._tell_idle(network, found)
+        if (idle := self._idle(network, found)) and isinstance(self.allocation, str):
+            said = f"sparsify: no image reaches {len(idle)} of {len(layers(network))} layers, such as {idle[0]}"
+            warnings.warn(f"{said}; they stay dense, and sparsity is of the others", stacklevel=2)
         for name, count in sharers(network).items():
             if name in found and count > 1:
                 said = f"sparsify: {name} is the weight of {count} layers"
@@ -196,24 +209,22 @@ class Pruner:
         """
         self._named(network)
         found = moments(network, data, self.layers)
-        if idle := [name for name in self.layers or () if name not in found]:
-            raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")
+        self._idle(network, found)
         return found
 
-    def _tell_idle(self, network: nn.Module, found: Collection[str]) -> None:
-        """Warn of layers that no image reaches, where nobody has said which layers are meant.
+    def _idle(self, network: nn.Module, met: Collection[str]) -> list[str]:
+        """Layers that are to be pruned and that no image meets.
 
         Raises:
-            ValueError: the zeros are shared out among all layers.
+            ValueError: they are named, or the zeros are shared out among all layers.
         """
-        known = layers(network)
-        idle = [name for name in known if name not in found]
-        if idle and self.layers is None and isinstance(self.allocation, str):
-            if self.allocation in LAYOUTS and not parse(self.pattern).group:
-                rule = f"allocation {self.allocation} is for all layers"
-                raise ValueError(f"sparsify: {rule}, got {idle[0]}, which no image reaches")
-            said = f"sparsify: no image reaches {len(idle)} of {len(known)} layers, such as {idle[0]}"
-            warnings.warn(f"{said}; they stay dense, and sparsity is of the others", stacklevel=3)
+        idle = [name for name in self._named(network) if name not in met]
+        if idle and self.layers is not None:
+            raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")
+        if idle and isinstance(self.allocation, str) and self.allocation in LAYOUTS:
+            rule = f"allocation {self.allocation} is for all layers"
+            raise ValueError(f"sparsify: {rule}, got {idle[0]}, which no image reaches")
+        return idle
 
     def units(self, network: nn.Module, found: Mapping[str, Moments]) -> dict[Unit, Layer]:
         """Each layer, or each group of it, ready to be solved."""

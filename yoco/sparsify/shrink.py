@@ -7,7 +7,8 @@
 
 A layer keeps at least one channel. What stays although it is dead: constants other than 0 that are read by a layer
 without a bias, or by a convolution with zeros around its images; inputs and outputs of the network; and what enters a
-grouped convolution, a layer that runs twice, or a module whose channels are not independent of one another.
+grouped convolution, a layer that runs twice or whose weight is read without calling it, or a module whose channels are
+not independent of one another.
 """
 
 from collections.abc import Mapping
@@ -19,15 +20,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from yoco.device import cpu_by_default
 from yoco.rng import Rng
-from yoco.sparsify.flow import follow
+from yoco.sparsify.flow import Flow, follow
 from yoco.sparsify.hold import BIAS_MASK, MASK
-from yoco.sparsify.network import Prunable, layers, run, watched
+from yoco.sparsify.network import Prunable, dtype_of, entering, layers
 from yoco.sparsify.trace import Join, Trace, Use
 from yoco.sparsify.trial import twin
 
 ALIKE = 1e-6
-"""How far the answers may differ, next to the largest."""
+"""How far the answers may differ, next to the largest; of networks in 16 bits by a few roundings."""
 MIXING = (nn.GroupNorm, nn.LayerNorm, _InstanceNorm, nn.LocalResponseNorm)
 """Modules that may have no state, and yet a number of channels."""
 Modules = Mapping[str, nn.Module]
@@ -35,6 +37,7 @@ Units = dict[str, list[tuple[Tensor, Tensor]]]
 """Module name -> the units that entered and left it, for each time that it ran."""
 
 
+@cpu_by_default
 @torch.no_grad()
 def shrink(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     """A copy without dead channels that answers the same in evaluation mode, for images of this (C, H, W).
@@ -54,7 +57,8 @@ def shrink(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
     except RuntimeError as error:
         line = str(error).splitlines()[0]
         raise ValueError(f"shrink: the network must work in float64 and with fewer channels, got: {line}") from None
-    if not gap <= ALIKE * max(float(before.abs().max()), 1.0):
+    most = max(ALIKE, 4 * torch.finfo(dtype_of(network)).eps)
+    if not gap <= most * max(float(before.abs().max()), 1.0):
         raise ValueError(f"shrink: the smaller network must give the same answers, got others by {gap:g}")
     return small
 
@@ -76,7 +80,7 @@ def _pass(network: nn.Module, shape: tuple[int, int, int]) -> bool:
     trace, seen = _traced(network, modules, shape)
     values, places = _constants(network, shape), layers(network)
     label = _classes(trace)
-    dead = _dead(trace, label, places, values) & ~_any(label, _pinned(trace, modules, places, seen))
+    dead = _dead(trace, label, places, values) & ~_any(label, _pinned(trace, modules, values, seen))
     for step in trace.steps:
         if isinstance(step, Use) and bool(dead[label[step.outputs]].all()):
             dead[label[step.outputs[0]]] = False
@@ -86,7 +90,8 @@ def _pass(network: nn.Module, shape: tuple[int, int, int]) -> bool:
             _fold(places[step.name], values[step.name], gone[step.inputs])
     for name, calls in seen.items():
         inputs, outputs = (~gone[units] for units in calls[0])
-        _cut(modules[name], inputs, outputs)
+        if not (bool(inputs.all()) and bool(outputs.all())):
+            _cut(modules[name], inputs, outputs)
     return bool(gone.any())
 
 
@@ -98,8 +103,7 @@ def _traced(network: nn.Module, modules: Modules, shape: tuple[int, int, int]) -
         if isinstance(module, MIXING) or any(True for _ in (*module.parameters(False), *module.buffers(False))):
 
             def note(_: nn.Module, given: Any, named: dict[str, Any], answer: Any, name: str = name) -> None:
-                first = given[0] if given else next(iter(named.values()))
-                seen.setdefault(name, []).append((first.units, answer.units))
+                seen.setdefault(name, []).append((_units((given, named)), _units(answer)))
 
             handles.append(module.register_forward_hook(note, with_kwargs=True))
     try:
@@ -109,11 +113,18 @@ def _traced(network: nn.Module, modules: Modules, shape: tuple[int, int, int]) -
             handle.remove()
 
 
+def _units(value: Any) -> Tensor:
+    """The units of a map, or of all maps in lists, tuples and dicts: long [k]."""
+    if isinstance(value, Flow):
+        return value.units
+    parts = list(value.values()) if isinstance(value, dict) else value
+    found = [_units(part) for part in parts] if isinstance(parts, list | tuple) else []
+    return torch.cat([torch.empty(0, dtype=torch.long), *found])
+
+
 def _constants(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, Tensor]:
-    """What each layer sees of one image, by channel or feature: [C, positions]."""
-    first = next(network.parameters())
-    with watched(layers(network)) as seen:
-        run(network, torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    """What each layer sees of one image, by channel or feature: [C, positions]; 16 bits would round it."""
+    seen = entering(network if dtype_of(network).itemsize > 2 else twin(network), shape)
     return {name: given[0][0].reshape(given[0].shape[1], -1) for name, given in seen.items()}
 
 
@@ -134,7 +145,7 @@ def _dead(trace: Trace, label: Tensor, places: Mapping[str, Prunable], values: M
     """Of each class whether nobody reads it, or nothing feeds it and its constant can be moved: bool [units]."""
     read, fed, fixed = torch.zeros(3, trace.units, dtype=torch.bool)
     for step in trace.steps:
-        if isinstance(step, Use) and step.name in places and step.groups == 1:
+        if isinstance(step, Use) and step.name in values and step.groups == 1:
             place = places[step.name]
             used = (place.weight != 0).flatten(2).any(2) if place.weight.dim() > 2 else place.weight != 0
             read[step.inputs] |= used.any(0).cpu()
@@ -157,14 +168,14 @@ def _any(label: Tensor, flags: Tensor) -> Tensor:
     return torch.zeros_like(flags).scatter_reduce(0, label, flags, "amax")
 
 
-def _pinned(trace: Trace, modules: Modules, places: Mapping[str, Prunable], seen: Units) -> Tensor:
+def _pinned(trace: Trace, modules: Modules, values: Mapping[str, Tensor], seen: Units) -> Tensor:
     """Units that have to stay: bool [units]."""
     pinned, made = torch.zeros(2, trace.units, dtype=torch.bool)
     pinned[torch.cat([trace.inputs, trace.outputs])] = True
     names = [step.name for step in trace.steps if isinstance(step, Use)]
     for step in trace.steps:
         made[step.outputs] = True
-        if isinstance(step, Use) and (step.groups > 1 or step.name not in places or names.count(step.name) > 1):
+        if isinstance(step, Use) and (step.groups > 1 or step.name not in values or names.count(step.name) > 1):
             pinned[torch.cat([step.inputs, step.outputs])] = True
     for name, calls in seen.items():
         if len(calls) > 1 or not _independent(modules[name]):

@@ -1,9 +1,9 @@
 """Study: from data to a sparse network and everything that is to be known of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import count
 from math import ceil, inf
@@ -20,13 +20,14 @@ from yoco.device import compute_type, cpu_by_default, pick
 from yoco.registry import resolve
 from yoco.rng import Rng
 from yoco.sparsify import METHODS, sparsify
-from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import calibration
 from yoco.sparsify.certificate import Certificate
 from yoco.sparsify.files import Files
 from yoco.sparsify.layer import solver_of, try_solver
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
+from yoco.sparsify.methods import LOOKING
+from yoco.sparsify.network import entering
 from yoco.sparsify.outcome import Outcome
 from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned
@@ -107,6 +108,7 @@ class Study:
             resolve("method", METHODS, self.at_init)
             if "solver" in self.options:
                 raise ValueError("sparsify: solver is for trained networks, got it beside at_init")
+            self._check_unread()
         else:
             pruner = Pruner.of(self.options)
             solver_of(pruner.solver, pruner.options)
@@ -121,23 +123,42 @@ class Study:
         if self.sparsity is None and not fixed and not told:
             raise ValueError("sparsify: needs sparsity, got None")
 
+    def _check_unread(self) -> None:
+        """Refuse images for a method that does not look at any."""
+        given = {"images": self.images, "calibrate": self.calibrate}
+        unread = [name for name, value in given.items() if value is not None]
+        if unread and self.at_init in METHODS and self.at_init not in LOOKING:
+            rule = f"{unread[0]} is for methods that look at images ({', '.join(LOOKING)})"
+            raise ValueError(f"sparsify: {rule}, got it beside at_init {self.at_init}")
+
+    def check(self, network: nn.Module) -> None:
+        """Find what does not fit a fresh network ahead of its training.
+
+        Raises:
+            ValueError: it cannot be pruned as asked, or not be shrunk.
+        """
+        shape = self.data.train.shape
+        if self.at_init is None:
+            Pruner.of(self.options).check_network(network, self.sparsity, entering(network, shape))
+        if self.shrink:
+            shrink(network, shape)
+
     @cpu_by_default
     def run(self, out: Path | None = None) -> Outcome:
         """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json.
 
         Each is written as soon as it is there: the dense weights before they are pruned, the sparse ones before they
-        are retrained, and again after that and without dead channels.
+        are retrained, in each round, and again after that and without dead channels.
         """
         watch, network, files = Watch(self.accuracy), self.fresh(), Files(out, self.about)
         certificate: Certificate | None = None
-        if self.at_init is None:
-            Pruner.of(self.options).check_network(network, self.sparsity)
+        self.check(network)
         files.check()
         if self.at_init is None:
             watch("dense", network, self.train)
         dense = deepcopy(network)
         files.dense(dense)
-        pruned = watch("pruned", network, self.prune, judged=self.at_init is None)
+        pruned = watch("pruned", network, lambda net: self.prune(net, files.sparse), judged=self.at_init is None)
         files.sparse(network)
         if self.at_init is not None:
             watch("trained", network, self.train)
@@ -145,24 +166,23 @@ class Study:
             certificate = pruned.certify(dense, calibration(dense, self.splits.train, self.rng, CERTIFIED))
         if self.retrain:
             watch("retrained", network, self.mend)
-        shape, size, small = self.splits.train.shape, files.sparse(network), network
+        shape, size = self.splits.train.shape, files.sparse(network)
         measured = measure(network, shape, pruned.masks)
-        if self.shrink:
-            small = shrink(network, shape)
-            size = files.sparse(small, shrunk=True)
         found = Outcome(
             pruned=pruned,
             measure=measured,
-            shrunk=measure(small, shape).total if self.shrink else None,
             accuracy=watch.accuracies,
             seconds=watch.seconds,
             size=size,
             effective=measured.effective,
             certificate=certificate,
-            curves=self.curves(dense, pruned) if out else {},
+            curves=pruned.curves,
             settings=self.settings(),
         )
-        if out:
+        files.say(found.json())
+        if self.shrink:
+            small = shrink(network, shape)
+            found = replace(found, shrunk=measure(small, shape).total, size=files.sparse(small, shrunk=True))
             files.say(found.json())
         return found
 
@@ -214,8 +234,11 @@ class Study:
         with self.precision(network):
             fit(network, self.splits.train, recipe, self.normalise, self.rng.child("train"))
 
-    def prune(self, network: nn.Module) -> Pruned:
-        """Install masks and weights in the network, and let its batch norms see the images anew."""
+    def prune(self, network: nn.Module, keep: Callable[[nn.Module], object] = lambda _: None) -> Pruned:
+        """Install masks and weights in the network, and let its batch norms see the images anew.
+
+        keep: called with it ahead of each retraining between rounds.
+        """
         examples = self.calibrate or self.splits.train
 
         def once(network: nn.Module, sparsity: float | None) -> Pruned:
@@ -225,9 +248,12 @@ class Study:
         if self.rounds > 1:
             assert self.sparsity is not None
             turns = count()
-            pruned = gradually(
-                network, once, lambda net: self.mend(net, next(turns)), sparsity=self.sparsity, rounds=self.rounds
-            )
+
+            def mend(network: nn.Module) -> None:
+                keep(network)
+                self.mend(network, next(turns))
+
+            pruned = gradually(network, once, mend, sparsity=self.sparsity, rounds=self.rounds)
         else:
             pruned = once(network, self.sparsity)
             pruned.install(network)
@@ -265,16 +291,6 @@ class Study:
             yield
         finally:
             network.autocast = None
-
-    def curves(self, dense: nn.Module, pruned: Pruned) -> Mapping[str, Curve]:
-        """What zeros in each layer cost; none at initialisation, and where a pattern says how many there are."""
-        if self.at_init is not None or pruned.curves or parse(self.options.get("pattern")).group:
-            return pruned.curves
-        shared = ("weigh", "cost", "allocation", "tolerance")
-        pruner = Pruner.of({name: value for name, value in self.options.items() if name not in shared})
-        images = self.images or CERTIFIED
-        drawn = calibration(dense, self.calibrate or self.splits.train, self.rng, images, self.normalise)
-        return pruner.curves(dense, drawn, self.rng)
 
     def settings(self) -> dict[str, Any]:
         """What was asked for, in words and numbers."""

@@ -19,3 +19,5 @@ METHODS: dict[str, str] = {
     "dpai": "yoco.sparsify.methods.dpai:dpai",
 }
 """name -> function."""
+LOOKING = ("snip", "iterative_snip", "grasp")
+"""Those that look at images; the others need the network alone, or the shape of an image as well."""

@@ -42,7 +42,8 @@ def dpai(
     All else in the network's state_dict weighs paths by its absolute values: a fixed kernel, a scale, what is added.
 
     Raises:
-        ValueError: sparsity is not in [0, 1), an option out of its range, or too many paths for float64.
+        ValueError: sparsity is not in [0, 1), an option out of its range, a softmax in the network, or too many paths
+            for float64.
 
     Not in the paper: paths are counted in float64 as they are, where the authors' code divides what enters each layer
     by its maximum, which changes what the branches of a sum weigh. As there, average pools are means and max pools pass

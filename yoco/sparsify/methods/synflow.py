@@ -32,7 +32,8 @@ def synflow(
     All else in the network's state_dict counts by its absolute values, too: a fixed kernel, a scale, what is added.
 
     Raises:
-        ValueError: sparsity is not in [0, 1), iterations is below 1, no shape, or a flow too large for float64.
+        ValueError: sparsity is not in [0, 1), iterations is below 1, no shape, a softmax in the network, or a flow too
+            large for float64.
 
     Not in the paper: batch norm is the linear map of its running variance and scale, other norms are their scale alone,
     and biases are left out of them and of the layers; the authors' code takes the norms as they are in evaluation mode
