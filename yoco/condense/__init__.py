@@ -22,6 +22,7 @@ from yoco.condense.asked import (
     check_space,
     come_from,
     place_of,
+    table_name,
     teaching_of,
     told_of,
 )
@@ -103,7 +104,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
         if name not in known:
             raise unknown(f"setting of {method}", name, known)
     deciding = {name: changes.pop(name) for name in getattr(cls, "deciding", ()) if name in changes}
-    published: Method = replace(cls.published(_table_name(data, shape), ipc, shape, **deciding), **changes)
+    published: Method = replace(cls.published(table_name(data, shape), ipc, shape, **deciding), **changes)
     if published.episodes < 0:
         raise ValueError(f"condense: episodes must be at least 0, got {published.episodes}")
     for name in known:
@@ -112,11 +113,6 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
             raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
     check_kept(published, method)
     return published
-
-
-def _table_name(data: str, shape: tuple[int, int, int] | None) -> str:
-    """The name by which methods know the data; of a user's own digits only that no image of them is mirrored."""
-    return "emnist" if data == "digits" and shape not in (None, (1, 8, 8)) else data
 
 
 def _class_of(method: str) -> Any:

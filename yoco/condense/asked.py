@@ -43,6 +43,11 @@ def come_from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:
     return replace(made, source={**made.source, **where})
 
 
+def table_name(data: str, shape: tuple[int, int, int] | None) -> str:
+    """The name by which methods know the data; of a user's own digits only that no image of them is mirrored."""
+    return "emnist" if data == "digits" and shape not in (None, (1, 8, 8)) else data
+
+
 def check_minutes(minutes: float | None) -> None:
     """Check a time budget.
 
