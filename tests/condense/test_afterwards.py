@@ -1,6 +1,7 @@
 """A teacher that labels what a run has made: what is kept before, what is said of a stop, and whose folder it is."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 import yoco
 from yoco.cli import run
 from yoco.condense import Interrupted, condense
+from yoco.condense.finished import finished
 from yoco.condense.teacher import Teacher
 from yoco.data import Splits
+from yoco.run import Run
 
 HOW: dict[str, Any] = {"ipc": 1, "network": "mlp:width=4", "labels": "teacher", "teacher_epochs": 3, "progress": False}
 DM: dict[str, Any] = {**HOW, "episodes": 2, "real_batch": 8}
@@ -96,3 +99,12 @@ def test_the_folder_of_another_teacher_is_refused_ahead_of_the_episodes(
     with pytest.raises(ValueError, match=r"^run: .*teacher holds a run with seed=0, got 1; choose another folder$"):
         condense(tiny, "random", out=tmp_path, seed=1, **HOW)
     assert "seed: 0\n" in (tmp_path / "config.yaml").read_text()
+
+
+def test_labels_of_the_method_are_not_those_of_a_teacher(tiny_set: yoco.CondensedSet, tmp_path: Path) -> None:
+    soft, folder = torch.zeros(len(tiny_set), len(tiny_set.classes)), Run(tmp_path, {})
+    replace(tiny_set, soft_labels=soft).save(folder.result)
+    with pytest.raises(ValueError, match=r"must have the labels of a teacher, as there is no "):
+        finished(folder, 0, labelled=True)
+    replace(tiny_set, soft_labels=soft, history=({"step": "relabel"},)).save(folder.result)
+    assert finished(folder, 0, labelled=True).soft_labels is not None

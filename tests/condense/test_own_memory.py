@@ -237,17 +237,19 @@ def test_a_run_within_a_callback_that_is_stopped_stops_the_run_around_it(task: T
         if progress.episode == 2:
             condense(task, Own(), seed=5, callbacks=[interrupt])
 
+    seen: list[int] = []
+
+    def beside(progress: Progress) -> None:
+        seen.append(progress.episode)
+
     with pytest.raises(Interrupted) as stopped:
-        condense(task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[within])
+        condense(task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[within, beside])
     assert str(stopped.value) == f"stopped after 2 of 4 episodes; the same call goes on from {tmp_path}"
     assert (stopped.value.condensed.seed, stopped.value.condensed.config["episodes_done"]) == (1, 2)
     assert isinstance(stopped.value.__cause__, Interrupted)
     assert stopped.value.__cause__.condensed.seed == 5
-    seen: list[int] = []
-    again = condense(
-        task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[lambda progress: seen.append(progress.episode)]
-    )
-    assert seen == [3, 4]
+    again = condense(task, Own(), seed=1, run=Run(tmp_path, {}), callbacks=[beside])
+    assert seen == [1, 2, 3, 4]
     assert torch.equal(again.cells, condense(task, Own(), seed=1).cells)
 
 

@@ -1,6 +1,6 @@
 """That settings of a method reach what they are for: clamping, momenta, starts and batches."""
 
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from yoco.condense import settings_of
 from yoco.condense.method import Task
 from yoco.condense.methods.acc_dd import AccDD
+from yoco.condense.methods.dm import DM
 from yoco.condense.methods.idc import IDC
 from yoco.condense.synthetic import start
 from yoco.data import Splits
@@ -86,6 +87,20 @@ def test_a_start_of_whole_images_is_cut_only_where_that_is_asked_for(data: str, 
 def test_noise_is_noise_whatever_the_factor(method: str) -> None:
     found: Any = settings_of(method, "cifar10", 10, None, factor=2)
     assert (found.factor, found.start) == (2, "noise")
+
+
+class Steep(DM):
+    """Settings of its own, by the form that every method has."""
+
+    @classmethod
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
+        """Larger steps."""
+        return cls(lr_image=9.0)
+
+
+def test_settings_of_ones_own_need_not_know_of_factors() -> None:
+    found: Any = settings_of(f"{__name__}:Steep", "digits", 2, None, factor=2)
+    assert (found.lr_image, found.factor, found.start) == (9.0, 2, "mix")
 
 
 def test_a_shrunk_image_fills_each_cell(task: Task) -> None:

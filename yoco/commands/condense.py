@@ -127,7 +127,8 @@ def _published(argv: Sequence[str]) -> Any:
 
     said = peek(argv, CondenseOptions)
     ipc = int(said["ipc"]) if str(said["ipc"]).isdigit() else CondenseOptions.ipc
-    return settings_of(said["method"], said["data"], ipc, None)
+    side = int(said["size"]) if str(said["size"]).isdigit() and said["data"] == "digits" else 0
+    return settings_of(said["method"], said["data"], ipc, (1, side, side) if side else None)
 
 
 def _from_config(argv: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from yoco.condense.asked import (
     check_sink,
     check_space,
     come_from,
+    has_teacher,
     place_of,
     table_name,
     teaching_of,
@@ -32,7 +33,7 @@ from yoco.condense.finished import finished
 from yoco.condense.labels import Labels, relabel
 from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
-from yoco.condense.method import Method, Task, check_class, check_kept
+from yoco.condense.method import Method, Task, check_class, check_kept, with_factor
 from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
@@ -90,7 +91,7 @@ BESIDE = ("config", "dry_run", "checksum")
 def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | None, **changes: Any) -> Method:
     """The published settings of a method for this data, with some of them changed.
 
-    Data called digits that are not of scikit-learn's shape have those of letters, which are in no table.
+    Data called digits that are not 8x8 and grey, as scikit-learn's, have those of data that are in no table.
 
     Raises:
         ValueError: no such method, or it has no such setting, or not this value.
@@ -104,7 +105,8 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
         if name not in known:
             raise unknown(f"setting of {method}", name, known)
     deciding = {name: changes.pop(name) for name in getattr(cls, "deciding", ()) if name in changes}
-    published: Method = replace(cls.published(table_name(data, shape), ipc, shape, **deciding), **changes)
+    usual = cls.published(table_name(data, shape), ipc, shape, **deciding)
+    published: Method = replace(with_factor(usual, {**deciding, **changes}.get("factor")), **changes)
     if published.episodes < 0:
         raise ValueError(f"condense: episodes must be at least 0, got {published.episodes}")
     for name in known:
@@ -239,7 +241,7 @@ def check(
         settings_of(method, name, ipc, None)
     splits = data_sets.load(data)
     how: dict[str, Any] = {"ipc": ipc, "episodes": episodes, "device": "cpu", **settings}
-    how |= {} if "teacher" in {f.name for f in fields(_class_of(method))} else {"network": network}
+    how |= {} if has_teacher(settings_of(method, splits.train.name, ipc, None)) else {"network": network}
     made = keep(partial(condense, splits, method, progress=False, **how), splits.train, method)
     estimate(splits, method, **how)
     return made

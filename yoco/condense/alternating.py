@@ -40,7 +40,7 @@ class Alternating:
     network is replaced every `outer` episodes, and is not trained after its last.
     """
 
-    deciding: ClassVar[tuple[str, ...]] = ("outer", "factor")
+    deciding: ClassVar[tuple[str, ...]] = ("outer",)
     episodes: int = 10_000
     """outer steps: 1,000 networks of `outer` steps"""
     outer: int = 10

@@ -44,7 +44,7 @@ def come_from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:
 
 
 def table_name(data: str, shape: tuple[int, int, int] | None) -> str:
-    """The name by which methods know the data; of a user's own digits only that no image of them is mirrored."""
+    """The name by which methods know the data; of digits that are not 8x8 and grey only that no image is mirrored."""
     return "emnist" if data == "digits" and shape not in (None, (1, 8, 8)) else data
 
 
@@ -82,6 +82,11 @@ def teaching_of(epochs: int | None, asked: Labels) -> int:
     return TEACHER_EPOCHS if epochs is None else epochs
 
 
+def has_teacher(method: Method) -> bool:
+    """Whether a setting names the network."""
+    return isinstance(getattr(method, "teacher", None), str)
+
+
 def check_network(name: str, method: Method, real: Source, asked: Labels) -> None:
     """Check a network that is asked for, whether or not anything comes to use it.
 
@@ -90,7 +95,7 @@ def check_network(name: str, method: Method, real: Source, asked: Labels) -> Non
     """
     if name == Task.network_name:
         return
-    if isinstance(getattr(method, "teacher", None), str) and not asked.afterwards:
+    if has_teacher(method) and not asked.afterwards:
         raise ValueError(f"condense: network must be given as the setting teacher with {asked.method}, got {name!r}")
     networks.build(name, real.shape, len(real.classes), Rng(0))
 

@@ -29,11 +29,16 @@ def random_crops(images: Tensor, count: int, size: tuple[int, int], least: float
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images float [n, C, H, W] resized bilinearly, antialiased: [n, C, *size].
 
-    Where gradients are wanted by products with the weights of rows and of columns, which is the same but for rounding:
-    on CUDA the gradients of torch's own way are not the same bits again.
+    On CUDA the gradients of torch's way are not the same bits again, so that there, where they are wanted, it is done
+    by products with the weights of rows and of columns, which is the same but for rounding.
     """
-    if not (torch.is_grad_enabled() and images.requires_grad):
-        return interpolate(images, size, mode="bilinear", antialias=True)
+    if images.is_cuda and torch.is_grad_enabled() and images.requires_grad:
+        return by_products(images, size)
+    return interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def by_products(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `resized`, by products."""
     rows, columns = (_weights(images, had, made) for had, made in zip(images.shape[-2:], size, strict=True))
     return rows @ images @ columns.T
 

@@ -152,10 +152,7 @@ def condense(
                 journey.synthetic,
                 partial(describe, task, method, seed, journey),
             )
-            try:
-                going = _tell(progress, run, callbacks)
-            except Interrupted as stopped:  # of a run within a callback, which heard the signal in place of this one
-                going, inner = False, stopped
+            going, inner = _tell(progress, run, callbacks)
             journey.look()
             if time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
                 journey.save(run)
@@ -243,9 +240,12 @@ def _late(journey: Journey, minutes: float | None) -> bool:
     return minutes is not None and journey.seconds >= 60 * minutes
 
 
-def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) -> bool:
-    """Log an episode, and what callbacks answer to it; whether none wants the run to stop."""
-    going = True
+def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) -> tuple[bool, Interrupted | None]:
+    """Log an episode, and what callbacks answer to it; whether none wants the run to stop.
+
+    Beside it the interrupt of a run within a callback, which heard the signal in place of this one.
+    """
+    going, inner = True, None
     if run:
         loss = {} if isnan(progress.loss) else {"loss": progress.loss}
         run.log(episode=progress.episode, **loss, seconds=round(progress.seconds, 3))
@@ -254,12 +254,14 @@ def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) ->
             found = callback(progress)
         except Stop:
             going, found = False, None
+        except Interrupted as stopped:
+            going, found, inner = False, None, stopped
         if isinstance(found, Mapping):
             numbers = {name: float(value) for name, value in found.items()}
             progress = replace(progress, answers={**progress.answers, **numbers})
             if run:
                 run.log(**numbers | {"episode": progress.episode})
-    return going
+    return going, inner
 
 
 @contextmanager

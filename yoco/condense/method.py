@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
@@ -92,7 +92,8 @@ class Method(Protocol):
     An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.
     Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
-    are settings that decide on others: `published` takes those of them that are asked for, too.
+    are settings that decide on others: `published` takes those of them that are asked for, too. Its `start`, if it is
+    real, becomes mix where a factor above 1 is asked for.
     Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
     as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes; `changes`
     are the episodes after which others follow. `renewals` is how often a whole run does what its first episode does
@@ -140,6 +141,17 @@ def check_class(cls: Any, where: str) -> None:
         raise ValueError(f"{where}: must be a frozen dataclass, got {cls!r}")
     if lacking := [name for name in PARTS if not callable(getattr(cls, name, None))]:
         raise ValueError(f"{where}: must have {', '.join(PARTS)}, got none of {', '.join(lacking)}")
+
+
+def with_factor(published: Any, factor: int | None) -> Any:
+    """Published settings of a method with the factor that is asked for, if one is, and if it has one.
+
+    Above 1, what would begin with whole images begins with a mix: pieces of an image are no images (IDC, ICML 2022).
+    """
+    if factor is None or not hasattr(published, "factor"):
+        return published
+    mixed = {"start": "mix"} if factor != 1 and getattr(published, "start", "") == "real" else {}
+    return replace(published, factor=factor, **mixed)
 
 
 def check_kept(settings: Any, method: str) -> None:

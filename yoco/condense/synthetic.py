@@ -1,8 +1,7 @@
 """The synthetic set while it is learned: cells that take gradients, perhaps more beside them, and how they start."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -202,17 +201,6 @@ def start(
         images = _parted(images, taken, source.space, rng.child("again", label)) if parted else images
         parts.append(shrunk(images, per_class, factor, shrink))
     return Synthetic(torch.cat(parts), len(source.classes), factor, (height, width))
-
-
-def with_factor(published: Any, factor: int | None) -> Any:
-    """Published settings of a method with the factor that is asked for, if one is.
-
-    Above 1, what would begin with whole images begins with a mix: pieces of an image are no images (IDC, ICML 2022).
-    """
-    if factor is None:
-        return published
-    mixed = {"start": "mix"} if factor != 1 and published.start == "real" else {}
-    return replace(published, factor=factor, **mixed)
 
 
 def check_factor(factor: int) -> None:

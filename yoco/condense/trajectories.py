@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +29,6 @@ from yoco.train import Recipe
 class Trajectories:
     """What MTT and DATM have in common: experts, a student whose step size is learned, and the way that is left."""
 
-    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 5000
     """iterations"""
     experts: str = ""

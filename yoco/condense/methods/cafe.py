@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from yoco.condense.learner import Learner
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import one_draw, stepped_normalised
-from yoco.condense.synthetic import Synthetic, in_parts, start, with_factor
+from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.condensed import Examples
 from yoco.data.source import Batch
 from yoco.networks.base import Network
@@ -31,7 +31,6 @@ class CAFE:
     synthetic set as its accuracy needs to move. The network is replaced once its accuracy stands still.
     """
 
-    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 20_000
     """updates of the cells: 2,000 networks of ten, the fewest that can show an accuracy at rest"""
     factor: int = 1
@@ -81,11 +80,9 @@ class CAFE:
         Policy(self.augment)
 
     @classmethod
-    def published(
-        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
-    ) -> Self:
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings of the authors' code, the same for all data and sizes; scikit-learn's digits have our own."""
-        return with_factor(cls(**DIGITS) if data == "digits" else cls(), factor)
+        return cls(**DIGITS) if data == "digits" else cls()
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Noise, unless another start is asked for."""

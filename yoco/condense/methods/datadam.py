@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from yoco.condense.attention import attention_distance
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
-from yoco.condense.synthetic import Synthetic, start, with_factor
+from yoco.condense.synthetic import Synthetic, start
 from yoco.data.source import Batch
 from yoco.networks.base import Network
 from yoco.rng import Rng
@@ -26,7 +26,6 @@ class DataDAM:
     One episode is one iteration: a new network that is never trained, and one update of all cells.
     """
 
-    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 8_000
     """iterations, each with one network and one update"""
     factor: int = 1
@@ -55,9 +54,7 @@ class DataDAM:
         Policy(self.augment, "dsa")
 
     @classmethod
-    def published(
-        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
-    ) -> Self:
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings of the paper: larger steps above 50 images per class, more weight on features above 64 pixels.
 
         The digits of scikit-learn, 8x8 pixels, have settings of our own, with steps that grow with the images.
@@ -65,7 +62,7 @@ class DataDAM:
         large = {"feature_weight": 0.02} if shape and min(shape[1:]) > 64 else {}
         steps = {"lr_image": float(per_class) if data == "digits" else 10.0 if per_class > 50 else 1.0}
         own = DIGITS if data == "digits" else {}
-        return with_factor(cls(augment=words_for(data), **{**large, **steps, **own}), factor)
+        return cls(augment=words_for(data), **{**large, **steps, **own})
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """A random choice of real images, unless another start is asked for."""

@@ -15,7 +15,7 @@ from yoco.cells import upsample
 from yoco.condense.experts import Experts, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import words_for
-from yoco.condense.synthetic import Synthetic, start, with_factor
+from yoco.condense.synthetic import Synthetic, start
 from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.data.source import Batch
 from yoco.rng import Rng
@@ -67,9 +67,7 @@ class DATM(Trajectories):
             raise ValueError(f"datm: start must be one of {', '.join(STARTS)}, got {self.start!r}")
 
     @classmethod
-    def published(
-        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
-    ) -> Self:
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of their sizes; other data: CIFAR-10's.
 
         The authors' are for whitened pixels, all of them: ask for the space zca. Digits and letters are not mirrored,
@@ -79,7 +77,7 @@ class DATM(Trajectories):
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
         chosen = dict(zip(COLUMNS, TABLE[own][near], strict=True))
         ours = {"episodes": 300, "threshold": 2.0, **DIGITS} if own == "digits" else {}
-        return with_factor(cls(augment=words_for(data), **chosen, **ours), factor)
+        return cls(augment=words_for(data), **chosen, **ours)
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images, those that an expert gets right first, and the logits that it gives them."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from yoco.condense.alternating import Alternating, digits, loops
-from yoco.condense.synthetic import with_factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,18 +12,13 @@ class DC(Alternating):
 
     @classmethod
     def published(
-        cls,
-        data: str,
-        per_class: int,
-        shape: tuple[int, int, int] | None = None,
-        outer: int | None = None,
-        factor: int | None = None,
+        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, outer: int | None = None
     ) -> Self:
         """The paper's settings, the same for all data; the digits of scikit-learn have settings of our own."""
         if data == "digits":
-            return with_factor(cls(lr_image=1e-3 * per_class, **digits(outer)), factor)
+            return cls(lr_image=1e-3 * per_class, **digits(outer))
         outer, inner = loops(per_class, outer)
-        return with_factor(cls(episodes=1000 * outer, outer=outer, inner=inner), factor)
+        return cls(episodes=1000 * outer, outer=outer, inner=inner)
 
 
 # Not in the paper:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from augment import Policy
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
-from yoco.condense.synthetic import Synthetic, start, with_factor
+from yoco.condense.synthetic import Synthetic, start
 from yoco.networks.base import Network
 from yoco.rng import Rng
 
@@ -24,7 +24,6 @@ class DM:
     One episode is one iteration: a new network, which is never trained, and one update of all cells.
     """
 
-    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 20_000
     """iterations"""
     factor: int = 1
@@ -46,13 +45,10 @@ class DM:
         Policy(self.augment)
 
     @classmethod
-    def published(
-        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
-    ) -> Self:
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The paper's settings; digits and letters are not mirrored. scikit-learn's digits have settings of our own."""
         own: dict[str, Any] = {"episodes": 300} if data == "digits" else {}
-        lr = 10.0 if per_class >= 100 else 1.0
-        return with_factor(cls(lr_image=lr, augment=words_for(data), **own), factor)
+        return cls(lr_image=10.0 if per_class >= 100 else 1.0, augment=words_for(data), **own)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Real images, unless another start is asked for."""

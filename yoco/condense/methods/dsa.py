@@ -5,7 +5,6 @@ from typing import Self
 
 from yoco.condense.alternating import Alternating, digits, loops
 from yoco.condense.siamese import WORDS, words_for
-from yoco.condense.synthetic import with_factor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,18 +18,13 @@ class DSA(Alternating):
 
     @classmethod
     def published(
-        cls,
-        data: str,
-        per_class: int,
-        shape: tuple[int, int, int] | None = None,
-        outer: int | None = None,
-        factor: int | None = None,
+        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, outer: int | None = None
     ) -> Self:
         """The paper's settings; digits and letters are not mirrored. scikit-learn's digits have settings of our own."""
         if data == "digits":
-            return with_factor(cls(lr_image=1e-3 * per_class, augment=words_for(data), **digits(outer)), factor)
+            return cls(lr_image=1e-3 * per_class, augment=words_for(data), **digits(outer))
         outer, inner = loops(per_class, outer)
-        return with_factor(cls(episodes=1000 * outer, outer=outer, inner=inner, augment=words_for(data)), factor)
+        return cls(episodes=1000 * outer, outer=outer, inner=inner, augment=words_for(data))
 
 
 # The algorithm is `yoco.condense.alternating`; not in the paper: what DC's file lists.

@@ -15,7 +15,7 @@ from augment import Policy
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, words_for
-from yoco.condense.synthetic import Synthetic, in_parts, start, with_factor
+from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.networks.base import Network
 from yoco.protocols import GLYPHS
 from yoco.rng import Rng
@@ -29,7 +29,6 @@ class FRePo:
     """
 
     label_kinds: ClassVar[tuple[str, ...]] = ("learned", "hard")
-    deciding: ClassVar[tuple[str, ...]] = ("factor",)
     episodes: int = 500_000
     """steps"""
     pool: int = 10
@@ -68,9 +67,7 @@ class FRePo:
         Policy(self.augment)
 
     @classmethod
-    def published(
-        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
-    ) -> Self:
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The paper's settings, which differ by data in nothing but mirror images.
 
         They are left out for the MNIST family, and from 10 images per class on for CIFAR-100 and Tiny ImageNet; here
@@ -79,7 +76,7 @@ class FRePo:
         """
         still = data in (*GLYPHS, "fashion-mnist") or (data in ("cifar100", "tiny-imagenet") and per_class >= 10)
         own: dict[str, Any] = {"episodes": 500, "lr": 3e-3, "lr_network": 1e-3} if data == "digits" else {}
-        return with_factor(cls(flip=not still, augment=words_for(data), **own), factor)
+        return cls(flip=not still, augment=words_for(data), **own)
 
     def synthetic(self, task: Task, rng: Rng) -> "Regressed":
         """Real images, and labels as `centred` has them."""

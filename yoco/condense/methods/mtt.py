@@ -10,7 +10,7 @@ from torch import Tensor
 from yoco.condense.experts import Experts
 from yoco.condense.method import Task
 from yoco.condense.siamese import words_for
-from yoco.condense.synthetic import Synthetic, start, with_factor
+from yoco.condense.synthetic import Synthetic, start
 from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.rng import Rng
 
@@ -29,9 +29,7 @@ class MTT(Trajectories):
             raise ValueError(f"mtt: min_start must be at least 0 and below max_start, got {got}")
 
     @classmethod
-    def published(
-        cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
-    ) -> Self:
+    def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
         """The settings of the paper's table for CIFAR-10, CIFAR-100 and Tiny ImageNet at the nearest of 1, 10 and 50.
 
         Those for CIFAR-10 at 1 and 10 and for CIFAR-100 at 1 and 50 are for whitened pixels: ask for the space zca; the
@@ -42,7 +40,7 @@ class MTT(Trajectories):
         near = min(TABLE[own], key=lambda ipc: abs(ipc - per_class))
         chosen = dict(zip(COLUMNS, TABLE[own][near], strict=True))
         ours = {"episodes": 200, **DIGITS} if own == "digits" else {}
-        return with_factor(cls(augment=words_for(data), **chosen, **ours), factor)
+        return cls(augment=words_for(data), **chosen, **ours)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Real images, and the student's step size beside them."""

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from yoco.condense.alternating import Alternating
 from yoco.condense.growing import Growing, Shown, Taught
 from yoco.condense.inner_steps import InnerSteps
-from yoco.condense.method import Task, check_class
+from yoco.condense.method import Task, check_class, with_factor
 from yoco.condense.trajectories import Trajectories
 from yoco.registry import join_options, resolve, split_options, typed_options
 from yoco.rng import Rng
@@ -98,7 +98,8 @@ class PDD:
         each = max(1, per_class // max(1, stages))
         asked = given if factor is None else {**given, "factor": factor}
         deciding = {name: asked[name] for name in getattr(kind, "deciding", ()) if name in asked}
-        method = replace(kind.published(data, each, shape, **deciding), **{**authors(base, data, each), **given})
+        usual = with_factor(kind.published(data, each, shape, **deciding), asked.get("factor"))
+        method = replace(usual, **{**authors(base, data, each), **given})
         factor = getattr(method, "factor", 1) if factor is None else factor
         made = 1 if data == "digits" else max(1, min(stages, per_class * factor**2))
         return cls(stages=stages, base=named(base, method), factor=factor, episodes=made * method.episodes)

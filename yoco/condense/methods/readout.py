@@ -32,7 +32,7 @@ from yoco.condense.descent import descend
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
 from yoco.condense.pool import Trainees
-from yoco.condense.synthetic import Synthetic, in_parts, start, with_factor
+from yoco.condense.synthetic import Synthetic, in_parts, start
 from yoco.networks.base import Network
 from yoco.protocols import idc
 from yoco.rng import Rng
@@ -121,7 +121,7 @@ class Readout:
         own |= {} if factor is None else {"factor": factor}
         judged = idc(data, shape or (3, 32, 32), own.get("factor", cls.factor), per_class)
         assert isinstance(judged.augment, Policy)
-        return with_factor(cls(augment=judged.augment.words, cutmix=judged.cutmix, **own), factor)
+        return cls(augment=judged.augment.words, cutmix=judged.cutmix, **own)
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images, and logits of their smoothed labels."""
