@@ -22,6 +22,7 @@ def main() -> None:
         "runs/idc-fashion-bf16/at-400.safetensors",
         "runs/table1-fashion",
         "beat_yoco",
+        known={"ways": grid.WAYS},
         ways=["yoco", "kernel"],
         ipc=[1, 2, 3, 5],
         runs=3,

@@ -23,6 +23,7 @@ if __name__ == "__main__":
         "runs/table1-digits",
         "cross_architecture",
         networks=["convnet", "resnet10:width=32", "densenet"],
+        known={"ways": grid.WAYS},
         ways=["yoco", "random", "ccs"],
         ipc=[1, 2],
         runs=3,

@@ -59,11 +59,18 @@ def condense_with_stops(options: argparse.Namespace) -> None:
 
     for steps in options.steps:
         check_same(first, stop(steps, options))
+    check_passed(options)
     if not stop(0, options).is_file():
         write(first, stop(0, options))
     if not stop(max(options.steps), options).is_file():
         yoco.condense(options.data, "idc", **how, episodes=max(options.steps), out=options.out, callbacks=(keep,))
-    if passed := [steps for steps in options.steps if not stop(steps, options).is_file()]:
+    check_passed(options)
+
+
+def check_passed(options: argparse.Namespace) -> None:
+    """Refuse stops that the run of the folder has left behind, as later ones are there."""
+    there = max((int(path.stem.partition("-")[2]) for path in options.out.glob("at-*.safetensors")), default=0)
+    if passed := [steps for steps in options.steps if 0 < steps <= there and not stop(steps, options).is_file()]:
         raise SystemExit(f"idc_fashion: the run has passed {passed} without a stop; say another folder by --out")
 
 

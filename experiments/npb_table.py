@@ -35,6 +35,7 @@ def main() -> None:
         "npb_table",
         networks=["convnet:width=32", "resnet20"],
         sparsities=[0.68, 0.9, 0.97, 0.99],
+        known={"ways": WAYS},
         ways=list(WAYS),
         seeds=1,
         epochs=1,

@@ -54,8 +54,9 @@ def table1(content: dict[str, Any]) -> list[str]:
         f"Last accuracy in per cent, mean and standard deviation of {' or '.join(map(str, counts))} networks",
         f"({max(row['run'][-1] for row in rows) + 1} trainings that rank, {len(content['seeds'])} seeds that judge),",
         f"{content['epochs']} epochs, in {content['computed_in']}; dynamics of {content['dynamics']['epochs']} epochs.",
-        "Rules are those of YOCO's code, `--mode repo`: all but `yoco` choose over the whole set, the hardest first",
-        "but for `random`, `ssp` and `ccs`; `ssp` takes medoids, and `ccs` has its betas of CIFAR-10.",
+        "Rules are those of YOCO's code, `--mode repo` of those that have one: all but `yoco` choose over the whole",
+        "set, the hardest first but for `random`, `ssp` and `ccs`; `ssp` takes medoids, `ccs` has its betas of",
+        "CIFAR-10, and `easy` of the ablation is `--rule easy --score lbpe --passes train`.",
         *order(content),
         *([f"The whole set: {result.plus(content['whole'], 'last')}."] if "whole" in content else []),
     ]

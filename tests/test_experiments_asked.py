@@ -21,6 +21,8 @@ from yoco.condensed import CondensedSet
         ("resize_curve", "--ways"),
         ("resize_sets", "--methods"),
         ("lobs_table", "--networks"),
+        ("beat_yoco", "--ways"),
+        ("npb_table", "--ways"),
     ],
 )
 def test_words_that_an_experiment_does_not_know_are_refused(
@@ -76,7 +78,8 @@ def test_stops_that_a_run_has_passed_are_told(
     script.write(made, script.stop(2, options))
     with pytest.raises(SystemExit, match=r"the run has passed \[1\] without a stop; say another folder by --out"):
         script.condense_with_stops(options)
-    script.write(made, script.stop(1, options))
+    for steps in (0, 1):
+        script.write(made, script.stop(steps, options))
     note = script.stop(0, options).with_suffix(".json")
     note.write_text(json.dumps({"commit": "the first"}))
     script.condense_with_stops(options)

@@ -207,7 +207,7 @@ def test_a_forward_that_needs_its_channels_is_one_line() -> None:
 
 def test_what_cannot_be_followed_is_one_line() -> None:
     network = chain(nn.Flatten(), nn.Linear(64, 4), nn.Softmax(1), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match=r"^paths: cannot follow softmax; "):
+    with pytest.raises(ValueError, match=r"^shrink: paths: cannot follow softmax; "):
         shrink(network, SHAPE)
 
 

@@ -194,10 +194,10 @@ OWN = f"{__name__}:Own"
         ({"options": {"layers": ["idle.weight"]}}, "sparsify: layers must be met by images, got idle.weight, which"),
         ({"options": {"allocation": "erk"}}, "sparsify: allocation erk is for all layers, got idle.weight, which no"),
         ({"options": {"allocation": {"idle.weight": 1}}, "sparsity": None}, "layer: unknown name 'idle.weight'; "),
-        ({"network": f"{OWN}:soft=true", "shrink": True}, "paths: cannot follow softmax; it is no layer, norm"),
+        ({"network": f"{OWN}:soft=true", "shrink": True}, "shrink: paths: cannot follow softmax; it is no layer, norm"),
         (
             {"network": f"{OWN}:soft=true", "shrink": True, "at_init": "magnitude"},
-            "paths: cannot follow softmax; it is no layer, norm",
+            "shrink: paths: cannot follow softmax; it is no layer, norm",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from inspect import signature
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from yoco.prune.scores import mean_confidence
 from yoco.prune.scoring import agreed, checked, combined, recorded, score
 from yoco.prune.snapshot import pooled
 from yoco.prune.training import Training, check_untrained, split
-from yoco.registry import unknown
+from yoco.registry import resolve, unknown
 
 SIGNED = ("aum", "margin")
 """Scores that are below 0 for some samples."""
@@ -48,7 +49,7 @@ def items_for(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     known = known_scores(data, name, rule, given, asked)
     if known is not None:
         rule.check(known.values)
-    features = None if given.features is None else given_features(data, given.features)
+    features = _given(data, given)
     dropping, lacks = _to_learn(data, name, rule, given, asked, known, features)
     evidence = given.evidence
     if lacks and evidence is None:
@@ -80,10 +81,13 @@ def scores_of(data: CondensedSet | Source, name: str, rule: Rule, given: Given) 
     """
     asked = _asked(data, name, rule, given, alone=given.options.get("epochs") is None)
     _refuse(name, rule, given, asked)
-    features = None if given.features is None else given_features(data, given.features)
-    _to_learn(data, name, rule, given, asked, None, features)  # so that it refuses now what it would afterwards
+    _to_learn(data, name, rule, given, asked, None, _given(data, given))  # refuses now what it would afterwards
     seen = None if for_score(asked.name, given) is not None else list(asked.gather(data))
     return _scored(data, name, rule, given, asked, seen)
+
+
+def _given(data: CondensedSet | Source, given: Given) -> Tensor | None:
+    return None if given.features is None else given_features(data, given.features)
 
 
 def views_of(
@@ -152,9 +156,10 @@ def _refuse_unread(name: str, rule: Rule, given: Given) -> None:
 
 
 def _check_blind(data: CondensedSet | Source, name: str, rule: Rule, given: Given) -> None:
-    """A rule that looks at nothing may be given options of a training and evidence, which others read beside it."""
+    """A rule that looks at nothing may be given what others read beside it: evidence, and options of their scores."""
     _refuse_unread(name, rule, given)
-    known = {*options_of_rule(rule), *(f.name for f in fields(Training)), "epochs"}
+    usual = signature(resolve("score", ALL_SCORES, rule.usual)).parameters
+    known = {*options_of_rule(rule), *(f.name for f in fields(Training)), *list(usual)[1:]}
     for option in split(given.options)[1]:
         if option not in known:
             raise unknown(f"option of rule {name}", option, known)
@@ -250,7 +255,8 @@ def _to_learn(
     dropping = _dropping(data, rule, known or asked, asked)
     lacks = _lacking(rule, asked, known, features) | ({dropping.reads} if dropping else set())
     if features is not None and not lacks:
-        check_untrained(f"rule {name}", given.evidence, given.options if known is None else {})
+        theirs = known is not None and "network" in known.meta  # options may say how the scores at hand were made
+        check_untrained(f"rule {name}", given.evidence, {} if theirs else given.options)
     return dropping, lacks
 
 

@@ -114,7 +114,8 @@ def observe(
     in evaluation mode; "train" at the augmented and perhaps mixed training batches, against each image's own label, as
     YOCO's code does. dynamics: record them; shift: with what TDDS needs. snapshot: look at all images once more at the
     end, clean; stage: whose output its features are; images: keep those in it; reference: others that it looks at, too,
-    of the same classes and form, which are whitened as the set was unless they are so already.
+    of the same classes and form. Those of a whitened set are whitened as it was: by `draw_references`, or here if they
+    are the whole training half.
     bf16: compute the network in bfloat16.
     progress: called with the epoch, from 0, after each one.
 

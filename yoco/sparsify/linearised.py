@@ -9,7 +9,10 @@ from torch.overrides import TorchFunctionMode
 
 from yoco.sparsify.flow import ACTIVATIONS, NORMS
 
-SOFTMAXES = ("softmax", "log_softmax", "softmin")
+SOFTMAXES = (
+    *("softmax", "log_softmax", "softmin", "gumbel_softmax"),
+    *("scaled_dot_product_attention", "multi_head_attention_forward"),
+)
 
 
 class Linearised(TorchFunctionMode):

@@ -54,6 +54,8 @@ def shrink(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
         while _pass(small, shape):
             pass
         gap = float((twin(small)(images.to(before.device)) - before).abs().max())
+    except ValueError as error:
+        raise ValueError(f"shrink: {error}") from None
     except RuntimeError as error:
         line = str(error).splitlines()[0]
         raise ValueError(f"shrink: the network must work in float64 and with fewer channels, got: {line}") from None
