@@ -1,7 +1,6 @@
 """Sources from map-style datasets: torchvision's, Hugging Face's, or anything with a length and an index."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -13,7 +12,7 @@ from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays, whole
 from yoco.data.pixels import as_pixels, deep_mode, doubt_channels, resize
-from yoco.data.source import Source
+from yoco.data.source import Source, told_apart
 
 
 def from_dataset(
@@ -109,12 +108,7 @@ def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
         label = features.get("label") if isinstance(features, Mapping) else None
         names = _in_order(getattr(label, "names", None))
     fits = names is not None and all(isinstance(label, int) and 0 <= label < len(names) for label in labels)
-    return _told_apart([str(name) for name in names]) if names is not None and fits else None
-
-
-def _told_apart(names: list[str]) -> tuple[str, ...]:
-    several = {name for name, count in Counter(names).items() if count > 1}
-    return tuple(f"{name} {label}" if name in several else name for label, name in enumerate(names))
+    return told_apart([str(name) for name in names]) if names is not None and fits else None
 
 
 def _in_order(names: Any) -> Sequence[Any] | None:

@@ -154,6 +154,12 @@ def repeated(names: Sequence[str]) -> str | None:
     return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each that several classes have followed by its label."""
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return tuple(f"{name} {label}" if name in several else name for label, name in enumerate(names))
+
+
 def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
     """The first name that stands at another place among the others; numbers in place of other names have none.
 
