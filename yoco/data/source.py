@@ -165,15 +165,25 @@ def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
 
     classes, others: as many names, in the order of the labels.
     """
-    if tuple(classes) == tuple(map(str, range(len(classes)))) and set(classes) != set(others):
+    if _counted(classes) and set(classes) != set(others):
         return None
     places = {name: at for at, name in enumerate(others)}
     return next((name for at, name in enumerate(classes) if places.get(name, at) != at), None)
 
 
 def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether all names of both are numbers, and none is among the others: as names decide, these are other classes."""
-    return not {*classes} & {*others} and all(name.isdecimal() for name in (*classes, *others))
+    """Whether all names of both are numbers, and none is among the others: as names decide, these are other classes.
+
+    Where they are numbers from 0 up, as those of a converted set, 01 among the others is 1.
+    """
+    if not all(name.isdecimal() for name in (*classes, *others)):
+        return False
+    read: Callable[[str], Any] = int if _counted(classes) else str
+    return {*map(read, classes)}.isdisjoint(map(read, others))
+
+
+def _counted(classes: Sequence[str]) -> bool:
+    return tuple(classes) == tuple(map(str, range(len(classes))))
 
 
 def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:
