@@ -24,8 +24,8 @@ def from_dataset(
     [H, W], [C, H, W] or [H, W, C]; among coloured ones, grey ones get three equal channels. Which axis holds the
     channels is found out as by `from_arrays`.
     classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
-    `features["label"].names`, in a list or, with the label of each, in a mapping; those that several classes have, as
-    two of ImageNet have crane, are followed by their labels.
+    `features["label"].names`, in a sequence or, with the label of each, in a mapping; those that several classes have,
+    as two of ImageNet have crane, are followed by their labels.
     size: needed where the images differ in size; the square in the centre of each is resized to it.
 
     Raises:
@@ -111,11 +111,12 @@ def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
     return told_apart([str(name) for name in names]) if names is not None and fits else None
 
 
-def _in_order(names: Any) -> Sequence[Any] | None:
-    """Names in the order of their labels, if that is known: a list, or a mapping that gives each name its label."""
+def _in_order(names: Any) -> list[Any] | None:
+    """Names in the order of their labels, if that is known: a sequence, or a mapping that gives each name its label."""
     if isinstance(names, Mapping):
         places = list(names.values())
         numbered = all(isinstance(at, Integral) for at in places) and sorted(places) == list(range(len(places)))
         return sorted(names, key=names.__getitem__) if numbered else None
-    names = names.tolist() if isinstance(names, np.ndarray) else names
-    return names if isinstance(names, list | tuple) else None
+    names = names.tolist() if hasattr(names, "tolist") else names
+    ordered = hasattr(names, "__len__") and hasattr(names, "__getitem__") and not isinstance(names, str | bytes)
+    return list(names) if ordered else None
