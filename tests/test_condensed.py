@@ -230,6 +230,14 @@ def test_unbounded_pixels_may_leave_the_unit_interval(tiny_set: CondensedSet) ->
     assert float(replace(tiny_set, cells=tiny_set.cells + 3, space="unbounded").decode().min()) >= 3
 
 
+def test_class_names_of_a_file_that_repeat_are_told_apart(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    tiny_set.save(tmp_path / "set")
+    tensors, header = artefact.read(tmp_path / "set", "condensed set", 1)
+    artefact.write(tmp_path / "set", "condensed set", 1, tensors, {**header, "classes": ["crane", "dog", "crane"]})
+    assert load(tmp_path / "set").classes == ("crane 0", "dog", "crane 2")
+    assert load(tmp_path / "set", cells=5).classes == ("crane 0", "dog", "crane 2")
+
+
 def test_a_file_that_breaks_a_rule_is_named(tiny_set: CondensedSet, tmp_path: Path) -> None:
     tiny_set.save(tmp_path / "good")
     tensors, header = artefact.read(tmp_path / "good", "condensed set", 1)

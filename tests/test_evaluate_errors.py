@@ -100,11 +100,12 @@ def test_numbers_of_other_classes_are_no_places(tiny: Splits, tiny_set: Condense
     for mine, data, said in (
         (replace(tiny_set, classes=later), tiny, "0 to 2, got 5 to 7"),
         (replace(tiny.train, classes=later), tiny, "0 to 2, got 5 to 7"),
+        (replace(tiny.train, classes=("01", "02", "03")), tiny, "0 to 2, got 01 to 03"),
         (tiny_set, other(tiny, classes=later), "5 to 7, got 0 to 2"),
     ):
-        with pytest.raises(ValueError, match=rf"^{rule} {said}$"):
+        with pytest.raises(ValueError, match=rf"^{rule} {said}; give its data$"):
             evaluate(mine, data, epochs=1, **QUICK)
-    for classes in (("ant", "cat", "dog"), ("1", "2", "3")):
+    for classes in (("ant", "cat", "dog"), ("1", "2", "3"), ("01", "02", "03")):
         assert evaluate(tiny_set, other(tiny, classes=classes), epochs=1, seeds=1, **QUICK).results
 
 

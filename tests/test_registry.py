@@ -1,12 +1,13 @@
 """Names to objects, each mistake in one line."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from yoco.registry import join_options, resolve, split_options, typed_options, unknown
+from yoco.registry import declared, join_options, resolve, split_options, typed_options, unknown
 from yoco.rng import Rng
 
 if TYPE_CHECKING:
@@ -84,6 +85,22 @@ def test_types_that_cannot_be_read_are_those_of_the_defaults(made: Any) -> None:
     assert typed_options("thing", made, options) == {"width": 3, "share": 1.0, "on": True}
     with pytest.raises(ValueError, match=r"^thing: width must be a whole number, got 'x'$"):
         typed_options("thing", made, {"width": "x"})
+
+
+@dataclass
+class Partly:
+    like: "Network | None" = None
+    share: float | None = None
+    on: "bool | None" = None
+
+
+def partly(like: "Network | None" = None, share: float | None = None, on: "bool | None" = None) -> None: ...
+
+
+def test_a_type_that_cannot_be_read_takes_no_other_away() -> None:
+    for made in (Partly, partly, partial(partly)):
+        assert typed_options("thing", made, {"share": "0.5", "on": "true"}) == {"share": 0.5, "on": True}
+    assert declared(Partly) == {"share": float | None, "on": bool | None}
 
 
 def test_a_class_or_function_itself_is_told_its_name() -> None:

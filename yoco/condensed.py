@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from yoco import artefact
 from yoco.cells import cell_size, upsample
-from yoco.data.source import Batch, repeated
+from yoco.data.source import Batch, repeated, told_apart
 
 KIND, VERSION = "condensed set", 1
 SPACES = ("unit", "unbounded", "zca")
@@ -216,7 +216,7 @@ def _bytes(part: Tensor) -> bytes:
 
 
 def assembled(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> CondensedSet:
-    """The set of a header, as JSON gives it back, and of these tensors.
+    """The set of a header, as JSON gives it back, and of these tensors; class names that repeat are told apart.
 
     Raises:
         TypeError: a part is missing.
@@ -225,6 +225,8 @@ def assembled(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Conde
     content: dict[str, Any] = {f.name: header[f.name] for f in fields(CondensedSet) if f.name in header}
     content |= {name: tuple(content[name]) for name in _TUPLES if isinstance(content.get(name), list)}
     content |= {name: tensors[name] for name in TENSORS if name in tensors}
+    if "classes" in content:
+        content["classes"] = told_apart(content["classes"])
     return CondensedSet(**content)
 
 

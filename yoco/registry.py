@@ -3,7 +3,8 @@
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, get_args, get_type_hints
 
@@ -55,15 +56,29 @@ def split_options(kind: str, name: str) -> tuple[str, dict[str, str]]:
     return base, {key.strip(): value.strip() for key, _, value in pairs}
 
 
+_UNREADABLE = (AttributeError, NameError, SyntaxError, TypeError)
+
+
 def declared(thing: Any) -> dict[str, Any]:
     """The types that a class, a function, or the one behind a partial declares, by name.
 
-    Empty where one of them cannot be read here, such as a name that is imported for type checkers alone.
+    Those that cannot be read here, such as a name that is imported for type checkers alone, are left out.
     """
+    made = thing.func if isinstance(thing, partial) else thing
     try:
-        return get_type_hints(thing.func if isinstance(thing, partial) else thing)
-    except (AttributeError, NameError, SyntaxError, TypeError):
-        return {}
+        return get_type_hints(made)
+    except _UNREADABLE:
+        return dict(_readable(made))
+
+
+def _readable(made: Any) -> Iterator[tuple[str, Any]]:
+    """The types that can be read, by name, each by itself; those of a class after those that it inherits."""
+    for owner in made.__mro__[::-1] if inspect.isclass(made) else (made,):
+        with suppress(*_UNREADABLE):
+            for name, kind in inspect.get_annotations(owner).items():
+                alone = type("Alone", (), {"__annotations__": {name: kind}, "__module__": owner.__module__})
+                with suppress(*_UNREADABLE):
+                    yield name, get_type_hints(alone)[name]
 
 
 def typed_options(where: str, factory: Callable[..., Any], options: Mapping[str, str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a map-style data set says of itself."""
 
+from collections import UserList
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,15 +22,32 @@ class Saying(list[Any]):
         vars(self).update(said)
 
 
+class Named:
+    """Names that are no Sequence, but have a length and an index."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, at: int) -> str:
+        return self.names[at]
+
+
 @pytest.mark.parametrize(
     ("said", "names"),
     [
         ({"classes": {"b": 2, "c": 0, "a": 1}}, ("c", "a", "b")),
         ({"classes": np.array(["x", "z", "y"])}, ("x", "z", "y")),
+        ({"classes": UserList(["x", "z", "y"])}, ("x", "z", "y")),
+        ({"classes": Named("x", "z", "y")}, ("x", "z", "y")),
         ({"classes": 3, "features": {"label": SimpleNamespace(names=["x", "z", "y"])}}, ("x", "z", "y")),
         ({"classes": {"b": 3, "c": 1, "a": 2}}, PLACES),
         ({"classes": {"b": "2", "c": 0, "a": 1}}, PLACES),
         ({"classes": {"x", "y", "z"}}, PLACES),
+        ({"classes": "xzy"}, PLACES),
+        ({"classes": b"xzy"}, PLACES),
         ({"classes": 3}, PLACES),
         ({"features": {"image": None}}, PLACES),
     ],

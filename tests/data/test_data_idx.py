@@ -253,3 +253,19 @@ def test_a_failed_download_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchvision.datasets.KMNIST", fetch)
     with pytest.raises(ValueError, match=r"^data kmnist: the download failed \(Error downloading .*\)$"):
         load("kmnist", download=True)
+
+
+def test_a_failed_download_names_the_file_that_was_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(root: str, *, train: bool, download: bool) -> None:
+        raise RuntimeError("shape '[20, 28, 28]' is invalid for input of size 15580")
+
+    monkeypatch.setenv("YOCO_DATA", str(tmp_path))
+    monkeypatch.setattr("torchvision.datasets.KMNIST", fetch)
+    file = write_set(tmp_path / "KMNIST/raw") / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError) as caught:
+        load("kmnist", download=True)
+    assert str(caught.value) == (
+        f"data {file}: shape [20, 28, 28] needs 15680 bytes, got 15580;"
+        " data kmnist: the download failed (shape '[20, 28, 28]' is invalid for input of size 15580)"
+    )

@@ -8,14 +8,17 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
 from yoco.cli import run as command
+from yoco.condense import condense
 from yoco.condensed import CondensedSet, load
 from yoco.report import compare
 from yoco.report.comparison import _accuracies, ways_of
+from yoco.report.reading import RunFiles
 
 LAST = {("dm", 0): [70.0, 72.0], ("dm", 1): [74.0], ("dm", 2): [71.0], ("idc", 0): [80.0], ("idc", 1): [82.0]}
 
@@ -128,12 +131,24 @@ def test_folders_without_settings_go_by_their_sets_or_by_their_places(runs: list
     replace(load(runs[0] / "condensed.safetensors"), order="yoco").save(runs[0] / "condensed.safetensors")
     lines = compare(*runs[:2], out=tmp_path)[0].read_text().splitlines()
     assert lines[2].startswith("| order | trained on |")
-    assert [line.split(" | ")[0] for line in lines[4:6]] == ["| yoco", "| condensed"]
+    assert [line.split(" | ")[0] for line in lines[4:6]] == ["| yoco", "| "]
     for folder in runs[:2]:
         (folder / "condensed.safetensors").unlink()
     lines = compare(*runs[:2], out=tmp_path)[0].read_text().splitlines()
     assert lines[2].startswith("| folder | trained on |")
     assert [line.split(" | ")[0] for line in lines[4:6]] == [f"| {folder.as_posix()}" for folder in runs[:2]]
+
+
+def test_a_run_without_its_settings_is_a_repetition_of_its_like(tmp_path: Path) -> None:
+    condense("digits", "random", ipc=1, out=tmp_path / "run", device="cpu", progress=False)
+    said, place = RunFiles(tmp_path / "run").settings(), tmp_path / "run/condensed.safetensors"
+    (tmp_path / "run/config.yaml").unlink()
+    assert ways_of([said, RunFiles(tmp_path / "run").settings()]) == ((), [(), ()])
+    made = load(place)
+    for name, changes in (("labels", {"soft_labels": torch.eye(10)[made.labels]}), ("order", {"order": "yoco"})):
+        replace(made, **changes).save(place)
+        (found,), ways = ways_of([said, RunFiles(tmp_path / "run").settings()])
+        assert (found, ways) == (name, [("",), ("soft" if name == "labels" else "yoco",)])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Sources from map-style datasets: torchvision's, Hugging Face's, or anything with a length and an index."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -13,7 +12,7 @@ from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays, whole
 from yoco.data.pixels import as_pixels, deep_mode, doubt_channels, resize
-from yoco.data.source import Source
+from yoco.data.source import Source, told_apart
 
 
 def from_dataset(
@@ -25,8 +24,8 @@ def from_dataset(
     [H, W], [C, H, W] or [H, W, C]; among coloured ones, grey ones get three equal channels. Which axis holds the
     channels is found out as by `from_arrays`.
     classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
-    `features["label"].names`, in a list or, with the label of each, in a mapping; those that several classes have, as
-    two of ImageNet have crane, are followed by their labels.
+    `features["label"].names`, in a sequence or, with the label of each, in a mapping; those that several classes have,
+    as two of ImageNet have crane, are followed by their labels.
     size: needed where the images differ in size; the square in the centre of each is resized to it.
 
     Raises:
@@ -109,19 +108,15 @@ def _class_names(dataset: Any, labels: list[Any]) -> tuple[str, ...] | None:
         label = features.get("label") if isinstance(features, Mapping) else None
         names = _in_order(getattr(label, "names", None))
     fits = names is not None and all(isinstance(label, int) and 0 <= label < len(names) for label in labels)
-    return _told_apart([str(name) for name in names]) if names is not None and fits else None
+    return told_apart([str(name) for name in names]) if names is not None and fits else None
 
 
-def _told_apart(names: list[str]) -> tuple[str, ...]:
-    several = {name for name, count in Counter(names).items() if count > 1}
-    return tuple(f"{name} {label}" if name in several else name for label, name in enumerate(names))
-
-
-def _in_order(names: Any) -> Sequence[Any] | None:
-    """Names in the order of their labels, if that is known: a list, or a mapping that gives each name its label."""
+def _in_order(names: Any) -> list[Any] | None:
+    """Names in the order of their labels, if that is known: a sequence, or a mapping that gives each name its label."""
     if isinstance(names, Mapping):
         places = list(names.values())
         numbered = all(isinstance(at, Integral) for at in places) and sorted(places) == list(range(len(places)))
         return sorted(names, key=names.__getitem__) if numbered else None
-    names = names.tolist() if isinstance(names, np.ndarray) else names
-    return names if isinstance(names, list | tuple) else None
+    names = names.tolist() if hasattr(names, "tolist") else names
+    ordered = hasattr(names, "__len__") and hasattr(names, "__getitem__") and not isinstance(names, str | bytes)
+    return list(names) if ordered else None

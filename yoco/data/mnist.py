@@ -1,5 +1,6 @@
 """The MNIST family by name, found wherever its idx files lie."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def _load(known: _Known, download: bool) -> Splits:
             except ValueError as error:
                 broken.append(error)
     if download:
-        return _read(known, _download(known))
+        return _read(known, _downloaded(known, broken))
     raise broken[0] if broken else ValueError(_not_found(known))
 
 
@@ -101,6 +102,20 @@ def _not_found(known: _Known) -> str:
     layout = f"{known.name}/{known.prefix}train-images-idx3-ubyte[.gz] or {known.torchvision}/raw/ of the same"
     package = "apt install dataset-fashion-mnist, " if known.name == "fashion-mnist" else ""
     return f"data {known.name}: no {layout} in {at}; {package}set YOCO_DATA, give --data FOLDER, or add --download"
+
+
+def _downloaded(known: _Known, broken: Sequence[ValueError]) -> Path:
+    """Where the download is; if it fails, such as at a file that was cut off, the first broken file is named, too.
+
+    Raises:
+        ValueError: it fails.
+    """
+    try:
+        return _download(known)
+    except ValueError as error:
+        if not broken:
+            raise
+        raise ValueError(f"{broken[0]}; {error}") from error
 
 
 def _download(known: _Known) -> Path:

@@ -223,7 +223,7 @@ def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, 
         raise ValueError(f"evaluate: the set must have the {count} classes of {test.name}, got {own}")
     if of_others(examples.classes, test.classes):
         theirs, ours = (f"{part[0]} to {part[-1]}" for part in (test.classes, examples.classes))
-        raise ValueError(f"evaluate: the set must have the classes of {test.name}, {theirs}, got {ours}")
+        raise ValueError(f"evaluate: the set must have the classes of {test.name}, {theirs}, got {ours}; give its data")
     if (name := misplaced(examples.classes, test.classes)) is not None:
         rule = f"the classes of the set must stand in the order of {test.name}"
         raise ValueError(f"evaluate: {rule}, got {name!r} at another place")

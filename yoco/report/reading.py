@@ -87,10 +87,11 @@ class RunFiles:
         made = load(self.condensed) if self.condensed.is_file() else None
         if made is None or not (made.config or made.source):
             return {"method": made.method if made else None, "folder": self.folder.as_posix()}
-        source = {"data": made.source.get("name"), "checksum": made.source.get("checksum")}
+        data = made.source.get("data") or made.source.get("name")
         own = {name: value for name, value in made.config.items() if name not in SPENT}
-        labels = "hard" if made.soft_labels is None else "soft"
-        return {"method": made.method, **source, **own, "labels": labels, "order": made.order}
+        own["bf16"] = own.pop("autocast", None) is not None
+        source = {"data": data, "checksum": made.source.get("checksum"), **made.form}
+        return {"method": made.method, **source, **own, **_unusual(made)}
 
 
 def evaluation(path: Path) -> Mapping[str, Any]:
@@ -115,6 +116,13 @@ def evaluation(path: Path) -> Mapping[str, Any]:
 def of_another(found: Mapping[str, Any], condensed: CondensedSet) -> bool:
     """Whether an evaluation is of another set, or of this one before it was learned further."""
     return bool((found.get("set_checksum") or condensed.checksum) != condensed.checksum)
+
+
+def _unusual(made: CondensedSet) -> dict[str, Any]:
+    """The labels and the order of a set where they are not those that its method is known to make."""
+    soft = made.soft_labels is not None and made.config.get("labels", "hard") == "hard"
+    found = {"labels": "soft"} if soft else {}
+    return {**found, "order": made.order} if made.order not in ("condensed", made.method) else found
 
 
 def _measured(row: Any) -> bool:
