@@ -101,7 +101,7 @@ class Alternating:
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
         """Lines 4 to 11 of the algorithm, with one outer step."""
-        if memory.age == 0 or memory.spent:
+        if memory.due:
             memory.renew(rng.child("network"))
         yield synthetic.together(self.distance(task, synthetic, memory, c, rng) for c in task.classes)
         synthetic.clamp()

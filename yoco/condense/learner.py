@@ -26,6 +26,11 @@ class Learner:
         """Whether this network has lived through all its episodes."""
         return self.age >= self.life
 
+    @property
+    def due(self) -> bool:
+        """Whether an episode begins with a new network: none has been used yet, or this one is spent."""
+        return self.age == 0 or self.spent
+
     def learn(self, steps: int, rng: Rng) -> None:
         """Take some steps on the real data."""
         real, normalise = self.task.real, self.task.normalise

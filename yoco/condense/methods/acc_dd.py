@@ -72,7 +72,7 @@ class AccDD(InnerSteps):
     def episode(self, task: Task, synthetic: Synthetic, memory: EarlyNetworks, rng: Rng) -> Iterator[Tensor]:
         """One inner step, with another perturbed early network where one begins."""
         learner = memory.learner
-        if learner.age == 0 or learner.spent:
+        if learner.due:
             synthetic.clamp()
             memory.renew(self.perturb_low, self.perturb_high, rng.child("network"))
         for c in task.classes:

@@ -101,7 +101,7 @@ class CAFE:
     def episode(self, task: Task, synthetic: Synthetic, memory: "Watched", rng: Rng) -> Iterator[Tensor]:
         """One turn of the image loop, with the network loop in it."""
         at_rest = len(memory.seen) >= self.window and spread(memory.seen[-self.window :]) < self.still
-        if memory.age == 0 or memory.spent or at_rest:
+        if memory.due or at_rest:
             memory.renew(rng.child("network"))
         yield self.loss(task, synthetic, memory.network, rng)
         synthetic.clamp()

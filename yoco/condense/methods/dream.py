@@ -72,7 +72,7 @@ class DREAM(InnerSteps):
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Chooser, rng: Rng) -> Iterator[Tensor]:
         """One inner step, with other representatives where an interval begins."""
-        if memory.age == 0 or memory.spent:
+        if memory.due:
             synthetic.clamp()
             memory.renew(rng.child("network"))
             memory.learn(ceil(self.pretrain * len(task.real) / self.network_batch), rng.child("pretrain"))

@@ -45,7 +45,7 @@ class IDC(InnerSteps):
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
         """Lines 3 to 10 of the algorithm, with one inner step."""
-        if memory.age == 0 or memory.spent:
+        if memory.due:
             synthetic.clamp()
             memory.renew(rng.child("network"))
             memory.learn(ceil(self.pretrain * len(task.real) / self.network_batch), rng.child("pretrain"))

@@ -59,7 +59,7 @@ class MDC(InnerSteps):
     def episode(self, task: Task, synthetic: Synthetic, memory: "Sizes", rng: Rng) -> Iterator[Tensor]:
         """One inner step: an update of all cells but the frozen ones for every class, then the network's training."""
         learner = memory.learner
-        if learner.age == 0 or learner.spent:
+        if learner.due:
             synthetic.clamp()
             memory.begin_network()
             learner.renew(rng.child("network"))
