@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from yoco.condense.method import Task
+from yoco.condense.synthetic import Synthetic
 from yoco.protocols import teaching
 from yoco.rng import Rng
 from yoco.run import Run
@@ -55,6 +56,12 @@ class Teacher:
         return self._seen(images, self.network.seen)
 
     @torch.no_grad()
+    def label(self, synthetic: Synthetic, temperature: float) -> None:
+        """Put what it sees in the decoded cells into their soft labels: the softmax of its logits / temperature."""
+        logits = self.logits(synthetic.everything().images)
+        synthetic.beside["labels"].copy_((logits / temperature).softmax(1))
+
+    @torch.no_grad()
     def _seen(self, images: Tensor, look: Callable[[Tensor], Tensor], batch: int = 500) -> Tensor:
         self.network.eval()
         return torch.cat([look(self.task.normalise(part)) for part in images.split(batch)])
@@ -74,6 +81,11 @@ class Teacher:
 def usual(task: Task, epochs: int) -> Recipe:
     """How a teacher learns the data of a task."""
     return teaching(task.real.name, task.real.shape, len(task.real), epochs)
+
+
+def hard_labels(synthetic: Synthetic) -> Tensor:
+    """The labels that a set has until its teacher gives others, 1 for the class of a cell: float [n, classes]."""
+    return torch.eye(synthetic.classes, device=synthetic.labels.device)[synthetic.labels]
 
 
 def room_of(task: Task, epochs: int, seed: int, folder: Path | None) -> Run | None:

@@ -14,7 +14,7 @@ from yoco.condense.coreset import enough
 from yoco.condense.crops import random_crops
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, shrunk, start
-from yoco.condense.teacher import Teacher, usual
+from yoco.condense.teacher import Teacher, hard_labels, usual
 from yoco.rng import Rng
 
 
@@ -68,9 +68,7 @@ class RDED:
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Random real images, shrunk, and their labels."""
         plain = start("mix", task.real, task.per_class, self.factor, rng, parted=False)
-        hard = torch.eye(plain.classes, device=plain.labels.device)[plain.labels]
-        beside = {"labels": hard} if self.labels == "teacher" else {}
-        return Synthetic.extended(plain, beside)
+        return Synthetic.extended(plain, {"labels": hard_labels(plain)} if self.labels == "teacher" else {})
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """One that never steps."""
@@ -89,9 +87,8 @@ class RDED:
             with torch.no_grad():
                 cells = [self.easiest(task, memory, c, rng.child(c)) for c in task.classes]
                 synthetic.cells.copy_(torch.cat(cells))
-                if self.labels == "teacher":
-                    logits = memory.logits(synthetic.everything().images)
-                    synthetic.beside["labels"].copy_((logits / self.temperature).softmax(1))
+            if self.labels == "teacher":
+                memory.label(synthetic, self.temperature)
         yield from ()
 
     def easiest(self, task: Task, teacher: Teacher, label: int, rng: Rng) -> Tensor:

@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 from yoco.condense.crops import random_crops
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
-from yoco.condense.teacher import Teacher, usual
+from yoco.condense.teacher import Teacher, hard_labels, usual
 from yoco.networks.base import Network
 from yoco.rng import Rng
 
@@ -103,9 +103,7 @@ class SRe2L:
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Noise, unless another start is asked for, and its labels."""
         plain = start(self.start, task.real, task.per_class, self.factor, rng)
-        hard = torch.eye(plain.classes, device=plain.labels.device)[plain.labels]
-        beside = {"labels": hard} if self.labels == "teacher" else {}
-        return Synthetic.extended(plain, beside)
+        return Synthetic.extended(plain, {"labels": hard_labels(plain)} if self.labels == "teacher" else {})
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """Adam over all cells."""
@@ -135,9 +133,7 @@ class SRe2L:
         synthetic.clamp()
         memory.age += 1
         if memory.age == self.episodes and self.labels == "teacher":
-            with torch.no_grad():
-                logits = memory.logits(synthetic.everything().images)
-                synthetic.beside["labels"].copy_((logits / self.temperature).softmax(1))
+            memory.label(synthetic, self.temperature)
 
     def losses(self, task: Task, synthetic: Synthetic, network: Network, rng: Rng) -> Iterator[Tensor]:
         """Of one batch after another (equations 5 to 7)."""
