@@ -11,15 +11,14 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from yoco import device
-from yoco.condense.clusters import centres
 from yoco.condense.coreset import medoids
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.device import at_work, compute_type, pick, two_threads
 from yoco.evaluate import evaluate
+from yoco.kmeans import k_means
 from yoco.networks import Network
-from yoco.prune import observe
-from yoco.prune.distances import k_means
+from yoco.prune import distances, observe
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -119,7 +118,7 @@ def test_more_than_two_threads_are_two_within(before: int, within: int) -> None:
         assert {*threads()} == {before}
 
 
-@pytest.mark.parametrize("cluster", [k_means, centres, medoids])
+@pytest.mark.parametrize("cluster", [k_means, distances.k_means, medoids])
 def test_k_means_has_no_more_sums_than_two(cluster: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     fit = KMeans.fit

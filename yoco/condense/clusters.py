@@ -1,14 +1,13 @@
 """Representative real images: those nearest to the k-means centres of a network's features (DREAM, ICCV 2023)."""
 
 from typing import Any
-from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor
 
 from yoco.condense.learner import Learner
 from yoco.condense.method import Task
-from yoco.device import two_threads
+from yoco.kmeans import k_means
 from yoco.networks.base import Network
 from yoco.rng import Rng
 from yoco.train import Recipe
@@ -50,7 +49,8 @@ def representatives(task: Task, network: Network, label: int, count: int, rng: R
     if len(members) <= count:
         return members
     rows = penultimate(task, network, members)
-    return members[nearest_rows(rows, centres(rows, count, rng))]
+    _, centres = k_means(rows, count, rng)
+    return members[nearest_rows(rows, centres)]
 
 
 @torch.no_grad()
@@ -62,16 +62,6 @@ def penultimate(task: Task, network: Network, indices: Tensor) -> Tensor:
     rows = torch.cat([network.seen(images).cpu().double() for images in batches])
     network.train(was)
     return rows
-
-
-def centres(rows: Tensor, count: int, rng: Rng) -> Tensor:
-    """The centres of k-means, begun once with k-means++: float64 [count, D] for rows float64 [n, D], n >= count."""
-    from sklearn.cluster import KMeans
-
-    clustering = KMeans(count, n_init=1, random_state=rng.key() % 2**32)
-    with catch_warnings(), two_threads():
-        simplefilter("ignore")  # fewer distinct rows than centres
-        return torch.from_numpy(clustering.fit(rows.numpy()).cluster_centers_)
 
 
 def nearest_rows(rows: Tensor, points: Tensor) -> Tensor:

@@ -1,12 +1,10 @@
 """Which images stand for a class: herding, and the neighbours of k-means centres; by features, long answers."""
 
-from warnings import catch_warnings, simplefilter
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.device import two_threads
+from yoco.kmeans import k_means
 from yoco.rng import Rng
 
 
@@ -35,16 +33,13 @@ def medoids(features: Tensor, count: int, rng: Rng) -> Tensor:
     Each centre takes its nearest row that no other has taken, so that all are distinct. features: [n, D].
     As many as `count`, or as there are rows; a smaller answer has other centres, and is no beginning of a larger one.
     """
-    from sklearn.cluster import KMeans
     from sklearn.metrics import pairwise_distances
 
-    x = features.cpu().double().numpy()
-    seed = rng.child("k-means").key() % 2**32
-    with catch_warnings(), two_threads():
-        simplefilter("ignore")  # fewer distinct rows than clusters
-        fit = KMeans(min(count, len(x)), n_init=1, random_state=seed).fit(x)
-    distances, chosen = pairwise_distances(fit.cluster_centers_, x), []
-    for centre in np.argsort(-np.bincount(fit.labels_, minlength=len(distances)), kind="stable"):
+    x = features.cpu().double()
+    labels, centres = k_means(x, min(count, len(x)), rng.child("k-means"))
+    sizes = np.bincount(labels.numpy(), minlength=len(centres))
+    distances, chosen = pairwise_distances(centres.numpy(), x.numpy()), []
+    for centre in np.argsort(-sizes, kind="stable"):
         chosen.append(int(distances[centre].argmin()))
         distances[:, chosen[-1]] = np.inf
     return torch.tensor(chosen)

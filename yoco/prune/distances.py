@@ -6,12 +6,11 @@ Two values that differ by less than `TIE` of what they were made from count as e
 
 from collections.abc import Iterator
 from typing import Protocol
-from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import Tensor
 
-from yoco.device import two_threads
+from yoco import kmeans
 from yoco.rng import Rng
 
 BLOCK = 2**23
@@ -143,11 +142,7 @@ def k_means(x: Tensor, clusters: int, rng: Rng) -> tuple[Tensor, Tensor]:
     x: float64 [n, D], centred. Up to n * clusters = `THOROUGH` it begins with k-means++ and runs until nothing moves,
     beyond with random samples and for `ITERATIONS`, O(n D clusters) time each.
     """
-    from sklearn.cluster import KMeans
-
-    small = len(x) * clusters <= THOROUGH
-    how = {"init": "k-means++", "max_iter": 300} if small else {"init": "random", "max_iter": ITERATIONS}
-    with catch_warnings(), two_threads():
-        simplefilter("ignore")  # fewer distinct rows than clusters, or iterations that end early
-        fit = KMeans(clusters, n_init=1, random_state=rng.child("k-means").key() % 2**32, **how).fit(x.numpy())
-    return torch.from_numpy(fit.labels_).long(), torch.from_numpy(fit.cluster_centers_)
+    stream = rng.child("k-means")
+    if len(x) * clusters <= THOROUGH:
+        return kmeans.k_means(x, clusters, stream)
+    return kmeans.k_means(x, clusters, stream, init="random", max_iter=ITERATIONS)
