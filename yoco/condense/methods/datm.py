@@ -22,6 +22,8 @@ from yoco.rng import Rng
 
 STARTS = ("real", "mix", "k-means")
 FRUITLESS = 50
+Judge = Callable[[Callable[[Tensor], Tensor], Sequence[Tensor]], Tensor]
+"""(indices long [n] -> images [n, C, H, W], groups of indices) -> logits of all of them, in the order of indices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +83,7 @@ class DATM(Trajectories):
 
     def synthetic(self, task: Task, rng: Rng) -> "Labelled":
         """Real images, those that an expert gets right first, and the logits that it gives them."""
-        experts, real = self.memory(task, rng), task.real
-        (expert,) = experts.weights(0, self.expert_epochs)
-        network = experts.task.network(rng.child("network")).train()
-        weights = unflat(network, expert.to(real.device, torch.get_default_dtype()))
-
-        @torch.no_grad()
-        def logits(images: Callable[[Tensor], Tensor], groups: Sequence[Tensor]) -> Tensor:
-            parts = seen_at_once(network, groups)
-            found = [functional_call(network, weights, (task.normalise(images(part)),)) for part in parts]
-            return torch.cat(found)[torch.cat(parts).argsort()]
-
+        logits, real = self.judge(task, rng), task.real
         chosen = None
         if self.start != "k-means":
             told = logits(lambda part: real.batch(part).images, real.by_class)
@@ -100,8 +92,7 @@ class DATM(Trajectories):
         cells = plain.cells.detach()
         lr = torch.tensor(self.lr_start, device=cells.device)
         labels = logits(lambda part: upsample(cells[part], plain.size), [torch.arange(len(cells))])
-        beside = {"lr": lr, "logits": labels, "pixels": cells}
-        return Labelled.extended(plain, beside)
+        return Labelled.extended(plain, {"lr": lr, "logits": labels, "pixels": cells})
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """SGD over pixels, step size and logits, each at a step size of its own."""
@@ -136,6 +127,21 @@ class DATM(Trajectories):
         self.clamp(synthetic)
         with torch.no_grad():
             synthetic.cells.lerp_(synthetic.beside["pixels"], 1 - self.decay)
+
+    def judge(self, task: Task, rng: Rng) -> Judge:
+        """The first expert after its last epoch, in training mode."""
+        experts = self.memory(task, rng)
+        (expert,) = experts.weights(0, self.expert_epochs)
+        network = experts.task.network(rng.child("network")).train()
+        weights = unflat(network, expert.to(task.real.device, torch.get_default_dtype()))
+
+        @torch.no_grad()
+        def logits(images: Callable[[Tensor], Tensor], groups: Sequence[Tensor]) -> Tensor:
+            parts = seen_at_once(network, groups)
+            found = [functional_call(network, weights, (task.normalise(images(part)),)) for part in parts]
+            return torch.cat(found)[torch.cat(parts).argsort()]
+
+        return logits
 
     def complain(self, memory: "Paced", loss: float) -> None:
         """Do not go on for hours without a step.
