@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
+from yoco.condense.inner_steps import SETTINGS as IDC
 from yoco.condense.inner_steps import InnerSteps, nearest
 from yoco.condense.method import Task
 from yoco.condense.pool import EarlyNetworks
@@ -82,17 +83,7 @@ class AccDD(InnerSteps):
         learner.age += 1
 
 
-_GREY: dict[str, Any] = {"metric": "l1", "lr_image": 1e-4, "network_images": 500}
-_DIGITS: dict[str, Any] = {
-    **_GREY,
-    "factor": 1,
-    "lr_image": 5e-4,
-    "reference_side": 8,
-    "network_images": 64,
-    "episodes": 150,
-    "inner": 20,
-    "early_epochs": 30,
-}
+_GREY = IDC["fashion-mnist"]
 _IMAGENET: dict[str, Any] = {
     **_GREY,
     "lr_image": 3e-3,
@@ -102,12 +93,18 @@ _IMAGENET: dict[str, Any] = {
     "early_epochs": 10,
 }
 SETTINGS: dict[str, dict[str, Any]] = {
-    "cifar10": {},
-    "cifar100": {},
-    "svhn": {"lr_image": 5e-3, "network_images": 500},
-    "mnist": {**_GREY, "reference_side": 28, "augment": "color_crop", "cutmix": 0.0},
-    "fashion-mnist": _GREY,
-    "digits": _DIGITS,
+    **IDC,
+    "svhn": {**IDC["svhn"], "lr_image": 5e-3},
+    "digits": {
+        **_GREY,
+        "factor": 1,
+        "lr_image": 5e-4,
+        "reference_side": 8,
+        "network_images": 64,
+        "episodes": 150,
+        "inner": 20,
+        "early_epochs": 30,
+    },
     "imagenet-10": _IMAGENET,
     "imagenet-100": {**_IMAGENET, "lr_image": 1e-3, "lr_network": 0.1, "weight_decay": 1e-4, "real_batch": 128},
 }
