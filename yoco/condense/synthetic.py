@@ -99,7 +99,7 @@ class Synthetic:
             leaf.grad = gradient
 
     def together(self, losses: Iterable[Tensor]) -> Tensor:
-        """The sum of losses, to be descended in one step, of which no more than one graph is there at a time.
+        """Gradient accumulation: the sum of losses, to be descended in one step, of which one graph is there at a time.
 
         Its value and its gradients in all leaves are those of the sum; so memory does not grow with their number.
         """
@@ -119,7 +119,7 @@ class Synthetic:
 
 
 def carrying(tensors: Sequence[Tensor], gradients: Sequence[Tensor], value: Tensor | float = 0.0) -> Tensor:
-    """A number of this value whose gradients in the tensors are these."""
+    """A surrogate loss: a number of this value whose gradients in the tensors are these."""
     carried = torch.stack([(tensor * g).sum() for tensor, g in zip(tensors, gradients, strict=True)]).sum()
     return carried - carried.detach() + value
 
@@ -127,11 +127,11 @@ def carrying(tensors: Sequence[Tensor], gradients: Sequence[Tensor], value: Tens
 def in_parts(
     parts: Sequence[Callable[[], Tensor]], joint: Callable[[list[Tensor]], Tensor], beside: Sequence[Tensor]
 ) -> Iterator[Tensor]:
-    """Losses, for `together`, whose sum is `joint` of all parts, though no more than one part's graph is there at once.
+    """Gradient caching: losses, for `together`, whose sum is `joint` of all parts, with one part's graph at a time.
 
-    Each part is made twice: without a graph, so that the gradients of `joint` in all of them are known, and then with
-    one, down which its own is sent. Where there is one part alone, it is made once. What layers draw in a part, such as
-    dropout, is the same both times.
+    It takes two passes: each part is made without a graph, so that the gradients of `joint` in all of them are known,
+    and then with one, down which its own is sent. Where there is one part alone, it is made once. What layers draw in a
+    part, such as dropout, is the same both times.
     beside: the leaves that `joint` depends on by itself.
     """
     if len(parts) == 1:
