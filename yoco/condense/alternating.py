@@ -91,14 +91,6 @@ class Alternating:
         )
         return Learner(task, recipe, life=self.outer, rng=rng)
 
-    @property
-    def renewals(self) -> int:
-        """Of two updates on one network only the first is followed by training.
-
-        Of more, both that are measured are: estimates count the training `outer` times in place of `outer` - 1.
-        """
-        return ceil(self.episodes / 2) if self.outer == 2 else 1
-
     def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
         """Lines 4 to 11 of the algorithm, with one outer step."""
         if memory.due:
@@ -122,6 +114,14 @@ class Alternating:
         examples = Examples(decoded.images.detach(), synthetic.labels)
         steps = self.inner * ceil(len(examples) / self.network_batch)
         take_steps(memory.network, memory.optimizer, examples, steps, memory.recipe, task.normalise, rng)
+
+    @property
+    def renewals(self) -> int:
+        """Of two updates on one network only the first is followed by training.
+
+        Of more, both that are measured are: estimates count the training `outer` times in place of `outer` - 1.
+        """
+        return ceil(self.episodes / 2) if self.outer == 2 else 1
 
 
 def digits(outer: int | None) -> dict[str, Any]:

@@ -103,27 +103,6 @@ class Trajectories:
         """Where experts are found and kept: a folder of their own, or one within that of the run, if there is any."""
         return at_home(self.experts) if self.experts else task.folder and task.folder / "experts"
 
-    def phases(self, task: Task) -> tuple[Any, ...]:
-        """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""
-        steps = self.missing(task) * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
-        return (*([Recording(self.matched(task), self.recipe(), steps)] if steps else []), self)
-
-    def missing(self, task: Task) -> int:
-        """Experts that the iterations will probably ask for, and that are not there yet."""
-        place = self.place(task)
-        there = len(list(place.glob("expert-*.safetensors"))) if place else 0
-        return self.met(max(0, self.count - there))
-
-    def met(self, experts: int) -> int:
-        """How many of these experts the iterations will probably ask for."""
-        return round(experts * (1 - (1 - 1 / self.count) ** self.episodes))
-
-    def gathers(self, task: Task) -> int:
-        """Bytes of the experts that come to those in memory, which is the CPU's, after the first; 0 with a folder."""
-        weights = sum(weight.numel() for weight in self.matched(task).network(Rng(0)).parameters())
-        held = 0 if self.place(task) else self.missing(task)
-        return max(0, held - 1) * (self.expert_epochs + 1) * weights * 4 if task.real.device.type == "cpu" else 0
-
     def matched(self, task: Task) -> Task:
         """The task with the network of experts and student."""
         base, asked = split_options("network", task.network_name)
@@ -204,6 +183,27 @@ class Trajectories:
             images = task.normalise(seen.images)
             draw = policy.draw(len(images), synthetic.size, rng.child("augment", step).generator())
             yield Batch(policy(images, draw), seen.labels)
+
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""
+        steps = self.missing(task) * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
+        return (*([Recording(self.matched(task), self.recipe(), steps)] if steps else []), self)
+
+    def missing(self, task: Task) -> int:
+        """Experts that the iterations will probably ask for, and that are not there yet."""
+        place = self.place(task)
+        there = len(list(place.glob("expert-*.safetensors"))) if place else 0
+        return self.met(max(0, self.count - there))
+
+    def met(self, experts: int) -> int:
+        """How many of these experts the iterations will probably ask for."""
+        return round(experts * (1 - (1 - 1 / self.count) ** self.episodes))
+
+    def gathers(self, task: Task) -> int:
+        """Bytes of the experts that come to those in memory, which is the CPU's, after the first; 0 with a folder."""
+        weights = sum(weight.numel() for weight in self.matched(task).network(Rng(0)).parameters())
+        held = 0 if self.place(task) else self.missing(task)
+        return max(0, held - 1) * (self.expert_epochs + 1) * weights * 4 if task.real.device.type == "cpu" else 0
 
 
 def student_loss(network: Network, weights: Tensor, batch: Batch, rng: Rng) -> Tensor:

@@ -56,16 +56,6 @@ class AccDD(InnerSteps):
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
-    @property
-    def renewals(self) -> int:
-        """Each early network is trained once."""
-        return min(self.early, ceil(self.episodes / self.inner)) if self.early_epochs else 1
-
-    def gathers(self, task: Task) -> int:
-        """Bytes of the early networks after the first."""
-        weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
-        return max(0, min(self.early, ceil(self.episodes / self.inner)) - 1) * weights * 4
-
     def memory(self, task: Task, rng: Rng) -> EarlyNetworks:
         """The early networks, and the perturbed copy that is matched on."""
         return EarlyNetworks(task, self.recipe(), self.early, self.early_epochs, life=self.inner, rng=rng)
@@ -81,6 +71,16 @@ class AccDD(InnerSteps):
             yield self.distance(task, learner.network, real, synthetic, c, rng)
         learner.learn(self.steps, rng.child("train"))
         learner.age += 1
+
+    @property
+    def renewals(self) -> int:
+        """Each early network is trained once."""
+        return min(self.early, ceil(self.episodes / self.inner)) if self.early_epochs else 1
+
+    def gathers(self, task: Task) -> int:
+        """Bytes of the early networks after the first."""
+        weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
+        return max(0, min(self.early, ceil(self.episodes / self.inner)) - 1) * weights * 4
 
 
 _GREY = IDC["fashion-mnist"]

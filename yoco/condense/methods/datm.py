@@ -110,10 +110,6 @@ class DATM(Trajectories):
         known = {} if folder else task.shared.setdefault(key, {})
         return Paced(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), folder, known)
 
-    def phases(self, task: Task) -> tuple[Any, ...]:
-        """As of all trajectories, with no iteration left out."""
-        return (*super().phases(task)[:-1], replace(self, threshold=inf))
-
     def episode(self, task: Task, synthetic: Synthetic, memory: "Paced", rng: Rng) -> Iterator[Tensor]:
         """One iteration."""
         begin = self.min_start + int(rng.child("epoch").choice(self.latest(memory.age) - self.min_start, 1))
@@ -157,6 +153,10 @@ class DATM(Trajectories):
         """The epoch before which segments begin in this iteration."""
         first = self.grow_from or self.max_start
         return first + int((self.max_start - first) * min(1.0, iteration / self.grow_over))
+
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """As of all trajectories, with no iteration left out."""
+        return (*super().phases(task)[:-1], replace(self, threshold=inf))
 
 
 def seen_at_once(network: nn.Module, groups: Sequence[Tensor]) -> list[Tensor]:

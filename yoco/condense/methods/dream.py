@@ -58,14 +58,6 @@ class DREAM(InnerSteps):
         chosen = [representatives(task, network, c, cells, rng.child("clusters", c)) for c in task.classes]
         return start("mix", task.real, task.per_class, self.factor, rng, shrink=self.shrink, chosen=chosen)
 
-    @property
-    def renewals(self) -> int:
-        """A new network is trained first, which is most of what is done again; or else images are chosen."""
-        networks, rest = divmod(self.episodes, self.inner)
-        if self.pretrain:
-            return networks + bool(rest)
-        return networks * ceil(self.inner / self.interval) + ceil(rest / self.interval)
-
     def memory(self, task: Task, rng: Rng) -> Chooser:
         """The network that is matched on, and the real images that it chose."""
         return Chooser(task, self.recipe(), life=self.inner, rng=rng)
@@ -83,6 +75,14 @@ class DREAM(InnerSteps):
             yield self.distance(task, memory.network, real, synthetic, c, rng)
         memory.learn(self.steps, rng.child("train"))
         memory.age += 1
+
+    @property
+    def renewals(self) -> int:
+        """A new network is trained first, which is most of what is done again; or else images are chosen."""
+        networks, rest = divmod(self.episodes, self.inner)
+        if self.pretrain:
+            return networks + bool(rest)
+        return networks * ceil(self.inner / self.interval) + ceil(rest / self.interval)
 
 
 SETTINGS: dict[str, dict[str, Any]] = {

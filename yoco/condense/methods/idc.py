@@ -34,11 +34,6 @@ class IDC(InnerSteps):
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
-    @property
-    def renewals(self) -> int:
-        """A new network is trained first."""
-        return ceil(self.episodes / self.inner) if self.pretrain else 1
-
     def memory(self, task: Task, rng: Rng) -> Learner:
         """The network that is matched on."""
         return Learner(task, self.recipe(), life=self.inner, rng=rng)
@@ -54,6 +49,11 @@ class IDC(InnerSteps):
             yield self.distance(task, memory.network, real, synthetic, c, rng)
         memory.learn(self.steps, rng.child("train"))
         memory.age += 1
+
+    @property
+    def renewals(self) -> int:
+        """A new network is trained first."""
+        return ceil(self.episodes / self.inner) if self.pretrain else 1
 
 
 # The settings, the start and the distance are those of `yoco.condense.inner_steps`; not in the paper:

@@ -84,12 +84,6 @@ class IDM:
         sizes = SETTINGS.get(data, SETTINGS["cifar10"])
         return cls(augment=words_for(data), **sizes[max(size for size in sizes if size <= max(per_class, 1))])
 
-    def gathers(self, task: Task) -> int:
-        """Bytes of the networks that join the queue, each with its momentum."""
-        weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
-        joined = max(0, self.episodes - 1) // self.interval
-        return min(self.pool_limit - self.pool_start, joined) * weights * 8
-
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Shrunk real images in every cell, unless another start is asked for."""
         kind = "real" if self.start == "mix" and self.factor == 1 else self.start
@@ -132,6 +126,12 @@ class IDM:
         embedded = member.network.seen(cells.images)
         classified = cross_entropy(member.network.head(embedded), cells.labels)
         return mean_distance(target, embedded) + self.class_weight * member.accuracy * classified
+
+    def gathers(self, task: Task) -> int:
+        """Bytes of the networks that join the queue, each with its momentum."""
+        weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
+        joined = max(0, self.episodes - 1) // self.interval
+        return min(self.pool_limit - self.pool_start, joined) * weights * 8
 
 
 _ONE: dict[str, Any] = {"interval": 5, "real_batch": 5000}

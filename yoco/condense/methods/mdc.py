@@ -47,11 +47,6 @@ class MDC(InnerSteps):
         made.order = "mdc"
         return made
 
-    @property
-    def renewals(self) -> int:
-        """A new network is trained first."""
-        return ceil(self.episodes / self.inner) if self.pretrain else 1
-
     def memory(self, task: Task, rng: Rng) -> "Sizes":
         """The network, and the smaller size that is trained."""
         return Sizes(Learner(task, self.recipe(), life=self.inner, rng=rng), task.per_class - 1)
@@ -86,6 +81,11 @@ class MDC(InnerSteps):
         if size:
             first, stream = size * self.factor**2, rng.child("first", label)
             yield synthetic.of(label, self.synthetic_batch, stream, first=first)
+
+    @property
+    def renewals(self) -> int:
+        """A new network is trained first."""
+        return ceil(self.episodes / self.inner) if self.pretrain else 1
 
 
 class Sizes:

@@ -124,33 +124,6 @@ class PDD:
         """Which stage it is, and what the base remembers."""
         return Stages(self, task, rng)
 
-    def phases(self, task: Task) -> tuple[Any, ...]:
-        """The experts of the base, if it has some, and the episodes of all stages: what estimates measure."""
-        base = self.base_method
-        experts = replace(base, episodes=self.episodes).phases(task)[:-1] if isinstance(base, Trajectories) else ()
-        return (*experts, Midway(**{f.name: getattr(self, f.name) for f in fields(self)}))
-
-    def gathers(self, task: Task) -> int:
-        """As of the base in its last stage; experts stay over all."""
-        stages = 1 if isinstance(self.base_method, Trajectories) else self.made(task.per_class * self.factor**2)
-        base = replace(self.base_method, episodes=ceil(self.episodes / stages))
-        return int(base.gathers(task)) if hasattr(base, "gathers") else 0
-
-    @property
-    def recurs(self) -> bool:
-        """As of the base."""
-        return bool(getattr(self.base_method, "recurs", True))
-
-    @property
-    def renewals(self) -> int:
-        """As of the base, which begins anew in every stage, unless it follows experts; each network is taught first."""
-        base = self.base_method
-        stages = 1 if isinstance(base, Trajectories) else max(1, min(self.stages, self.episodes))
-        each = replace(base, episodes=ceil(self.episodes / stages))
-        life = base.inner if isinstance(base, InnerSteps) else base.outer if isinstance(base, Alternating) else 0
-        networks = ceil(each.episodes / life) if life > 1 and self.taught and self.recurs else 1
-        return stages * max(networks, int(getattr(each, "renewals", 1)))
-
     def episode(self, task: Task, synthetic: Growing, memory: "Stages", rng: Rng) -> Iterator[Tensor]:
         """One episode of the base on the cells so far, of which the earlier ones are held."""
         ends = [0, *self.ends(synthetic)]
@@ -185,6 +158,33 @@ class PDD:
         room = (base.expert_epochs - base.expert_steps + 1 - base.max_start) // (stages - 1)
         later = stage * min(room, base.max_start - base.min_start)
         return replace(base, min_start=base.min_start + later, max_start=base.max_start + later)
+
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """The experts of the base, if it has some, and the episodes of all stages: what estimates measure."""
+        base = self.base_method
+        experts = replace(base, episodes=self.episodes).phases(task)[:-1] if isinstance(base, Trajectories) else ()
+        return (*experts, Midway(**{f.name: getattr(self, f.name) for f in fields(self)}))
+
+    def gathers(self, task: Task) -> int:
+        """As of the base in its last stage; experts stay over all."""
+        stages = 1 if isinstance(self.base_method, Trajectories) else self.made(task.per_class * self.factor**2)
+        base = replace(self.base_method, episodes=ceil(self.episodes / stages))
+        return int(base.gathers(task)) if hasattr(base, "gathers") else 0
+
+    @property
+    def recurs(self) -> bool:
+        """As of the base."""
+        return bool(getattr(self.base_method, "recurs", True))
+
+    @property
+    def renewals(self) -> int:
+        """As of the base, which begins anew in every stage, unless it follows experts; each network is taught first."""
+        base = self.base_method
+        stages = 1 if isinstance(base, Trajectories) else max(1, min(self.stages, self.episodes))
+        each = replace(base, episodes=ceil(self.episodes / stages))
+        life = base.inner if isinstance(base, InnerSteps) else base.outer if isinstance(base, Alternating) else 0
+        networks = ceil(each.episodes / life) if life > 1 and self.taught and self.recurs else 1
+        return stages * max(networks, int(getattr(each, "renewals", 1)))
 
 
 class Midway(PDD):

@@ -82,24 +82,6 @@ class SRe2L:
             return cls(**DIGITS)
         return cls(**LARGE) if shape and min(shape[1:]) > 64 else cls()
 
-    def phases(self, task: Task) -> tuple[Self, ...]:
-        """Squeeze, and recover with any teacher: what estimates measure."""
-        self.check()
-        if not self.squeeze or not self.episodes:
-            return (self,)
-        recover = replace(self, squeeze=0, episodes=self.episodes - self.squeeze)
-        return replace(self, episodes=self.squeeze), recover
-
-    @property
-    def changes(self) -> tuple[int, ...]:
-        """Where updates begin, which take another time than epochs of the teacher."""
-        return (self.squeeze,)
-
-    def check(self) -> None:
-        """A whole run has more than a teacher; where it is measured, that is alone."""
-        if 0 < self.episodes <= self.squeeze:
-            raise ValueError(f"sre2l: episodes must be above squeeze, {self.squeeze}, got {self.episodes}")
-
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Noise, unless another start is asked for, and its labels."""
         plain = start(self.start, task.real, task.per_class, self.factor, rng)
@@ -152,6 +134,24 @@ class SRe2L:
         generator = rng.child("roll").generator()
         down, right = torch.randint(-self.jitter, self.jitter + 1, (2,), generator=generator).tolist()
         return images.roll((down, right), dims=(2, 3))
+
+    def phases(self, task: Task) -> tuple[Self, ...]:
+        """Squeeze, and recover with any teacher: what estimates measure."""
+        self.check()
+        if not self.squeeze or not self.episodes:
+            return (self,)
+        recover = replace(self, squeeze=0, episodes=self.episodes - self.squeeze)
+        return replace(self, episodes=self.squeeze), recover
+
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """Where updates begin, which take another time than epochs of the teacher."""
+        return (self.squeeze,)
+
+    def check(self) -> None:
+        """A whole run has more than a teacher; where it is measured, that is alone."""
+        if 0 < self.episodes <= self.squeeze:
+            raise ValueError(f"sre2l: episodes must be above squeeze, {self.squeeze}, got {self.episodes}")
 
 
 def statistics_distance(network: Network, images: Tensor, first: float = 1.0) -> tuple[Tensor, Tensor]:
