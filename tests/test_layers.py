@@ -28,9 +28,8 @@ BESIDE = {
 }
 INSIDE_CONDENSE = {
     "methods": {
-        *("method", "synthetic", "matching", "experts", "learner", "lamb", "descent"),
-        *("siamese", "pool", "attention", "discrepancy", "alternating", "inner_steps", "clusters"),
-        *("selection", "coreset", "crops", "teacher", "trajectories", "growing"),
+        *("method", "synthetic", "matching", "siamese", "experts", "learner", "lamb", "descent"),
+        *("alternating", "inner_steps", "selection", "coreset", "crops", "teacher", "trajectories", "growing"),
     },
     "loop": {"method", "synthetic"},
 }

@@ -11,8 +11,7 @@ from torch.nn.functional import cross_entropy
 import yoco
 from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
-from yoco.condense.methods.acc_dd import SETTINGS, AccDD
-from yoco.condense.pool import perturb, signed
+from yoco.condense.methods.acc_dd import SETTINGS, AccDD, perturb, signed
 from yoco.data import Source, Splits
 from yoco.data.source import Batch
 from yoco.networks.base import Network

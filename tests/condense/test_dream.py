@@ -9,11 +9,10 @@ import torch
 import yoco
 from augment import Policy
 from yoco.condense import condense, settings_of
-from yoco.condense.clusters import representatives
 from yoco.condense.inner_steps import SETTINGS as IDC_TABLE
 from yoco.condense.matching import gradient_distance
 from yoco.condense.method import Task
-from yoco.condense.methods.dream import DREAM
+from yoco.condense.methods.dream import DREAM, representatives
 from yoco.condense.methods.idc import IDC
 from yoco.condense.siamese import siamese
 from yoco.condense.synthetic import shrunk

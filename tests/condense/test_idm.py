@@ -10,8 +10,7 @@ import yoco
 from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
-from yoco.condense.methods.idm import IDM
-from yoco.condense.pool import Member, Pool
+from yoco.condense.methods.idm import IDM, Member, Pool
 from yoco.condense.siamese import siamese
 from yoco.data import Splits
 from yoco.data.source import Batch

@@ -11,10 +11,9 @@ from torch import Tensor
 import yoco
 from augment import Policy
 from yoco.condense import condense, settings_of
-from yoco.condense.discrepancy import KERNELS, discrepancy
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
-from yoco.condense.methods.m3d import M3D
+from yoco.condense.methods.m3d import KERNELS, M3D, discrepancy
 from yoco.condense.siamese import siamese
 from yoco.condense.synthetic import start
 from yoco.data import Splits

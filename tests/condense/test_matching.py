@@ -1,11 +1,11 @@
-"""The gradient distance against a plain double loop in float64."""
+"""The distances of gradients and of mean features against plain loops in float64."""
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from yoco.condense.matching import gradient_distance, matched_weights
+from yoco.condense.matching import gradient_distance, matched_weights, mean_distance
 from yoco.data.source import Batch
 from yoco.networks import build
 from yoco.networks.base import Network
@@ -71,3 +71,14 @@ def test_convolution_weights_only(network: Network) -> None:
 def test_equal_batches_are_at_distance_zero(network: Network, batches: tuple[Batch, Batch]) -> None:
     real, _ = batches
     assert gradient_distance(network, real, real, "l1").item() < 1e-12
+
+
+def test_mean_distance_sums_over_features() -> None:
+    generator = torch.Generator().manual_seed(0)
+    real, cells = (torch.randn(n, 3, 2, dtype=torch.float64, generator=generator) for n in (7, 2))
+    total = 0.0
+    for i in range(3):
+        for j in range(2):
+            total += (real[:, i, j].numpy().mean() - cells[:, i, j].numpy().mean()) ** 2
+    assert mean_distance(real, cells).item() == pytest.approx(total, rel=1e-12)
+    assert mean_distance(real, real.repeat(2, 1, 1)).item() < 1e-25

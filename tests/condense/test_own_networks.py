@@ -16,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from yoco.condense import Interrupted, Progress, condense
 from yoco.condense.experts import flat, unflat
 from yoco.condense.matching import matched_weights
-from yoco.condense.pool import perturb
+from yoco.condense.methods.acc_dd import perturb
 from yoco.condense.synthetic import in_parts
 from yoco.data import Splits
 from yoco.networks import Network, build

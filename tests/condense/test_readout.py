@@ -171,7 +171,7 @@ def test_nested_networks_know_the_beginning_alone(tiny: Splits) -> None:
 
 def test_a_nested_network_learns_the_beginning_with_its_labels(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("yoco.condense.pool.take_steps", lambda *given: seen.append(given[2]))
+    monkeypatch.setattr("yoco.condense.methods.readout.take_steps", lambda *given: seen.append(given[2]))
     task, method = Task(tiny.train, 4, "convnet:width=4,depth=1"), replace(TOY, pool=2, nested=True)
     synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(0))
     rng = next(r for r in map(Rng, range(50)) if int(r.child("network").choice(2, 1)) == 1)

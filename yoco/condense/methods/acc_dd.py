@@ -1,18 +1,20 @@
 """Acc-DD: "Accelerating Dataset Distillation via Model Augmentation", Zhang et al., CVPR 2023, Algorithm 1."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, ClassVar, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from yoco.condense.inner_steps import SETTINGS as IDC
 from yoco.condense.inner_steps import InnerSteps, nearest
+from yoco.condense.learner import Learner
 from yoco.condense.method import Task
-from yoco.condense.pool import EarlyNetworks
 from yoco.condense.synthetic import Synthetic
 from yoco.rng import Rng
+from yoco.train import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +58,11 @@ class AccDD(InnerSteps):
         """
         return cls(**SETTINGS.get(data, SETTINGS[nearest(shape)]))
 
-    def memory(self, task: Task, rng: Rng) -> EarlyNetworks:
+    def memory(self, task: Task, rng: Rng) -> "EarlyNetworks":
         """The early networks, and the perturbed copy that is matched on."""
         return EarlyNetworks(task, self.recipe(), self.early, self.early_epochs, life=self.inner, rng=rng)
 
-    def episode(self, task: Task, synthetic: Synthetic, memory: EarlyNetworks, rng: Rng) -> Iterator[Tensor]:
+    def episode(self, task: Task, synthetic: Synthetic, memory: "EarlyNetworks", rng: Rng) -> Iterator[Tensor]:
         """One inner step, with another perturbed early network where one begins."""
         learner = memory.learner
         if learner.due:
@@ -81,6 +83,73 @@ class AccDD(InnerSteps):
         """Bytes of the early networks after the first."""
         weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
         return max(0, min(self.early, ceil(self.episodes / self.inner)) - 1) * weights * 4
+
+
+class EarlyNetworks:
+    """A few networks trained for some epochs, once, and the perturbed copy of one that is learned with.
+
+    weights: of each early network by its number; it is trained when it is first drawn, from its own random stream, so
+    the order in which they are drawn changes nothing. learner: the copy; it is trained further, the early ones are not.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, count: int, epochs: int, life: int, rng: Rng) -> None:
+        self.task, self.recipe, self.count, self.epochs, self.rng = task, recipe, count, epochs, rng
+        self.weights: dict[int, dict[str, Tensor]] = {}
+        self.learner = Learner(task, recipe, life=life, rng=rng.child("learner"))
+
+    def early(self, number: int) -> dict[str, Tensor]:
+        """The weights of one early network."""
+        if number not in self.weights:
+            stream = self.rng.child("early", number)
+            trained = Learner(self.task, self.recipe, life=1, rng=stream.child("network"))
+            trained.learn(ceil(self.epochs * len(self.task.real) / self.recipe.batch), stream.child("train"))
+            self.weights[number] = trained.network.state_dict()
+        return self.weights[number]
+
+    def renew(self, low: float, high: float, rng: Rng) -> None:
+        """Copy an early network, each as likely as any other, perturb the copy, and give it a new optimiser."""
+        number = int(rng.child("number").choice(self.count, 1))
+        weights = self.early(number)
+        self.learner.renew(rng.child("learner"))
+        self.learner.network.load_state_dict(weights)
+        perturb(self.learner.network, signed(2, low, high, rng.child("size")), rng.child("direction"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The early networks trained so far, and the copy."""
+        return {"weights": dict(self.weights), "learner": self.learner.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.weights = dict(state["weights"])
+        self.learner.load_state_dict(state["learner"])
+
+
+def signed(count: int, low: float, high: float, rng: Rng) -> list[float]:
+    """Numbers whose size is uniform in [low, high) and whose sign is random."""
+    size, sign = torch.rand(2, count, generator=rng.generator(), dtype=torch.float64)
+    return [float(value) for value in (low + (high - low) * size) * torch.where(sign < 0.5, -1.0, 1.0)]
+
+
+@torch.no_grad()
+def perturb(network: nn.Module, sizes: Iterable[float], rng: Rng) -> None:
+    """Add to the weights one filter-normalised Gaussian direction for each of these sizes.
+
+    A direction is scaled, filter by filter, to the norm of the filter it is added to as the network stands before
+    (Li et al., NeurIPS 2018); filters are the rows of weights with two dimensions or more. Biases, norm layers and
+    weights that do not learn stay.
+    """
+    weights = dict(network.named_parameters())
+    before = {name: weight.clone() for name, weight in weights.items() if weight.ndim > 1 and weight.requires_grad}
+    for k, size in enumerate(sizes):
+        for name, weight in before.items():
+            generator = rng.child(k, name).generator()
+            direction = torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight)
+            weights[name].add_(_filter_norms(weight) / (_filter_norms(direction) + 1e-10) * direction, alpha=size)
+
+
+def _filter_norms(weight: Tensor) -> Tensor:
+    """The L2 norm of every row, shaped to multiply the weight: [rows, 1, ...]."""
+    return weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.ndim - 1))
 
 
 _GREY = IDC["fashion-mnist"]

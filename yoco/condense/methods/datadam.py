@@ -1,15 +1,15 @@
 """DataDAM: "Efficient Dataset Distillation with Attention Matching", Sajedi et al., ICCV 2023, section 3."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.attention import attention_distance
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
@@ -101,6 +101,24 @@ class DataDAM:
             raise ValueError(f"datadam: network must have maps to look at, got {type(network).__name__.lower()}")
         seen = attention_distance(targets, maps, self.power)
         return seen + self.feature_weight * mean_distance(target, last)
+
+
+def attention_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], power: float) -> Tensor:
+    """Squared L2 distance of the mean attention of two batches, summed over layers (L_SAM).
+
+    real, synthetic: the maps of the same layers, float [n, C, H, W]; n may differ. Without layers it is 0.
+    """
+    pairs = zip(real, synthetic, strict=True)
+    distances = (mean_distance(attention(left, power), attention(right, power)) for left, right in pairs)
+    return sum(distances, torch.zeros(()))
+
+
+def attention(maps: Tensor, power: float) -> Tensor:
+    """Where a layer looks: sum over channels of |map|^power, of length 1.
+
+    maps: float [n, C, H, W]; the result: float [n, H * W], every row of L2 norm 1, or 0 where all maps are 0.
+    """
+    return normalize(maps.abs().pow(power).sum(1).flatten(1), dim=1)
 
 
 DIGITS: dict[str, Any] = {"episodes": 200, "real_batch": 64, "feature_weight": 1.0}

@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from yoco.condense.clusters import Chooser, representatives
 from yoco.condense.inner_steps import SETTINGS as IDC
 from yoco.condense.inner_steps import InnerSteps, nearest
+from yoco.condense.learner import Learner
 from yoco.condense.method import Task
 from yoco.condense.synthetic import STARTS, Synthetic, start
+from yoco.kmeans import k_means
+from yoco.networks.base import Network
 from yoco.rng import Rng
+from yoco.train import Recipe
 
 K_MEANS = "k-means"
+TIE = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +63,11 @@ class DREAM(InnerSteps):
         chosen = [representatives(task, network, c, cells, rng.child("clusters", c)) for c in task.classes]
         return start("mix", task.real, task.per_class, self.factor, rng, shrink=self.shrink, chosen=chosen)
 
-    def memory(self, task: Task, rng: Rng) -> Chooser:
+    def memory(self, task: Task, rng: Rng) -> "Chooser":
         """The network that is matched on, and the real images that it chose."""
         return Chooser(task, self.recipe(), life=self.inner, rng=rng)
 
-    def episode(self, task: Task, synthetic: Synthetic, memory: Chooser, rng: Rng) -> Iterator[Tensor]:
+    def episode(self, task: Task, synthetic: Synthetic, memory: "Chooser", rng: Rng) -> Iterator[Tensor]:
         """One inner step, with other representatives where an interval begins."""
         if memory.due:
             synthetic.clamp()
@@ -83,6 +88,66 @@ class DREAM(InnerSteps):
         if self.pretrain:
             return networks + bool(rest)
         return networks * ceil(self.inner / self.interval) + ceil(rest / self.interval)
+
+
+class Chooser(Learner):
+    """A learner that chooses real images of each class, and remembers them until it chooses again.
+
+    chosen: for each class the indices of its images, long [k]; none before the first choice.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, life: int, rng: Rng) -> None:
+        super().__init__(task, recipe, life, rng)
+        self.chosen: list[Tensor] = []
+
+    def choose(self, count: int, rng: Rng) -> None:
+        """Choose `count` representatives of every class by the network as it is now."""
+        classes = self.task.classes
+        self.chosen = [representatives(self.task, self.network, c, count, rng.child(c)) for c in classes]
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of a learner, and the choice."""
+        return {**super().state_dict(), "chosen": self.chosen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        super().load_state_dict(state)
+        self.chosen = state["chosen"]
+
+
+def representatives(task: Task, network: Network, label: int, count: int, rng: Rng) -> Tensor:
+    """The image nearest to each of `count` centres of one class: indices long [count]; all of a class that is smaller.
+
+    An image that is nearest to two centres comes twice, as in the paper's code; in a start the second has noise.
+    """
+    members = task.real.by_class[label]
+    if len(members) <= count:
+        return members
+    rows = penultimate(task, network, members)
+    _, centres = k_means(rows, count, rng)
+    return members[nearest_rows(rows, centres)]
+
+
+@torch.no_grad()
+def penultimate(task: Task, network: Network, indices: Tensor) -> Tensor:
+    """What the head sees of these normalised images, in evaluation mode: float64 [n, D] on the CPU."""
+    was = network.training
+    network.eval()
+    batches = (task.normalise(task.real.batch(part).images) for part in indices.split(500))
+    rows = torch.cat([network.seen(images).cpu().double() for images in batches])
+    network.train(was)
+    return rows
+
+
+def nearest_rows(rows: Tensor, points: Tensor) -> Tensor:
+    """For each of the points [k, D] the nearest of the rows [n, D], the first of equally near ones: long [k].
+
+    Two rows are equally near to the middle of a cluster that they make up, and rounding shall not choose between them:
+    squared distances that differ by no more than `TIE` of the longest row's square are equal.
+    """
+    norms = rows.square().sum(1)
+    squared = norms - 2 * points @ rows.T
+    return (squared <= squared.amin(1, keepdim=True) + TIE * norms.max()).byte().argmax(1)
 
 
 SETTINGS: dict[str, dict[str, Any]] = {

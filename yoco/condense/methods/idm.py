@@ -12,12 +12,11 @@ from torch.optim import SGD, Optimizer
 from augment import Policy
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
-from yoco.condense.pool import Member, Pool
 from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
 from yoco.condense.synthetic import Synthetic, start
 from yoco.data.source import Batch
 from yoco.rng import Rng
-from yoco.train import Recipe
+from yoco.train import Recipe, train_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ class IDM:
         """SGD over all cells at once: a class's momentum moves its pixels while other classes are updated."""
         return SGD([synthetic.cells], lr=self.lr_image, momentum=self.momentum_image)
 
-    def memory(self, task: Task, rng: Rng) -> Pool:
+    def memory(self, task: Task, rng: Rng) -> "Pool":
         """The queue of networks."""
         recipe = Recipe(
             epochs=1,
@@ -105,7 +104,7 @@ class IDM:
         )
         return Pool(task, recipe, self.pool_start, self.pool_limit, rng)
 
-    def episode(self, task: Task, synthetic: Synthetic, memory: Pool, rng: Rng) -> Iterator[Tensor]:
+    def episode(self, task: Task, synthetic: Synthetic, memory: "Pool", rng: Rng) -> Iterator[Tensor]:
         """One iteration: perhaps a new network, an update of the cells for every class, some training of the queue."""
         synthetic.clamp()
         if memory.age and memory.age % self.interval == 0:
@@ -119,7 +118,7 @@ class IDM:
             pupil.learn(self.network_steps, rng.child("train", k))
         memory.age += 1
 
-    def loss(self, member: Member, real: Batch, cells: Batch) -> Tensor:
+    def loss(self, member: "Member", real: Batch, cells: Batch) -> Tensor:
         """Distance of the mean features under the head, and cross-entropy weighted by the network's accuracy."""
         with torch.no_grad():
             target = member.network.seen(real.images)
@@ -132,6 +131,74 @@ class IDM:
         weights = sum(weight.numel() for weight in task.network(Rng(0)).parameters())
         joined = max(0, self.episodes - 1) // self.interval
         return min(self.pool_limit - self.pool_start, joined) * weights * 8
+
+
+class Member:
+    """A half-trained network with its optimiser, and how often it was right on what it was trained on."""
+
+    def __init__(self, task: Task, recipe: Recipe, rng: Rng) -> None:
+        self.task, self.recipe = task, recipe
+        self.network = task.network(rng)
+        self.optimizer = recipe.optimizer(self.network)
+        self.right = self.seen = 0
+
+    @property
+    def accuracy(self) -> float:
+        """Percent, 0 to 100, of its training images, as it was shown them, that it got right; 0 before any training."""
+        return 100 * self.right / self.seen if self.seen else 0.0
+
+    def learn(self, steps: int, rng: Rng) -> None:
+        """Take some steps on the real data, each on a random batch of distinct images."""
+        right = torch.zeros((), dtype=torch.long, device=self.task.real.device)
+        for step in range(steps):
+            stream = rng.child("step", step)
+            batch = self.task.real.batch(stream.child("batch").choice(len(self.task.real), self.recipe.batch))
+            logits = train_step(self.network, self.optimizer, batch, self.recipe, self.task.normalise, stream)
+            right += (logits.argmax(1) == batch.labels).sum()
+            self.seen += len(batch.labels)
+        self.right += int(right)
+        self.optimizer.zero_grad()  # nobody reads the last gradients, and many networks would hold them
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, the state of the optimiser, and the two counts."""
+        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"right": self.right, "seen": self.seen, **parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.right, self.seen = state["right"], state["seen"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class Pool:
+    """A queue of half-trained networks: a new one joins at its end, and beyond `limit` the oldest leaves.
+
+    age: how many episodes it has served; the method counts them.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, start: int, limit: int, rng: Rng) -> None:
+        self.task, self.recipe, self.limit, self.age = task, recipe, limit, 0
+        self.members = [Member(task, recipe, rng.child("member", k)) for k in range(start)]
+
+    def push(self, rng: Rng) -> None:
+        """Let a network with random weights join."""
+        self.members = [*self.members, Member(self.task, self.recipe, rng)][-self.limit :]
+
+    def draw(self, count: int, rng: Rng) -> list[Member]:
+        """Up to `count` distinct members, each as likely as any other."""
+        return [self.members[k] for k in rng.choice(len(self.members), count).tolist()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Age and all members, oldest first."""
+        return {"age": self.age, "members": [member.state_dict() for member in self.members]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`, with as many members as it has."""
+        self.age = state["age"]
+        self.members = [Member(self.task, self.recipe, Rng(0)) for _ in state["members"]]
+        for member, its in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(its)
 
 
 _ONE: dict[str, Any] = {"interval": 5, "real_batch": 5000}

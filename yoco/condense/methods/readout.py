@@ -30,13 +30,14 @@ from torch.optim import Optimizer
 from augment import CutMix, Policy
 from yoco.condense.descent import descend
 from yoco.condense.lamb import Lamb
+from yoco.condense.learner import Learner
 from yoco.condense.method import Task
-from yoco.condense.pool import Trainees
 from yoco.condense.synthetic import Synthetic, in_parts, start
+from yoco.condensed import Examples
 from yoco.networks.base import Network
 from yoco.protocols import idc
 from yoco.rng import Rng
-from yoco.train import Recipe
+from yoco.train import Recipe, take_steps
 
 MOMENTUM = 0.9
 SIZE = 50.0
@@ -143,7 +144,7 @@ class Readout:
         words, cutmix = Policy(self.augment), self.cutmix
         return Recipe(epochs=1, batch=self.network_batch, lr=self.lr_network, augment=words, cutmix=cutmix)
 
-    def memory(self, task: Task, rng: Rng) -> Trainees:
+    def memory(self, task: Task, rng: Rng) -> "Trainees":
         """The networks, and the step size of their last layers."""
         lr_head = self.step_size(task, rng.child("size"))
         return Trainees(task, self.recipe(), self.pool, self.life, rng, lr_head)
@@ -159,7 +160,7 @@ class Readout:
         """Of a network in one episode."""
         return max(self.network_steps, ceil(self.network_epochs * cells / self.network_batch))
 
-    def episode(self, task: Task, synthetic: "Labelled", memory: Trainees, rng: Rng) -> Iterator[Tensor]:
+    def episode(self, task: Task, synthetic: "Labelled", memory: "Trainees", rng: Rng) -> Iterator[Tensor]:
         """One step."""
         k = int(rng.child("network").choice(self.pool, 1))
         network = memory.learners[k].network
@@ -216,3 +217,36 @@ class Labelled(Synthetic):
     def soft_labels(self) -> Tensor | None:
         """The same, if they are learned."""
         return self.shares() if "logits" in self.beside else None
+
+
+class Trainees:
+    """Networks that are trained on the synthetic set; their ages are spread from the beginning.
+
+    lr_head: step size of the last layers that are trained on their features.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe, count: int, life: int, rng: Rng, lr_head: float) -> None:
+        self.task, self.recipe, self.lr_head = task, recipe, lr_head
+        self.learners = [Learner(task, recipe, life=life, rng=rng.child(k)) for k in range(count)]
+        for k, learner in enumerate(self.learners):
+            learner.age = k * life // count
+
+    def learn(self, k: int, synthetic: Synthetic, known: Tensor, steps: int, rng: Rng) -> None:
+        """So many steps on the known cells, decoded, and their labels; at the end of its life a new network comes."""
+        learner, soft = self.learners[k], synthetic.soft_labels()
+        if learner.spent:
+            learner.renew(rng.child("network"))
+        images, labels = synthetic.everything(known).images.detach(), synthetic.labels[known]
+        cells = Examples(images, labels, None if soft is None else soft.detach()[known])
+        normalise = self.task.normalise
+        take_steps(learner.network, learner.optimizer, cells, steps, self.recipe, normalise, rng)
+        learner.age += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every learner."""
+        return {str(k): learner.state_dict() for k, learner in enumerate(self.learners)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        for k, learner in enumerate(self.learners):
+            learner.load_state_dict(state[str(k)])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from yoco.condense.clusters import Chooser, nearest_rows, penultimate, representatives
 from yoco.condense.method import Task
+from yoco.condense.methods.dream import Chooser, nearest_rows, penultimate, representatives
 from yoco.data import Splits
 from yoco.kmeans import k_means
 from yoco.rng import Rng
