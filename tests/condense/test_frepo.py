@@ -1,8 +1,5 @@
 """FRePo: the regression, its labels, the pool of networks, and LAMB, each against a literal version."""
 
-import os
-import signal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +10,7 @@ from torch.nn.functional import mse_loss
 
 import yoco
 from augment import Policy
-from yoco.condense import Interrupted, condense, settings_of
+from yoco.condense import condense, settings_of
 from yoco.condense.lamb import Lamb
 from yoco.condense.method import Task
 from yoco.condense.methods.frepo import FRePo, Pool, centred, margin, regression
@@ -196,38 +193,6 @@ def test_published_settings(data: str, ipc: int, flip: bool) -> None:
     found: Any = settings_of(NAME, data, ipc, None)
     assert (found.flip, found.lr, found.lr_network, found.pool, found.life) == (flip, 3e-4, 3e-4, 10, 100)
     assert (found.real_batch, found.episodes, found.ridge, found.labels) == (1024, 500_000, 1e-6, "learned")
-
-
-def test_the_contract(tiny: Splits, tmp_path: Path) -> None:
-    losses: list[float] = []
-    first = made(tiny, callbacks=(lambda progress: losses.append(progress.loss),))
-    assert all(abs(loss) < float("inf") for loss in losses)
-    assert 0 <= float(first.cells.min()) <= float(first.cells.max()) <= 1
-    again, other = made(tiny), made(tiny, seed=1)
-    assert torch.equal(first.cells, again.cells)
-    assert not torch.equal(first.cells, other.cells)
-    assert first.soft_labels is not None
-    torch.testing.assert_close(first.soft_labels.sum(1), torch.ones(6))
-    path = tmp_path / "set.safetensors"
-    first.save(path)
-    assert torch.equal(yoco.load(path).soft_labels, first.soft_labels)  # type: ignore[arg-type]
-
-
-def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path: Path) -> None:
-    whole = made(tiny)
-    for stop in range(1, 4):
-
-        def leave(progress: Any, stop: int = stop) -> None:
-            if progress.episode == stop:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        folder = tmp_path / str(stop)
-        with pytest.raises(Interrupted):
-            made(tiny, out=folder, callbacks=(leave,))
-        assert (folder / "checkpoint.pt").is_file()
-        found = made(tiny, out=folder)
-        assert torch.equal(found.cells, whole.cells)
-        assert torch.equal(found.soft_labels, whole.soft_labels)  # type: ignore[arg-type]
 
 
 def test_learned_shares_are_cut_at_zero(task: Task) -> None:

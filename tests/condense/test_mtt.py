@@ -1,7 +1,5 @@
 """MTT: experts as recorded and read, published settings, and what may not happen."""
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import torch
 import yoco
 from augment import Policy
 from yoco import artefact
-from yoco.condense import Interrupted, condense, experts, settings_of
+from yoco.condense import condense, experts, settings_of
 from yoco.condense.experts import KIND, VERSION, Experts, flat, record, unflat
 from yoco.condense.method import Task
 from yoco.condense.methods.mtt import MTT
@@ -214,22 +212,6 @@ def test_experts_are_trained_plainly_but_augmented(task: Task, data: str) -> Non
     expected = Recipe(epochs=50, batch=256, lr=0.01, augment=Policy(words, "dsa"), **plain)
     assert method.recipe() == method.memory(task, Rng(0)).recipe == expected
     assert expected.length == 50
-
-
-def test_it_goes_on_to_the_same_bits_after_every_episode(tiny: Splits, tmp_path: Path) -> None:
-    whole = made(tiny)
-    for stop in range(1, 4):
-
-        def leave(progress: Any, stop: int = stop) -> None:
-            if progress.episode == stop:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        with pytest.raises(Interrupted):
-            made(tiny, out=tmp_path / str(stop), callbacks=(leave,))
-        assert (tmp_path / str(stop) / "checkpoint.pt").is_file()
-        found = made(tiny, out=tmp_path / str(stop))
-        assert torch.equal(found.cells, whole.cells)
-        assert found.config["learned"] == whole.config["learned"]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dm": {"episodes": 4, "real_batch": 8},
     "mtt": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2},
     "datm": {"episodes": 4, "count": 2, "expert_epochs": 3, "max_start": 2, "student_steps": 2, "threshold": 9.0},
-    "frepo": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20},
+    "frepo": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20, "network_batch": 4},
     "readout": {"episodes": 4, "pool": 2, "life": 2, "real_batch": 20, "network_batch": 8, "network_steps": 2},
     "rded": {"episodes": 4, "pool": 8, "crops": 2},
     "best-crops": {"episodes": 4, "pool": 8, "crops": 2},
@@ -86,6 +86,8 @@ def test_losses_are_finite_and_cells_in_range(run: Any, method: str) -> None:
     assert all(isnan(loss) if method in CHOOSING else isfinite(loss) and loss != 0 for loss in losses)
     assert made.cells.min() >= 0
     assert made.cells.max() <= 1
+    if made.soft_labels is not None:
+        torch.testing.assert_close(made.soft_labels.sum(1), torch.ones(len(made)))
 
 
 def test_whitened_pixels_are_learned_and_never_cut(run: Any, tiny: Splits, tmp_path: Path) -> None:
@@ -123,9 +125,11 @@ def test_resumes_after_each_episode_to_the_same_bits(run: Any, method: str, tmp_
         folder = tmp_path / str(stop)
         with pytest.raises(Interrupted):
             run(out=folder, callbacks=(interrupt,))
+        assert (folder / "checkpoint.pt").is_file()
         resumed = run(out=folder)
         assert torch.equal(resumed.cells, whole.cells)
         assert same(resumed.soft_labels, whole.soft_labels)
+        assert resumed.config.get("learned") == whole.config.get("learned")
         assert not list(folder.glob("checkpoint*"))
 
 
@@ -173,6 +177,7 @@ def test_saves_its_provenance(run: Any, method: str, tmp_path: Path) -> None:
     made = run(out=tmp_path)
     loaded = yoco.load(tmp_path / "condensed.safetensors")
     assert torch.equal(loaded.cells, made.cells)
+    assert same(loaded.soft_labels, made.soft_labels)
     assert loaded.method == method
     assert loaded.seed == 0
     names = {f.name for f in fields(settings_of(method, "digits", 1, None))}  # type: ignore[arg-type]
