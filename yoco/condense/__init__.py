@@ -20,12 +20,10 @@ from yoco.condense.asked import (
     check_network,
     check_sink,
     check_space,
-    come_from,
     has_teacher,
     place_of,
     table_name,
     teaching_of,
-    told_of,
 )
 from yoco.condense.contract import keep
 from yoco.condense.cost import Estimate, measure
@@ -195,21 +193,16 @@ def condense(
         return finished(run, chosen.episodes, asked.afterwards)
     check_network(network, chosen, real, asked)
     place, folder = pick(device), run.folder if run else None
-    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
+    where = place_of(data, real, size, grey)
+    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder, where=where)
     teacher = Afterwards(task, teaching, seed, run, progress) if asked.afterwards else None
     shown = [bar_of(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
-    where = place_of(data, real, size, grey)
-    told: list[Callback] = [*shown, *(told_of(each, where) for each in callbacks), *kept]
+    told: list[Callback] = [*shown, *callbacks, *kept]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return finished(run, chosen.episodes, asked.afterwards)
-        try:
-            result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
-        except Interrupted as stopped:
-            stopped.condensed = come_from(stopped.condensed, where)
-            raise
-        result = come_from(result, where)
+        result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
         result = teacher.label(result) if teacher else result
         if run:
             result.save(run.result)

@@ -229,7 +229,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
         order=synthetic.order,
         space=real.space,
         seed=seed,
-        source={"name": real.name, "checksum": real.checksum, "images": len(real)},
+        source={"name": real.name, "checksum": real.checksum, "images": len(real), **task.where},
         soft_labels=None if soft is None else soft.detach().clone().float().cpu(),
         config={**settings, "ipc": task.per_class, **made, **spent, **learned, **white},
         versions={"yoco": yoco.__version__, "torch": torch.__version__},

@@ -1,7 +1,7 @@
 """What the loop asks of a paper (Method), and what it gives it (Task)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cached_property
 from numbers import Integral
@@ -28,7 +28,8 @@ class Task:
 
     per_class: images per class (IPC) whose room the cells may fill. dry: an estimate; methods must not write files of
     their own, nor train what `phases` measures. shared: what a start has made and the memory needs, too. folder: of the
-    run, if it has one: a method may keep in a folder within what takes long and is asked for again.
+    run, if it has one: a method may keep in a folder within what takes long and is asked for again. where: how the data
+    were named and brought into form, as far as `real` does not say it; noted on the set.
     """
 
     real: Source
@@ -38,6 +39,7 @@ class Task:
     dry: bool = False
     shared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     folder: Path | None = field(default=None, compare=False)
+    where: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         smallest = min(self.real.by_class, key=len)
