@@ -13,9 +13,7 @@ import torch
 
 from yoco import data as data_sets
 from yoco.artefact import at_home, python_number
-from yoco.condense.afterwards import Afterwards
 from yoco.condense.asked import (
-    bar_of,
     check_minutes,
     check_network,
     check_sink,
@@ -27,11 +25,12 @@ from yoco.condense.asked import (
 )
 from yoco.condense.contract import keep
 from yoco.condense.cost import Estimate, measure
-from yoco.condense.finished import finished
+from yoco.condense.ending import Afterwards, finished
 from yoco.condense.labels import Labels, relabel
 from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task, check_class, check_kept, with_factor
+from yoco.condense.progress import Bar
 from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
@@ -196,7 +195,7 @@ def condense(
     where = place_of(data, real, size, grey)
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder, where=where)
     teacher = Afterwards(task, teaching, seed, run, progress) if asked.afterwards else None
-    shown = [bar_of(chosen, minutes)] if progress else []
+    shown = [Bar.of(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     told: list[Callback] = [*shown, *callbacks, *kept]
     with run.working() if run else nullcontext():

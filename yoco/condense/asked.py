@@ -1,6 +1,5 @@
 """What a caller of `condense` asks for, checked, and what a set says of where its data are."""
 
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +7,11 @@ from yoco import data as data_sets
 from yoco import networks
 from yoco.condense.labels import Labels
 from yoco.condense.method import Method, Task
-from yoco.condense.progress import Bar
 from yoco.condense.synthetic import check_factor
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES
 from yoco.protocols import TEACHER_EPOCHS
 from yoco.rng import Rng
-
-
-def bar_of(method: Method, minutes: float | None) -> Bar:
-    """A progress bar that knows what of the method recurs, and where episodes of another pace begin."""
-    again = getattr(method, "renewals", 1) if getattr(method, "recurs", True) else 1
-    return Bar(minutes, getattr(method, "changes", ()), ceil(method.episodes / again) if again > 1 else 0)
 
 
 def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
