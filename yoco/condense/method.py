@@ -94,8 +94,9 @@ class Method(Protocol):
     An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.
     Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
-    are settings that decide on others: `published` takes those of them that are asked for, too. Its `start`, if it is
-    real, becomes mix where a factor above 1 is asked for.
+    are settings that decide on others: `published` takes those of them that are asked for, too.
+    With a setting `factor`, factor^2 cells share the room of one image; a `start` that is real becomes mix where a
+    factor above 1 is asked for.
     Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
     as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes; `changes`
     are the episodes after which others follow. `renewals` is how often a whole run does what its first episode does
@@ -107,10 +108,6 @@ class Method(Protocol):
     @property
     def episodes(self) -> int:
         """How many episodes make a whole run."""
-
-    @property
-    def factor(self) -> int:
-        """factor^2 cells share the room of one image."""
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
