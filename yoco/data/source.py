@@ -101,6 +101,15 @@ class Source:
         """Images of each class."""
         return tuple(map(len, self.by_class))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of pixels and labels, as they are stored."""
+        return self.images.nbytes + self.labels.nbytes
+
+    def as_dataset(self) -> Self:
+        """Itself: what is trained on, as a condensed set's decoded cells are."""
+        return self
+
     @cached_property
     def checksum(self) -> str:
         """sha256 over shape, pixels and labels, as hexadecimal digits."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.material import AnySet, nbytes
+from yoco.prune.material import AnySet
 from yoco.prune.quotas import lost, shortage
 from yoco.prune.scored import Scores
 
@@ -152,7 +152,7 @@ def outcome(
     """What there was, what is kept, and what could not be met."""
     classes, labels = len(data.classes), data.labels.cpu()
     had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
-    size = nbytes(data)
+    size = data.nbytes
     return {
         "scores": None if chosen is None else {"score": chosen.name, **chosen.meta},
         "classes": list(data.classes),

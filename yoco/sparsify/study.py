@@ -272,7 +272,7 @@ class Study:
         """The decoded cells of a condensed set, or a source, by default the training half, on the device."""
         if given is None:
             return self.splits.train
-        return (given if isinstance(given, Source) else given.as_dataset()).to(self.place)
+        return given.as_dataset().to(self.place)
 
     def accuracy(self, network: nn.Module) -> float:
         """On the test half, in percent."""
