@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 
 from yoco import artefact
 from yoco.cells import cell_size, upsample
-from yoco.data.source import Batch, repeated, told_apart
+from yoco.data.names import repeated, told_apart
+from yoco.data.source import Batch
 
 KIND, VERSION = "condensed set", 1
 SPACES = ("unit", "unbounded", "zca")

@@ -12,7 +12,8 @@ from yoco import data as data_sets
 from yoco.condense.method import Task
 from yoco.condense.teacher import taught
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, by_place
+from yoco.data.names import by_place
+from yoco.data.source import Source
 from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.protocols import TEACHER_EPOCHS

@@ -16,7 +16,8 @@ import yoco
 from yoco import data as data_sets
 from yoco import networks as architectures
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, Splits, misplaced, of_others
+from yoco.data.names import misplaced, of_others
+from yoco.data.source import Source, Splits
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
