@@ -89,7 +89,7 @@ def condense(argv: list[str]) -> None:
 
 def _say_experts(folder: Any) -> None:
     """Say that the folder of --experts, which may be misspelt, is still to be filled, which takes long."""
-    from yoco.artefact import at_home
+    from yoco.disk import at_home
 
     if isinstance(folder, str) and folder and not any(at_home(folder).glob("expert-*.safetensors")):
         print(f"condense: {folder} holds no experts yet; each is recorded when it is first needed", file=sys.stderr)
@@ -131,7 +131,7 @@ def _from_config(argv: Sequence[str]) -> list[str]:
     path = peek(argv, CondenseOptions)["config"]
     if path is None:
         return []
-    from yoco.artefact import at_home
+    from yoco.disk import at_home
 
     try:
         content = yaml.safe_load(at_home(path).read_text())

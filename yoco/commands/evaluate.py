@@ -88,8 +88,8 @@ def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
 def evaluate(argv: list[str]) -> None:
     """`yoco evaluate`."""
     options = parse(EvaluateOptions, argv, "evaluate")
-    from yoco.artefact import check_place
     from yoco.condensed import load
+    from yoco.disk import check_place
     from yoco.evaluate import Interrupted, Result, made_from
     from yoco.evaluate import evaluate as measure
 

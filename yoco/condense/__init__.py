@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from yoco import data as data_sets
-from yoco.artefact import at_home, python_number
+from yoco.artefact import python_number
 from yoco.condense.asked import (
     check_minutes,
     check_network,
@@ -35,6 +35,7 @@ from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
 from yoco.device import compute_type, cpu_by_default, pick
+from yoco.disk import at_home
 from yoco.registry import resolve, unknown
 from yoco.run import Run
 from yoco.verb import make_callable

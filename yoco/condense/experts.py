@@ -14,6 +14,7 @@ from yoco import artefact
 from yoco.condense.learner import Learner
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
+from yoco.disk import at_home, check_place
 from yoco.rng import Rng
 from yoco.train import Recipe, fit
 
@@ -120,7 +121,7 @@ class Experts:
             return torch.stack([flat(self.task.network(stream.child("epoch", epoch))) for epoch in epochs])
         path = self._place(number)
         if path is not None:
-            artefact.check_place(path)
+            check_place(path)
         network = self.task.network(stream.child("network"))
         noted = [flat(network)]
 
@@ -201,7 +202,7 @@ def record(
     """
     if count < 1:
         raise ValueError(f"experts: count must be at least 1, got {count}")
-    experts = Experts(task, recipe, Rng(seed).child("experts"), artefact.at_home(folder))
+    experts = Experts(task, recipe, Rng(seed).child("experts"), at_home(folder))
     for number in range(count):
         tell(number, experts.record(number))
     return experts

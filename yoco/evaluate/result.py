@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from yoco.artefact import python_number, replace_file
+from yoco.artefact import python_number
+from yoco.disk import replace_file
 from yoco.evaluate.trials import Confusion, Curve, Measured, Trial
 
 HEAD = ("name", "network", "images", "epochs", "last", "best")

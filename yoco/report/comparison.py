@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from yoco.artefact import at_home, replace_file
 from yoco.condensed import load
+from yoco.disk import at_home, replace_file
 from yoco.report.conditions import protocols
 from yoco.report.plots import series, smooth
 from yoco.report.reading import RunFiles, of_another

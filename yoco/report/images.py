@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
+from yoco.disk import replace_file
 
 PAPER, INK, PALE = (255, 255, 255), (32, 33, 36), (128, 134, 139)
 SIDE, GAP, MARGIN, LETTERS = 72, 6, 16, 15

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from yoco.artefact import at_home
+from yoco.disk import at_home
 from yoco.report.conditions import protocols
 from yoco.report.reading import RunFiles, evaluation
 
