@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import result
 
-from yoco.artefact import replace_file
+from yoco.disk import replace_file
 
 
 def key(**content: Any) -> str:

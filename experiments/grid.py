@@ -19,8 +19,8 @@ from claims import key, once
 from torch import Tensor
 
 import yoco
-from yoco.artefact import replace_file
 from yoco.data import Splits, load
+from yoco.disk import replace_file
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
 from yoco.prune.choosing import REFERENCES
 from yoco.prune.sampling import CCS_BETA

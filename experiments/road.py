@@ -23,11 +23,11 @@ import torch
 from claims import key
 
 import yoco
-from yoco.artefact import replace_file
 from yoco.condense import Task, settings_of
 from yoco.condense.loop import Progress, condense
 from yoco.data import Splits, load
 from yoco.device import compute_type
+from yoco.disk import replace_file
 from yoco.rng import Rng
 from yoco.run import Run
 

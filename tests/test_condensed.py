@@ -186,6 +186,7 @@ def test_the_file_gives_everything_back(tiny_set: CondensedSet, tmp_path: Path) 
 def test_as_dataset_serves_a_torch_loader(tiny_set: CondensedSet) -> None:
     examples = tiny_set.as_dataset()
     loader = torch.utils.data.DataLoader(examples, batch_size=36)
+    assert len(examples) == 36
     images, labels = next(iter(loader))
     assert torch.equal(images, tiny_set.decode())
     assert torch.equal(labels, tiny_set.labels)

@@ -14,7 +14,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 LEVELS = {
     "augment": 0,
-    **dict.fromkeys(("rng", "registry", "allocator", "artefact", "device", "verb", "screen"), 1),
+    **dict.fromkeys(("rng", "registry", "allocator", "artefact", "disk", "device", "verb", "screen"), 1),
     **dict.fromkeys(("data", "networks", "cells", "condensed", "run", "kmeans"), 2),
     **dict.fromkeys(("train", "recipes", "protocols", "classes"), 3),
     **dict.fromkeys(("condense", "prune", "evaluate", "sparsify", "convert"), 4),
@@ -23,7 +23,7 @@ LEVELS = {
 }
 BELOW = {0: (), 1: (), 2: (1,), 3: (0, 1, 2), 4: (0, 1, 2, 3), 5: (1, 2), 6: (0, 1, 2, 3, 4, 5, 6)}
 BESIDE = {
-    *(("condensed", "data"), ("condensed", "cells"), ("artefact", "verb"), ("device", "allocator")),
+    *(("condensed", "data"), ("condensed", "cells"), ("artefact", "disk"), ("device", "allocator")),
     *(("recipes", "train"), ("protocols", "train"), ("protocols", "recipes")),
 }
 INSIDE_CONDENSE = {

@@ -20,6 +20,12 @@ def test_shape_length_device_and_words() -> None:
     assert repr(one) == "Source('toy', 6 images 3x4x5, 3 classes)"
 
 
+def test_it_is_read_as_a_condensed_set_is() -> None:
+    one = source()
+    assert one.as_dataset() is one
+    assert one.nbytes == 6 * (3 * 4 * 5 + 8)
+
+
 def test_given_statistics_are_kept() -> None:
     one = source(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
     assert (one.mean, one.std) == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))

@@ -1,71 +1,19 @@
 """One file, tensors and a JSON header: written whole or not at all, checked when read, never unpickled."""
 
-import errno
 import json
-import os
-import secrets
-import stat
-import struct
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from yoco.disk import at_home, replace_file
+
 _KEY = "yoco"
-DAMAGE = (
-    *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError),
-    *(UnpicklingError, BadZipFile, struct.error),
-)
-"""What torch.load raises of files that are no files of torch.save, or only their beginning."""
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a temporary file beside `path`, flush it to the disk, then put it in the place of `path`.
-
-    A link stays one, and a file keeps its permissions.
-
-    Raises:
-        OSError: the folder cannot be written or the disk is full; the file that stood there is as it was.
-    """
-    with naming(path):
-        _replaced(_plain_file(path), write)
-
-
-def _replaced(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    temporary.open("xb").close()
-    try:
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode) | 0o600)
-        write(temporary)
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let an error of the disk that names no file, as that of a full one, name this one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 def python_number(value: Any) -> Any:
@@ -77,34 +25,6 @@ def python_number(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"must be a number, a word or a list or mapping of them, got {type(value).__name__}")
-
-
-def at_home(path: str | Path) -> Path:
-    """The path, with the home folder in place of a leading ~; of a user who does not exist it stays as it is."""
-    return Path(os.path.expanduser(path))
-
-
-def check_place(path: Path) -> None:
-    """Find out ahead of long work whether a file can be written.
-
-    Raises:
-        OSError: it cannot.
-    """
-    path = _plain_file(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent):
-        pass
-
-
-def _plain_file(path: Path) -> Path:
-    """Where links lead; nothing but a file is replaced, such as no device or pipe."""
-    path = at_home(path)
-    place = Path(os.path.realpath(path))
-    if place.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "Is a folder, name a file", str(path))
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "Is a device or a pipe, name a file", str(path))
-    return place
 
 
 def write(path: Path, kind: str, version: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -182,18 +102,3 @@ def _header(path: Path, metadata: Mapping[str, str] | None, kind: str, version: 
             f"load: {path} has format version {header.get('version')}, this yoco reads up to {version}; upgrade yoco"
         )
     return header
-
-
-def write_npz(path: Path, **arrays: Any) -> None:
-    """Write an .npz file of numbers and words, whole or not at all.
-
-    Raises:
-        OSError: the place cannot be written; what stood there is as it was.
-    """
-    assert all(np.asarray(array).dtype != object for array in arrays.values()), "objects would be pickled"
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-
-    replace_file(path, write)

@@ -119,7 +119,7 @@ def _pixels(sets: Sequence[CondensedSet]) -> list[Tensor]:
     """The cells of each set, in one type."""
     if len({each.cells.dtype for each in sets}) == 1:
         return [each.cells for each in sets]
-    return [each.cells if each.cells.is_floating_point() else each.cells.float() / 255 for each in sets]
+    return [each.pixels for each in sets]
 
 
 def _statistics(sets: Sequence[CondensedSet]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 
 from yoco import artefact
 from yoco.cells import cell_size, upsample
-from yoco.data.source import Batch, repeated, told_apart
+from yoco.data.names import repeated, told_apart
+from yoco.data.source import Batch
 
 KIND, VERSION = "condensed set", 1
 SPACES = ("unit", "unbounded", "zca")
@@ -144,10 +145,14 @@ class CondensedSet:
         """The bytes in words: all, and those of each part."""
         return f"{self.nbytes:,} bytes: " + ", ".join(f"{name} {size:,}" for name, size in self.bytes_of.items())
 
+    @property
+    def pixels(self) -> Tensor:
+        """The cells in float32, whether or not they are stored as bytes: [n, C, h, w]."""
+        return self.cells.float() / 255 if self.cells.dtype == torch.uint8 else self.cells
+
     def decode(self) -> Tensor:
         """All cells as training images: float [n, C, H, W]; the same at every call."""
-        cells = self.cells.float() / 255 if self.cells.dtype == torch.uint8 else self.cells
-        return upsample(cells, self.size)
+        return upsample(self.pixels, self.size)
 
     def as_dataset(self) -> Examples:
         """The decoded images and labels as a torch Dataset."""

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 import yaml
 
-from yoco.artefact import DAMAGE, at_home, naming, python_number, replace_file
+from yoco.artefact import python_number
+from yoco.disk import DAMAGE, at_home, naming, replace_file
 
 try:
     import fcntl

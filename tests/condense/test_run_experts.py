@@ -53,7 +53,7 @@ def test_experts_of_a_run_that_failed_are_not_those_of_another(
     plain = Experts._recorded
 
     def once(self: Experts, number: int, rng: Rng) -> torch.Tensor:
-        assert not self._path(0)
+        assert not self._found(0)
         return plain(self, number, rng)
 
     monkeypatch.setattr(Experts, "_recorded", once)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from math import isfinite, isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -64,6 +64,35 @@ def run(tiny: Splits, method: str) -> Any:
     return run
 
 
+class Whole(NamedTuple):
+    """A run with the settings of `SMALL`, made once for all tests that only look at it.
+
+    losses: of its episodes; before, after: the state of the global generator.
+    """
+
+    made: yoco.CondensedSet
+    losses: list[float]
+    before: torch.Tensor
+    after: torch.Tensor
+
+
+@pytest.fixture(scope="module")
+def wholes() -> dict[str, Whole]:
+    """Those that were made, by method."""
+    return {}
+
+
+@pytest.fixture
+def whole(run: Any, method: str, wholes: dict[str, Whole]) -> Whole:
+    if method not in wholes:
+        losses: list[float] = []
+        torch.random.default_generator.manual_seed(11)
+        before = torch.random.get_rng_state()
+        made = run(callbacks=(lambda progress: losses.append(progress.loss),))
+        wholes[method] = Whole(made, losses, before, torch.random.get_rng_state())
+    return wholes[method]
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
@@ -79,15 +108,13 @@ def test_every_method_has_small_settings() -> None:
     assert set(SMALL) == set(METHODS)
 
 
-def test_losses_are_finite_and_cells_in_range(run: Any, method: str) -> None:
-    losses: list[float] = []
-    made = run(callbacks=(lambda progress: losses.append(progress.loss),))
-    assert len(losses) == SMALL[method]["episodes"]
-    assert all(isnan(loss) if method in CHOOSING else isfinite(loss) and loss != 0 for loss in losses)
-    assert made.cells.min() >= 0
-    assert made.cells.max() <= 1
-    if made.soft_labels is not None:
-        torch.testing.assert_close(made.soft_labels.sum(1), torch.ones(len(made)))
+def test_losses_are_finite_and_cells_in_range(whole: Whole, method: str) -> None:
+    assert len(whole.losses) == SMALL[method]["episodes"]
+    assert all(isnan(loss) if method in CHOOSING else isfinite(loss) and loss != 0 for loss in whole.losses)
+    assert whole.made.cells.min() >= 0
+    assert whole.made.cells.max() <= 1
+    if whole.made.soft_labels is not None:
+        torch.testing.assert_close(whole.made.soft_labels.sum(1), torch.ones(len(whole.made)))
 
 
 def test_whitened_pixels_are_learned_and_never_cut(run: Any, tiny: Splits, tmp_path: Path) -> None:
@@ -100,22 +127,21 @@ def test_whitened_pixels_are_learned_and_never_cut(run: Any, tiny: Splits, tmp_p
     assert yoco.evaluate(made, tiny, **how).same_data
 
 
-def test_seed_decides_every_bit(run: Any) -> None:
-    first, again, other = run(), run(), run(seed=1)
+def test_seed_decides_every_bit(run: Any, whole: Whole) -> None:
+    first, again, other = whole.made, run(), run(seed=1)
     assert torch.equal(first.cells, again.cells)
     assert not torch.equal(first.cells, other.cells)
     assert (first.soft_labels is None) == (again.soft_labels is None)
     assert first.soft_labels is None or torch.equal(first.soft_labels, again.soft_labels)
 
 
-def test_episodes_change_the_cells(run: Any, method: str) -> None:
+def test_episodes_change_the_cells(run: Any, whole: Whole, method: str) -> None:
     """Those without any episode have nothing to change: what they start with is their answer."""
-    assert torch.equal(run().cells, run(episodes=0).cells) == (SMALL[method]["episodes"] == 0)
+    assert torch.equal(whole.made.cells, run(episodes=0).cells) == (SMALL[method]["episodes"] == 0)
 
 
 @pytest.mark.parametrize("method", PACED, indirect=True)
-def test_resumes_after_each_episode_to_the_same_bits(run: Any, method: str, tmp_path: Path) -> None:
-    whole = run()
+def test_resumes_after_each_episode_to_the_same_bits(run: Any, whole: Whole, method: str, tmp_path: Path) -> None:
     for stop in range(1, SMALL[method]["episodes"]):
 
         def interrupt(progress: Progress, stop: int = stop) -> None:
@@ -127,17 +153,14 @@ def test_resumes_after_each_episode_to_the_same_bits(run: Any, method: str, tmp_
             run(out=folder, callbacks=(interrupt,))
         assert (folder / "checkpoint.pt").is_file()
         resumed = run(out=folder)
-        assert torch.equal(resumed.cells, whole.cells)
-        assert same(resumed.soft_labels, whole.soft_labels)
-        assert resumed.config.get("learned") == whole.config.get("learned")
+        assert torch.equal(resumed.cells, whole.made.cells)
+        assert same(resumed.soft_labels, whole.made.soft_labels)
+        assert resumed.config.get("learned") == whole.made.config.get("learned")
         assert not list(folder.glob("checkpoint*"))
 
 
-def test_global_generator_is_untouched(run: Any) -> None:
-    torch.random.default_generator.manual_seed(11)
-    before = torch.random.get_rng_state()
-    run()
-    assert torch.equal(torch.random.get_rng_state(), before)
+def test_global_generator_is_untouched(whole: Whole) -> None:
+    assert torch.equal(whole.after, whole.before)
 
 
 @pytest.mark.usefixtures("float64")
@@ -173,7 +196,7 @@ def test_runs_in_bfloat16(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not torch.equal(made.cells, start.cells)
 
 
-def test_saves_its_provenance(run: Any, method: str, tmp_path: Path) -> None:
+def test_saves_its_provenance_and_is_only_read_once_it_is_finished(run: Any, method: str, tmp_path: Path) -> None:
     made = run(out=tmp_path)
     loaded = yoco.load(tmp_path / "condensed.safetensors")
     assert torch.equal(loaded.cells, made.cells)
@@ -184,20 +207,16 @@ def test_saves_its_provenance(run: Any, method: str, tmp_path: Path) -> None:
     assert names <= set(loaded.config)
     assert loaded.config["episodes_done"] == SMALL[method]["episodes"]
     assert loaded.source["name"] == "digits"
+    episodes: list[int] = []
+    again = run(out=tmp_path, callbacks=(lambda progress: episodes.append(progress.episode),))
+    assert episodes == []
+    assert torch.equal(again.cells, made.cells)
 
 
 @pytest.mark.parametrize("ipc", [1, 3])
 def test_any_size(run: Any, method: str, ipc: int) -> None:
     made = run(ipc=ipc, episodes=min(1, SMALL[method]["episodes"]))
     assert set(made.counts) == {ipc * made.factor**2}
-
-
-def test_a_finished_run_is_only_read(run: Any, tmp_path: Path) -> None:
-    first = run(out=tmp_path)
-    episodes: list[int] = []
-    again = run(out=tmp_path, callbacks=(lambda progress: episodes.append(progress.episode),))
-    assert episodes == []
-    assert torch.equal(again.cells, first.cells)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Batch, Source, Splits
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.calibration import BATCH, Calibration, calibration, examples_of
+from yoco.sparsify.calibration import BATCH, Calibration, calibration
 from yoco.train import Normalise
 
 
@@ -81,11 +81,6 @@ def test_the_cells_of_a_condensed_set_are_decoded(network: nn.Module, tiny_set: 
 def test_soft_labels_go_with_the_images(network: nn.Module, tiny_set: CondensedSet) -> None:
     soft = replace(tiny_set, soft_labels=torch.full((36, 3), 1 / 3))
     assert calibration(network, soft, Rng(0)).batch.labels.shape == (36, 3)
-
-
-def test_what_can_be_drawn_from(tiny: Splits, tiny_set: CondensedSet) -> None:
-    assert examples_of(tiny.train) is tiny.train
-    assert len(examples_of(tiny_set)) == 36
 
 
 def test_the_network_is_as_it_was(tiny: Splits) -> None:

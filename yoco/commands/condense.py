@@ -51,7 +51,7 @@ class CondenseOptions(DataOptions):
 
 def condense(argv: list[str]) -> None:
     """`yoco condense`."""
-    from yoco.condense import Interrupted, labels_of
+    from yoco.condense import Interrupted, estimate, labels_of
     from yoco.condense import condense as run
 
     typed = named(argv, CondenseOptions)
@@ -63,12 +63,13 @@ def condense(argv: list[str]) -> None:
     settings = {name: getattr(options, name) for name in named(argv, published) if name not in given}
     if "teacher_epochs" not in typed and not labels_of(options.method, options.labels).afterwards:
         given["teacher_epochs"] = None  # of a file whose labels or method are not those of the words
+    data, method = given.pop("data"), given.pop("method")
     if options.dry_run:
-        _say_cost(given, settings)
+        print(estimate(data, method, **given, **settings))
         return
     _say_experts(getattr(options, "experts", None))
     try:
-        made = run(given.pop("data"), given.pop("method"), **given, **settings)
+        made = run(data, method, **given, **settings)
     except Interrupted as stopped:
         done, asked = (stopped.condensed.config[name] for name in ("episodes_done", "episodes"))
         more = ", and with --minutes 0.01 writes the set as it stands" if done < asked else ""
@@ -88,16 +89,10 @@ def condense(argv: list[str]) -> None:
 
 def _say_experts(folder: Any) -> None:
     """Say that the folder of --experts, which may be misspelt, is still to be filled, which takes long."""
-    from yoco.artefact import at_home
+    from yoco.disk import at_home
 
     if isinstance(folder, str) and folder and not any(at_home(folder).glob("expert-*.safetensors")):
         print(f"condense: {folder} holds no experts yet; each is recorded when it is first needed", file=sys.stderr)
-
-
-def _say_cost(given: dict[str, Any], settings: dict[str, Any]) -> None:
-    from yoco.condense import estimate
-
-    print(estimate(given.pop("data"), given.pop("method"), **given, **settings))
 
 
 def _form(method: type) -> Any:
@@ -136,7 +131,7 @@ def _from_config(argv: Sequence[str]) -> list[str]:
     path = peek(argv, CondenseOptions)["config"]
     if path is None:
         return []
-    from yoco.artefact import at_home
+    from yoco.disk import at_home
 
     try:
         content = yaml.safe_load(at_home(path).read_text())

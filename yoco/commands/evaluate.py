@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from yoco.cli import one_line, parse
 from yoco.commands.options import Device, Place, apart, load_like
 
 if TYPE_CHECKING:
     from yoco.data.source import Source
-    from yoco.evaluate import Result, Row
+    from yoco.evaluate import Result
     from yoco.networks import Network
-
-
-ALIKE = ("protocol", "set_checksum", "data", "checksum", "test_checksum", "weighted", "bf16", "measurements")
-"""What evaluations must share, if trials of one may stand for those of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +88,8 @@ def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
 def evaluate(argv: list[str]) -> None:
     """`yoco evaluate`."""
     options = parse(EvaluateOptions, argv, "evaluate")
-    from yoco.artefact import check_place
     from yoco.condensed import load
+    from yoco.disk import check_place
     from yoco.evaluate import Interrupted, Result, made_from
     from yoco.evaluate import evaluate as measure
 
@@ -125,7 +119,7 @@ def evaluate(argv: list[str]) -> None:
     result = _of_file(result, options.teacher)
     _keep(result, out)
     for path in _partial(out):
-        if covers(result, path):
+        if _covers(result, path):
             path.unlink(missing_ok=True)
     print(f"written to {out}")
 
@@ -153,36 +147,19 @@ def _save_partial(result: Result, out: Path) -> None:
 def _keep_partial(result: Result, out: Path) -> Path:
     """Keep trials, in the place of others that they stand for, or in a free one, which is told."""
     places = _partial(out)
-    place = next((path for path in places if covers(result, path)), places[0])
+    place = next((path for path in places if _covers(result, path)), places[0])
     _keep(result, place)
     return place
 
 
-def covers(result: Result, path: Path) -> bool:
-    """Whether a result has all trials of one that was kept; also if there is none."""
+def _covers(result: Result, path: Path) -> bool:
+    """Whether a result has all trials of the one that this file keeps; also if there is none."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        mine = [_told_apart(each) for each in result.teachers]
-        strange = any(_told_apart(each) not in mine for each in kept["teachers"])
-        if strange or any(kept[name] != getattr(result, name) for name in ALIKE):
-            return False
-        rows = {(row.name, row.network, row.epochs): row for row in result.results}
-        return all(_has(rows.get((row["name"], row["network"], row["epochs"])), row) for row in kept["results"])
+        return result.covers(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _told_apart(teacher: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells teachers apart: one that was trained here by how, one of a file by its accuracy, too."""
-    shown = {name: value for name, value in teacher.items() if name != "accuracy" or "epochs" not in teacher}
-    return {**shown, "file": os.path.realpath(shown["file"])} if "file" in shown else shown
-
-
-def _has(mine: Row | None, row: dict[str, Any]) -> bool:
-    counted = mine is not None and (mine.confusions is not None or "confusions" not in row)
-    return mine is not None and counted and {*row["seeds"]} <= {*mine.seeds}
 
 
 def _keep(result: Result, out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,6 @@ class ExpertsOptions(DataOptions):
 def experts(argv: list[str]) -> None:
     """`yoco experts`."""
     options = parse(ExpertsOptions, argv, "experts")
-    from dataclasses import replace
-
     from tqdm import tqdm
 
     from yoco.condense import Task, settings_of

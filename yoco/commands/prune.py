@@ -103,7 +103,7 @@ class ScoreOptions(SetOptions):
 
 def prune(argv: list[str]) -> None:
     """`yoco prune`."""
-    from yoco.artefact import check_place
+    from yoco.disk import check_place
     from yoco.prune.presets import RULES, find
     from yoco.prune.rules import options_of_rule
 
@@ -173,7 +173,7 @@ def _kept_scores(whole: Any, options: Any, how: Mapping[str, Any]) -> Any:
 
 def score(argv: list[str]) -> None:
     """`yoco score`."""
-    from yoco.artefact import check_place
+    from yoco.disk import check_place
     from yoco.prune import ALL_SCORES
     from yoco.prune import score as measure
     from yoco.registry import resolve

@@ -39,10 +39,10 @@ class RelabelOptions:
 def relabel(argv: list[str]) -> None:
     """`yoco relabel`."""
     options = parse(RelabelOptions, argv, "relabel")
-    from yoco.artefact import check_place
     from yoco.condense import relabel as label
     from yoco.condensed import load
     from yoco.data import load as load_data
+    from yoco.disk import check_place
     from yoco.evaluate import made_from
 
     if options.out.suffix != ".safetensors":

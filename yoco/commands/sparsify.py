@@ -154,7 +154,7 @@ def _set(path: Path | None, data: Source) -> CondensedSet | None:
 
 def _say(study: Study, out: Path) -> None:
     """Run it, write and print what came out."""
-    from yoco.artefact import replace_file
+    from yoco.disk import replace_file
     from yoco.report import layer_curves
 
     result = study.run(out)

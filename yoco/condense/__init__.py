@@ -12,32 +12,30 @@ import numpy as np
 import torch
 
 from yoco import data as data_sets
-from yoco.artefact import at_home, python_number
-from yoco.condense.afterwards import Afterwards
+from yoco.artefact import python_number
 from yoco.condense.asked import (
-    bar_of,
     check_minutes,
     check_network,
     check_sink,
     check_space,
-    come_from,
     has_teacher,
     place_of,
     table_name,
     teaching_of,
-    told_of,
 )
 from yoco.condense.contract import keep
 from yoco.condense.cost import Estimate, measure
-from yoco.condense.finished import finished
+from yoco.condense.ending import Afterwards, finished
 from yoco.condense.labels import Labels, relabel
 from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task, check_class, check_kept, with_factor
+from yoco.condense.progress import Bar
 from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
 from yoco.device import compute_type, cpu_by_default, pick
+from yoco.disk import at_home
 from yoco.registry import resolve, unknown
 from yoco.run import Run
 from yoco.verb import make_callable
@@ -195,21 +193,16 @@ def condense(
         return finished(run, chosen.episodes, asked.afterwards)
     check_network(network, chosen, real, asked)
     place, folder = pick(device), run.folder if run else None
-    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder)
-    teacher = Afterwards(task, teaching, seed, run, progress) if asked.afterwards else None
-    shown = [bar_of(chosen, minutes)] if progress else []
-    kept = [make_sink(sink, run.folder)] if sink and run else []
     where = place_of(data, real, size, grey)
-    told: list[Callback] = [*shown, *(told_of(each, where) for each in callbacks), *kept]
+    task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder, where=where)
+    teacher = Afterwards(task, teaching, seed, run, progress) if asked.afterwards else None
+    shown = [Bar.of(chosen, minutes)] if progress else []
+    kept = [make_sink(sink, run.folder)] if sink and run else []
+    told: list[Callback] = [*shown, *callbacks, *kept]
     with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return finished(run, chosen.episodes, asked.afterwards)
-        try:
-            result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
-        except Interrupted as stopped:
-            stopped.condensed = come_from(stopped.condensed, where)
-            raise
-        result = come_from(result, where)
+        result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
         result = teacher.label(result) if teacher else result
         if run:
             result.save(run.result)

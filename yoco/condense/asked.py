@@ -1,46 +1,25 @@
 """What a caller of `condense` asks for, checked, and what a set says of where its data are."""
 
-from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 from yoco import data as data_sets
 from yoco import networks
 from yoco.condense.labels import Labels
-from yoco.condense.loop import Callback
 from yoco.condense.method import Method, Task
-from yoco.condense.progress import Bar
 from yoco.condense.synthetic import check_factor
-from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.data.whitened import SPACES
 from yoco.protocols import TEACHER_EPOCHS
 from yoco.rng import Rng
 
 
-def bar_of(method: Method, minutes: float | None) -> Bar:
-    """A progress bar that knows what of the method recurs, and where episodes of another pace begin."""
-    again = getattr(method, "renewals", 1) if getattr(method, "recurs", True) else 1
-    return Bar(minutes, getattr(method, "changes", ()), ceil(method.episodes / again) if again > 1 else 0)
-
-
 def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
-    """How the data were named and brought into form, as far as their own name does not say it."""
+    """How the data were named and brought into form, as far as their own name does not say it: `Task.where`."""
     name = str(data) if isinstance(data, str | Path) else real.name
     where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
     named = isinstance(data, str | Path) or real.name in data_sets.SOURCES
     return where if named else {**where, "python": True}
-
-
-def told_of(callback: Callback, where: dict[str, Any]) -> Callback:
-    """The callback, told of sets that say where their data are."""
-    return lambda progress: callback(replace(progress, condensed=lambda: come_from(progress.condensed(), where)))
-
-
-def come_from(made: CondensedSet, where: dict[str, Any]) -> CondensedSet:
-    """The set with a note of how its data were named and brought into form."""
-    return replace(made, source={**made.source, **where})
 
 
 def table_name(data: str, shape: tuple[int, int, int] | None) -> str:

@@ -106,7 +106,8 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
     of a run, such as experts that no folder keeps, is added to the memory that was measured.
     """
     rng, device = Rng(seed), task.real.device
-    _forget_peak(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     phases: tuple[Method, ...] = method.phases(task) if hasattr(method, "phases") else (method,)
     taken = [two_steps(task, phase, rng) for phase in phases]
     held, of = _peak(device)
@@ -161,11 +162,6 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak(device: torch.device) -> tuple[int | None, str]:

@@ -14,6 +14,7 @@ from yoco import artefact
 from yoco.condense.learner import Learner
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, start
+from yoco.disk import at_home, check_place
 from yoco.rng import Rng
 from yoco.train import Recipe, fit
 
@@ -44,7 +45,7 @@ class Experts:
 
     def trajectory(self, number: int) -> Tensor:
         """The weights of one expert before any training, and after each epoch."""
-        if path := self._path(number):
+        if path := self._found(number):
             return artefact.read(path, KIND, VERSION)[0]["weights"]
         if number in self.known:
             return self.known[number]
@@ -55,7 +56,7 @@ class Experts:
 
     def weights(self, number: int, *epochs: int) -> list[Tensor]:
         """The weights of one expert after so many epochs, each float32 [weights]."""
-        if path := self._path(number):
+        if path := self._found(number):
             return artefact.read_rows(path, KIND, VERSION, "weights", epochs)
         whole = self.trajectory(number)
         return [whole[epoch] for epoch in epochs]
@@ -73,7 +74,7 @@ class Experts:
             ValueError: it was made with another seed.
         """
         assert self.folder is not None
-        if path := self._path(number):
+        if path := self._found(number):
             made = artefact.read_header(path, KIND, VERSION).get("seed", self.rng.seed)
             if made != self.rng.seed:
                 raise ValueError(f"experts: {path} must be of seed {self.rng.seed}, got {made}")
@@ -81,8 +82,13 @@ class Experts:
         self._recorded(number, self.rng)
         return True
 
-    def _path(self, number: int) -> Path | None:
-        path = None if self.folder is None else self.folder / f"expert-{number}.safetensors"
+    def _place(self, number: int) -> Path | None:
+        """Where the file of an expert belongs, if there is a folder."""
+        return None if self.folder is None else self.folder / f"expert-{number}.safetensors"
+
+    def _found(self, number: int) -> Path | None:
+        """The file of an expert, if it is there."""
+        path = self._place(number)
         return path if path is not None and path.is_file() else None
 
     def _about(self) -> dict[str, Any]:
@@ -113,9 +119,9 @@ class Experts:
         if self.task.dry:
             epochs = range(self.recipe.length + 1)
             return torch.stack([flat(self.task.network(stream.child("epoch", epoch))) for epoch in epochs])
-        path = None if self.folder is None else self.folder / f"expert-{number}.safetensors"
+        path = self._place(number)
         if path is not None:
-            artefact.check_place(path)
+            check_place(path)
         network = self.task.network(stream.child("network"))
         noted = [flat(network)]
 
@@ -142,14 +148,13 @@ class Recording:
     """The training of experts as a method that leaves the cells alone: what estimates measure."""
 
     unit: ClassVar[str] = "step of an expert"
-    factor: ClassVar[int] = 1
     task: Task
     recipe: Recipe
     episodes: int
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """Noise."""
-        return start("noise", task.real, task.per_class, self.factor, rng)
+        return start("noise", task.real, task.per_class, 1, rng)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
         """One that has nothing to do."""
@@ -197,7 +202,7 @@ def record(
     """
     if count < 1:
         raise ValueError(f"experts: count must be at least 1, got {count}")
-    experts = Experts(task, recipe, Rng(seed).child("experts"), artefact.at_home(folder))
+    experts = Experts(task, recipe, Rng(seed).child("experts"), at_home(folder))
     for number in range(count):
         tell(number, experts.record(number))
     return experts

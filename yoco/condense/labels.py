@@ -12,7 +12,8 @@ from yoco import data as data_sets
 from yoco.condense.method import Task
 from yoco.condense.teacher import taught
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, by_place
+from yoco.data.names import by_place
+from yoco.data.source import Source
 from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.protocols import TEACHER_EPOCHS
@@ -154,16 +155,13 @@ def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...])
     order = _order(condensed.classes, names)
     kinds = (weight.dtype for weight in teacher.parameters() if weight.is_floating_point())
     decoded = condensed.decode().to(next(kinds, torch.get_default_dtype()))
-    images, device = Normalise(condensed.mean, condensed.std)(decoded), _device(teacher)
+    images = Normalise(condensed.mean, condensed.std)(decoded)
+    device = next((weight.device for weight in teacher.parameters()), torch.device("cpu"))
     with evaluating(teacher):
         logits = torch.cat([teacher(part.to(device)).cpu() for part in images.split(500)])
     if logits.shape != (len(condensed), len(names)):
         raise ValueError(f"relabel: logits must be [{len(condensed)}, {len(names)}], got {list(logits.shape)}")
     return logits[:, order]
-
-
-def _device(teacher: nn.Module) -> torch.device:
-    return next((weight.device for weight in teacher.parameters()), torch.device("cpu"))
 
 
 def _order(wanted: tuple[str, ...], names: tuple[str, ...], *, numbered: bool = True) -> Tensor:

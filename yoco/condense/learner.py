@@ -1,6 +1,10 @@
-"""Learner: the network that is trained beside the synthetic set, and its optimiser, as memory of a method."""
+"""Networks in training as memory of a method: `Trained`, whose state can be taken and given back; and `Learner`, which
+is trained beside the synthetic set and renewed.
+"""
 
-from typing import Any
+from typing import Any, ClassVar
+
+from torch.optim import Optimizer
 
 from yoco.condense.method import Task
 from yoco.networks.base import Network
@@ -8,7 +12,27 @@ from yoco.rng import Rng
 from yoco.train import Recipe, take_steps
 
 
-class Learner:
+class Trained:
+    """A network and its optimiser. Their state goes with some numbers of its own, `counts` by name, such as its age."""
+
+    counts: ClassVar[tuple[str, ...]] = ("age",)
+    network: Network
+    optimizer: Optimizer
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts, the weights and the state of the optimiser."""
+        counts = {name: getattr(self, name) for name in self.counts}
+        return {**counts, "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        for name in self.counts:
+            setattr(self, name, state[name])
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class Learner(Trained):
     """A network that is trained a little in every episode and replaced by a new one every `life` episodes."""
 
     def __init__(self, task: Task, recipe: Recipe, life: int, rng: Rng) -> None:
@@ -17,7 +41,7 @@ class Learner:
 
     def renew(self, rng: Rng) -> None:
         """Start again from random weights."""
-        self.network: Network = self.task.network(rng)
+        self.network = self.task.network(rng)
         self.optimizer = self.recipe.optimizer(self.network)
         self.age = 0
 
@@ -35,14 +59,3 @@ class Learner:
         """Take some steps on the real data."""
         real, normalise = self.task.real, self.task.normalise
         take_steps(self.network, self.optimizer, real, steps, self.recipe, normalise, rng)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Age, weights and the state of the optimiser."""
-        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {"age": self.age, **parts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.age = state["age"]
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])

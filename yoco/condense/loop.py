@@ -139,26 +139,20 @@ def condense(
     with run.working() if run else nullcontext(), interruptible() as interrupted:
         journey = begin(task, method, rng)
         journey.restore(run.restore() if run else None)
-        describe(task, method, seed, journey)  # a start that is no set is refused now, not when all is learned
+        standing = partial(describe, task, method, seed, journey)
+        standing()  # a start that is no set is refused now, not when all is learned
         going = True
         while going and journey.episode < method.episodes and not _late(journey, minutes) and not interrupted():
             loss = descend(task, method, journey, rng.child("episode", journey.episode))
             journey.arrive()
-            progress = Progress(
-                journey.episode,
-                method.episodes,
-                loss,
-                journey.seconds,
-                journey.synthetic,
-                partial(describe, task, method, seed, journey),
-            )
+            progress = Progress(journey.episode, method.episodes, loss, journey.seconds, journey.synthetic, standing)
             going, inner = _tell(progress, run, callbacks)
             journey.look()
             if time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
                 journey.save(run)
         if last or inner or journey.episode < method.episodes or interrupted():
             journey.save(run)
-        made = describe(task, method, seed, journey)
+        made = standing()
         if inner or interrupted():
             after = f"stopped after {journey.episode:,} of {method.episodes:,} episodes"
             raise Interrupted(f"{after}; the same call goes on from {run.folder}" if run else after, made) from inner
@@ -229,7 +223,7 @@ def describe(task: Task, method: Method, seed: int, journey: Journey) -> Condens
         order=synthetic.order,
         space=real.space,
         seed=seed,
-        source={"name": real.name, "checksum": real.checksum, "images": len(real)},
+        source={"name": real.name, "checksum": real.checksum, "images": len(real), **task.where},
         soft_labels=None if soft is None else soft.detach().clone().float().cpu(),
         config={**settings, "ipc": task.per_class, **made, **spent, **learned, **white},
         versions={"yoco": yoco.__version__, "torch": torch.__version__},

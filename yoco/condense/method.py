@@ -1,7 +1,7 @@
 """What the loop asks of a paper (Method), and what it gives it (Task)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from functools import cached_property
 from numbers import Integral
@@ -28,7 +28,8 @@ class Task:
 
     per_class: images per class (IPC) whose room the cells may fill. dry: an estimate; methods must not write files of
     their own, nor train what `phases` measures. shared: what a start has made and the memory needs, too. folder: of the
-    run, if it has one: a method may keep in a folder within what takes long and is asked for again.
+    run, if it has one: a method may keep in a folder within what takes long and is asked for again. where: how the data
+    were named and brought into form, as far as `real` does not say it; noted on the set.
     """
 
     real: Source
@@ -38,6 +39,7 @@ class Task:
     dry: bool = False
     shared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     folder: Path | None = field(default=None, compare=False)
+    where: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         smallest = min(self.real.by_class, key=len)
@@ -92,8 +94,9 @@ class Method(Protocol):
     An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.
     Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
-    are settings that decide on others: `published` takes those of them that are asked for, too. Its `start`, if it is
-    real, becomes mix where a factor above 1 is asked for.
+    are settings that decide on others: `published` takes those of them that are asked for, too.
+    With a setting `factor`, factor^2 cells share the room of one image; a `start` that is real becomes mix where a
+    factor above 1 is asked for.
     Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
     as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes; `changes`
     are the episodes after which others follow. `renewals` is how often a whole run does what its first episode does
@@ -105,10 +108,6 @@ class Method(Protocol):
     @property
     def episodes(self) -> int:
         """How many episodes make a whole run."""
-
-    @property
-    def factor(self) -> int:
-        """factor^2 cells share the room of one image."""
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:

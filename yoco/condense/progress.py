@@ -3,10 +3,12 @@
 from collections import deque
 from collections.abc import Sequence
 from math import ceil, inf, isnan
+from typing import Self
 
 from tqdm import tqdm
 
 from yoco.condense.loop import Progress
+from yoco.condense.method import Method
 from yoco.screen import hidden
 
 LEAST = 10
@@ -25,6 +27,12 @@ class Bar:
         self.minutes, self.changes, self.period = minutes, changes, period
         self._bar: tqdm | None = None  # type: ignore[type-arg]
         self._seen: deque[tuple[int, float]] = deque()
+
+    @classmethod
+    def of(cls, method: Method, minutes: float | None) -> Self:
+        """One that knows what of the method recurs, and where episodes of another pace begin."""
+        again = getattr(method, "renewals", 1) if getattr(method, "recurs", True) else 1
+        return cls(minutes, getattr(method, "changes", ()), ceil(method.episodes / again) if again > 1 else 0)
 
     def __call__(self, progress: Progress) -> None:
         """Show where the run stands."""

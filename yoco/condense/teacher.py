@@ -4,12 +4,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from yoco.condense.learner import Trained
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic
 from yoco.protocols import teaching
@@ -19,7 +19,7 @@ from yoco.screen import hidden
 from yoco.train import Recipe, take_steps
 
 
-class Teacher:
+class Teacher(Trained):
     """A network in training, as memory of a method; it depends on the task, the recipe and the random stream alone.
 
     age: epochs done, of the `recipe.epochs` that its schedule counts on. setting: that of its step size, if any.
@@ -65,17 +65,6 @@ class Teacher:
     def _seen(self, images: Tensor, look: Callable[[Tensor], Tensor], batch: int = 500) -> Tensor:
         self.network.eval()
         return torch.cat([look(self.task.normalise(part)) for part in images.split(batch)])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Age, weights and the state of the optimiser."""
-        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {"age": self.age, **parts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.age = state["age"]
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def usual(task: Task, epochs: int) -> Recipe:

@@ -13,12 +13,12 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.artefact import at_home
 from yoco.condense.experts import Experts, Recording, unflat
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, stepped_normalised
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Batch
+from yoco.disk import at_home
 from yoco.networks.base import Network
 from yoco.registry import join_options, split_options
 from yoco.rng import Rng

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from yoco.artefact import at_home
 from yoco.condensed import CondensedSet
 from yoco.convert.origin import Origin
 from yoco.convert.sniff import form_of
+from yoco.disk import at_home
 from yoco.registry import resolve
 from yoco.verb import make_callable
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from yoco.artefact import DAMAGE
+from yoco.disk import DAMAGE
 
 
 def read(path: Path, allowed: tuple[Any, ...] = ()) -> Any:

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yoco.artefact import python_number, write_npz
+from yoco.artefact import python_number
 from yoco.condensed import KIND, TENSORS, VERSION, CondensedSet, assembled
 from yoco.convert.archive import Arrays, arrays, need
 from yoco.convert.origin import Origin
 from yoco.convert.pixels import space_of
+from yoco.disk import write_npz
 
 
 def write(condensed: CondensedSet, target: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from yoco.data.source import Batch, Source, Splits
 from yoco.data.splits import hold_out, pair
 from yoco.data.whitened import Whitening, plain
 from yoco.device import cpu_by_default
+from yoco.disk import at_home
 from yoco.registry import resolve, unknown
 
 __all__ = [
@@ -70,7 +70,7 @@ def load(data: Any, *, size: int | None = None, grey: bool = False, download: bo
 
 
 def _by_name(name: str, size: int | None, grey: bool, download: bool) -> Splits:
-    path = Path(os.path.expanduser(name))  # of a user who does not exist it stays as it is
+    path = at_home(name)
     if name in SOURCES:
         splits: Splits = resolve("data", SOURCES, name)(download=download)
         return splits

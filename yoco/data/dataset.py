@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from yoco.data.arrays import from_arrays, whole
+from yoco.data.names import told_apart
 from yoco.data.pixels import as_pixels, deep_mode, doubt_channels, resize
-from yoco.data.source import Source, told_apart
+from yoco.data.source import Source
 
 
 def from_dataset(

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from yoco.disk import at_home
+
 DEBIAN = Path("/usr/share/datasets")
 """The folder of Debian's data set packages."""
 
@@ -11,7 +13,7 @@ def roots() -> list[Path]:
     """The folders to search, in order: $YOCO_DATA if set, ~/.cache/yoco, Debian's; downloads go to the first."""
     own = os.environ.get("YOCO_DATA")
     places = [*([own] if own else []), "~/.cache/yoco"]
-    return [*(Path(os.path.expanduser(place)) for place in places), DEBIAN]
+    return [*map(at_home, places), DEBIAN]
 
 
 def for_downloads(name: str) -> Path:

@@ -16,7 +16,8 @@ import yoco
 from yoco import data as data_sets
 from yoco import networks as architectures
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, Splits, misplaced, of_others
+from yoco.data.names import misplaced, of_others
+from yoco.data.source import Source, Splits
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
@@ -89,8 +90,8 @@ def evaluate(
     _check_kind(examples)
     names = (networks,) if isinstance(networks, str) else tuple(networks)
     numbers, where = _seeds(seeds), pick(device)
-    counts = {"jobs": jobs, "full_epochs": full_epochs, "measurements": measurements, "teacher_epochs": teacher_epochs}
-    _check(epochs, same_compute, full_epochs, counts, names, baselines)
+    counts = {"epochs": epochs, "jobs": jobs, "full_epochs": full_epochs, "measurements": measurements}
+    _check({**counts, "teacher_epochs": teacher_epochs}, same_compute, names, baselines)
     splits = _fitting(examples, data, names)
     rows = _rows(examples, splits.train, protocol, epochs, same_compute, baselines, full_epochs)
     like = examples if splits.test.space == "unit" else splits.train
@@ -162,16 +163,12 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _check(
-    epochs: int | None,
-    same_compute: bool,
-    full_epochs: int | None,
-    counts: Mapping[str, int | None],
-    networks: tuple[str, ...],
-    baselines: Sequence[str],
+    counts: Mapping[str, int | None], same_compute: bool, networks: tuple[str, ...], baselines: Sequence[str]
 ) -> None:
+    epochs, full_epochs = counts["epochs"], counts["full_epochs"]
     if epochs is not None and same_compute:
         raise ValueError(f"evaluate: give only one of epochs and same_compute, got epochs={epochs} and same_compute")
-    for name, value in {"epochs": epochs, **counts}.items():
+    for name, value in counts.items():
         if value is not None and not isinstance(value, Integral):
             raise ValueError(f"evaluate: {name} must be a whole number, got {value!r}")
         if value is not None and value < 1:

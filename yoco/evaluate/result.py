@@ -1,6 +1,9 @@
-"""What an evaluation found: every accuracy, their mean and spread, as JSON and as a small table."""
+"""What an evaluation found: every accuracy, their mean and spread, as JSON and as a small table; and whether it stands
+for another one.
+"""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import nan
@@ -8,10 +11,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from yoco.artefact import python_number, replace_file
+from yoco.artefact import python_number
+from yoco.disk import replace_file
 from yoco.evaluate.trials import Confusion, Curve, Measured, Trial
 
 HEAD = ("name", "network", "images", "epochs", "last", "best")
+ALIKE = ("protocol", "set_checksum", "data", "checksum", "test_checksum", "weighted", "bf16", "measurements")
+"""What evaluations must share, if trials of one may stand for those of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,11 @@ class Row:
             raise ValueError("by_class: needs confusions, got none; evaluate with confusion=True")
         shares = [[100 * row[at] / sum(row) if sum(row) else nan for at, row in enumerate(c)] for c in self.confusions]
         return tuple(map(fmean, zip(*shares, strict=True)))
+
+    def covers(self, kept: Mapping[str, Any]) -> bool:
+        """Whether it has the seeds of a kept row (`to_dict`) of the same training, and confusions if that one has."""
+        counted = self.confusions is not None or "confusions" not in kept
+        return counted and {*kept["seeds"]} <= {*self.seeds}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, with mean and sample standard deviation (over n - 1; 0.0 for one seed) of last and best."""
@@ -95,6 +106,22 @@ class Result:
     bf16: bool = False
     measurements: int = 4
     test_checksum: str = ""
+
+    def covers(self, kept: Mapping[str, Any]) -> bool:
+        """Whether it has all trials of an evaluation that was kept (`to_dict`), and so may stand in its place.
+
+        Raises:
+            KeyError, TypeError: what was kept is no evaluation.
+        """
+        mine = [_told_apart(each) for each in self.teachers]
+        strange = any(_told_apart(each) not in mine for each in kept["teachers"])
+        if strange or any(kept[name] != getattr(self, name) for name in ALIKE):
+            return False
+        rows = {(row.name, row.network, row.epochs): row for row in self.results}
+        return all(
+            (own := rows.get((row["name"], row["network"], row["epochs"]))) is not None and own.covers(row)
+            for row in kept["results"]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, words, lists and dicts."""
@@ -159,6 +186,12 @@ def gathered(trials: Sequence[Trial], found: Mapping[int, Measured], seeds: int,
         )
         rows.append(row)
     return tuple(rows)
+
+
+def _told_apart(teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells teachers apart: one that was trained here by how, one of a file by its accuracy, too."""
+    shown = {name: value for name, value in teacher.items() if name != "accuracy" or "epochs" not in teacher}
+    return {**shown, "file": os.path.realpath(shown["file"])} if "file" in shown else shown
 
 
 def _teacher(network: str, accuracy: float, epochs: int | None = None, file: str = "") -> str:

@@ -76,8 +76,7 @@ class Plan:
         if trial.name == "random":
             subset = random_subset(self.splits.train, self.budget, Rng(trial.seed).child("evaluate", "random"))
             return subset.to(self.device)
-        whole = self.examples if isinstance(self.examples, Source) else self.examples.as_dataset()
-        kept = whole.to(self.device)
+        kept = self.examples.as_dataset().to(self.device)
         return kept if self.weights is None else Weighted(kept, self.weights, len(self.examples.classes))
 
     def measure(self, index: int, tick: Callable[[], object] = lambda: None) -> Measured:

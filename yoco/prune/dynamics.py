@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from yoco import artefact
+from yoco.disk import at_home
 from yoco.prune import tape
 
 KIND, VERSION = "training dynamics", 1
@@ -111,7 +112,7 @@ class Dynamics:
             FileNotFoundError: there is no such file.
             ValueError: the file is truncated, not a recording, of a newer format, or its content breaks a rule.
         """
-        arrays, label = tape.read(artefact.at_home(path))
+        arrays, label = tape.read(at_home(path))
         if not set(NAMES) <= set(arrays) <= {*NAMES, "shift"}:
             raise ValueError(f"open: {path} must hold {KIND}, got a recording of {', '.join(sorted(arrays))}")
         parts: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}

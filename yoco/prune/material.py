@@ -41,8 +41,7 @@ def material(data: CondensedSet | Source, device: torch.device) -> Material:
     """What to train on: decoded cells or images, on the device. Whitened pixels are not normalised again."""
     channels, whitened = data.shape[0], data.space == "zca"
     normalise = Normalise((0.0,) * channels, (1.0,) * channels) if whitened else Normalise(data.mean, data.std)
-    examples = (data if isinstance(data, Source) else data.as_dataset()).to(device)
-    return Material(examples, data.shape, len(data.classes), normalise, device, data.checksum)
+    return Material(data.as_dataset().to(device), data.shape, len(data.classes), normalise, device, data.checksum)
 
 
 def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
@@ -69,10 +68,3 @@ def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
 def data_name(data: CondensedSet | Source) -> str:
     """The name of the data set that this is, or was made from."""
     return data.name if isinstance(data, Source) else str(data.source.get("name", ""))
-
-
-def nbytes(data: CondensedSet | Source) -> int:
-    """Bytes of pixels and labels, soft ones included."""
-    if isinstance(data, CondensedSet):
-        return data.nbytes
-    return sum(part.numel() * part.element_size() for part in (data.images, data.labels))

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, by_place
+from yoco.data.names import by_place
+from yoco.data.source import Source
 from yoco.data.whitened import Whitened, plain, refit
 from yoco.prune.material import data_name
 

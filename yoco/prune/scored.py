@@ -14,6 +14,7 @@ from torch import Tensor
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
+from yoco.disk import replace_file, write_npz
 from yoco.prune.dynamics import tensor
 
 KIND, VERSION = "scores", 1
@@ -112,7 +113,7 @@ class Scores:
                 "rank": ranks.numpy(),
                 "label": labels.cpu().numpy(),
             }
-            artefact.write_npz(path, **columns, classes=np.array(classes))
+            write_npz(path, **columns, classes=np.array(classes))
             return
         if path.suffix != ".csv":
             raise ValueError(f"scores: the file must end in .csv, .npz or .safetensors, got {path.name!r}")
@@ -121,4 +122,4 @@ class Scores:
         table.writerow(["index", "class", "score", "rank"])
         rows = zip(labels.tolist(), self.values.tolist(), ranks.tolist(), strict=True)
         table.writerows([i, classes[label], f"{value:.9g}", rank] for i, (label, value, rank) in enumerate(rows))
-        artefact.replace_file(path, lambda temporary: temporary.write_bytes(text.getvalue().encode()))
+        replace_file(path, lambda temporary: temporary.write_bytes(text.getvalue().encode()))

@@ -13,7 +13,8 @@ from torch import Tensor
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.material import AnySet, nbytes
+from yoco.disk import at_home, write_npz
+from yoco.prune.material import AnySet
 from yoco.prune.quotas import lost, shortage
 from yoco.prune.scored import Scores
 
@@ -94,7 +95,7 @@ class Selection:
             raise ValueError(f"selection: the file must end in .npz, got {path.name!r}")
         arrays: dict[str, Any] = {name: part.numpy() for name in PARTS if (part := getattr(self, name)) is not None}
         about = {"form": FORM, "checksum": self.checksum, "entry": self.entry, "classes": self.classes}
-        artefact.write_npz(path, about=np.array(json.dumps(about, default=artefact.python_number)), **arrays)
+        write_npz(path, about=np.array(json.dumps(about, default=artefact.python_number)), **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Selection":
@@ -105,7 +106,7 @@ class Selection:
             ValueError: the file is not a selection.
         """
         try:
-            with np.load(artefact.at_home(path), allow_pickle=False) as file:
+            with np.load(at_home(path), allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 parts = {name: torch.from_numpy(file[name]) for name in PARTS if name in file.files}
         except FileNotFoundError:
@@ -152,7 +153,7 @@ def outcome(
     """What there was, what is kept, and what could not be met."""
     classes, labels = len(data.classes), data.labels.cpu()
     had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
-    size = nbytes(data)
+    size = data.nbytes
     return {
         "scores": None if chosen is None else {"score": chosen.name, **chosen.meta},
         "classes": list(data.classes),

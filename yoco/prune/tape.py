@@ -11,7 +11,8 @@ import numpy as np
 from numpy.lib import format as npy
 from torch import Tensor
 
-from yoco.artefact import at_home, python_number
+from yoco.artefact import python_number
+from yoco.disk import at_home
 
 
 class Tape:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from yoco.artefact import at_home, replace_file
 from yoco.condensed import load
+from yoco.disk import at_home, replace_file
 from yoco.report import text
 from yoco.report.comparison import compare
 from yoco.report.images import sheet

@@ -5,14 +5,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from yoco.artefact import at_home, replace_file
 from yoco.condensed import load
+from yoco.disk import at_home, replace_file
 from yoco.report.conditions import protocols
 from yoco.report.plots import series, smooth
 from yoco.report.reading import RunFiles, of_another
-from yoco.report.tables import markdown, spread
+from yoco.report.tables import TRAINED, markdown, spread, trained
 
-HEAD = ("trained on", "network", "protocol", "images", "epochs", "sets", "last", "best")
+HEAD = (*TRAINED, "sets", "last", "best")
 ALIKE = ("seed", "minutes", "device")
 """Settings in which runs may differ that are repetitions of each other."""
 FIRST = ("method", "data", "checksum", "ipc", "network", "labels", "space")
@@ -75,7 +75,7 @@ def _worth(runs: Sequence[RunFiles], ways: Sequence[Way]) -> dict[tuple[Any, ...
     for pairs, way in zip(found, ways, strict=True):
         own: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
         for _, row in pairs:
-            last, best = own.setdefault(_judge(row, next(said)), ([], []))
+            last, best = own.setdefault(trained(row, next(said)), ([], []))
             last += row["last"]
             best += row["best"]
         for judge, (last, best) in own.items():
@@ -88,11 +88,6 @@ def _shown(run: RunFiles) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     condensed = load(run.condensed) if run.condensed.is_file() else None
     own = [found for found in run.evaluations().values() if condensed is None or not of_another(found, condensed)]
     return [(found, row) for found in own for row in found["results"]]
-
-
-def _judge(row: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
-    """What networks were trained on and how, in words."""
-    return str(row["name"]), str(row["network"]), protocol, f"{row['images']:,}", f"{row['epochs']:,}"
 
 
 def _sorted(worth: Mapping[tuple[Any, ...], Any]) -> list[tuple[tuple[Any, ...], Any]]:

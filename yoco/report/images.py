@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from yoco.artefact import replace_file
 from yoco.condensed import CondensedSet
+from yoco.disk import replace_file
 
 PAPER, INK, PALE = (255, 255, 255), (32, 33, 36), (128, 134, 139)
 SIDE, GAP, MARGIN, LETTERS = 72, 6, 16, 15
@@ -98,9 +98,7 @@ class Layout:
 
 def to_pixels(condensed: CondensedSet) -> np.ndarray:  # type: ignore[type-arg]
     """The cells as uint8 [n, h, w, 3]; one, two or more than four channels become grey, a fourth one is left out."""
-    cells = condensed.cells.float() / 255 if condensed.cells.dtype == torch.uint8 else condensed.cells
-    if condensed.space == "zca":
-        cells = _stretched(cells)
+    cells = _stretched(condensed.pixels) if condensed.space == "zca" else condensed.pixels
     channels = cells.shape[1]
     colour = cells[:, :3] if channels in (3, 4) else cells.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     return np.ascontiguousarray((colour.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())

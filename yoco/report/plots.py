@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from yoco.artefact import replace_file
+from yoco.disk import replace_file
 
 BLUE, ORANGE, GREY = "#1a6fb5", "#d9730d", "#5f6368"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from yoco.artefact import at_home
 from yoco.condensed import CondensedSet, load
+from yoco.disk import at_home
 from yoco.run import row_of
 
 Metrics = list[dict[str, Any]]

@@ -5,11 +5,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from yoco.artefact import at_home
+from yoco.disk import at_home
 from yoco.report.conditions import protocols
 from yoco.report.reading import RunFiles, evaluation
 
-HEAD = ("trained on", "network", "protocol", "images", "epochs", "last", "best")
+TRAINED = ("trained on", "network", "protocol", "images", "epochs")
+HEAD = (*TRAINED, "last", "best")
 
 
 def table(*places: str | Path) -> str:
@@ -43,7 +44,7 @@ def accuracies(results: Mapping[str, Mapping[str, Any]], named: bool = False) ->
     found = [(name, result, row) for name, result in results.items() for row in result["results"]]
     said = protocols([(result, row) for _, result, row in found])
     lines = [
-        ((name,) if several else ()) + _cells(row, protocol)
+        ((name,) if several else ()) + (*trained(row, protocol), spread(row["last"]), spread(row["best"]))
         for (name, _, row), protocol in zip(found, said, strict=True)
     ]
     return markdown((("evaluation",) if several else ()) + HEAD, lines, numbers=4)
@@ -56,9 +57,9 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cells(row: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
-    words = (str(row["name"]), str(row["network"]), protocol)
-    return (*words, f"{row['images']:,}", f"{row['epochs']:,}", spread(row["last"]), spread(row["best"]))
+def trained(row: Mapping[str, Any], protocol: str) -> tuple[str, ...]:
+    """What networks were trained on and how, in words: the cells under `TRAINED`."""
+    return str(row["name"]), str(row["network"]), protocol, f"{row['images']:,}", f"{row['epochs']:,}"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from yoco.data.source import Batch, Source
 from yoco.rng import Rng
 from yoco.sparsify.masks import prunable
 from yoco.sparsify.network import dtype_of, run
-from yoco.train import Examples, Normalise
+from yoco.train import Normalise
 
 BATCH = 250
 ROOM = BATCH * 3 * 64 * 64
@@ -41,11 +41,6 @@ class Calibration:
         return len(self.batch.images)
 
 
-def examples_of(data: Source | CondensedSet) -> Examples:
-    """What can be drawn from: all images of a source, all decoded cells of a set."""
-    return data.as_dataset() if isinstance(data, CondensedSet) else data
-
-
 def calibration(
     network: nn.Module,
     data: Source | CondensedSet,
@@ -65,7 +60,7 @@ def calibration(
         raise ValueError(f"sparsify: data must be a Source or a condensed set, got {type(data).__name__}")
     if images is not None and images < 1:
         raise ValueError(f"sparsify: images must be at least 1, got {images}")
-    examples = examples_of(data)
+    examples = data.as_dataset()
     count = len(examples) if images is None else min(images, len(examples))
     chosen = torch.arange(count) if count == len(examples) else rng.choice(len(examples), count)
     normalise = Normalise(data.mean, data.std) if normalise is None else normalise

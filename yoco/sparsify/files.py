@@ -9,7 +9,8 @@ from typing import Any
 from safetensors.torch import save as as_bytes
 from torch import nn
 
-from yoco.artefact import at_home, check_place, python_number, replace_file
+from yoco.artefact import python_number
+from yoco.disk import at_home, check_place, replace_file
 from yoco.sparsify.hold import held, remove
 from yoco.sparsify.sparse import Size, save
 

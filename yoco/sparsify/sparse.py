@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from yoco import artefact, networks
+from yoco.disk import at_home
 from yoco.rng import Rng
 from yoco.sparsify.hold import held, remove
 from yoco.sparsify.masks import Masks, weights
@@ -66,7 +67,7 @@ def save(
         layers[name] = list(weight.shape)
     state = network.state_dict()
     tensors |= {name: value for name, value in state.items() if name not in layers}
-    path = artefact.at_home(path)
+    path = at_home(path)
     artefact.write(path, KIND, VERSION, tensors, {"layers": layers, "about": dict(about or {})})
     return Size(sum(value.numel() * value.element_size() for value in state.values()), path.stat().st_size)
 

@@ -15,7 +15,8 @@ from torch import nn
 
 from yoco import networks
 from yoco.condensed import CondensedSet
-from yoco.data.source import Source, Splits, misplaced
+from yoco.data.names import misplaced
+from yoco.data.source import Source, Splits
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.registry import resolve
 from yoco.rng import Rng
@@ -270,9 +271,7 @@ class Study:
 
     def examples(self, given: CondensedSet | Source | None) -> Examples:
         """The decoded cells of a condensed set, or a source, by default the training half, on the device."""
-        if given is None:
-            return self.splits.train
-        return (given if isinstance(given, Source) else given.as_dataset()).to(self.place)
+        return self.splits.train if given is None else given.as_dataset().to(self.place)
 
     def accuracy(self, network: nn.Module) -> float:
         """On the test half, in percent."""

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from yoco.artefact import at_home
+from yoco.disk import at_home
 from yoco.sparsify.sparse import BITS, load
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
+from yoco.condense.learner import Trained
 from yoco.condense.matching import mean_distance
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, siamese, stepped_normalised, words_for
@@ -133,8 +134,10 @@ class IDM:
         return min(self.pool_limit - self.pool_start, joined) * weights * 8
 
 
-class Member:
+class Member(Trained):
     """A half-trained network with its optimiser, and how often it was right on what it was trained on."""
+
+    counts = ("right", "seen")
 
     def __init__(self, task: Task, recipe: Recipe, rng: Rng) -> None:
         self.task, self.recipe = task, recipe
@@ -158,17 +161,6 @@ class Member:
             self.seen += len(batch.labels)
         self.right += int(right)
         self.optimizer.zero_grad()  # nobody reads the last gradients, and many networks would hold them
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, the state of the optimiser, and the two counts."""
-        parts = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {"right": self.right, "seen": self.seen, **parts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
-        self.right, self.seen = state["right"], state["seen"]
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
 
 class Pool:

@@ -1,4 +1,6 @@
-"""A teacher that labels what a run has made: what is kept before, what is said of a stop, and whose folder it is."""
+"""The set of a run at its end: whole, or said not to be; labelled by a teacher: what is kept before, what is said of a
+stop, and whose folder it is.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +13,7 @@ import torch
 import yoco
 from yoco.cli import run
 from yoco.condense import Interrupted, condense
-from yoco.condense.finished import finished
+from yoco.condense.ending import finished
 from yoco.condense.teacher import Teacher
 from yoco.data import Splits
 from yoco.run import Run
@@ -108,3 +110,32 @@ def test_labels_of_the_method_are_not_those_of_a_teacher(tiny_set: yoco.Condense
         finished(folder, 0, labelled=True)
     replace(tiny_set, soft_labels=soft, history=({"step": "relabel"},)).save(folder.result)
     assert finished(folder, 0, labelled=True).soft_labels is not None
+
+
+@pytest.fixture
+def how(tmp_path: Path) -> dict[str, Any]:
+    return {"ipc": 1, "episodes": 3, "network": "mlp:width=4", "progress": False, "out": tmp_path}
+
+
+def test_a_part_whose_checkpoint_is_lost_is_not_the_whole(tiny: Splits, tmp_path: Path, how: dict[str, Any]) -> None:
+    assert yoco.condense(tiny, "herding", minutes=1e-9, **how).config["episodes_done"] == 0
+    (tmp_path / "checkpoint.pt").unlink()
+    wanted = (
+        r"condensed\.safetensors must have all 3 episodes, as there is no checkpoint to go on from, got 0; take it as"
+    )
+    for minutes in (None, 1e-9):
+        with pytest.raises(ValueError, match=wanted):
+            yoco.condense(tiny, "herding", minutes=minutes, **how)
+    (tmp_path / "condensed.safetensors").unlink()
+    whole = yoco.condense(tiny, "herding", **how)
+    assert whole.config["episodes_done"] == 3
+    assert yoco.condense(tiny, "herding", **how).checksum == whole.checksum
+
+
+def test_a_set_that_does_not_say_how_many_episodes_it_had_is_taken(
+    tiny: Splits, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    whole = yoco.condense(tiny, "herding", **how)
+    older = {name: value for name, value in whole.config.items() if name != "episodes_done"}
+    replace(whole, config=older).save(tmp_path / "condensed.safetensors")
+    assert yoco.condense(tiny, "herding", **how).checksum == whole.checksum

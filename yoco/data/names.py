@@ -1,0 +1,51 @@
+"""Names of classes: told apart, and compared with those of other data, where numbers may stand for names."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that stands there more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, each that several classes have followed by its label."""
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return tuple(f"{name} {label}" if name in several else name for label, name in enumerate(names))
+
+
+def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
+    """The first name that stands at another place among the others; numbers in place of other names have none.
+
+    classes, others: as many names, in the order of the labels.
+    """
+    if _counted(classes) and set(classes) != set(others):
+        return None
+    places = {name: at for at, name in enumerate(others)}
+    return next((name for at, name in enumerate(classes) if places.get(name, at) != at), None)
+
+
+def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether all names of both are numbers, and none is among the others: as names decide, these are other classes.
+
+    Where they are numbers from 0 up, as those of a converted set, 01 among the others is 1.
+    """
+    if not all(name.isdecimal() for name in (*classes, *others)):
+        return False
+    read: Callable[[str], Any] = int if _counted(classes) else str
+    return {*map(read, classes)}.isdisjoint(map(read, others))
+
+
+def _counted(classes: Sequence[str]) -> bool:
+    return tuple(classes) == tuple(map(str, range(len(classes))))
+
+
+def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether classes are numbers, as those of a converted set, that stand for the names of others in their order.
+
+    Where there are numbers among the others, names decide.
+    """
+    counted = tuple(classes) == tuple(map(str, range(len(others))))
+    return counted and not any(name.isdecimal() for name in others)
