@@ -36,11 +36,11 @@ def pick(word: str) -> torch.device:
 def compute_type(bf16: bool, device: torch.device) -> torch.dtype | None:
     """What networks are to compute in, in the place of float32: bfloat16 if that is asked for.
 
-    Warns where the device has no instructions for it: an x86 processor without AVX-512 takes many times as long in
-    it as in float32.
+    Warns where the device has no instructions for it: an x86 processor without AVX512_BF16 and AMX takes longer in it
+    than in float32, one without AVX-512 many times as long.
     """
     if bf16 and not _knows_bf16(device):
-        said = "bf16: this {} has no instructions for bfloat16, and may take many times as long as in float32"
+        said = "bf16: this {} has no instructions for bfloat16, and is slower in it than in float32, perhaps many times"
         warnings.warn(said.format("processor" if device.type == "cpu" else "GPU"), stacklevel=3)
     return torch.bfloat16 if bf16 else None
 
@@ -48,7 +48,12 @@ def compute_type(bf16: bool, device: torch.device) -> torch.dtype | None:
 def _knows_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None) if device.type == "cpu" else None
+    if device.type != "cpu":
+        return True
+    asks = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    if torch.backends.cpu.get_cpu_capability() == "AVX512" and None not in asks:
+        return any(ask() for ask in asks if ask)
+    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return known is None or bool(known())
 
 
