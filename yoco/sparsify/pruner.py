@@ -70,8 +70,9 @@ class Pruner:
         known = {"allocation": (*ALLOCATIONS, "global", *LAYOUTS), "weigh": WEIGHINGS, "cost": COSTS}
         for kind, words in known.items():
             word = getattr(self, kind)
-            if isinstance(word, str) and word not in words:
-                raise unknown(kind, word, words)
+            given = kind == "allocation" and isinstance(word, Mapping)
+            if not given and not (isinstance(word, str) and word in words):
+                raise unknown(kind, str(word), words)
         form = parse(self.pattern)
         if not 0 <= self.ridge <= 1:
             raise ValueError(f"sparsify: ridge must be in 0..1, got {self.ridge:g}")
@@ -131,12 +132,10 @@ class Pruner:
             got = f"{sparsity:g} and {len(self.allocation)} layers"
             raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
-    def check_network(
-        self, network: nn.Module, sparsity: float | None = None, names: Iterable[str] | None = None
-    ) -> None:
+    def check_network(self, network: nn.Module, sparsity: float | None, names: Iterable[str]) -> None:
         """Check that the network can be pruned so, as far as its layers tell.
 
-        names: of the layers that images meet; by default those of `layers`, or all.
+        names: of the layers that images meet.
 
         Raises:
             ValueError: it has no such layer, or images do not meet it, or one shares its bias, or the pattern, the
@@ -144,7 +143,7 @@ class Pruner:
         """
         form, known, own = parse(self.pattern), layers(network), biases(network)
         wanted = self._named(network)
-        met = wanted if names is None else [name for name in names if name in wanted]
+        met = [name for name in names if name in wanted]
         self._idle(network, met)
         for name in met:
             if known[name].bias is not None and list(own.values()).count(own.get(name, "")) != 1:
@@ -155,8 +154,7 @@ class Pruner:
         if isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group:
             bounds_of(network, self.weigh)
         if not form.group:
-            chosen = self.layers if names is None else met
-            check_allocation(network, self.allocation, sparsity, chosen, self.prune_bias)
+            check_allocation(network, self.allocation, sparsity, met, self.prune_bias)
 
     def _named(self, network: nn.Module) -> Sequence[str]:
         """The layers that are asked for, or all."""
