@@ -7,7 +7,7 @@ from numbers import Integral
 from torch import nn
 
 from yoco.registry import unknown
-from yoco.sparsify.allocate import ALLOCATIONS, Curve, within
+from yoco.sparsify.allocate import ALLOCATIONS, Curve, most_zeros
 from yoco.sparsify.curves import Unit
 from yoco.sparsify.layer import Layer
 from yoco.sparsify.layout import LAYOUTS
@@ -45,7 +45,7 @@ def counts(
         groups = Counter(unit.name for unit in units)
         part = 0.5 if weigh == "bound" else 1.0  # bounds are roots of errors
         parts = {name: most / count**part for name, count in groups.items()}
-        return {unit: within({unit: curve}, parts[unit.name])[unit] for unit, curve in curves().items()}
+        return {unit: most_zeros(curve, parts[unit.name]) for unit, curve in curves().items()}
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
     total = sum(layer.count(1.0) for layer in units.values())
