@@ -52,7 +52,7 @@ def test_a_study_goes_from_data_to_files(study: Any, tiny: Splits, tmp_path: Pat
     assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.001)
     assert found.size is not None
     assert found.size.file == (tmp_path / "sparse.safetensors").stat().st_size
-    assert set(found.curves) == {"stages.0.1.weight", "stages.1.0.weight", "head.weight"}
+    assert set(found.pruned.curves) == {"stages.0.1.weight", "stages.1.0.weight", "head.weight"}
 
 
 def test_the_json_and_the_table_hold_every_layer(study: Any, tmp_path: Path) -> None:
