@@ -11,7 +11,7 @@ from yoco.rng import Rng
 from yoco.sparsify.layer import Layer, curve, solve
 from yoco.sparsify.patterns import Pattern, parse
 from yoco.sparsify.solvers import exact as module
-from yoco.sparsify.solvers.exact import Trace, trace
+from yoco.sparsify.solvers.exact import Removals, trace
 from yoco.sparsify.solvers.problem import Problem
 from yoco.sparsify.solvers.swaps import swapped
 
@@ -266,7 +266,7 @@ def test_dead_inputs_take_no_step_of_a_trace() -> None:
     half = trace(problem(weight, hessian, "2:4"), 12)
     assert half.order[:, :3].tolist() == [[1, 4, 5]] * 2
     assert sorted(half.order[0].tolist())[2:4] == [4, 5]
-    assert isinstance(half, Trace)
+    assert isinstance(half, Removals)
 
 
 def test_bad_options_are_one_line() -> None:

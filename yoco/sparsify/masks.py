@@ -207,7 +207,7 @@ def budget(total: int, sparsity: float) -> int:
     return total - int(Fraction(str(float(sparsity))) * total)
 
 
-def rounds(total: int, kept: int, count: int) -> list[int]:
+def keep_schedule(total: int, kept: int, count: int) -> list[int]:
     """How many weights stay after each of `count` rounds, of which each keeps the same share: total to kept."""
     return [ceil(total * (kept / total) ** (step / count)) for step in range(1, count)] + [kept]
 

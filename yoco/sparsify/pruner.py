@@ -142,7 +142,7 @@ class Pruner:
                 bound or the allocation does not fit it.
         """
         form, known, own = parse(self.pattern), layers(network), biases(network)
-        wanted = self._named(network)
+        wanted = self._wanted(network)
         met = [name for name in names if name in wanted]
         self._idle(network, met)
         for name in met:
@@ -156,7 +156,7 @@ class Pruner:
         if not form.group:
             check_allocation(network, self.allocation, sparsity, met, self.prune_bias)
 
-    def _named(self, network: nn.Module) -> Sequence[str]:
+    def _wanted(self, network: nn.Module) -> Sequence[str]:
         """The layers that are asked for, or all."""
         known = layers(network)
         for name in self.layers or ():
@@ -205,7 +205,7 @@ class Pruner:
         Raises:
             ValueError: a layer that the network does not have, or that no image meets.
         """
-        self._named(network)
+        self._wanted(network)
         found = moments(network, data, self.layers)
         self._idle(network, found)
         return found
@@ -216,7 +216,7 @@ class Pruner:
         Raises:
             ValueError: they are named, or the zeros are shared out among all layers.
         """
-        idle = [name for name in self._named(network) if name not in met]
+        idle = [name for name in self._wanted(network) if name not in met]
         if idle and self.layers is not None:
             raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")
         if idle and isinstance(self.allocation, str) and self.allocation in LAYOUTS:
