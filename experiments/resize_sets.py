@@ -19,7 +19,6 @@ import result
 import sets
 import trained
 from claims import Folder, key
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import yoco
@@ -117,7 +116,6 @@ class Resizer:
 def draw(content: dict[str, Any], path: Path) -> None:
     """A curve for each set and way, up to the whole set: the line is the set's, the colour that of the way."""
     drawing = Figure(figsize=(8, 4.8), dpi=110, layout="constrained")
-    FigureCanvasAgg(drawing)
     axes, rows = drawing.add_subplot(), content["rows"]
     methods, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("set", "way"))
     for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows if row["way"] != WHOLE):
