@@ -24,5 +24,4 @@ if __name__ == "__main__":
         epochs=1000,
         score_epochs=1000,
     )
-    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": False}
-    table1.run(options, grid.Grid(set=options.set, out=options.out, **how))
+    table1.run(options, grid.Grid.of(options))

@@ -26,5 +26,4 @@ if __name__ == "__main__":
         score_epochs=250,
         bf16=1,
     )
-    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
-    table1.run(options, grid.Grid(set=options.set, out=options.out, **how))
+    table1.run(options, grid.Grid.of(options))

@@ -42,8 +42,7 @@ def test_what_is_seen_of_a_set(experiment: Callable[[str], Any], tmp_path: Path,
     assert len(first) == 1
     assert files(epochs=2) == first
     assert len(files(score_epochs=2)) == 2
-    assert len(files(passes="clean")) == 3
-    assert len(files(replace(tiny_set, cells=1 - tiny_set.cells))) == 4
+    assert len(files(replace(tiny_set, cells=1 - tiny_set.cells))) == 3
 
 
 def test_trials_on_a_pruned_set(experiment: Callable[[str], Any], tmp_path: Path, tiny_set: CondensedSet) -> None:
@@ -56,9 +55,9 @@ def test_trials_on_a_pruned_set(experiment: Callable[[str], Any], tmp_path: Path
     grid = experiment("grid")
     trial = grid.Trial("random", 0, 1, 0, "convnet:width=8")
     assert place() == place()
-    others = [{"epochs": 2}, {"score_epochs": 2}, {"passes": "clean"}, {"bf16": True}]
+    others = [{"epochs": 2}, {"score_epochs": 2}, {"bf16": True}]
     places = {place(), *(place(**how) for how in others), place(replace(tiny_set, cells=1 - tiny_set.cells))}
-    assert len(places) == 6
+    assert len(places) == 5
     assert all(path.name.startswith("random-0-1-0-convnet_width8-") for path in places)
 
 
@@ -93,8 +92,7 @@ def test_a_table_of_the_trials_that_are_there(experiment: Callable[[str], Any], 
     row = {"way": "yoco", "ipc": 1, "run": 0, "seed": 0, "last": 50.0, "commit": "a"}
     shared = Namespace(
         full=3,
-        judge_all=lambda trials, part: [],
-        done=lambda trials: [row for trial in trials if trial.way == "yoco"],
+        judged=lambda trials, part: [row for trial in trials if trial.way == "yoco"],
         about=lambda rows: {"seeds": [0]},
     )
     options = {"ipc": [1], "ablation": [], "seeds": 1, "runs": 1, "part": (1, 1), "name": "table", "results": tmp_path}
