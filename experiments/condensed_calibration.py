@@ -58,7 +58,7 @@ def main() -> None:
         "steps": options.steps,
         "epochs": {network: trials.epochs.get(network, 3) for network in options.networks},
         "sources": {name: len(drawn(trials, name, 0, options)) for name in SOURCES},
-        "rows": trained.means(rows, ("network", "source", "sparsity"), VALUES),
+        "rows": result.summary(rows, ("network", "source", "sparsity"), ("seed",), VALUES),
     }
     figure(content, options.results / f"{options.name}.png")
     print(f"written to {result.write(options.name, folder=options.results, **content)}")

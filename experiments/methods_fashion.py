@@ -27,7 +27,6 @@ import minutes_curve
 import result
 import sets
 import torch
-import trained
 from claims import Folder, key
 
 import yoco
@@ -72,7 +71,7 @@ def main() -> None:
     if bench.folder.complete() and options.judge:
         places = {kind: sorted({row[kind] for row in rows}) for kind in ("processor", "judged_on")}
         made = {**bench.about(), **places, "processor": " and ".join(places["processor"])}
-        content = {**made, "rows": trained.means(sets.by_network(rows), BY, VALUES)}
+        content = {**made, "rows": result.summary(sets.by_network(rows), BY, ("seed",), VALUES)}
         minutes_curve.draw(content, options.results / f"{options.name}.png")
         print(f"written to {result.write(options.name, folder=options.results, **content)}")
 

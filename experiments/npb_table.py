@@ -63,7 +63,7 @@ def main() -> None:
         "lr": options.lr,
         "first_lr": options.lr,
         "ways": WAYS,
-        "rows": trained.means(rows, ("network", "sparsity", "way"), VALUES),
+        "rows": result.summary(rows, ("network", "sparsity", "way"), ("seed",), VALUES),
     }
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 

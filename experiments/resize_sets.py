@@ -17,7 +17,6 @@ import grid
 import methods_digits
 import result
 import sets
-import trained
 from claims import Folder, key
 from matplotlib.figure import Figure
 
@@ -48,7 +47,7 @@ def main() -> None:
     )
     rows = [row for seed in range(options.seeds) for method in options.methods for row in resizer.rows(method, seed)]
     if folder.complete():
-        content = {**resizer.about(), "rows": trained.means(rows, ("set", "way", "ipc"), ("last", "best"))}
+        content = {**resizer.about(), "rows": result.summary(rows, ("set", "way", "ipc"), ("seed",), ("last", "best"))}
         draw(content, options.results / f"{options.name}.png")
         print(f"written to {result.write(options.name, folder=options.results, **content)}")
 

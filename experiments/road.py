@@ -200,7 +200,7 @@ def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]
         "processor_seconds": round(spent, 1),
         "threads": options.threads,
         "last": judged,
-        **result.spread("last", [{"last": value} for value in judged]),
+        **result.spread("last", judged),
         "commit": result.commit(),
         "made_on": result.made_on(),
     }
@@ -232,7 +232,7 @@ def tested(path: Path, options: Any) -> dict[str, Any]:
     """What so many networks that are trained on the set of a try reach on the test images."""
     made = yoco.load(path.with_suffix(".safetensors"))
     found = accuracies(made, load(options.data), options.test, options)
-    return {"test": found, **result.spread("test", [{"test": value} for value in found])}
+    return {"test": found, **result.spread("test", found)}
 
 
 def accuracies(made: yoco.CondensedSet, splits: Splits, networks: int, options: Any) -> list[float]:

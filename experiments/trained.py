@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import grid
-import result
 from claims import Folder, key, once
 from safetensors.torch import save_file
 
@@ -63,8 +62,3 @@ def about(trials: Trials, options: Namespace) -> dict[str, Any]:
         "seeds": list(range(options.seeds)),
         "computed_in": "bfloat16, but for the pruning itself" if trials.bf16 else "float32",
     }
-
-
-def means(rows: list[dict[str, Any]], by: tuple[str, ...], values: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rows that share these columns as one: every single value, mean and deviation."""
-    return result.summary(rows, by, ("seed",), values)
