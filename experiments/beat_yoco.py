@@ -10,6 +10,7 @@ images that were held out; the test images are looked at here for the first time
 
 from typing import Any
 
+import command_line
 import grid
 import result
 from rows import gain
@@ -17,7 +18,7 @@ from rows import gain
 
 def main() -> None:
     """Judge all ways at all sizes, and compare their means over the sizes."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-fashion-bf16/at-400.safetensors",
         "runs/table1-fashion",

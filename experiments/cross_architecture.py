@@ -13,11 +13,12 @@ On digits, by default. On Fashion-MNIST:
 It shares its trials with the first table's.
 """
 
+import command_line
 import grid
 import result
 
 if __name__ == "__main__":
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",

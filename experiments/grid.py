@@ -7,14 +7,13 @@ nobody: it writes the result of the trials that are there.
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import result
-import torch
 from claims import key, once
 from torch import Tensor
 
@@ -229,29 +228,3 @@ def described(whole: yoco.CondensedSet) -> dict[str, Any]:
 def summary(rows: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows that share these columns as one: every single accuracy, mean and deviation."""
     return result.summary(rows, by, ("run", "seed"), ("last",))
-
-
-def options(
-    description: str | None, set: str, out: str, name: str, known: Mapping[str, Iterable[str]] = {}, **defaults: Any
-) -> argparse.Namespace:
-    """The command line that these experiments share. known: option -> the only words that it takes."""
-    torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, default=Path(set))
-    parser.add_argument("--out", type=Path, default=Path(out), help="folder of the trials")
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part, from 0, of how many")
-    parser.add_argument("--name", default=name)
-    parser.add_argument("--results", type=Path, default=result.FOLDER)
-    for word, value in defaults.items():
-        many: dict[str, Any] = {"nargs": "*"} if isinstance(value, list) else {}
-        kind = type(value) if not many else type(value[0]) if value else str
-        if word in known:
-            many |= {"choices": list(known[word]), "metavar": word.upper()}
-        parser.add_argument(f"--{word.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
-    found = parser.parse_args()
-    mine, parts = found.part
-    if not (0 <= mine < parts or (mine, parts) == (1, 1)):
-        parser.error(f"--part must be I N with I in 0..N-1, or 1 1, got {mine} {parts}")
-    for folder in (found.out, found.results):
-        folder.mkdir(parents=True, exist_ok=True)
-    return found

@@ -12,7 +12,7 @@ from argparse import Namespace
 from functools import partial
 from typing import Any
 
-import grid
+import command_line
 import result
 import sets
 from claims import Folder, key
@@ -103,7 +103,7 @@ class Bench(sets.Bench):
 
 def read_options() -> Namespace:
     """The command line."""
-    return grid.options(
+    return command_line.options(
         __doc__,
         "",
         "runs/methods-digits",

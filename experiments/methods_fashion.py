@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import grid
+import command_line
 import minutes_curve
 import result
 import sets
@@ -163,7 +163,7 @@ class Bench(sets.Bench):
 
 def read_options() -> Namespace:
     """The command line."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "",
         "runs/methods-fashion",

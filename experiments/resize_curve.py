@@ -10,6 +10,7 @@ It shares its trials with table1_digits.py.
 from pathlib import Path
 from typing import Any
 
+import command_line
 import grid
 import matplotlib
 import result
@@ -21,7 +22,7 @@ from matplotlib import pyplot
 
 def main() -> None:
     """Judge every rule at every size; the whole set stands at the end of every curve."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",

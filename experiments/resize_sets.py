@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import command_line
 import grid
 import methods_digits
 import result
@@ -131,7 +132,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
 def read_options() -> Namespace:
     """The command line."""
-    return grid.options(
+    return command_line.options(
         __doc__,
         "",
         "runs/resize-sets",

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import grid
+import command_line
 import result
 import road_map
 import torch
@@ -93,7 +93,7 @@ TRIES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """The tries that are asked for, then the log of all that are there."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "",
         "runs/road",

@@ -8,11 +8,12 @@ The set is made with networks that know nothing at first, as published, not with
 Dynamics of 1,000 epochs, networks of the protocol's 1,000 epochs. What was stopped goes on.
 """
 
+import command_line
 import grid
 import table1
 
 if __name__ == "__main__":
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",

@@ -9,11 +9,12 @@ Dynamics and networks are trained for 250 epochs: a quarter of the paper's, as m
 whole images. What was stopped goes on.
 """
 
+import command_line
 import grid
 import table1
 
 if __name__ == "__main__":
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-fashion-bf16/at-400.safetensors",
         "runs/table1-fashion",

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import grid
+import command_line
 from claims import Folder, key, once
 from safetensors.torch import save_file
 
@@ -51,7 +51,9 @@ class Trials(Folder):
 
 def options(description: str | None, out: str, name: str, condensed: str = "", **defaults: Any) -> Namespace:
     """The command line of these experiments; condensed: the set, where one is needed."""
-    return grid.options(description, condensed, out, name, data="fashion-mnist", dense_epochs=0, bf16=1, **defaults)
+    return command_line.options(
+        description, condensed, out, name, data="fashion-mnist", dense_epochs=0, bf16=1, **defaults
+    )
 
 
 def about(trials: Trials, options: Namespace) -> dict[str, Any]:
