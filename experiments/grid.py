@@ -18,7 +18,6 @@ from claims import key, once
 from torch import Tensor
 
 import yoco
-from yoco.artefact import replace_file
 from yoco.data import Splits, load
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
 from yoco.prune.choosing import REFERENCES
@@ -181,7 +180,7 @@ class Grid:
                 "made_on": result.made_on(),
             }
             found = {**trial._asdict(), "last": measured.results[0].last[0], "seconds": measured.seconds, **made}
-            replace_file(kept, lambda path: path.write_text(json.dumps(found)))
+            result.keep(kept, found)
             print(*trial, f"{found['last']:.2f}", flush=True)
         return found
 

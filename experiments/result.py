@@ -1,4 +1,4 @@
-"""Where every experiment writes its result: one JSON file with what made it beside what came out."""
+"""Where every experiment writes its result, one JSON file with what made it beside what came out, and its trials."""
 
 import hashlib
 import json
@@ -8,13 +8,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from yoco.artefact import replace_file
 from yoco.device import pick
 
 FOLDER = Path(__file__).parent / "results"
@@ -41,6 +42,12 @@ def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
     path = folder / f"{name}.json"
     path.write_text(json.dumps({**made, **content}, indent=1) + "\n")
     return path
+
+
+def keep(path: Path, row: Mapping[str, Any]) -> None:
+    """The file of a trial, whole or not at all."""
+    text = json.dumps(row)
+    replace_file(path, lambda temporary: temporary.write_text(text))
 
 
 def spread(kind: str, values: Sequence[float]) -> dict[str, float]:

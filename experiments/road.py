@@ -117,10 +117,10 @@ def main() -> None:
     for name in options.tries[mine::parts] if mine < parts else ():
         path = files[name]
         if not path.is_file():
-            keep(path, tried(name, splits, options, path))
+            result.keep(path, tried(name, splits, options, path))
             print(name, json.loads(path.read_text())["last"], flush=True)
         if options.test > len((row := json.loads(path.read_text())).get("test", ())):
-            keep(path, {**row, **tested(path, options)})
+            result.keep(path, {**row, **tested(path, options)})
     content = log(files.values(), splits, options)
     written = result.write(options.name, folder=options.results, **content)
     road_map.draw(content, written.with_suffix(".png"))
@@ -221,11 +221,6 @@ class Meter:
     def __call__(self, progress: Progress) -> None:
         """Note them."""
         replace_file(self.path, lambda path: path.write_text(f"{self.seconds()}"))
-
-
-def keep(path: Path, row: dict[str, Any]) -> None:
-    """The file of a try, whole or not at all."""
-    replace_file(path, lambda temporary: temporary.write_text(json.dumps(row)))
 
 
 def tested(path: Path, options: Any) -> dict[str, Any]:
