@@ -20,11 +20,12 @@ import result
 import sets
 from claims import Folder, key
 from matplotlib.figure import Figure
+from rows import WHOLE
 
 import yoco
 from yoco.data import load
 
-WHOLE, MADE, INSIDE = "whole", "made at its size", "yoco inside twice its prefix"
+MADE, INSIDE = "made at its size", "yoco inside twice its prefix"
 WAYS = {
     "idc": (MADE, "random-balanced", "yoco", "kernel"),
     "mdc": ("first", "yoco", INSIDE),
