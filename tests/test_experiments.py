@@ -88,6 +88,24 @@ def test_a_result_of_nothing_is_not_written(
         experiment("road").log([tmp_path / "none.json"], load("digits"), Namespace())
 
 
+def test_who_does_all_trials_or_none_gathers_them(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_set: CondensedSet
+) -> None:
+    tiny_set.save(tmp_path / "set.safetensors")
+    grid, asked = experiment("grid"), []
+    options = {"set": tmp_path / "set.safetensors", "out": tmp_path, "epochs": 1, "score_epochs": 1}
+    assert [grid.Grid.of(Namespace(**options, **how)).bf16 for how in ({}, {"bf16": 0}, {"bf16": 1})] == [0, 0, 1]
+    shared, trials = grid.Grid.of(Namespace(**options)), [grid.Trial("random", run, 1, 0) for run in range(3)]
+    monkeypatch.setattr(grid.Grid, "judge", lambda self, trial: asked.append(trial.run))
+    assert [shared.judged(trials, part) for part in ((0, 2), (1, 2))] == [None, None]
+    assert asked == [0, 2, 1]
+    shared.file(trials[1]).write_text('{"run": 1}')
+    assert shared.judged(trials, (1, 1)) == [{"run": 1}]
+    assert asked == [0, 2, 1]
+    assert shared.judged(trials, (0, 1)) == [{"run": 1}]
+    assert asked == [0, 2, 1, 0, 1, 2]
+
+
 def test_a_table_of_the_trials_that_are_there(experiment: Callable[[str], Any], tmp_path: Path) -> None:
     row = {"way": "yoco", "ipc": 1, "run": 0, "seed": 0, "last": 50.0, "commit": "a"}
     shared = Namespace(
