@@ -179,13 +179,15 @@ def test_more_removals_are_near_the_best_of_all_on_tiny_layers() -> None:
         weight, hessian = correlated(1, 8, seed)
         for zeros in (2, 4, 6):
             best = min(least(weight[0], hessian, gone) for gone in combinations(range(8), zeros))
-            ratios.append(solve(weight, hessian, zeros=zeros, ridge=0.0).error / best)
-            swaps.append(solve(weight, hessian, zeros=zeros, ridge=0.0, swaps=8).error / best)
+            found = solve(weight, hessian, zeros=zeros, ridge=0.0)
+            after = torch.nonzero(~swapped(problem(weight, hessian), found.mask, 8)[0]).flatten()
+            ratios.append(found.error / best)
+            swaps.append(least(weight[0], hessian, tuple(after.tolist())) / best)
     assert min(ratios) > 1 - 1e-9
     assert sum(ratio < 1 + 1e-9 for ratio in ratios) > 0.75 * len(ratios)
     assert max(ratios) < 2.0
     assert sum(ratio < 1 + 1e-9 for ratio in swaps) > 0.9 * len(swaps)
-    assert max(swaps) <= max(ratios)
+    assert max(swaps) <= max(ratios) * (1 + 1e-9)
 
 
 def misled() -> tuple[Tensor, Tensor]:
