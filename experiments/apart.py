@@ -21,8 +21,7 @@ def kept(script: str, how: dict[str, Any], path: Path) -> dict[str, Any]:
         command = [sys.executable, script, "--one", json.dumps(how)]
         one = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=one).stdout)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**how, **found, "commit": result.commit()}))
+        result.keep(path, {**how, **found, "commit": result.commit()})
         print({**how, **{key: found[key] for key in ("seconds", "megabytes")}}, flush=True)
     return dict(json.loads(path.read_text()))
 

@@ -10,6 +10,7 @@ images that were held out; the test images are looked at here for the first time
 
 from typing import Any
 
+import command_line
 import grid
 import result
 from rows import gain
@@ -17,7 +18,7 @@ from rows import gain
 
 def main() -> None:
     """Judge all ways at all sizes, and compare their means over the sizes."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-fashion-bf16/at-400.safetensors",
         "runs/table1-fashion",
@@ -33,14 +34,12 @@ def main() -> None:
     )
     if "yoco" not in options.ways:
         raise SystemExit(f"--ways must have yoco, which the others are compared with, got {' '.join(options.ways)}")
-    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
-    shared = grid.Grid(set=options.set, out=options.out, **how)
+    shared = grid.Grid.of(options)
     cells = [(run, seed, ipc) for seed in range(options.seeds) for run in range(options.runs) for ipc in options.ipc]
     wanted = [grid.Trial(way, run, ipc, seed) for way in options.ways for run, seed, ipc in cells]
-    shared.judge_all(wanted, tuple(options.part))
-    if options.part[1] > 1:
+    done = shared.judged(wanted, options.part)
+    if done is None:
         return
-    done = shared.done(wanted)
     content = {**shared.about(done), "rows": grid.summary(done, ("way", "ipc"))}
     content["gain"] = gains(content["rows"], options.ways)
     print(f"written to {result.write(options.name, folder=options.results, **content)}")

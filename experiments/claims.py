@@ -44,7 +44,8 @@ class Folder:
         if mine and not path.is_file():
             with self.file(name, "claim").open("w") as handle:
                 if claimed(handle, wait=shared) and not path.is_file():
-                    write(path, {"made_on": result.made_on(), **work(), "commit": result.commit()})
+                    result.keep(path, {"made_on": result.made_on(), **work(), "commit": result.commit()})
+                    print(path.stem, flush=True)
         found = path.is_file()
         self.missing, self.there = self.missing + (not found), self.there + found
         return dict(json.loads(path.read_text())) if found else None
@@ -78,10 +79,3 @@ def claimed(handle: IO[str], wait: bool) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """The file of a trial, whole or not at all."""
-    text = json.dumps(content)
-    replace_file(path, lambda temporary: temporary.write_text(text))
-    print(path.stem, flush=True)

@@ -58,7 +58,7 @@ def main() -> None:
         "steps": options.steps,
         "epochs": {network: trials.epochs.get(network, 3) for network in options.networks},
         "sources": {name: len(drawn(trials, name, 0, options)) for name in SOURCES},
-        "rows": trained.means(rows, ("network", "source", "sparsity"), VALUES),
+        "rows": result.summary(rows, ("network", "source", "sparsity"), ("seed",), VALUES),
     }
     figure(content, options.results / f"{options.name}.png")
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
@@ -107,12 +107,10 @@ def trial(trials: Any, network: str, source: str, sparsity: float, seed: int, op
 
 def figure(content: dict[str, Any], path: Path) -> None:
     """Accuracy against sparsity, before (dashed) and after retraining, a panel for each network."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(row["network"] for row in content["rows"]))
     drawing = Figure(figsize=(5.5 * len(names), 4.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(drawing)
     for place, network in enumerate(names, 1):
         axes = drawing.add_subplot(1, len(names), place)
         for number, source in enumerate(SOURCES):

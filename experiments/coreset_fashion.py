@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grid
+import command_line
 import result
 from claims import Folder, key, once
 
@@ -39,7 +39,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Rank once, choose by every rule, train, write."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "",
         "runs/coreset-fashion",

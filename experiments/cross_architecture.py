@@ -13,11 +13,12 @@ On digits, by default. On Fashion-MNIST:
 It shares its trials with the first table's.
 """
 
+import command_line
 import grid
 import result
 
 if __name__ == "__main__":
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",
@@ -32,8 +33,7 @@ if __name__ == "__main__":
         score_epochs=1000,
         bf16=0,
     )
-    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
-    shared = grid.Grid(set=options.set, out=options.out, **how)
+    shared = grid.Grid.of(options)
     wanted = [
         grid.Trial(way, run, ipc, seed, network)
         for seed in range(options.seeds)
@@ -42,9 +42,8 @@ if __name__ == "__main__":
         for run in range(options.runs)
         for way in options.ways
     ]
-    shared.judge_all(wanted, tuple(options.part))
-    if options.part[1] == 1:
-        done = shared.done(wanted)
+    done = shared.judged(wanted, options.part)
+    if done is not None:
         rows = grid.summary(done, ("network", "way", "ipc"))
         content = {**shared.about(done), "networks": options.networks, "rows": rows}
         print(f"written to {result.write(options.name, folder=options.results, **content)}")

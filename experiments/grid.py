@@ -7,20 +7,18 @@ nobody: it writes the result of the trials that are there.
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import result
-import torch
 from claims import key, once
 from torch import Tensor
 
 import yoco
 from yoco.data import Splits, load
-from yoco.disk import replace_file
 from yoco.prune import Evidence, draw_references, find, observe, select, yoco_recipe
 from yoco.prune.choosing import REFERENCES
 from yoco.prune.sampling import CCS_BETA
@@ -46,6 +44,8 @@ WAYS: dict[str, dict[str, Any]] = {
 library, which looks at real training images, or, alone, at the set itself."""
 BEFORE = {"epochs": 60, "references": 4000}
 """What views were made with whose names do not say it."""
+PASSES = "train"
+"""What the dynamics watch: the passes that train, no clean ones beside them."""
 
 
 class Trial(NamedTuple):
@@ -65,15 +65,23 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What all trials share. epochs: of judging; score_epochs: of the dynamics; test: the images that judge."""
+    """What all trials share.
+
+    set: the file of the set that is pruned. out: the folder of the trials. epochs: of judging. score_epochs: of the
+    dynamics. bf16: networks compute in bfloat16.
+    """
 
     set: Path
     out: Path
     epochs: int
     score_epochs: int
-    passes: str = "train"
     bf16: bool = True
-    splits: Splits | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Grid":
+        """As the command line says; in float32 where that has no word for it."""
+        how = {name: getattr(options, name) for name in ("set", "out", "epochs", "score_epochs")}
+        return cls(**how, bf16=bool(getattr(options, "bf16", 0)))
 
     @cached_property
     def whole(self) -> yoco.CondensedSet:
@@ -88,7 +96,7 @@ class Grid:
     @cached_property
     def data(self) -> Splits:
         """The data that judge."""
-        return self.splits or load(self.whole.source["name"])
+        return load(self.whole.source["name"])
 
     @cached_property
     def shared(self) -> dict[str, Any]:
@@ -98,12 +106,12 @@ class Grid:
     @cached_property
     def dynamics(self) -> dict[str, Any]:
         """How the trainings that rank are watched."""
-        return {"score_epochs": self.score_epochs, "passes": self.passes}
+        return {"score_epochs": self.score_epochs, "passes": PASSES}
 
     def evidence(self, run: int) -> Evidence:
         """The dynamics of one training, and its network's view at the end."""
         recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=self.score_epochs)
-        how: Any = {"passes": self.passes, "snapshot": True, "bf16": self.bf16, "epochs": self.score_epochs}
+        how: Any = {"passes": PASSES, "snapshot": True, "bf16": self.bf16, "epochs": self.score_epochs}
 
         def make(path: Path) -> None:
             observe(self.whole, recipe=recipe, rng=Rng(run).child("score", 0), **how).save(path)
@@ -172,17 +180,20 @@ class Grid:
                 "made_on": result.made_on(),
             }
             found = {**trial._asdict(), "last": measured.results[0].last[0], "seconds": measured.seconds, **made}
-            replace_file(kept, lambda path: path.write_text(json.dumps(found)))
+            result.keep(kept, found)
             print(*trial, f"{found['last']:.2f}", flush=True)
         return found
 
-    def judge_all(self, trials: Iterable[Trial], part: tuple[int, int]) -> list[dict[str, Any]]:
-        """All trials in their order, or of several processes every n-th of them."""
-        mine, parts = part
-        return [self.judge(trial) for at, trial in enumerate(trials) if at % parts == mine]
+    def judged(self, trials: Sequence[Trial], part: Sequence[int]) -> list[dict[str, Any]] | None:
+        """Judge the trials in their order, of several processes every n-th of them; then those that are there.
 
-    def done(self, trials: Iterable[Trial]) -> list[dict[str, Any]]:
-        """Those trials that are there."""
+        None with several processes: whoever is told to do all, or none, has the result.
+        """
+        mine, parts = part
+        for trial in trials[mine::parts] if mine < parts else ():
+            self.judge(trial)
+        if parts > 1:
+            return None
         return [json.loads(path.read_text()) for trial in trials if (path := self.file(trial)).is_file()]
 
     def about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -197,7 +208,7 @@ class Grid:
             "data": self.whole.source["name"],
             "checksum": self.data.train.checksum,
             "set": described(self.whole),
-            "dynamics": {"epochs": self.score_epochs, "passes": self.passes},
+            "dynamics": {"epochs": self.score_epochs, "passes": PASSES},
             "protocol": "idc",
             "seeds": sorted({row["seed"] for row in rows}),
             "seconds_of_all_trials": round(sum(row["seconds"] for row in rows), 1),
@@ -216,29 +227,3 @@ def described(whole: yoco.CondensedSet) -> dict[str, Any]:
 def summary(rows: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows that share these columns as one: every single accuracy, mean and deviation."""
     return result.summary(rows, by, ("run", "seed"), ("last",))
-
-
-def options(
-    description: str | None, set: str, out: str, name: str, known: Mapping[str, Iterable[str]] = {}, **defaults: Any
-) -> argparse.Namespace:
-    """The command line that these experiments share. known: option -> the only words that it takes."""
-    torch.set_num_threads(1)
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, default=Path(set))
-    parser.add_argument("--out", type=Path, default=Path(out), help="folder of the trials")
-    parser.add_argument("--part", type=int, nargs=2, default=(0, 1), help="which part, from 0, of how many")
-    parser.add_argument("--name", default=name)
-    parser.add_argument("--results", type=Path, default=result.FOLDER)
-    for word, value in defaults.items():
-        many: dict[str, Any] = {"nargs": "*"} if isinstance(value, list) else {}
-        kind = type(value) if not many else type(value[0]) if value else str
-        if word in known:
-            many |= {"choices": list(known[word]), "metavar": word.upper()}
-        parser.add_argument(f"--{word.replace('_', '-')}", type=kind, default=value, **many)  # type: ignore[arg-type]
-    found = parser.parse_args()
-    mine, parts = found.part
-    if not (0 <= mine < parts or (mine, parts) == (1, 1)):
-        parser.error(f"--part must be I N with I in 0..N-1, or 1 1, got {mine} {parts}")
-    for folder in (found.out, found.results):
-        folder.mkdir(parents=True, exist_ok=True)
-    return found

@@ -66,7 +66,7 @@ def main() -> None:
         "images": options.images,
         "epochs": {network: trials.epochs[network] for network in options.networks},
         "ways": WAYS,
-        "rows": trained.means(rows, ("network", "kept", "way"), VALUES),
+        "rows": result.summary(rows, ("network", "kept", "way"), ("seed",), VALUES),
     }
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 

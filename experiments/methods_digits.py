@@ -12,10 +12,9 @@ from argparse import Namespace
 from functools import partial
 from typing import Any
 
-import grid
+import command_line
 import result
 import sets
-import trained
 from claims import Folder, key
 
 import yoco
@@ -38,8 +37,8 @@ def main() -> None:
     if bench.folder.complete():
         content = {
             **bench.about(),
-            "rows": trained.means(sets.by_network(made), BY, VALUES),
-            "full": trained.means(sets.by_network(full), BY, VALUES),
+            "rows": result.summary(sets.by_network(made), BY, ("seed",), VALUES),
+            "full": result.summary(sets.by_network(full), BY, ("seed",), VALUES),
             "failed": [row for row in made if row and "failed" in row],
         }
         print(f"written to {result.write(options.name, folder=options.results, **content)}")
@@ -104,7 +103,7 @@ class Bench(sets.Bench):
 
 def read_options() -> Namespace:
     """The command line."""
-    return grid.options(
+    return command_line.options(
         __doc__,
         "",
         "runs/methods-digits",

@@ -22,12 +22,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import grid
+import command_line
 import minutes_curve
 import result
 import sets
 import torch
-import trained
 from claims import Folder, key
 
 import yoco
@@ -72,7 +71,7 @@ def main() -> None:
     if bench.folder.complete() and options.judge:
         places = {kind: sorted({row[kind] for row in rows}) for kind in ("processor", "judged_on")}
         made = {**bench.about(), **places, "processor": " and ".join(places["processor"])}
-        content = {**made, "rows": trained.means(sets.by_network(rows), BY, VALUES)}
+        content = {**made, "rows": result.summary(sets.by_network(rows), BY, ("seed",), VALUES)}
         minutes_curve.draw(content, options.results / f"{options.name}.png")
         print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
@@ -164,7 +163,7 @@ class Bench(sets.Bench):
 
 def read_options() -> Namespace:
     """The command line."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "",
         "runs/methods-fashion",

@@ -5,7 +5,6 @@ from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rows import thread_count
 
@@ -16,7 +15,6 @@ STRONG = ("readout", "idc", "dm", "mtt", "random")
 def draw(content: dict[str, Any], path: Path) -> None:
     """Accuracy against minutes; what stays as it is from there on is dotted. The best at the end are named first."""
     drawing = Figure(figsize=(8, 4.8), dpi=110, layout="constrained")
-    FigureCanvasAgg(drawing)
     axes, runs = drawing.add_subplot(), {}
     for row in sorted(content["rows"], key=lambda row: row["stop"]):
         if row["ipc"] == content["ipc"]:

@@ -63,7 +63,7 @@ def main() -> None:
         "lr": options.lr,
         "first_lr": options.lr,
         "ways": WAYS,
-        "rows": trained.means(rows, ("network", "sparsity", "way"), VALUES),
+        "rows": result.summary(rows, ("network", "sparsity", "way"), ("seed",), VALUES),
     }
     print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
@@ -73,7 +73,7 @@ def trial(trials: Any, network: str, seed: int, sparsity: float, way: str, optio
     training: dict[str, Any] = {"epochs": options.epochs, "lr": options.lr, "bf16": trials.bf16}
     study = Study(data=trials.data, network=network, seed=seed, sparsity=sparsity, **training, **WAYS[way])
     found = study.run()
-    paths = found.effective
+    paths = found.measure.effective
     assert paths is not None
     return {
         "accuracy": found.accuracy["trained"],

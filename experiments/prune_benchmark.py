@@ -10,10 +10,10 @@ stopped goes on: every measurement is kept in the run's folder.
 import argparse
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import apart
+import command_line
 import result
 import torch
 
@@ -157,9 +157,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--plain-n", type=int, default=2_000, help="samples for the plain versions, at most")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES), metavar="RULE")
-    parser.add_argument("--out", type=Path, default=Path("runs/prune-benchmark"))
-    parser.add_argument("--name", default="prune_benchmark")
-    parser.add_argument("--results", type=Path, default=result.FOLDER)
+    command_line.add_places(parser, "runs/prune-benchmark", "prune_benchmark")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import prune_benchmark as prune_benchmark_of
+import prune_benchmark
 import readme_methods
 import readme_sparse
 import result
@@ -111,7 +111,6 @@ def cross_architecture(content: dict[str, Any]) -> list[str]:
     """Accuracy of other networks on the pruned sets."""
     sizes = sorted({row["ipc"] for row in content["rows"]})
     lines = head("trained on the set | rule", sizes)
-    lines[1] += "---|"
     for network in content["networks"]:
         mine = [row for row in content["rows"] if row["network"] == network]
         lines += [line(mine, f"{network} | {way}", way, sizes) for way in dict.fromkeys(row["way"] for row in mine)]
@@ -131,7 +130,6 @@ def resize_sets(content: dict[str, Any]) -> list[str]:
     """Accuracy by set, way and size, and the figure."""
     rows, sizes = content["rows"], sorted({row["ipc"] for row in content["rows"]})
     lines = head("set | smaller sets", sizes)
-    lines[1] += "---|"
     for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows):
         mine = [row for row in rows if row["set"] == method]
         lines.append(line(mine, f"`{method}` | {way}", way, sizes))
@@ -163,11 +161,6 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
         f"networks. One network, watched for {content['dynamics']['epochs']} epochs, ranks for all rules{d2}.",
         *([f"Options beside `--rule`: {changed}."] if changed else []),
     ]
-
-
-def prune_benchmark(content: dict[str, Any]) -> list[str]:
-    """Time and memory of every rule."""
-    return prune_benchmark_of.table(content)
 
 
 def road(content: dict[str, Any]) -> list[str]:
@@ -223,7 +216,7 @@ TABLES = {
     "cross_architecture": cross_architecture,
     "cross_architecture_fashion": cross_architecture,
     "coreset_fashion": coreset_fashion,
-    "prune_benchmark": prune_benchmark,
+    "prune_benchmark": prune_benchmark.table,
     "lobs_table": readme_sparse.lobs_table,
     "condensed_calibration": readme_sparse.condensed_calibration,
     "npb_table": readme_sparse.npb_table,

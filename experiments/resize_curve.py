@@ -10,6 +10,7 @@ It shares its trials with table1_digits.py.
 from pathlib import Path
 from typing import Any
 
+import command_line
 import grid
 import matplotlib
 import result
@@ -21,7 +22,7 @@ from matplotlib import pyplot
 
 def main() -> None:
     """Judge every rule at every size; the whole set stands at the end of every curve."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",
@@ -34,15 +35,13 @@ def main() -> None:
         epochs=1000,
         score_epochs=1000,
     )
-    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": False}
-    shared = grid.Grid(set=options.set, out=options.out, **how)
+    shared = grid.Grid.of(options)
     cells = [(seed, ipc, run) for seed in range(options.seeds) for ipc in options.ipc for run in range(options.runs)]
     wanted = [grid.Trial(way, run, ipc, seed) for seed, ipc, run in cells for way in options.ways]
     wanted += [grid.Trial(WHOLE, 0, shared.full, seed) for seed in range(options.seeds * options.runs)]
-    shared.judge_all(wanted, tuple(options.part))
-    if options.part[1] > 1:
+    done = shared.judged(wanted, options.part)
+    if done is None:
         return
-    done = shared.done(wanted)
     rows, content = grid.summary(done, ("way", "ipc")), shared.about(done)
     content["seeds"] = sorted({row["seed"] for row in done if row["way"] != WHOLE})
     written = result.write(options.name, folder=options.results, **content, rows=rows)

@@ -13,19 +13,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import command_line
 import grid
 import methods_digits
 import result
 import sets
-import trained
 from claims import Folder, key
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rows import WHOLE
 
 import yoco
 from yoco.data import load
 
-WHOLE, MADE, INSIDE = "whole", "made at its size", "yoco inside twice its prefix"
+MADE, INSIDE = "made at its size", "yoco inside twice its prefix"
 WAYS = {
     "idc": (MADE, "random-balanced", "yoco", "kernel"),
     "mdc": ("first", "yoco", INSIDE),
@@ -49,7 +49,7 @@ def main() -> None:
     )
     rows = [row for seed in range(options.seeds) for method in options.methods for row in resizer.rows(method, seed)]
     if folder.complete():
-        content = {**resizer.about(), "rows": trained.means(rows, ("set", "way", "ipc"), ("last", "best"))}
+        content = {**resizer.about(), "rows": result.summary(rows, ("set", "way", "ipc"), ("seed",), ("last", "best"))}
         draw(content, options.results / f"{options.name}.png")
         print(f"written to {result.write(options.name, folder=options.results, **content)}")
 
@@ -117,7 +117,6 @@ class Resizer:
 def draw(content: dict[str, Any], path: Path) -> None:
     """A curve for each set and way, up to the whole set: the line is the set's, the colour that of the way."""
     drawing = Figure(figsize=(8, 4.8), dpi=110, layout="constrained")
-    FigureCanvasAgg(drawing)
     axes, rows = drawing.add_subplot(), content["rows"]
     methods, ways = (list(dict.fromkeys(row[key] for row in rows)) for key in ("set", "way"))
     for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows if row["way"] != WHOLE):
@@ -134,7 +133,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
 
 def read_options() -> Namespace:
     """The command line."""
-    return grid.options(
+    return command_line.options(
         __doc__,
         "",
         "runs/resize-sets",

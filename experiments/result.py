@@ -1,4 +1,4 @@
-"""Where every experiment writes its result: one JSON file with what made it beside what came out."""
+"""Where every experiment writes its result, one JSON file with what made it beside what came out, and its trials."""
 
 import hashlib
 import json
@@ -8,13 +8,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from yoco.artefact import replace_file
 from yoco.device import pick
 
 FOLDER = Path(__file__).parent / "results"
@@ -43,9 +44,14 @@ def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
     return path
 
 
-def spread(kind: str, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean and sample standard deviation of one number of each row."""
-    values = [row[kind] for row in rows]
+def keep(path: Path, row: Mapping[str, Any]) -> None:
+    """The file of a trial, whole or not at all."""
+    text = json.dumps(row)
+    replace_file(path, lambda temporary: temporary.write_text(text))
+
+
+def spread(kind: str, values: Sequence[float]) -> dict[str, float]:
+    """Mean and sample standard deviation of numbers of one kind."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return {f"{kind}_mean": round(statistics.mean(values), 3), f"{kind}_std": round(deviation, 3)}
 
@@ -64,7 +70,7 @@ def summary(
         {
             **dict(zip(by, key, strict=True)),
             **{name: [row[name] for row in group] for name in (*listed, *values)},
-            **{k: v for value in values for k, v in spread(value, group).items()},
+            **{k: v for value in values for k, v in spread(value, [row[value] for row in group]).items()},
             "commits": sorted({row["commit"] for row in group}),
             **{name: said for name in SAID if (said := sorted({row[name] for row in group if name in row}))},
         }

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import grid
+import command_line
 import result
 import road_map
 import torch
@@ -93,7 +93,7 @@ TRIES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """The tries that are asked for, then the log of all that are there."""
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "",
         "runs/road",
@@ -117,10 +117,10 @@ def main() -> None:
     for name in options.tries[mine::parts] if mine < parts else ():
         path = files[name]
         if not path.is_file():
-            keep(path, tried(name, splits, options, path))
+            result.keep(path, tried(name, splits, options, path))
             print(name, json.loads(path.read_text())["last"], flush=True)
         if options.test > len((row := json.loads(path.read_text())).get("test", ())):
-            keep(path, {**row, **tested(path, options)})
+            result.keep(path, {**row, **tested(path, options)})
     content = log(files.values(), splits, options)
     written = result.write(options.name, folder=options.results, **content)
     road_map.draw(content, written.with_suffix(".png"))
@@ -200,7 +200,7 @@ def tried(name: str, splits: Splits, options: Any, path: Path) -> dict[str, Any]
         "processor_seconds": round(spent, 1),
         "threads": options.threads,
         "last": judged,
-        **result.spread("last", [{"last": value} for value in judged]),
+        **result.spread("last", judged),
         "commit": result.commit(),
         "made_on": result.made_on(),
     }
@@ -223,16 +223,11 @@ class Meter:
         replace_file(self.path, lambda path: path.write_text(f"{self.seconds()}"))
 
 
-def keep(path: Path, row: dict[str, Any]) -> None:
-    """The file of a try, whole or not at all."""
-    replace_file(path, lambda temporary: temporary.write_text(json.dumps(row)))
-
-
 def tested(path: Path, options: Any) -> dict[str, Any]:
     """What so many networks that are trained on the set of a try reach on the test images."""
     made = yoco.load(path.with_suffix(".safetensors"))
     found = accuracies(made, load(options.data), options.test, options)
-    return {"test": found, **result.spread("test", [{"test": value} for value in found])}
+    return {"test": found, **result.spread("test", found)}
 
 
 def accuracies(made: yoco.CondensedSet, splits: Splits, networks: int, options: Any) -> list[float]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
@@ -11,7 +10,6 @@ from matplotlib.ticker import LogFormatter
 def draw(content: dict[str, Any], path: Path) -> None:
     """Accuracy on held-back images against processor minutes, 1 at least: a point for each try; test images beside."""
     drawing = Figure(figsize=(8, 6), dpi=110, layout="constrained")
-    FigureCanvasAgg(drawing)
     axes = drawing.add_subplot()
     for number, row in enumerate(content["rows"]):
         minutes, style = max(row["processor_seconds"] / 60, 1.0), {"color": f"C{number % 10}"}

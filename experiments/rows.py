@@ -10,9 +10,9 @@ WHOLE = "whole"
 
 
 def head(first: str, sizes: list[Any]) -> list[str]:
-    """The first two lines of a table."""
+    """The first two lines of a table. first: the title of its first column, or of several with bars between them."""
     columns = " | ".join(f"{ipc} per class" for ipc in sizes)
-    return [f"| {first} | {columns} |", "|---" * (len(sizes) + 1) + "|"]
+    return [f"| {first} | {columns} |", "|---" * (first.count("|") + 1 + len(sizes)) + "|"]
 
 
 def line(rows: list[dict[str, Any]], name: str, way: str, sizes: list[Any], by: str = "way") -> str:

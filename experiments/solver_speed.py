@@ -9,10 +9,10 @@ column, which is SparseGPT's choice, exact, rounds and admm end with a refit her
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import apart
+import command_line
 import numpy as np
 import result
 import torch
@@ -120,9 +120,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--slow", type=int, default=1200, help="largest number of inputs for the literal loop and rounds"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/solver-speed"))
-    parser.add_argument("--name", default="solver_speed")
-    parser.add_argument("--results", type=Path, default=result.FOLDER)
+    command_line.add_places(parser, "runs/solver-speed", "solver_speed")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import grid
 import result
+from rows import WHOLE
 
 RULES = ("random", "ssp", "entropy", "aum", "forgetting", "el2n", "ccs", "yoco")
 ABLATION = {"neither": "random", "balance": "random-balanced", "easy": "easy", "both": "yoco"}
@@ -26,12 +27,13 @@ def trials(options: argparse.Namespace) -> list[grid.Trial]:
 
 def run(options: argparse.Namespace, shared: grid.Grid) -> None:
     """Judge every trial of this part; with all parts done, write the result."""
-    wanted, uncut = trials(options), [grid.Trial("whole", 0, shared.full, seed) for seed in range(options.seeds)]
-    shared.judge_all([*wanted, *uncut], tuple(options.part))
-    if options.part[1] > 1:
+    uncut = [grid.Trial(WHOLE, 0, shared.full, seed) for seed in range(options.seeds)]
+    judged = shared.judged([*trials(options), *uncut], options.part)
+    if judged is None:
         return
-    done = shared.done(wanted)
-    rows, whole = grid.summary(done, ("way", "ipc")), grid.summary(shared.done(uncut), ("way", "ipc"))
+    done = [row for row in judged if row["way"] != WHOLE]
+    rows = grid.summary(done, ("way", "ipc"))
+    whole = grid.summary((row for row in judged if row["way"] == WHOLE), ("way", "ipc"))
     content = {
         **shared.about(done),
         "ways": grid.WAYS,

@@ -8,11 +8,12 @@ The set is made with networks that know nothing at first, as published, not with
 Dynamics of 1,000 epochs, networks of the protocol's 1,000 epochs. What was stopped goes on.
 """
 
+import command_line
 import grid
 import table1
 
 if __name__ == "__main__":
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-digits/condensed.safetensors",
         "runs/table1-digits",
@@ -24,5 +25,4 @@ if __name__ == "__main__":
         epochs=1000,
         score_epochs=1000,
     )
-    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": False}
-    table1.run(options, grid.Grid(set=options.set, out=options.out, **how))
+    table1.run(options, grid.Grid.of(options))

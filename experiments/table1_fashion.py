@@ -9,11 +9,12 @@ Dynamics and networks are trained for 250 epochs: a quarter of the paper's, as m
 whole images. What was stopped goes on.
 """
 
+import command_line
 import grid
 import table1
 
 if __name__ == "__main__":
-    options = grid.options(
+    options = command_line.options(
         __doc__,
         "runs/idc-fashion-bf16/at-400.safetensors",
         "runs/table1-fashion",
@@ -26,5 +27,4 @@ if __name__ == "__main__":
         score_epochs=250,
         bf16=1,
     )
-    how = {"epochs": options.epochs, "score_epochs": options.score_epochs, "bf16": bool(options.bf16)}
-    table1.run(options, grid.Grid(set=options.set, out=options.out, **how))
+    table1.run(options, grid.Grid.of(options))

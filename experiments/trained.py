@@ -4,8 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import grid
-import result
+import command_line
 from claims import Folder, key, once
 from safetensors.torch import save_file
 
@@ -52,7 +51,9 @@ class Trials(Folder):
 
 def options(description: str | None, out: str, name: str, condensed: str = "", **defaults: Any) -> Namespace:
     """The command line of these experiments; condensed: the set, where one is needed."""
-    return grid.options(description, condensed, out, name, data="fashion-mnist", dense_epochs=0, bf16=1, **defaults)
+    return command_line.options(
+        description, condensed, out, name, data="fashion-mnist", dense_epochs=0, bf16=1, **defaults
+    )
 
 
 def about(trials: Trials, options: Namespace) -> dict[str, Any]:
@@ -63,8 +64,3 @@ def about(trials: Trials, options: Namespace) -> dict[str, Any]:
         "seeds": list(range(options.seeds)),
         "computed_in": "bfloat16, but for the pruning itself" if trials.bf16 else "float32",
     }
-
-
-def means(rows: list[dict[str, Any]], by: tuple[str, ...], values: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Rows that share these columns as one: every single value, mean and deviation."""
-    return result.summary(rows, by, ("seed",), values)

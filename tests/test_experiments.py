@@ -42,8 +42,7 @@ def test_what_is_seen_of_a_set(experiment: Callable[[str], Any], tmp_path: Path,
     assert len(first) == 1
     assert files(epochs=2) == first
     assert len(files(score_epochs=2)) == 2
-    assert len(files(passes="clean")) == 3
-    assert len(files(replace(tiny_set, cells=1 - tiny_set.cells))) == 4
+    assert len(files(replace(tiny_set, cells=1 - tiny_set.cells))) == 3
 
 
 def test_trials_on_a_pruned_set(experiment: Callable[[str], Any], tmp_path: Path, tiny_set: CondensedSet) -> None:
@@ -56,9 +55,9 @@ def test_trials_on_a_pruned_set(experiment: Callable[[str], Any], tmp_path: Path
     grid = experiment("grid")
     trial = grid.Trial("random", 0, 1, 0, "convnet:width=8")
     assert place() == place()
-    others = [{"epochs": 2}, {"score_epochs": 2}, {"passes": "clean"}, {"bf16": True}]
+    others = [{"epochs": 2}, {"score_epochs": 2}, {"bf16": True}]
     places = {place(), *(place(**how) for how in others), place(replace(tiny_set, cells=1 - tiny_set.cells))}
-    assert len(places) == 6
+    assert len(places) == 5
     assert all(path.name.startswith("random-0-1-0-convnet_width8-") for path in places)
 
 
@@ -89,12 +88,29 @@ def test_a_result_of_nothing_is_not_written(
         experiment("road").log([tmp_path / "none.json"], load("digits"), Namespace())
 
 
+def test_who_does_all_trials_or_none_gathers_them(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_set: CondensedSet
+) -> None:
+    tiny_set.save(tmp_path / "set.safetensors")
+    grid, asked = experiment("grid"), []
+    options = {"set": tmp_path / "set.safetensors", "out": tmp_path, "epochs": 1, "score_epochs": 1}
+    assert [grid.Grid.of(Namespace(**options, **how)).bf16 for how in ({}, {"bf16": 0}, {"bf16": 1})] == [0, 0, 1]
+    shared, trials = grid.Grid.of(Namespace(**options)), [grid.Trial("random", run, 1, 0) for run in range(3)]
+    monkeypatch.setattr(grid.Grid, "judge", lambda self, trial: asked.append(trial.run))
+    assert [shared.judged(trials, part) for part in ((0, 2), (1, 2))] == [None, None]
+    assert asked == [0, 2, 1]
+    shared.file(trials[1]).write_text('{"run": 1}')
+    assert shared.judged(trials, (1, 1)) == [{"run": 1}]
+    assert asked == [0, 2, 1]
+    assert shared.judged(trials, (0, 1)) == [{"run": 1}]
+    assert asked == [0, 2, 1, 0, 1, 2]
+
+
 def test_a_table_of_the_trials_that_are_there(experiment: Callable[[str], Any], tmp_path: Path) -> None:
     row = {"way": "yoco", "ipc": 1, "run": 0, "seed": 0, "last": 50.0, "commit": "a"}
     shared = Namespace(
         full=3,
-        judge_all=lambda trials, part: [],
-        done=lambda trials: [row for trial in trials if trial.way == "yoco"],
+        judged=lambda trials, part: [row for trial in trials if trial.way == "yoco"],
         about=lambda rows: {"seeds": [0]},
     )
     options = {"ipc": [1], "ablation": [], "seeds": 1, "runs": 1, "part": (1, 1), "name": "table", "results": tmp_path}

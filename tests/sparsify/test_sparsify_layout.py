@@ -8,7 +8,7 @@ from torch import nn
 
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.layout import LAYOUTS, erk, layout, uniform, uniform_plus
+from yoco.sparsify.layout import LAYOUTS, erk, layout_of, uniform, uniform_plus
 from yoco.sparsify.masks import budget, weights
 
 NETWORKS = ["mlp:width=12", "lenet", "convnet:width=8,depth=2", "resnet20:width=4", "densenet:blocks=2-2,growth=4"]
@@ -27,7 +27,7 @@ def test_totals_are_exact_and_no_layer_is_empty_or_overfull(name: str, kind: str
         total = budget(sum(sizes.values()), sparsity)
         if kind == "uniform_plus" and sparsity > 0.8:
             continue
-        counts = layout(kind)(net(name), sparsity)
+        counts = layout_of(kind)(net(name), sparsity)
         assert list(counts) == list(sizes)
         assert sum(counts.values()) == total
         least = 1 if total >= len(sizes) else 0
@@ -108,4 +108,4 @@ def test_uniform_plus_says_how_sparse_it_can_be() -> None:
 
 def test_an_unknown_layout_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^layout: unknown name 'erp'; did you mean 'erk'\?"):
-        layout("erp")
+        layout_of("erp")

@@ -6,7 +6,7 @@ import torch
 
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.layout import layout
+from yoco.sparsify.layout import layout_of
 from yoco.sparsify.masks import budget, weights
 from yoco.sparsify.methods.magnitude import magnitude
 
@@ -23,7 +23,7 @@ def test_globally_the_largest_weights_of_the_network_stay() -> None:
 
 @pytest.mark.parametrize("kind", ["uniform", "uniform_plus", "erk"])
 def test_by_layer_the_largest_of_each_stay(kind: str) -> None:
-    masks, counts = magnitude(NET, sparsity=0.6, rng=Rng(0), layout=kind), layout(kind)(NET, 0.6)
+    masks, counts = magnitude(NET, sparsity=0.6, rng=Rng(0), layout=kind), layout_of(kind)(NET, 0.6)
     for name, value in VALUES.items():
         order = np.argsort(-np.abs(value).ravel(), kind="stable")[: counts[name]]
         assert set(np.flatnonzero(masks[name].numpy())) == set(order)

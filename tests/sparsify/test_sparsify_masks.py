@@ -13,7 +13,7 @@ from torch.nn.utils import prune
 from yoco import artefact
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.masks import Count, Masks, budget, load, prunable, rounds, top, weights
+from yoco.sparsify.masks import Count, Masks, budget, keep_schedule, load, prunable, top, weights
 
 
 def network() -> nn.Module:
@@ -168,11 +168,11 @@ def test_a_sparsity_outside_of_zero_to_one_is_refused(sparsity: float) -> None:
 
 
 def test_rounds_keep_the_same_share_and_end_exactly() -> None:
-    counts = rounds(100_000, 1000, 100)
+    counts = keep_schedule(100_000, 1000, 100)
     assert len(counts) == 100
     assert counts[-1] == 1000
     assert counts == [int(np.ceil(100_000 * 0.01 ** (k / 100))) for k in range(1, 100)] + [1000]
-    assert rounds(50, 7, 1) == [7]
+    assert keep_schedule(50, 7, 1) == [7]
 
 
 def literal(scores: dict[str, Tensor], keep: int) -> dict[str, np.ndarray]:

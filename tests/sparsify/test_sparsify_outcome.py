@@ -26,7 +26,6 @@ def outcome(empty: bool = False, bounded: bool = True) -> Outcome:
     return Outcome(
         pruned=pruned,
         measure=measured,
-        effective=measured.effective,
         accuracy={"dense": 98.765, "pruned": 50.0},
         seconds={"dense": 1.5},
         size=Size(2000, 1234),
@@ -46,8 +45,8 @@ def test_the_table_has_a_line_for_each_layer_and_the_total() -> None:
     assert lines[5] == "| stages.1.0.weight | 64 | 0 | 0.00% | 64 | 64 | 32 |  | 0 | 0e+00 |"
     assert lines[7] == "| total | 600 | 12 | 2.00% | 600 | 588 | 556 |  |  |  |"
     assert "file: 1,234 bytes, dense 2,000" in lines
-    assert str(made.effective) in lines
-    assert str(made.effective).startswith("effective: 556 weights, ")
+    assert str(made.measure.effective) in lines
+    assert str(made.measure.effective).startswith("effective: 556 weights, ")
 
 
 def test_bounds_and_paths_that_are_not_there_are_said_so() -> None:

@@ -11,6 +11,8 @@ from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.pruner import Pruner
 from yoco.sparsify.solvers import SOLVERS
 
+FIRST, SECOND, LAST = "0.weight", "2.weight", "5.weight"
+
 
 class Idle(nn.Module):
     """A layer that never runs beside one that does."""
@@ -104,7 +106,23 @@ def test_a_sparsity_beside_a_pattern_may_be_rounded(data: Calibration) -> None:
         ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9 of 0.weight"),
         ({"ridge": -1.0}, "sparsify: ridge must be in 0..1, got -1"),
         ({"layers": []}, "sparsify: layers must name at least one, got none"),
+        (
+            {"allocation": "hul"},
+            "allocation: unknown name 'hul'; did you mean 'hull'? "
+            "known: erk, global, hull, programme, tolerance, uniform, uniform_plus",
+        ),
+        (
+            {"allocation": 3},
+            "allocation: unknown name '3'; known: erk, global, hull, programme, tolerance, uniform, uniform_plus",
+        ),
+        ({"weigh": 3}, "weigh: unknown name '3'; known: bound, error, loss, relative"),
+        ({"cost": None}, "cost: unknown name 'None'; known: flops, weights"),
+        ({"allocation": "erk", "layers": ["0.weight"]}, "sparsify: allocation erk is for all layers, got layers"),
         ({"allocation": "global", "pattern": "row"}, "allocation global: is for single weights, got pattern row"),
+        (
+            {"allocation": "global", "pattern": "block:2"},
+            "allocation global: is for single weights, got pattern block:2",
+        ),
         (
             {"prune_bias": True, "pattern": "block:4"},
             "sparsify: prune_bias needs a pattern without neighbours, got block:4",
@@ -160,6 +178,28 @@ def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.
         pruned()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        ({FIRST: 1, SECOND: 2}, "sparsify: allocation must name all layers that are pruned, got none for '5.weight'"),
+        ({FIRST: 1}, "sparsify: allocation must name all layers that are pruned, got none for '2.weight'"),
+        (
+            {FIRST: 1, SECOND: 2, "5.weigth": 3},
+            "layer: unknown name '5.weigth'; did you mean '5.weight'? known: 0.weight, 2.weight, 5.weight",
+        ),
+        ({FIRST: 37, SECOND: 2, LAST: 3}, "sparsify: zeros of 0.weight must be in 0..36, got 37"),
+        ({FIRST: 1, SECOND: 49, LAST: 3}, "sparsify: zeros of 2.weight must be in 0..48, got 49"),
+        ({FIRST: 1, SECOND: 2, LAST: -1}, "sparsify: zeros of 5.weight must be in 0..72, got -1"),
+        ({FIRST: 1, SECOND: 2, LAST: 1.5}, "zeros: must be a count, or a share as a float in 0..1, got 1.5"),
+    ],
+)
+def test_what_is_given_must_be_of_the_layers(
+    wanted: dict[str, Any], line: str, network: nn.Module, data: Calibration
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
+        Pruner(allocation=wanted)(network, data, sparsity=None, rng=Rng(0))
+
+
 def test_what_no_image_meets_is_known_by_the_names_of_the_others() -> None:
     met = ["used.weight"]
     Pruner(allocation={"used.weight": 9}).check_network(Idle(), None, met)
@@ -172,7 +212,7 @@ def test_what_no_image_meets_is_known_by_the_names_of_the_others() -> None:
             "layer: unknown name 'idle.weight'; did you mean 'used.weight'? known: used.weight",
         ),
     ):
-        Pruner(**how).check_network(Idle(), 0.5)
+        Pruner(**how).check_network(Idle(), 0.5, [*met, "idle.weight"])
         with pytest.raises(ValueError) as caught:
             Pruner(**how).check_network(Idle(), 0.5, met)
         assert str(caught.value) == line

@@ -6,7 +6,7 @@ from torch import nn
 
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.layout import LAYOUTS, layout
+from yoco.sparsify.layout import LAYOUTS, layout_of
 from yoco.sparsify.masks import weights
 from yoco.sparsify.methods.random import random
 
@@ -16,7 +16,7 @@ NET = build("convnet:width=16,depth=2", (1, 8, 8), 3, Rng(0))
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_each_layer_keeps_what_the_layout_says(kind: str) -> None:
     masks = random(NET, sparsity=0.75, rng=Rng(1), layout=kind)
-    assert {name: count.kept for name, count in masks.by_layer().items()} == layout(kind)(NET, 0.75)
+    assert {name: count.kept for name, count in masks.by_layer().items()} == layout_of(kind)(NET, 0.75)
 
 
 def test_the_shares_are_those_of_erk_by_default() -> None:
@@ -40,7 +40,7 @@ def test_layers_of_one_size_differ() -> None:
 
 def test_each_weight_is_kept_as_often_as_any_other() -> None:
     name, draws = "stages.0.0.weight", 400
-    share = layout("uniform")(NET, 0.7)[name] / weights(NET)[name].numel()
+    share = layout_of("uniform")(NET, 0.7)[name] / weights(NET)[name].numel()
     masks = [random(NET, sparsity=0.7, rng=Rng(seed), layout="uniform")[name] for seed in range(draws)]
     often = torch.stack(masks).double().mean(0)
     assert (often - share).abs().max() < 4.5 * (share * (1 - share) / draws) ** 0.5

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from yoco.data.source import Batch
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.masks import Masks, budget, rounds, top, weights
+from yoco.sparsify.masks import Masks, budget, keep_schedule, top, weights
 from yoco.sparsify.methods.snip import _redraw, snip
 from yoco.train import Normalise
 
@@ -38,7 +38,7 @@ def test_scores_are_those_of_the_formula(iterations: int) -> None:
         network[1].weight.mul_(6)
     weight, bias = (p.detach().double().numpy() for p in network[1].parameters())
     mask, total = np.ones_like(weight, dtype=bool), weight.size
-    for keep in rounds(total, budget(total, 0.8), iterations):
+    for keep in keep_schedule(total, budget(total, 0.8), iterations):
         scores = literal(weight * mask, bias, DATA.images.double().numpy(), DATA.labels.numpy())
         order = np.argsort(np.where(mask, -scores, 1).ravel(), kind="stable")[:keep]
         mask = np.isin(np.arange(total), order).reshape(mask.shape)
@@ -81,8 +81,8 @@ def test_what_was_removed_does_not_come_back() -> None:
     data = Batch(torch.rand(12, 1, 8, 8, generator=Rng(1).generator()), torch.arange(12) % 3)
     total = sum(weight.numel() for weight in weights(network).values())
     half = snip(network, sparsity=0.9, rng=Rng(0), data=data, iterations=2)
-    first = snip(network, sparsity=1 - rounds(total, budget(total, 0.9), 2)[0] / total, rng=Rng(0), data=data)
-    assert abs(first.kept - rounds(total, budget(total, 0.9), 2)[0]) <= 1
+    first = snip(network, sparsity=1 - keep_schedule(total, budget(total, 0.9), 2)[0] / total, rng=Rng(0), data=data)
+    assert abs(first.kept - keep_schedule(total, budget(total, 0.9), 2)[0]) <= 1
     assert (half & first).kept >= half.kept - 1
 
 

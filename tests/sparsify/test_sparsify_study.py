@@ -15,7 +15,7 @@ from torch import nn
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
 from yoco.rng import Rng
-from yoco.sparsify import METHODS, reestimate, retrain
+from yoco.sparsify import reestimate, retrain
 from yoco.sparsify.masks import budget
 from yoco.sparsify.sparse import load, rebuild
 from yoco.sparsify.study import BATCH, Study
@@ -52,7 +52,7 @@ def test_a_study_goes_from_data_to_files(study: Any, tiny: Splits, tmp_path: Pat
     assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.001)
     assert found.size is not None
     assert found.size.file == (tmp_path / "sparse.safetensors").stat().st_size
-    assert set(found.curves) == {"stages.0.1.weight", "stages.1.0.weight", "head.weight"}
+    assert set(found.pruned.curves) == {"stages.0.1.weight", "stages.1.0.weight", "head.weight"}
 
 
 def test_the_json_and_the_table_hold_every_layer(study: Any, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_condensed_set_alone_calibrates_and_retrains(study: Any, tiny_set: Con
     assert min(found.accuracy.values()) > 70
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", ["erk", "snip"])
 def test_masks_at_initialisation_are_trained_with(study: Any, method: str) -> None:
     found = study(at_init=method, epochs=4).run()
     assert list(found.accuracy) == ["trained"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from yoco.data.source import Batch
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.masks import budget, rounds, weights
+from yoco.sparsify.masks import budget, keep_schedule, weights
 from yoco.sparsify.methods.magnitude import magnitude
 from yoco.sparsify.methods.synflow import synflow
 
@@ -17,7 +17,7 @@ def literal(matrices: list[np.ndarray], sparsity: float, iterations: int) -> lis
     """|w| times what flows in times what flows out, in rounds; matrices [out, in] of a network of linear layers."""
     values, total = [np.abs(m).astype(float) for m in matrices], sum(m.size for m in matrices)
     masks = [np.ones_like(m, dtype=bool) for m in matrices]
-    for keep in rounds(total, budget(total, sparsity), iterations):
+    for keep in keep_schedule(total, budget(total, sparsity), iterations):
         kept = [v * m for v, m in zip(values, masks, strict=True)]
         scores = []
         for k, matrix in enumerate(kept):

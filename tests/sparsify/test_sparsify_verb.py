@@ -1,6 +1,7 @@
 """`yoco.sparsify(...)`: a network and images, or a condensed set alone, to masks and weights; errors in one line."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -38,8 +39,13 @@ def state(network: nn.Module) -> list[torch.Tensor]:
     return [value.clone() for value in network.state_dict().values()]
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_every_solver_on_a_source_and_on_a_set_alone(
+def on_a_source(names: Iterable[str], *also_on_a_set: str) -> list[tuple[str, str]]:
+    """Each name with the source, and these with the set alone as well."""
+    return [*((name, "source") for name in names), *((name, "set") for name in also_on_a_set)]
+
+
+@pytest.mark.parametrize(("solver", "data"), on_a_source(SOLVERS, "exact", "wanda"), indirect=["data"])
+def test_every_solver_on_a_source_and_two_on_a_set_alone(
     solver: str, network: nn.Module, data: Source | CondensedSet
 ) -> None:
     before = state(network.train())
@@ -56,8 +62,8 @@ def test_every_solver_on_a_source_and_on_a_set_alone(
     assert all(torch.equal(again.weights[name], weight) for name, weight in found.weights.items())
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_on_a_source_and_on_a_set_alone(
+@pytest.mark.parametrize(("method", "data"), on_a_source(METHODS, "snip", "grasp"), indirect=["data"])
+def test_every_method_on_a_source_and_two_on_a_set_alone(
     method: str, network: nn.Module, data: Source | CondensedSet
 ) -> None:
     before, options = state(network.train()), FEWER.get(method, {})

@@ -161,8 +161,8 @@ def _say(study: Study, out: Path) -> None:
     words = result.markdown()
     names = ["dense.safetensors", "sparse.safetensors", "sparsify.json", "table.md"]
     replace_file(out / "table.md", lambda path: path.write_text(words + "\n", encoding="utf-8"))
-    if result.curves:
-        layer_curves(result.curves, result.pruned.shares, out / "curves.png")
+    if result.pruned.curves:
+        layer_curves(result.pruned.curves, result.pruned.shares, out / "curves.png")
         names.append("curves.png")
     print(words)
     print(f"written to {out}: {', '.join(sorted(names))}")

@@ -103,13 +103,11 @@ def _spreads(sets: Sequence[tuple[float, float]]) -> tuple[str, str]:
 
 def _draw(path: Path, names: Sequence[str], ways: Sequence[Way], worth: Any, losses: Sequence[Any]) -> None:
     """Left the accuracy of every set by its way, right the losses; a colour for each way."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     colours = {way: f"C{at % 10}" for at, way in enumerate(dict.fromkeys(ways))}
     panels = [name for name, there in (("accuracy", worth), ("loss", any(len(e) for e, _ in losses))) if there]
     figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     for place, panel in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), place)
         _accuracies(axes, colours, worth) if panel == "accuracy" else _losses(axes, colours, ways, losses)

@@ -23,7 +23,6 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         ValueError: no row has a finite loss or an accuracy.
         OSError: the place cannot be written; what stood there is as it was.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -32,7 +31,6 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     if not panels:
         raise ValueError("curves: a row must have a finite loss or an accuracy, got none")
     figure = Figure(figsize=(6.4 * len(panels), 3.8), dpi=120, layout=ConstrainedLayoutEngine(wspace=0.08))
-    FigureCanvasAgg(figure)
     for place, name in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), place)
         _loss(axes, *loss) if name == "loss" else _accuracy(axes, *accuracy)
@@ -50,11 +48,9 @@ def layer_curves(curves: Mapping[str, Any], zeros: Mapping[str, float], path: st
         OSError: the place cannot be written; what stood there is as it was.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes, many = figure.add_subplot(), len(curves) > 10
     if many:
         axes.set_prop_cycle(color=colormaps["viridis"](np.linspace(0, 0.95, len(curves))))

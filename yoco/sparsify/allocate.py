@@ -134,10 +134,10 @@ def tolerance(curves: Mapping[Key, Curve], saved: float) -> dict[Key, int]:
 
 def within(curves: Mapping[Key, Curve], most: float) -> dict[Key, int]:
     """As many zeros in each layer as keep its error within `most`; between the counts of a curve it is straight."""
-    return {key: _last(curve, most) for key, curve in curves.items()}
+    return {key: most_zeros(curve, most) for key, curve in curves.items()}
 
 
-def _last(curve: Curve, most: float) -> int:
+def most_zeros(curve: Curve, most: float) -> int:
     """The most zeros whose error is within `most`, where errors are made to rise."""
     errors = np.maximum.accumulate(curve.errors)
     level = int(np.searchsorted(errors, most, side="right")) - 1

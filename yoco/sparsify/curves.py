@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.sparsify.allocate import Curve
 from yoco.sparsify.calibration import Calibration
@@ -68,12 +67,8 @@ def curves(
     cost: a zero is worth 1 ("weights"), or the multiplications that it saves for one image ("flops").
 
     Raises:
-        ValueError: unknown words, or no bound for this kind of network.
+        ValueError: no bound for this kind of network.
     """
-    if weigh not in WEIGHINGS:
-        raise unknown("weigh", weigh, WEIGHINGS)
-    if cost not in COSTS:
-        raise unknown("cost", cost, COSTS)
     pricing = _loss_prices(network, data, how) if weigh == "loss" else _error_prices(network, found, how, weigh)
     made = {}
     for unit, layer in units.items():

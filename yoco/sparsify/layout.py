@@ -61,7 +61,7 @@ Layout = Callable[[nn.Module, float], dict[str, int]]
 LAYOUTS: dict[str, Layout] = {"uniform": uniform, "uniform_plus": uniform_plus, "erk": erk}
 
 
-def layout(name: str) -> Layout:
+def layout_of(name: str) -> Layout:
     """The layout of this name.
 
     Raises:

@@ -1,6 +1,6 @@
 """Masks: which weights of a network are kept, by parameter name; thresholds, and how many weights each layer keeps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from yoco import artefact
+from yoco.sparsify.patterns import lowest
 
 KIND, VERSION = "masks", 1
 REMEDY = "take it off first (torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
@@ -130,7 +131,7 @@ class Masks(Mapping[str, Tensor]):
         Raises:
             OSError: the place cannot be written; what stood there is as it was.
         """
-        bits = {name: torch.from_numpy(np.packbits(mask.cpu().numpy())) for name, mask in self.items()}
+        bits = {name: packed(mask) for name, mask in self.items()}
         layers = [[name, list(mask.shape)] for name, mask in self.items()]
         artefact.write(Path(path), KIND, VERSION, bits, {"layers": layers})
 
@@ -145,11 +146,24 @@ def load(path: str | Path) -> Masks:
     bits, header = artefact.read(Path(path), KIND, VERSION)
     masks = {}
     for name, shape in header.get("layers", []):
-        count = int(np.prod(shape))
-        if name not in bits or bits[name].shape != (ceil(count / 8),) or bits[name].dtype != torch.uint8:
+        mask = unpacked(bits.get(name), shape)
+        if mask is None:
             raise ValueError(f"load: {path} is damaged, the mask of {name} is not {shape}")
-        masks[name] = torch.from_numpy(np.unpackbits(bits[name].numpy(), count=count)).bool().reshape(shape)
+        masks[name] = mask
     return Masks(masks)
+
+
+def packed(mask: Tensor) -> Tensor:
+    """A bit for each weight, on the CPU: uint8 [bytes]."""
+    return torch.from_numpy(np.packbits(mask.cpu().numpy()))
+
+
+def unpacked(bits: Tensor | None, shape: Sequence[int]) -> Tensor | None:
+    """The mask of this shape that `packed` has made bits of; None if they are not bits of so many weights."""
+    count = int(np.prod(shape))
+    if bits is None or bits.dtype != torch.uint8 or bits.shape != (ceil(count / 8),):
+        return None
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=count)).bool().reshape(shape)
 
 
 def prunable(network: nn.Module) -> tuple[str, ...]:
@@ -193,7 +207,7 @@ def budget(total: int, sparsity: float) -> int:
     return total - int(Fraction(str(float(sparsity))) * total)
 
 
-def rounds(total: int, kept: int, count: int) -> list[int]:
+def keep_schedule(total: int, kept: int, count: int) -> list[int]:
     """How many weights stay after each of `count` rounds, of which each keeps the same share: total to kept."""
     return [ceil(total * (kept / total) ** (step / count)) for step in range(1, count)] + [kept]
 
@@ -226,11 +240,7 @@ def _largest(scores: Tensor, keep: int) -> Tensor:
     """bool [n] with `keep` True, of equal ones the first."""
     if not 0 <= keep <= len(scores):
         raise ValueError(f"top: keep must be in 0..{len(scores)}, got {keep}")
-    if keep == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    least = scores.kthvalue(len(scores) - keep + 1).values
-    above, equal = scores > least, scores == least
-    return above | (equal & (equal.cumsum(0) <= keep - above.sum()))
+    return lowest(-scores, keep)
 
 
 def _same_shape(name: str, mask: Tensor, other: Tensor, where: str) -> None:

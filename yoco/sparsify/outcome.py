@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
-from yoco.sparsify.allocate import Curve
 from yoco.sparsify.certificate import Certificate
 from yoco.sparsify.masks import Count
 from yoco.sparsify.measure import Measure, Row
-from yoco.sparsify.paths import Effective
 from yoco.sparsify.pruned import Pruned, Report
 from yoco.sparsify.sparse import Size
 
@@ -30,7 +28,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """accuracy: in percent, by stage: dense, pruned, retrained or trained. seconds: by stage. curves: of errors.
+    """accuracy: in percent, by stage: dense, pruned, retrained or trained. seconds: by stage.
 
     shrunk: the total of the network without its dead channels.
     """
@@ -41,9 +39,7 @@ class Outcome:
     seconds: Mapping[str, float]
     size: Size | None = None
     shrunk: Row | None = None
-    effective: Effective | None = None
     certificate: Certificate | None = None
-    curves: Mapping[str, Curve] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,10 +68,9 @@ class Outcome:
             found["biases"] = {"zeros": self.biases.total - self.biases.kept, "all": self.biases.total}
         if self.shrunk:
             found["shrunk"] = {"weights": self.shrunk.weights, "dense_flops": self.shrunk.dense_flops}
-        if self.effective:
-            names = ("nodes", "all_nodes", "weights")
-            found["effective"] = {name: getattr(self.effective, name) for name in names}
-            paths = self.effective.log10_paths
+        if effective := self.measure.effective:
+            found["effective"] = {name: getattr(effective, name) for name in ("nodes", "all_nodes", "weights")}
+            paths = effective.log10_paths
             found["effective"]["log10_paths"] = paths if isfinite(paths) else None
         if self.certificate:
             bounds = {norm: self.certificate.bound(norm) for norm in ("frobenius", "spectral")}
@@ -97,8 +92,8 @@ class Outcome:
         if self.shrunk:
             weights, flops = f"{self.shrunk.weights:,} weights", f"{self.shrunk.dense_flops:,} dense flops"
             said.append(f"without dead channels: {weights}, {flops}")
-        if self.effective:
-            said.append(str(self.effective))
+        if self.measure.effective:
+            said.append(str(self.measure.effective))
         if self.certificate:
             bounds = [(norm, self.certificate.bound(norm)) for norm in ("spectral", "frobenius")]
             words = ", ".join(f"{'none' if bound is None else f'{bound:.4g}'} ({norm})" for norm, bound in bounds)

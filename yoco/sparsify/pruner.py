@@ -70,8 +70,9 @@ class Pruner:
         known = {"allocation": (*ALLOCATIONS, "global", *LAYOUTS), "weigh": WEIGHINGS, "cost": COSTS}
         for kind, words in known.items():
             word = getattr(self, kind)
-            if isinstance(word, str) and word not in words:
-                raise unknown(kind, word, words)
+            given = kind == "allocation" and isinstance(word, Mapping)
+            if not given and not (isinstance(word, str) and word in words):
+                raise unknown(kind, str(word), words)
         form = parse(self.pattern)
         if not 0 <= self.ridge <= 1:
             raise ValueError(f"sparsify: ridge must be in 0..1, got {self.ridge:g}")
@@ -131,20 +132,18 @@ class Pruner:
             got = f"{sparsity:g} and {len(self.allocation)} layers"
             raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
-    def check_network(
-        self, network: nn.Module, sparsity: float | None = None, names: Iterable[str] | None = None
-    ) -> None:
+    def check_network(self, network: nn.Module, sparsity: float | None, names: Iterable[str]) -> None:
         """Check that the network can be pruned so, as far as its layers tell.
 
-        names: of the layers that images meet; by default those of `layers`, or all.
+        names: of the layers that images meet.
 
         Raises:
             ValueError: it has no such layer, or images do not meet it, or one shares its bias, or the pattern, the
                 bound or the allocation does not fit it.
         """
         form, known, own = parse(self.pattern), layers(network), biases(network)
-        wanted = self._named(network)
-        met = wanted if names is None else [name for name in names if name in wanted]
+        wanted = self._wanted(network)
+        met = [name for name in names if name in wanted]
         self._idle(network, met)
         for name in met:
             if known[name].bias is not None and list(own.values()).count(own.get(name, "")) != 1:
@@ -155,10 +154,9 @@ class Pruner:
         if isinstance(self.allocation, str) and self.allocation in ALLOCATIONS and not form.group:
             bounds_of(network, self.weigh)
         if not form.group:
-            chosen = self.layers if names is None else met
-            check_allocation(network, self.allocation, sparsity, chosen, self.prune_bias)
+            check_allocation(network, self.allocation, sparsity, met, self.prune_bias)
 
-    def _named(self, network: nn.Module) -> Sequence[str]:
+    def _wanted(self, network: nn.Module) -> Sequence[str]:
         """The layers that are asked for, or all."""
         known = layers(network)
         for name in self.layers or ():
@@ -207,7 +205,7 @@ class Pruner:
         Raises:
             ValueError: a layer that the network does not have, or that no image meets.
         """
-        self._named(network)
+        self._wanted(network)
         found = moments(network, data, self.layers)
         self._idle(network, found)
         return found
@@ -218,7 +216,7 @@ class Pruner:
         Raises:
             ValueError: they are named, or the zeros are shared out among all layers.
         """
-        idle = [name for name in self._named(network) if name not in met]
+        idle = [name for name in self._wanted(network) if name not in met]
         if idle and self.layers is not None:
             raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")
         if idle and isinstance(self.allocation, str) and self.allocation in LAYOUTS:

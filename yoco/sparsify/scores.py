@@ -19,13 +19,7 @@ def by_score(units: Mapping[Unit, Layer], solver: str, zeros: int, weigh: str = 
     outputs, such as the last, would lose everything otherwise; magnitude and random know no errors.
     Of inputs that are alike each seems to be of no use while the others are there, so that a layer may lose nearly all
     of its weights; curves see that.
-
-    Raises:
-        ValueError: a pattern that single scores do not go with.
     """
-    for layer in units.values():
-        if layer.problem.pattern.step(len(layer.given)) > 1:
-            raise ValueError(f"allocation global: is for single weights, got pattern {layer.problem.pattern.name}")
     scales = _energies(units) if weigh == "relative" and solver not in ("magnitude", "random") else {}
     scores = [_score(layer, solver).flatten() / scales.get(unit.name, 1.0) for unit, layer in units.items()]
     gone = lowest(torch.cat(scores), zeros)

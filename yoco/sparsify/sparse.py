@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +13,7 @@ from yoco import artefact, networks
 from yoco.disk import at_home
 from yoco.rng import Rng
 from yoco.sparsify.hold import held, remove
-from yoco.sparsify.masks import Masks, weights
+from yoco.sparsify.masks import Masks, packed, unpacked, weights
 from yoco.sparsify.shrink import resized
 
 KIND, VERSION = "sparse", 1
@@ -63,7 +61,7 @@ def save(
         if bool((weight.cpu()[~kept] != 0).any()):
             raise ValueError(f"save: weights outside of the mask must be 0, got others in {name}")
         tensors[name] = weight.cpu()[kept]
-        tensors[name + BITS] = torch.from_numpy(np.packbits(kept.numpy()))
+        tensors[name + BITS] = packed(kept)
         layers[name] = list(weight.shape)
     state = network.state_dict()
     tensors |= {name: value for name, value in state.items() if name not in layers}
@@ -82,14 +80,14 @@ def load(path: str | Path) -> Sparse:
     tensors, header = artefact.read(Path(path), KIND, VERSION)
     masks = {}
     for name, shape in header.get("layers", {}).items():
-        count, values, bits = int(np.prod(shape)), tensors.get(name), tensors.pop(name + BITS, None)
-        if values is None or bits is None or bits.dtype != torch.uint8 or bits.shape != (ceil(count / 8),):
+        values, mask = tensors.get(name), unpacked(tensors.pop(name + BITS, None), shape)
+        if values is None or mask is None:
             raise ValueError(f"load: {path} is damaged, the weights of {name} are not {shape}")
-        masks[name] = torch.from_numpy(np.unpackbits(bits.numpy(), count=count)).bool().reshape(shape)
-        if values.shape != (int(masks[name].sum()),):
+        if values.shape != (int(mask.sum()),):
             raise ValueError(f"load: {path} is damaged, {name} has {len(values)} weights for other bits")
         tensors[name] = values.new_zeros(shape)
-        tensors[name][masks[name]] = values
+        tensors[name][mask] = values
+        masks[name] = mask
     return Sparse(tensors, Masks(masks), header.get("about", {}))
 
 

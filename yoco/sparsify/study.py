@@ -168,16 +168,13 @@ class Study:
         if self.retrain:
             watch("retrained", network, self.mend)
         shape, size = self.splits.train.shape, files.sparse(network)
-        measured = measure(network, shape, pruned.masks)
         found = Outcome(
             pruned=pruned,
-            measure=measured,
+            measure=measure(network, shape, pruned.masks),
             accuracy=watch.accuracies,
             seconds=watch.seconds,
             size=size,
-            effective=measured.effective,
             certificate=certificate,
-            curves=pruned.curves,
             settings=self.settings(),
         )
         files.say(found.json())

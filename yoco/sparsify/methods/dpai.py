@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from yoco.data.source import Batch
 from yoco.rng import Rng
-from yoco.sparsify.layout import layout as find
+from yoco.sparsify.layout import layout_of
 from yoco.sparsify.linearised import Linearised
 from yoco.sparsify.masks import Masks, top
 from yoco.sparsify.trial import Normaliser, image_shape, leaves, twin, unsigned
@@ -56,7 +56,7 @@ def dpai(
         raise ValueError(f"dpai: steps must be at least 0, got {steps}")
     size, trial = image_shape("dpai", data, shape), twin(network)
     unsigned(trial)
-    counts, parameters = find(layout)(network, sparsity), leaves(trial)
+    counts, parameters = layout_of(layout)(network, sparsity), leaves(trial)
     scores = {name: _drawn(weight, rng.child(name)) for name, weight in parameters.items()}
     optimizer = torch.optim.Adam(scores.values(), lr=lr)
     for _ in range(steps):

@@ -4,7 +4,7 @@ from torch import nn
 
 from yoco.data.source import Batch
 from yoco.rng import Rng
-from yoco.sparsify.layout import layout as find
+from yoco.sparsify.layout import layout_of
 from yoco.sparsify.masks import Masks, budget, top, weights
 from yoco.sparsify.trial import Normaliser
 
@@ -27,5 +27,5 @@ def magnitude(
     """
     scores = {name: weight.abs() for name, weight in weights(network).items()}
     if layout != "global":
-        return top(scores, find(layout)(network, sparsity))
+        return top(scores, layout_of(layout)(network, sparsity))
     return top(scores, budget(sum(score.numel() for score in scores.values()), sparsity))

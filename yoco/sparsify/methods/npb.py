@@ -18,7 +18,7 @@ from yoco.data.source import Batch
 from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.sparsify.flow import follow
-from yoco.sparsify.layout import layout as find
+from yoco.sparsify.layout import layout_of
 from yoco.sparsify.masks import Masks, weights
 from yoco.sparsify.paths import on_paths
 from yoco.sparsify.trial import Normaliser, image_shape
@@ -79,7 +79,7 @@ def npb(
     chunks; P counts pools by their windows; all convolutions and linear layers are treated alike, by their kernels.
     """
     aim, size = Aim(alpha=alpha, beta=beta, cap=cap, mode=mode), image_shape("npb", data, shape)
-    budgets, keys = find(layout)(network, sparsity), _keys(network, positions, rng.child("positions"))
+    budgets, keys = layout_of(layout)(network, sparsity), _keys(network, positions, rng.child("positions"))
 
     def choose(name: str, weight: Tensor, log: Tensor) -> Tensor:
         """The mask of a layer, from the paths that reach its inputs."""

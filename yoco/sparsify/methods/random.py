@@ -7,7 +7,7 @@ from torch import nn
 
 from yoco.data.source import Batch
 from yoco.rng import Rng
-from yoco.sparsify.layout import layout as find
+from yoco.sparsify.layout import layout_of
 from yoco.sparsify.masks import Masks, weights
 from yoco.sparsify.trial import Normaliser
 
@@ -29,7 +29,7 @@ def random(
     Raises:
         ValueError: sparsity is not in [0, 1), or an unknown layout, or one that cannot be that sparse.
     """
-    counts, kept = find(layout)(network, sparsity), {}
+    counts, kept = layout_of(layout)(network, sparsity), {}
     for name, weight in weights(network).items():
         mask = torch.zeros(weight.numel(), dtype=torch.bool)
         mask[rng.child(name).choice(weight.numel(), counts[name])] = True

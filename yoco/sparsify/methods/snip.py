@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from yoco.data.source import Batch
 from yoco.rng import Rng
-from yoco.sparsify.masks import Masks, budget, rounds, top
+from yoco.sparsify.masks import Masks, budget, keep_schedule, top
 from yoco.sparsify.trial import Normaliser, impose, leaves, material, twin
 
 
@@ -48,7 +48,7 @@ def snip(
     weights = leaves(trial)
     total = sum(weight.numel() for weight in weights.values())
     masks = Masks({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
-    for keep in rounds(total, budget(total, sparsity), iterations):
+    for keep in keep_schedule(total, budget(total, sparsity), iterations):
         impose(trial, masks)
         scores = _sensitivity(trial, batch, rng)
         masks = top({name: score.masked_fill(~masks[name], -1) for name, score in scores.items()}, keep)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from yoco.data.source import Batch
 from yoco.rng import Rng
 from yoco.sparsify.linearised import Linearised
-from yoco.sparsify.masks import Masks, budget, rounds, top
+from yoco.sparsify.masks import Masks, budget, keep_schedule, top
 from yoco.sparsify.trial import Normaliser, image_shape, impose, leaves, twin, unsigned
 
 
@@ -46,7 +46,7 @@ def synflow(
     weights = leaves(trial)
     total = sum(weight.numel() for weight in weights.values())
     masks = Masks({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
-    for keep in rounds(total, budget(total, sparsity), iterations):
+    for keep in keep_schedule(total, budget(total, sparsity), iterations):
         impose(trial, masks)
         scores = _flow(trial, size)
         masks = top({name: score.masked_fill(~masks[name], -1) for name, score in scores.items()}, keep)

@@ -55,7 +55,7 @@ def exact(
     return refit(problem, mask), mask
 
 
-def _better(problem: Problem, zeros: int, found: "Trace") -> Tensor:
+def _better(problem: Problem, zeros: int, found: "Removals") -> Tensor:
     """The mask [m, d] of the trace, or of ADMM's rows and, where it chose worse, of the trace with as many zeros."""
     first, other = found.counts(problem, zeros), admm(problem, zeros)[1]
     counts = (~other).sum(1) // problem.pattern.block
@@ -77,7 +77,7 @@ def errors(
 
 
 @dataclass(frozen=True)
-class Trace:
+class Removals:
     """How each row empties: order long [m, T], its units as they leave; losses float64 [m, T] of the steps."""
 
     order: Tensor
@@ -107,17 +107,17 @@ class Trace:
         return torch.arange(self.order.shape[1], device=counts.device) < counts[:, None]
 
 
-def trace(problem: Problem, zeros: int, memory: int = MEMORY) -> Trace:
+def trace(problem: Problem, zeros: int, memory: int = MEMORY) -> Removals:
     """How each row empties: as far as `zeros` needs where rows have equal counts, else all; kept with the problem."""
     pattern, rows = problem.pattern, len(problem.weight)
     depth = zeros // rows if pattern.by_row or pattern.group else len(problem.dead_units)
     known = problem.memo.get("exact")
-    if not isinstance(known, Trace) or known.order.shape[1] < depth:
+    if not isinstance(known, Removals) or known.order.shape[1] < depth:
         known = problem.memo["exact"] = _traced(problem, depth, memory)
     return known
 
 
-def _traced(problem: Problem, depth: int, memory: int) -> Trace:
+def _traced(problem: Problem, depth: int, memory: int) -> Removals:
     """Units of dead inputs leave first, by index, as far as a group of N:M allows it; then all rows, some at a time."""
     pattern, dead = problem.pattern, problem.dead_units
     room = None
@@ -134,7 +134,7 @@ def _traced(problem: Problem, depth: int, memory: int) -> Trace:
     place = weight.new_empty(min(now, len(weight)), len(columns) ** 2)
     parts = [_Rows(rows, inverse, pattern, live, room, place).run(depth - order.shape[1]) for rows in weight.split(now)]
     traced, losses = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Trace(torch.cat([order, traced], 1), torch.cat([torch.zeros_like(order, dtype=losses.dtype), losses], 1))
+    return Removals(torch.cat([order, traced], 1), torch.cat([torch.zeros_like(order, dtype=losses.dtype), losses], 1))
 
 
 def _panel(width: int, block: int) -> int:

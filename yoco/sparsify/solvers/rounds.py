@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from yoco.rng import Rng
-from yoco.sparsify.masks import rounds as shares
+from yoco.sparsify.masks import keep_schedule
 from yoco.sparsify.solvers.problem import Problem
 from yoco.sparsify.solvers.refit import refit, refit_with_inverse
 
@@ -27,7 +27,7 @@ def rounds(problem: Problem, zeros: int, *, rng: Rng | None = None, count: int =
     pattern, columns = problem.pattern, problem.columns
     mask, step = torch.ones_like(problem.live, dtype=torch.bool), pattern.step(len(problem.live))
     total = len(problem.live) * columns // step
-    for left in shares(total, total - zeros // step, count):
+    for left in keep_schedule(total, total - zeros // step, count):
         weight, inverse = refit_with_inverse(problem, mask)
         alive = mask[:, :columns].unflatten(1, (-1, pattern.block))[:, :, 0]
         eye = torch.eye(pattern.block, dtype=inverse.dtype, device=inverse.device)
