@@ -44,6 +44,8 @@ WAYS: dict[str, dict[str, Any]] = {
 library, which looks at real training images, or, alone, at the set itself."""
 BEFORE = {"epochs": 60, "references": 4000}
 """What views were made with whose names do not say it."""
+SEEDS = 10
+"""Seeds of a run at most."""
 PASSES = "train"
 """What the dynamics watch: the passes that train, no clean ones beside them."""
 
@@ -79,7 +81,13 @@ class Grid:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Grid":
-        """As the command line says; in float32 where that has no word for it."""
+        """As the command line says; in float32 where that has no word for it.
+
+        Raises:
+            SystemExit: more seeds than `judge` has room for beside the number of a run.
+        """
+        if getattr(options, "seeds", 1) > SEEDS:
+            raise SystemExit(f"--seeds must be at most {SEEDS}, got {options.seeds}")
         how = {name: getattr(options, name) for name in ("set", "out", "epochs", "score_epochs")}
         return cls(**how, bf16=bool(getattr(options, "bf16", 0)))
 
@@ -158,7 +166,7 @@ class Grid:
             how["beta"] = CCS_BETA.get(("cifar10", 10, trial.ipc), 0.0)
         if how["rule"] not in ("random", "first"):
             how["evidence"] = [self.evidence(trial.run)]
-        chosen = select(self.whole, ipc=trial.ipc, seed=10 * trial.run + trial.seed, **how)
+        chosen = select(self.whole, ipc=trial.ipc, seed=SEEDS * trial.run + trial.seed, **how)
         return self.whole.take(chosen.indices)
 
     def file(self, trial: Trial) -> Path:
@@ -197,13 +205,7 @@ class Grid:
         return [json.loads(path.read_text()) for trial in trials if (path := self.file(trial)).is_file()]
 
     def about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the result file says of the set, the dynamics and the networks that judge.
-
-        Raises:
-            SystemExit: there are no rows: a result without any would take the place of one that has some.
-        """
-        if not rows:
-            raise SystemExit("no trial is there, so that nothing is written")
+        """What the result file says of the set, the dynamics and the networks that judge."""
         return {
             "data": self.whole.source["name"],
             "checksum": self.data.train.checksum,

@@ -72,8 +72,9 @@ def main() -> None:
         places = {kind: sorted({row[kind] for row in rows}) for kind in ("processor", "judged_on")}
         made = {**bench.about(), **places, "processor": " and ".join(places["processor"])}
         content = {**made, "rows": result.summary(sets.by_network(rows), BY, ("seed",), VALUES)}
-        minutes_curve.draw(content, options.results / f"{options.name}.png")
-        print(f"written to {result.write(options.name, folder=options.results, **content)}")
+        written = result.write(options.name, folder=options.results, **content)
+        minutes_curve.draw(content, written.with_suffix(".png"))
+        print(f"written to {written}")
 
 
 class Bench(sets.Bench):

@@ -48,10 +48,11 @@ def main() -> None:
         folder, methods_digits.Bench(Folder(options.sets, options.part), load("digits"), options), options
     )
     rows = [row for seed in range(options.seeds) for method in options.methods for row in resizer.rows(method, seed)]
-    if folder.complete():
+    if folder.complete() and resizer.bench.folder.complete():
         content = {**resizer.about(), "rows": result.summary(rows, ("set", "way", "ipc"), ("seed",), ("last", "best"))}
-        draw(content, options.results / f"{options.name}.png")
-        print(f"written to {result.write(options.name, folder=options.results, **content)}")
+        written = result.write(options.name, folder=options.results, **content)
+        draw(content, written.with_suffix(".png"))
+        print(f"written to {written}")
 
 
 @dataclass(frozen=True)

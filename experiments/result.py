@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from yoco.artefact import replace_file
 from yoco.device import pick
+from yoco.disk import replace_file
 
 FOLDER = Path(__file__).parent / "results"
 CORES = os.cpu_count() or 1
@@ -29,7 +29,12 @@ def write(name: str, *, folder: Path = FOLDER, **content: Any) -> Path:
     """Write `folder`/`name`.json: what made it, then the content of the experiment.
 
     processor: what the CPU's instructions reach, such as AVX2, which decides on how fast it is beside its cores.
+
+    Raises:
+        SystemExit: there are no rows: a result without any would take the place of one that has some.
     """
+    if not content["rows"]:
+        raise SystemExit(f"{name}: no trial is there, so that nothing is written")
     made = {
         "command": shlex.join(["python", f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "commit": commit(),

@@ -75,17 +75,26 @@ def test_views_for_another_rule_have_another_name(
     assert len({usual, longer, shared.view(0, 1)}) == 3
 
 
-def test_a_result_of_nothing_is_not_written(
+def test_a_result_of_nothing_is_not_written(experiment: Callable[[str], Any], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="road: no trial is there, so that nothing is written"):
+        experiment("result").write("road", folder=tmp_path, rows=[])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_result_says_of_the_set(
     experiment: Callable[[str], Any], tmp_path: Path, tiny_set: CondensedSet
 ) -> None:
     tiny_set.save(tmp_path / "set.safetensors")
     shared = experiment("grid").Grid(set=tmp_path / "set.safetensors", out=tmp_path, epochs=1, score_epochs=1)
-    with pytest.raises(SystemExit, match="no trial is there, so that nothing is written"):
-        shared.about([])
     made = {"method": "cut", "steps": None, "autocast": None, "checksum": tiny_set.checksum}
     assert shared.about([{"seed": 0, "seconds": 1.0}])["set"] == made
-    with pytest.raises(SystemExit, match="no try is there, so that nothing is written"):
-        experiment("road").log([tmp_path / "none.json"], load("digits"), Namespace())
+
+
+def test_seeds_of_two_runs_are_never_the_same(experiment: Callable[[str], Any], tmp_path: Path) -> None:
+    options = Namespace(set=tmp_path, out=tmp_path, epochs=1, score_epochs=1, seeds=10)
+    experiment("grid").Grid.of(options)
+    with pytest.raises(SystemExit, match="--seeds must be at most 10, got 11"):
+        experiment("grid").Grid.of(Namespace(**{**vars(options), "seeds": 11}))
 
 
 def test_who_does_all_trials_or_none_gathers_them(
