@@ -89,7 +89,7 @@ def test_pruned_weights_of_a_round_outlive_a_stop_while_they_are_retrained(
 
 
 def test_no_curves_are_made_for_a_picture_alone(study: Any, tmp_path: Path) -> None:
-    assert study(options={"allocation": "global"}).run(tmp_path).curves == {}
+    assert study(options={"allocation": "global"}).run(tmp_path).pruned.curves == {}
 
 
 def test_a_network_that_cannot_shrink_is_kept_as_it_is(

@@ -208,7 +208,7 @@ def test_what_no_image_meets_is_known_by_the_names_of_the_others() -> None:
         ({"layers": ["idle.weight"]}, "sparsify: layers must be met by images, got idle.weight, which is not"),
         ({"allocation": "erk"}, "sparsify: allocation erk is for all layers, got idle.weight, which no image reaches"),
         (
-            {"allocation": {"idle.weight": 1}},
+            {"allocation": {"used.weight": 1, "idle.weight": 1}},
             "layer: unknown name 'idle.weight'; did you mean 'used.weight'? known: used.weight",
         ),
     ):
