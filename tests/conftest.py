@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from yoco.data import load
 from yoco.data.source import Source, Splits
 
 torch.set_num_threads(1)  # tests run side by side, and their networks are too small to share
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background does not hear
 settings.register_profile("steady", deadline=None, derandomize=True)  # a busy machine is no mistake
 settings.load_profile("steady")
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -94,3 +95,9 @@ def test_the_header_alone_and_folders_and_other_files(tmp_path: Path) -> None:
     (tmp_path / "set.npz").write_bytes(b"PK" + bytes(100))
     with pytest.raises(ValueError, match=r"is damaged or no safetensors file .*; yoco convert reads .npz$"):
         artefact.read(tmp_path / "set.npz", "toy", 2)
+
+
+def test_an_index_file_is_no_set(tmp_path: Path) -> None:
+    np.savez(tmp_path / "kept.npz", about=np.array("{}"), indices=np.arange(3))
+    with pytest.raises(ValueError, match=r"kept\.npz is an index file of prune: write \.safetensors to evaluate it$"):
+        artefact.read(tmp_path / "kept.npz", "toy", 2)

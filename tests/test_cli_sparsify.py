@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import yoco
 from yoco.cli import run
 from yoco.commands.sparsify import PRUNER, SparsifyOptions, _settings
 from yoco.condensed import CondensedSet
@@ -212,3 +214,14 @@ def test_a_set_of_other_images_or_classes_is_refused(
     assert run([*QUICK, "--sparsity", "0.5", "--calibrate", str(path), "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "must have images [1, 8, 8] and 10 classes as the data, got [1, 8, 8] and 3 classes" in said
+
+
+def test_a_set_that_was_made_from_other_images_is_said(
+    asked: Callable[[str], Study], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, made = tmp_path / "set.safetensors", yoco.condense("digits", "random", ipc=1, progress=False)
+    for source, said in ((made.source, []), ({"name": "digits"}, []), ({**made.source, "checksum": "0"}, ["other"])):
+        replace(made, source=source).save(path)
+        asked(f"--sparsity 0.5 --calibrate {path}")
+        lines = [f"{path} was made from {word} images than these" for word in said]
+        assert capsys.readouterr().out.splitlines() == lines

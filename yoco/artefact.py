@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -85,8 +86,17 @@ def _opened(path: Path, kind: str, version: int) -> Iterator[tuple[Any, dict[str
         with safe_open(path, framework="pt") as file:
             yield file, _header(path, file.metadata(), kind, version)
     except SafetensorError as error:
+        if _is_selection(path):
+            raise ValueError(f"load: {path} is an index file of prune: write .safetensors to evaluate it") from error
         hint = "; yoco convert reads .npz" if path.suffix == ".npz" else ""
         raise ValueError(f"load: {path} is damaged or no safetensors file ({error}){hint}") from error
+
+
+def _is_selection(path: Path) -> bool:
+    """Whether this is an .npz of indices, as prune writes it."""
+    with suppress(BadZipFile), ZipFile(path) as file:
+        return {"about.npy", "indices.npy"} <= {*file.namelist()}
+    return False
 
 
 def _header(path: Path, metadata: Mapping[str, str] | None, kind: str, version: int) -> dict[str, Any]:

@@ -23,7 +23,10 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 FREE = ("minutes", "device")
-"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits."""
+"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits.
+
+Where a checksum says that the data are the same, their name may change, too.
+"""
 MARK = "# written by yoco condense\n"
 """How a configuration begins that a run wrote, and may write anew."""
 
@@ -57,7 +60,7 @@ class Run:
         text = MARK + yaml.safe_dump(self.config, sort_keys=False)
         made = [place for place in (self.folder, *self.folder.parents) if not place.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder):
+        with alone(self.folder):
             self._check_same()
             replace_file(self.folder / "config.yaml", lambda path: path.write_text(text))
             self.held = True
@@ -111,7 +114,8 @@ class Run:
             before = None
         if not isinstance(before, dict):
             raise ValueError(f"run: {path} is missing or damaged; choose another folder")
-        for name in sorted({*before, *self.config} - {*FREE}):
+        same = self.config.get("checksum") is not None and self.config["checksum"] == before.get("checksum")
+        for name in sorted({*before, *self.config} - {*FREE, *(("data",) if same else ())}):
             old, new = before.get(name), self.config.get(name)
             if old != new:
                 raise ValueError(f"run: {self.folder} holds a run with {name}={old}, got {new}; choose another folder")
@@ -168,8 +172,12 @@ class Run:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself; it goes with the process, however that ends."""
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, by a lock on it that goes with the process, however that ends.
+
+    Raises:
+        ValueError: another process works in it.
+    """
     if fcntl is None:
         yield
         return

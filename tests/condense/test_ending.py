@@ -2,6 +2,8 @@
 stop, and whose folder it is.
 """
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,10 +81,36 @@ def test_the_command_says_where_it_goes_on(
     words += ["--teacher-epochs", "2"]
     assert run([*words, "--out", str(tmp_path / "run")]) == 130
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"yoco: stopped and saved; the same command goes on from {tmp_path / 'run'}"
+    kept = "where condensed.safetensors is the set without the labels of the teacher"
+    assert said == f"yoco: stopped and saved; the same command goes on from {tmp_path / 'run'}, {kept}"
+    assert yoco.load(tmp_path / "run/condensed.safetensors").soft_labels is None
     stopped.undo()
     assert run([*words, "--out", str(tmp_path / "run")]) == 0
     assert yoco.load(tmp_path / "run/condensed.safetensors").soft_labels is not None
+
+
+def test_the_command_offers_no_set_as_it_stands_that_is_there_already(
+    tmp_path: Path, stopped: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["condense", "--method", "dm", "--ipc", "1", "--network", "mlp:width=4", "--real-batch", "8"]
+    words += ["--episodes", "5", "--minutes", "1e-9", "--labels", "teacher", "--teacher-epochs", "2"]
+    assert run([*words, "--out", str(tmp_path)]) == 130
+    assert yoco.load(tmp_path / "condensed.safetensors").config["episodes_done"] == 0
+    assert "--minutes" not in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_sigterm_stops_a_teacher_as_ctrl_c_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Teacher, "learn", lambda self: os.kill(os.getpid(), signal.SIGTERM))
+    mine: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: mine.append(number))
+    try:
+        with pytest.raises(Interrupted, match=r"^stopped while the teacher learned; the same call goes on from "):
+            condense("digits", "random", out=tmp_path, **HOW)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert mine == [signal.SIGTERM]
+    assert yoco.load(tmp_path / "condensed.safetensors").soft_labels is None
 
 
 def test_the_folder_of_another_teacher_is_refused_ahead_of_the_episodes(

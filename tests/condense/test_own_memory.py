@@ -271,3 +271,15 @@ def test_a_handler_that_was_set_in_c_stays(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(loop.signal, "signal", lambda *given: pytest.fail("a handler was changed"))
     with loop.interruptible() as asked:
         assert not asked()
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As Ctrl-C is by a shell's job in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with loop.interruptible() as asked:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+            assert not asked()
+    finally:
+        signal.signal(signal.SIGINT, before)

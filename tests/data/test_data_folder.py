@@ -55,7 +55,14 @@ def test_a_home_that_nobody_has_is_one_line(
 
 @pytest.mark.parametrize(
     ("train_name", "test"),
-    [("train", "test"), ("train", "val"), ("Training", "Testing"), ("TRAIN", "valid"), ("train", "Validation")],
+    [
+        ("train", "test"),
+        ("train", "val"),
+        ("Training", "Testing"),
+        ("TRAIN", "valid"),
+        ("train", "Validation"),
+        ("Train_Set", "test_set"),
+    ],
 )
 def test_given_halves_are_read_in_sorted_order(tmp_path: Path, train_name: str, test: str) -> None:
     fill(tmp_path / train_name, {"dog": 3, "cat": 2})
@@ -171,6 +178,21 @@ def test_images_stand_as_the_camera_says(tmp_path: Path) -> None:
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     fill(tmp_path, {"plane": 2, "train": 2})
     assert load(tmp_path).train.classes == ("plane", "train")
+
+
+@pytest.mark.parametrize(
+    ("counts", "got"),
+    [
+        ({"train": 2, "test": 2}, "train must hold a folder for each class, got images"),
+        ({"train": 2, "test/a": 2, "test/b": 2}, "train must hold a folder for each class, got images"),
+        ({"Training_set": 2, "test_set": 2}, "Training_set must hold a folder for each class, got images"),
+        ({"test/a": 2, "test/b": 2}, "train must hold a folder for each class, got none"),
+    ],
+)
+def test_halves_are_no_classes(tmp_path: Path, counts: dict[str, int], got: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        load(fill(tmp_path, counts))
+    assert str(caught.value) == f"data {tmp_path}: {got}"
 
 
 @pytest.mark.parametrize(

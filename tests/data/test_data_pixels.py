@@ -192,3 +192,25 @@ def test_colours_of_sixteen_bits_are_refused_until_they_are_read(tmp_path: Path,
 def test_sixteen_bits_of_a_pixel_are_no_sixteen_bits_of_a_channel(read_as: Any, deep: str | None) -> None:
     image = SimpleNamespace(mode="RGB", tile=[("raw", (0, 0, 6, 6), 8, read_as)])
     assert deep_mode(image) == deep
+
+
+def planes(bits: int) -> bytes:
+    """A black TIFF of 6x6 coloured pixels, with a plane for each channel."""
+    size = 6 * 6 * bits // 8
+    tags = [(256, 3, 1, 6), (257, 3, 1, 6), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2)]  # sides, bits, colours
+    tags += [(273, 4, 3, 140), (277, 3, 1, 3), (278, 3, 1, 6), (279, 4, 3, 152), (284, 3, 1, 2)]  # where planes are
+    parts = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    values = struct.pack("<3H6I", *[bits] * 3, *(164 + size * channel for channel in range(3)), *[size] * 3)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + parts + bytes(4) + values + bytes(3 * size)
+
+
+def test_colours_of_sixteen_bits_in_planes_are_refused(tmp_path: Path) -> None:
+    for bits in (8, 16):
+        for name in ("a/0", "a/1", "b/0", "b/1"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / f"{name}.tif").write_bytes(planes(bits))
+        if bits == 8:
+            assert load(tmp_path).train.shape == (3, 6, 6)
+    said = r"a/[01]\.tif: cannot be read as an image \(needs 8 bits a channel, got mode RGB;16\)$"
+    with pytest.raises(ValueError, match=said):
+        load(tmp_path)

@@ -139,8 +139,9 @@ def test_folders_without_settings_go_by_their_sets_or_by_their_places(runs: list
     assert [line.split(" | ")[0] for line in lines[4:6]] == [f"| {folder.as_posix()}" for folder in runs[:2]]
 
 
-def test_a_run_without_its_settings_is_a_repetition_of_its_like(tmp_path: Path) -> None:
-    condense("digits", "random", ipc=1, out=tmp_path / "run", device="cpu", progress=False)
+@pytest.mark.parametrize("space", ["unit", "zca"])
+def test_a_run_without_its_settings_is_a_repetition_of_its_like(tmp_path: Path, space: str) -> None:
+    condense("digits", "random", ipc=1, space=space, out=tmp_path / "run", device="cpu", progress=False)
     said, place = RunFiles(tmp_path / "run").settings(), tmp_path / "run/condensed.safetensors"
     (tmp_path / "run/config.yaml").unlink()
     assert ways_of([said, RunFiles(tmp_path / "run").settings()]) == ((), [(), ()])
@@ -149,6 +150,69 @@ def test_a_run_without_its_settings_is_a_repetition_of_its_like(tmp_path: Path) 
         replace(made, **changes).save(place)
         (found,), ways = ways_of([said, RunFiles(tmp_path / "run").settings()])
         assert (found, ways) == (name, [("",), ("soft" if name == "labels" else "yoco",)])
+
+
+SCORES = {"score": "aum", "network": "convnet", "seed": 0}
+PRUNED: dict[str, Any] = {"step": "prune", "rule": "stratified", "mode": "paper", "options": {"beta": 0.1}, "seed": 0}
+PRUNED |= {"quota": "equal", "budget": {"ipc": 1}, "scores": SCORES, "kept": [4, 4, 4]}
+LABELLED: dict[str, Any] = {"step": "relabel", "teacher": "convnet", "epochs": 20, "seed": 0, "temperature": 1.0}
+BETA = {**PRUNED, "options": {"beta": 0.3}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "names"),
+    [
+        ([PRUNED], [BETA], ("prune options beta",)),
+        ([PRUNED], [{**PRUNED, "options": {}}], ("prune options beta",)),
+        ([PRUNED], [{**PRUNED, "rule": "random"}], ("prune rule",)),
+        ([PRUNED], [{**PRUNED, "mode": "repo"}], ("prune mode",)),
+        ([PRUNED], [{**PRUNED, "quota": "none"}], ("prune quota",)),
+        ([PRUNED], [{**PRUNED, "budget": {"ipc": 2}}], ("prune budget ipc",)),
+        ([PRUNED], [{**PRUNED, "scores": {**SCORES, "features": "pixels"}}], ("prune scores features",)),
+        ([PRUNED], [{**PRUNED, "seed": 1, "scores": {**SCORES, "seed": 1}, "kept": [4, 4, 3]}], ()),
+        ([LABELLED], [{**LABELLED, "temperature": 4.0}], ("relabel temperature",)),
+        ([LABELLED], [{**LABELLED, "epochs": 5, "seed": 1}], ("relabel epochs",)),
+        ([], [PRUNED], ("steps",)),
+        ([LABELLED, PRUNED], [PRUNED, LABELLED], ("steps",)),
+        ([PRUNED, PRUNED], [PRUNED, BETA], ("prune 2 options beta",)),
+    ],
+)
+def test_sets_without_settings_are_told_apart_by_what_was_done_with_them(
+    tiny_set: CondensedSet, tmp_path: Path, one: list[Any], other: list[Any], names: tuple[str, ...]
+) -> None:
+    said = []
+    for history in (one, other):
+        replace(tiny_set, history=tuple(history)).save(tmp_path / "condensed.safetensors")
+        said.append(RunFiles(tmp_path).settings())
+    assert ways_of(said)[0] == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "done", "seconds", "minutes", "alone"),
+    [
+        (4.0, 30, 240.5, "4", "4"),
+        (4.0, 33, 245.0, "4", "4"),
+        (40.0, 90, 2403.0, "40", "40"),
+        (0.01, 60, 1400.0, "23", "23"),  # written as it stood
+        (4.0, 100, 240.5, None, None),
+        (None, 30, 240.5, None, "4"),
+    ],
+)
+def test_a_time_budget_tells_runs_apart_that_it_has_ended(
+    tiny_set: CondensedSet,
+    tmp_path: Path,
+    asked: float | None,
+    done: int,
+    seconds: float,
+    minutes: str | None,
+    alone: str | None,
+) -> None:
+    how = {"episodes": 100, "episodes_done": done, "seconds": seconds}
+    replace(tiny_set, config=how).save(tmp_path / "condensed.safetensors")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"method": "dm", "minutes": asked}))
+    assert RunFiles(tmp_path).settings().get("minutes") == minutes
+    (tmp_path / "config.yaml").unlink()
+    assert RunFiles(tmp_path).settings().get("minutes") == alone
 
 
 @pytest.mark.parametrize(
@@ -161,6 +225,8 @@ def test_a_run_without_its_settings_is_a_repetition_of_its_like(tmp_path: Path) 
             [("idc",), ("dm",)],
         ),
         ([{"data": "train", "checksum": "a"}, {"data": "train", "checksum": "b"}], ("checksum",), [("a",), ("b",)]),
+        ([{"data": "imgs/", "checksum": "a"}, {"data": "imgs", "checksum": "a"}], (), [(), ()]),
+        ([{"data": "a", "checksum": None}, {"data": "b", "checksum": None}], ("data",), [("a",), ("b",)]),
         ([{"lr": 1, "method": "a"}, {"lr": 2, "method": "b"}], ("method",), [("a",), ("b",)]),
         ([{"ipc": 1, "size": None}, {"ipc": 1}], (), [(), ()]),
         ([{"m": "a", "lr": 1}, {"m": "a", "lr": 2}, {"m": "b"}], ("m", "lr"), [("a", "1"), ("a", "2"), ("b", "")]),

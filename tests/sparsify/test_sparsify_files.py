@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from yoco.data import Splits
+from yoco.run import alone
 from yoco.sparsify.files import Files
 from yoco.sparsify.sparse import load, rebuild
 from yoco.sparsify.study import Study
@@ -66,6 +67,28 @@ def test_trained_weights_outlive_a_stop_and_may_be_gone_on_with(
     again = study(weights=tmp_path / "dense.safetensors").run(tmp_path)
     assert again.accuracy == whole.accuracy
     assert again.pruned.masks == whole.pruned.masks
+
+
+def test_no_sparse_weights_stand_beside_dense_ones_of_another_run(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study().run(tmp_path)
+    (tmp_path / "table.md").write_text("old")
+    monkeypatch.setattr("yoco.sparsify.study.sparsify", stop)
+    with pytest.raises(KeyboardInterrupt):
+        study(seed=1).run(tmp_path)
+    assert names(tmp_path) == MADE[:1]
+
+
+def test_two_studies_do_not_share_a_folder(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("yoco.sparsify.study.fit", None)
+        with alone(tmp_path), pytest.raises(ValueError, match="is being worked on by another process"):
+            study().run(tmp_path)
+    assert names(tmp_path) == []
+    study().run(tmp_path)
+    with alone(tmp_path):
+        assert names(tmp_path) == [*MADE, "sparsify.json"]
 
 
 def test_pruned_weights_outlive_a_stop_while_they_are_retrained(

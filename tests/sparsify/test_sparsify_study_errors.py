@@ -1,5 +1,6 @@
 """What a study refuses ahead of any training, each mistake in one line."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -214,3 +215,28 @@ def test_what_an_image_does_not_meet_or_cannot_follow_is_found_ahead_of_any_trai
 def test_a_layer_that_no_image_meets_need_not_fit_the_pattern(study: Any) -> None:
     made = study(network=OWN, options={"pattern": "2:4"}, sparsity=None)
     made.check(made.fresh())
+
+
+def test_sets_of_other_classes_are_refused(study: Any, tiny: Splits, tiny_set: CondensedSet) -> None:
+    named = Splits(*(replace(half, classes=("a", "b", "c")) for half in tiny))
+    for data, classes, got in ((tiny, "345", "0 to 2, got 3 to 5"), (named, "xyz", "a to c, got x to z")):
+        other = replace(tiny_set, classes=tuple(classes))
+        for how in ({"calibrate": other}, {"retrain_on": other, "retrain": 1.0}):
+            with pytest.raises(ValueError, match=rf"^sparsify: classes must be those of digits, {got}$"):
+                study(data=data, **how)
+    for classes in ("012", "xbz"):
+        assert study(data=named, calibrate=replace(tiny_set, classes=tuple(classes))).calibrate is not None
+
+
+def test_a_training_that_diverges_is_said(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(network: nn.Module, *_: Any, **__: Any) -> None:
+        torch.nn.init.constant_(next(network.parameters()), float("nan"))
+
+    said = r"^sparsify: weights must be finite, got others as the training diverged; lower lr$"
+    monkeypatch.setattr("yoco.sparsify.study.sparsify", None)
+    with pytest.raises(ValueError, match=said):
+        study(lr=1e30).run()
+    monkeypatch.setattr("yoco.sparsify.study.retrain", diverge)
+    made = study(retrain=1.0)
+    with pytest.raises(ValueError, match=said):
+        made.mend(made.fresh())

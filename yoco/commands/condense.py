@@ -53,6 +53,7 @@ def condense(argv: list[str]) -> None:
     """`yoco condense`."""
     from yoco.condense import Interrupted, estimate, labels_of
     from yoco.condense import condense as run
+    from yoco.condense.ending import Unlabelled
 
     typed = named(argv, CondenseOptions)
     ahead = _from_config(argv)
@@ -68,15 +69,18 @@ def condense(argv: list[str]) -> None:
         print(estimate(data, method, **given, **settings))
         return
     _say_experts(getattr(options, "experts", None))
+    file, on = options.out / "condensed.safetensors", f"stopped and saved; the same command goes on from {options.out}"
     try:
         made = run(data, method, **given, **settings)
+    except Unlabelled:
+        raise KeyboardInterrupt(f"{on}, where {file.name} is the set without the labels of the teacher") from None
     except Interrupted as stopped:
         done, asked = (stopped.condensed.config[name] for name in ("episodes_done", "episodes"))
         more = ", and with --minutes 0.01 writes the set as it stands" if done < asked else ""
-        raise KeyboardInterrupt(f"stopped and saved; the same command goes on from {options.out}{more}") from None
+        raise KeyboardInterrupt(f"{on}{more}") from None
     from yoco.report.images import sheet
 
-    file, picture = options.out / "condensed.safetensors", options.out / "images.png"
+    picture = options.out / "images.png"
     if not picture.is_file() or picture.stat().st_mtime_ns < file.stat().st_mtime_ns:
         sheet(made, path=picture)
     print(made)

@@ -149,6 +149,8 @@ def _set(path: Path | None, data: Source) -> CondensedSet | None:
         got = f"{list(found.shape)} and {len(found.classes)} classes"
         wanted = f"{list(data.shape)} and {len(data.classes)} classes"
         raise ValueError(f"sparsify: {path} must have images {wanted} as the data, got {got}")
+    if found.source.get("checksum") not in (None, data.checksum):
+        print(f"{path} was made from other images than these")
     return found
 
 

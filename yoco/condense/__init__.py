@@ -173,7 +173,7 @@ def condense(
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
-        Interrupted: Ctrl-C or SIGTERM, at the end of the episode, or Ctrl-C while a teacher learns; its `condensed` is
+        Interrupted: Ctrl-C or SIGTERM, at the end of the episode, or at once while a teacher learns; its `condensed` is
             the set as it stands.
     """
     check_sink(sink, out)

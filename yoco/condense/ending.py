@@ -1,14 +1,19 @@
 """The set of a run at its end: read again where the run is over, or labelled by a teacher, and kept before."""
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from yoco.condense.labels import relabel_from
-from yoco.condense.loop import Interrupted
+from yoco.condense.loop import Interrupted, answered
 from yoco.condense.method import Task
 from yoco.condense.teacher import room_of
 from yoco.condensed import CondensedSet, load
 from yoco.run import Run
+
+
+class Unlabelled(Interrupted):
+    """Asked to stop while the teacher learned; `condensed` is the set as it is, kept where there is a folder."""
 
 
 def finished(run: Run, episodes: int, labelled: bool) -> CondensedSet:
@@ -58,13 +63,14 @@ class Afterwards:
 
         Raises:
             ValueError: the training diverges.
-            Interrupted: Ctrl-C in the training; `condensed` is the set as it is.
+            Unlabelled: Ctrl-C or SIGTERM in the training.
         """
         if self.run:
             made.save(self.run.result)
         try:
-            return relabel_from(made, self.task, self.epochs, self.seed, folder=self.folder, progress=self.progress)
+            with answered(signal.default_int_handler, signal.SIGTERM):
+                return relabel_from(made, self.task, self.epochs, self.seed, folder=self.folder, progress=self.progress)
         except KeyboardInterrupt:
             after = "stopped while the teacher learned"
             more = f"; the same call goes on from {self.run.folder}" if self.run else ""
-            raise Interrupted(f"{after}{more}", made) from None
+            raise Unlabelled(f"{after}{more}", made) from None

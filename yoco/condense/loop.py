@@ -271,13 +271,20 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         with suppress(RuntimeError, OSError, ValueError):  # of a stream in the middle of a line, or closed
             print("\nstopping after this episode; once more stops at once", file=sys.stderr, flush=True)
 
+    with answered(ask, signal.SIGINT, signal.SIGTERM):
+        yield lambda: asked
+
+
+@contextmanager
+def answered(by: Callable[[int, Any], object], *numbers: signal.Signals) -> Iterator[None]:
+    """Let this answer signals, but for those that are ignored, or answered in C; off the main thread, none."""
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: asked
+        yield
         return
-    known = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not None]
-    before = {number: signal.signal(number, ask) for number in known}  # what was set in C could not be put back
+    known = [number for number in numbers if signal.getsignal(number) not in (None, signal.SIG_IGN)]
+    before = {number: signal.signal(number, by) for number in known}  # what was set in C could not be put back
     try:
-        yield lambda: asked
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

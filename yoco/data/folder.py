@@ -23,18 +23,20 @@ TEST = ("test", "testing", "val", "valid", "validation")
 def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) -> Splits:
     """FOLDER/train/CLASS/* with FOLDER/test/CLASS/* or FOLDER/val/CLASS/*; or FOLDER/CLASS/*, a fifth of it held out.
 
-    The halves may also be called training, testing, valid and validation, in letters of any case.
+    The halves may also be called training, testing, valid and validation, in letters of any case, and end in _set.
     size: the square in the centre of each image is resized to size x size; without it, all must be of one size.
     grey: one channel; otherwise every image becomes RGB. Transparency is left out.
     Classes are in sorted order. Files anywhere below a class folder belong to it, also behind links; hidden ones, those
     in hidden folders and other formats do not.
 
     Raises:
-        ValueError: fewer than two classes, an empty class, halves with different classes, images of several sizes
-            without `size`, or an image that cannot be read.
+        ValueError: fewer than two classes, an empty class, halves with different classes or without any, images of
+            several sizes without `size`, or an image that cannot be read.
         OSError: a folder cannot be read.
     """
     train, test = _half(folder, TRAINING), _half(folder, TEST)
+    if train is None:
+        _check_layout(folder)
     name = folder.resolve().name
     classes, files, labels = _listing(train or folder)
     if train is None or test is None:
@@ -53,9 +55,23 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
 
 def _half(folder: Path, names: Sequence[str]) -> Path | None:
     """The folder of this half, by the first of its names that one with class folders in it has."""
-    there = [path for path in _class_folders(folder) if path.name.casefold() in names]
+    there = [path for path in _class_folders(folder) if _word(path) in names]
     halves = [path for path in there if _class_folders(path)]
-    return next((path for name in names for path in halves if path.name.casefold() == name), None)
+    return next((path for name in names for path in halves if _word(path) == name), None)
+
+
+def _word(path: Path) -> str:
+    """The name of a folder as that of a half."""
+    return path.name.casefold().removesuffix("_set")
+
+
+def _check_layout(folder: Path) -> None:
+    """Refuse folders that are all halves, where none to train on has classes."""
+    there = _class_folders(folder)
+    if there and all(_word(path) in (*TRAINING, *TEST) for path in there):
+        train = next((path for path in there if _word(path) in TRAINING), folder / "train")
+        got = "images" if any(_images(train)) else "none"
+        raise ValueError(f"data {folder}: {train.name} must hold a folder for each class, got {got}")
 
 
 def _class_folders(folder: Path) -> list[Path]:

@@ -38,6 +38,11 @@ def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
     return {*map(read, classes)}.isdisjoint(map(read, others))
 
 
+def unshared(classes: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether no name is among the others, and neither are numbers from 0 up, which may stand for names."""
+    return not (_counted(classes) or _counted(others)) and {*classes}.isdisjoint(others)
+
+
 def _counted(classes: Sequence[str]) -> bool:
     return tuple(classes) == tuple(map(str, range(len(classes))))
 

@@ -17,6 +17,8 @@ EIGHT_BIT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CM
 """Modes of Pillow's images with 8 bits a channel or less; Pillow converts others by cutting, not by scaling."""
 DEEP = re.compile(r"\b(?!BGR;)\w+;16\w*")
 """Pillow's modes of 16 bits a channel in files of coloured images, which it cuts; BGR;16 has 16 bits a pixel."""
+BITS = 258
+"""The tag of a TIFF with the bits of each channel: where each has a plane of its own, nothing else tells them."""
 LUMINANCE = (19595, 38470, 7471)
 """Weights of red, green and blue, in units of 1/65536 (ITU-R BT.601: 0.299, 0.587, 0.114)."""
 
@@ -54,11 +56,13 @@ def as_pixels(images: Any, name: str) -> Tensor:
 def deep_mode(image: Any) -> str | None:
     """The mode in which a Pillow image, or the file that it is yet to be read from, has more than 8 bits a channel.
 
-    None where there is none; of coloured images that were read already nobody can tell.
+    None where there is none; of coloured images that were read already nobody can tell, but for a TIFF.
     """
     if image.mode not in EIGHT_BIT:
         return str(image.mode)
     found = DEEP.search(str([tile[3] for tile in getattr(image, "tile", ())]))
+    if found is None and max(getattr(image, "tag_v2", {}).get(BITS, ()), default=8) > 8:
+        return f"{image.mode};16"
     return found.group() if found else None
 
 

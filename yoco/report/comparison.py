@@ -13,7 +13,7 @@ from yoco.report.reading import RunFiles, of_another
 from yoco.report.tables import TRAINED, markdown, spread, trained
 
 HEAD = (*TRAINED, "sets", "last", "best")
-ALIKE = ("seed", "minutes", "device")
+ALIKE = ("seed", "device")
 """Settings in which runs may differ that are repetitions of each other."""
 FIRST = ("method", "data", "checksum", "ipc", "network", "labels", "space")
 """Settings by which runs are told apart rather than by others."""
@@ -25,10 +25,11 @@ Way = tuple[str, ...]
 def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     """Compare runs by their folders; the paths of what was written into `out`: comparison.md and comparison.png.
 
-    Runs that differ in nothing but seed, time budget and device are repetitions; without config.yaml the set says how
-    it was made. The accuracy of a set is its mean over networks; of repetitions there are mean and sample standard
-    deviation over sets, of which the table has the number. Evaluations on other data, by other teachers or of more
-    measurements are told apart; those of another state of a set are left out. The picture has all sets and losses.
+    Runs that differ in nothing but seed and device are repetitions; without config.yaml the set says how it was made,
+    and what was done with it since. A time budget counts where it ended a run, not the episodes that it had room for.
+    The accuracy of a set is its mean over networks; of repetitions there are mean and sample standard deviation over
+    sets, of which the table has the number. Evaluations on other data, by other teachers or of more measurements are
+    told apart; those of another state of a set are left out. The picture has all sets and losses.
 
     Raises:
         ValueError: fewer than two folders, one twice or without a run, or nothing that was evaluated or has a loss.
@@ -55,8 +56,13 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
 def ways_of(configs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[Way]]:
     """The names of settings that tell runs apart, and for each run their values in words.
 
-    A setting that differs only where one before it does, such as those of one method alone, is left out.
+    A setting that differs only where one before it does, such as those of one method alone, is left out. Data of one
+    checksum go by one name, however they are spelt.
     """
+    called = {
+        str(each["checksum"]): each["data"] for each in reversed(configs) if each.get("checksum") and each.get("data")
+    }
+    configs = [{**each, "data": called.get(str(each.get("checksum")), each.get("data"))} for each in configs]
     kept: list[str] = []
     ways: list[Way] = [()] * len(configs)
     for name in dict.fromkeys((*FIRST, *(name for config in configs for name in config if name not in ALIKE))):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from decimal import ROUND_DOWN, Context
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from yoco.run import row_of
 
 Metrics = list[dict[str, Any]]
 Evaluations = dict[str, Mapping[str, Any]]
-SPENT = ("episodes_done", "seconds", "learned")
-"""What a set says of the run that made it in which repetitions differ."""
+SPENT = ("episodes_done", "seconds", "learned", "whitening")
+"""What a set says of the run that made it in which repetitions differ, or which follows from all else."""
+ASKED = ("rule", "mode", "options", "quota", "budget", "scores", "views", "teacher", "epochs", "data", "temperature")
+"""What the history of a set says that a step was asked for, or how that was made; all else is its outcome."""
 
 
 class RunFiles:
@@ -79,19 +82,23 @@ class RunFiles:
     def settings(self) -> dict[str, Any]:
         """`config`; where it is not there how the set says that it was made, and where that says nothing the folder.
 
+        The time budget is among them where it ended the run, see `_cut`.
+
         Raises:
             ValueError: as `config`, or the set is damaged.
         """
-        if config := self.config():
-            return config
         made = load(self.condensed) if self.condensed.is_file() else None
+        if config := self.config():
+            asked = config.pop("minutes", None)
+            return {**config, **(_cut(made, asked) if made and asked else {})}
         if made is None or not (made.config or made.source):
             return {"method": made.method if made else None, "folder": self.folder.as_posix()}
         data = made.source.get("data") or made.source.get("name")
         own = {name: value for name, value in made.config.items() if name not in SPENT}
         own["bf16"] = own.pop("autocast", None) is not None
+        own |= {} if made.space == "unit" else {"space": made.space}
         source = {"data": data, "checksum": made.source.get("checksum"), **made.form}
-        return {"method": made.method, **source, **own, **_unusual(made)}
+        return {"method": made.method, **source, **own, **_unusual(made), **_later(made), **_cut(made)}
 
 
 def evaluation(path: Path) -> Mapping[str, Any]:
@@ -123,6 +130,35 @@ def _unusual(made: CondensedSet) -> dict[str, Any]:
     soft = made.soft_labels is not None and made.config.get("labels", "hard") == "hard"
     found = {"labels": "soft"} if soft else {}
     return {**found, "order": made.order} if made.order not in ("condensed", made.method) else found
+
+
+def _later(made: CondensedSet) -> dict[str, Any]:
+    """The steps that a set has gone through since it was made, and what each was asked for; seeds are left out."""
+    names = [str(entry.get("step")) for entry in made.history]
+    found: dict[str, Any] = {"steps": ", ".join(names)} if names else {}
+    for at, (name, entry) in enumerate(zip(names, made.history, strict=True)):
+        before = names[:at].count(name)
+        head = f"{name} {before + 1}" if before else name
+        for part in ASKED:
+            value = entry.get(part)
+            inner = value if isinstance(value, Mapping) else {"": value}
+            found |= {f"{head} {part} {word}".strip(): each for word, each in inner.items() if word != "seed"}
+    return found
+
+
+def _cut(made: CondensedSet, asked: float = 0) -> dict[str, str]:
+    """The minutes of a run that ended ahead of its last episode; none of others.
+
+    They are those that were asked for if the run took as long, and less than twice that; else, as of a set that does
+    not say them, those that it took, cut to two digits: repetitions may differ a little in them.
+    """
+    done, wanted, seconds = (made.config.get(name) for name in ("episodes_done", "episodes", "seconds"))
+    if done is None or wanted is None or seconds is None or done >= wanted:
+        return {}
+    spent = seconds / 60
+    if asked <= spent < 2 * asked:
+        return {"minutes": f"{asked:g}"}
+    return {"minutes": f"{float(Context(prec=2, rounding=ROUND_DOWN).create_decimal(spent)):g}"}
 
 
 def _measured(row: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from yoco.artefact import python_number
 from yoco.disk import at_home, check_place, replace_file
+from yoco.run import alone
 from yoco.sparsify.hold import held, remove
 from yoco.sparsify.sparse import Size, save
 
@@ -24,7 +26,7 @@ class Files:
 
     def __init__(self, folder: Path | None, about: Mapping[str, Any]) -> None:
         self.folder = None if folder is None else at_home(folder)
-        self.about, self.bytes, self.begun = about, 0, False
+        self.about, self.bytes = about, 0
 
     def check(self) -> None:
         """Find out ahead of long work whether they can be written.
@@ -37,27 +39,38 @@ class Files:
         for name in (DENSE, SPARSE, *SAID):
             check_place(self.folder / name)
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes out of the folder, which must be there.
+
+        Raises:
+            ValueError: another process works in it.
+        """
+        return nullcontext() if self.folder is None else alone(self.folder)
+
     def dense(self, network: nn.Module) -> None:
-        """Write the weights as they are before they are pruned, or, at initialisation, trained."""
+        """Write the weights as they are before they are pruned, or, at initialisation, trained.
+
+        Sparse ones of others, and what was said of them, are taken away.
+        """
         if self.folder is None:
             return
+        if (self.folder / SPARSE).is_file():
+            for name in (SPARSE, *SAID):
+                (self.folder / name).unlink(missing_ok=True)
         state = {name: value.cpu().contiguous().clone() for name, value in network.state_dict().items()}
         self.bytes = sum(value.numel() * value.element_size() for value in state.values())
         content = as_bytes(state)
         replace_file(self.folder / DENSE, lambda path: path.write_bytes(content))
 
     def sparse(self, network: nn.Module, shrunk: bool = False) -> Size | None:
-        """Write the sparse weights, and take away what was said of others; the network goes on to hold its zeros.
+        """Write the sparse weights; the network goes on to hold its zeros.
 
         shrunk: it is without its dead channels.
         """
         if self.folder is None:
             return None
         path, about = self.folder / SPARSE, {**self.about, "shrunk": shrunk}
-        other, self.begun = path.is_file() and not self.begun, True
         size = save(remove(deepcopy(network)), path, masks=held(network), about=about)
-        for name in SAID if other else ():
-            (self.folder / name).unlink(missing_ok=True)
         return size._replace(dense=self.bytes)
 
     def say(self, found: Mapping[str, Any]) -> None:

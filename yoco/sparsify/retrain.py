@@ -132,3 +132,13 @@ def gradually(
         if number < rounds:
             mend(network)
     return pruned
+
+
+def check_learned(network: nn.Module) -> None:
+    """Refuse a network whose training diverged.
+
+    Raises:
+        ValueError: it has weights that are not finite.
+    """
+    if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+        raise ValueError("sparsify: weights must be finite, got others as the training diverged; lower lr")

@@ -15,7 +15,6 @@ from torch import nn
 
 from yoco import networks
 from yoco.condensed import CondensedSet
-from yoco.data.names import misplaced
 from yoco.data.source import Source, Splits
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.registry import resolve
@@ -24,6 +23,7 @@ from yoco.sparsify import METHODS, sparsify
 from yoco.sparsify.calibration import calibration
 from yoco.sparsify.certificate import Certificate
 from yoco.sparsify.files import Files
+from yoco.sparsify.given import check_set
 from yoco.sparsify.layer import solver_of, try_solver
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
@@ -33,7 +33,7 @@ from yoco.sparsify.outcome import Outcome
 from yoco.sparsify.patterns import parse
 from yoco.sparsify.pruned import Pruned
 from yoco.sparsify.pruner import Pruner
-from yoco.sparsify.retrain import gradually, reestimate, retrain
+from yoco.sparsify.retrain import check_learned, gradually, reestimate, retrain
 from yoco.sparsify.shrink import shrink
 from yoco.sparsify.watch import Watch
 from yoco.sparsify.weights import load_weights
@@ -92,16 +92,8 @@ class Study:
             raise ValueError("sparsify: retrain_on goes with retrain, got none")
         for given in (self.calibrate, self.retrain_on):
             if given is not None:
-                self._check_set(given)
+                check_set(given, self.data.train)
         self._check_words()
-
-    def _check_set(self, given: CondensedSet | Source) -> None:
-        """Refuse images of another space, or of classes that the data have at other places."""
-        if given.space == "zca":
-            raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
-        if (name := misplaced(given.classes, self.data.train.classes)) is not None:
-            rule = f"classes must stand in the order of {self.data.train.name}"
-            raise ValueError(f"sparsify: {rule}, got {name!r} at another place")
 
     def _check_words(self) -> None:
         """Find mistakes ahead of the training."""
@@ -152,9 +144,14 @@ class Study:
         are retrained, in each round, and again after that and without dead channels.
         """
         watch, network, files = Watch(self.accuracy), self.fresh(), Files(out, self.about)
-        certificate: Certificate | None = None
         self.check(network)
         files.check()
+        with files.alone():
+            return self._stages(watch, network, files)
+
+    def _stages(self, watch: Watch, network: nn.Module, files: Files) -> Outcome:
+        """What `run` does, in a folder that no other process works in."""
+        certificate: Certificate | None = None
         if self.at_init is None:
             watch("dense", network, self.train)
         dense = deepcopy(network)
@@ -231,6 +228,7 @@ class Study:
         recipe = Recipe(epochs=self.epochs, batch=BATCH, lr=self.lr).brief()
         with self.precision(network):
             fit(network, self.splits.train, recipe, self.normalise, self.rng.child("train"))
+        check_learned(network)
 
     def prune(self, network: nn.Module, keep: Callable[[nn.Module], object] = lambda _: None) -> Pruned:
         """Install masks and weights in the network, and let its batch norms see the images anew.
@@ -265,6 +263,7 @@ class Study:
         examples, rng = self.examples(self.retrain_on), self.rng.child("retrain", *([] if turn is None else [turn]))
         with self.precision(network):
             retrain(network, examples, self.normalise, rng, steps=steps, batch=min(BATCH, len(examples)))
+        check_learned(network)
 
     def examples(self, given: CondensedSet | Source | None) -> Examples:
         """The decoded cells of a condensed set, or a source, by default the training half, on the device."""

@@ -1,0 +1,20 @@
+"""Given: images that stand in place of the data of a study must be of their kind and their classes."""
+
+from yoco.condensed import CondensedSet
+from yoco.data.names import misplaced, of_others, unshared
+from yoco.data.source import Source
+
+
+def check_set(given: CondensedSet | Source, data: Source) -> None:
+    """Refuse images of another space, of other classes, or of classes that the data have at other places.
+
+    Raises:
+        ValueError: they are.
+    """
+    if given.space == "zca":
+        raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
+    if of_others(given.classes, data.classes) or unshared(given.classes, data.classes):
+        theirs, ours = (f"{part[0]} to {part[-1]}" for part in (data.classes, given.classes))
+        raise ValueError(f"sparsify: classes must be those of {data.name}, {theirs}, got {ours}")
+    if (name := misplaced(given.classes, data.classes)) is not None:
+        raise ValueError(f"sparsify: classes must stand in the order of {data.name}, got {name!r} at another place")
