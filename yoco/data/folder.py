@@ -70,7 +70,7 @@ def _check_layout(folder: Path) -> None:
     there = _class_folders(folder)
     if there and all(_word(path) in (*TRAINING, *TEST) for path in there):
         train = next((path for path in there if _word(path) in TRAINING), folder / "train")
-        got = "images" if any(_images(train)) else "none"
+        got = "images" if train.is_dir() and any(_images(train)) else "none"
         raise ValueError(f"data {folder}: {train.name} must hold a folder for each class, got {got}")
 
 
