@@ -74,6 +74,15 @@ def test_batches_are_streamed() -> None:
     assert moments(nn.Linear(4, 2).double(), batches())["weight"].images == 8
 
 
+def test_sums_are_begun_once(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, begun = import_module("yoco.sparsify.hessian"), []
+    plain = module.empty
+    monkeypatch.setattr(module, "empty", lambda layer, *how: (begun.append(layer), plain(layer, *how))[1])
+    network = build("mlp:width=4", tiny.train.shape, len(tiny.train.classes), Rng(0))
+    moments(network, tiny.train.batch(torch.arange(30)).images.split(10))
+    assert len(begun) == len(layers(network))
+
+
 def test_sums_of_float32_images_are_float64() -> None:
     layer, x = nn.Linear(3, 2), images(1000, 3).float() + 1e4
     found = moments(layer, x.split(10))["weight"].dense[0, :3, :3]

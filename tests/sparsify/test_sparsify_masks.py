@@ -112,6 +112,11 @@ def test_both_keep_what_each_keeps() -> None:
     )
 
 
+def test_both_lie_where_the_first_do() -> None:
+    both = masks().to("meta") & Masks({**masks(seed=1), "new": torch.tensor([True])})
+    assert {mask.device.type for mask in both.values()} == {"meta"}
+
+
 def test_masks_of_other_shapes_cannot_be_joined() -> None:
     with pytest.raises(ValueError, match=r"^masks: a must be \[3\] as in the other masks, got \[2\]$"):
         Masks({"a": torch.ones(2).bool()}) & Masks({"a": torch.ones(3).bool()})

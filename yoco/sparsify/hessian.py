@@ -77,9 +77,10 @@ def moments(network: nn.Module, batches: Iterable[Tensor], names: Iterable[str] 
             run(network, images)
             for name, inputs in seen.items():
                 layer = chosen[name]
-                kept = found.setdefault(name, empty(layer, inputs[0].device))
+                if name not in found:
+                    found[name] = empty(layer, inputs[0].device)
                 for number, given in enumerate(part for one in inputs for part in portions(layer, one)):
-                    kept.add(patches(layer, given), None, 0 if number else len(images))
+                    found[name].add(patches(layer, given), None, 0 if number else len(images))
             seen.clear()
     if not any(sums.n for sums in found.values()):
         raise ValueError("hessian: needs images that reach the layers, got none")

@@ -84,9 +84,10 @@ class Masks(Mapping[str, Tensor]):
         return f"Masks({self.kept} of {self.total} weights kept in {layers} layers, sparsity {self.sparsity:.4f})"
 
     def __and__(self, other: "Masks") -> "Masks":
-        """What both keep; a parameter that only one of them names keeps what that one says."""
+        """What both keep, on the device of these; a parameter that only one of them names keeps what that one says."""
         for name in set(self) & set(other):
             _same_shape(name, self[name], other[name], "the other masks")
+        other = other.to(next(iter(self.values())).device) if self else other
         both = {name: mask & other[name] if name in other else mask for name, mask in self.items()}
         return Masks({**both, **{name: mask for name, mask in other.items() if name not in both}})
 

@@ -50,8 +50,9 @@ class Study:
     sparsity, at_init, images, options: as `yoco.sparsify` takes them; at_init: masks come first, then training.
     calibrate, retrain_on: condensed sets, or other sources, in place of the training half. rounds: see `gradually`.
     retrain: light retraining, in steps that so many epochs on the training half have. bf16: train and judge in
-    bfloat16; pruning, which looks at small differences, stays in float32. shrink: the sparse file gets the network
-    without its dead channels, see `shrink`.
+    bfloat16; pruning, which looks at small differences, stays in float32, or on GPUs that have TF32 in what
+    `torch.backends.cudnn.allow_tf32` makes of it. shrink: the sparse file gets the network without its dead channels,
+    see `shrink`.
 
     Raises:
         ValueError: numbers or combinations that make no sense, or a set in ZCA space.
