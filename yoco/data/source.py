@@ -149,11 +149,11 @@ class Splits(NamedTuple):
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 images [n, C, H, W], in units of [0, 1]."""
+    """Mean and std of each channel of uint8 images [n, C, H, W], in units of [0, 1]; a constant one has std 1."""
     counts = torch.zeros(images.shape[1], 256, dtype=torch.double, device=images.device)
     for part in images.split(1000):
         counts += torch.stack([torch.bincount(channel.flatten().long(), minlength=256) for channel in part.unbind(1)])
     share, level = counts / counts.sum(1, keepdim=True), torch.arange(256, device=images.device).double() / 255
     mean = (share * level).sum(1)
     std = (share * (level - mean[:, None]) ** 2).sum(1).sqrt()
-    return tuple(mean.tolist()), tuple(std.clamp(min=1e-6).tolist())
+    return tuple(mean.tolist()), tuple(std.where(std > 1e-6, 1.0).tolist())
