@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 from yoco import networks
-from yoco.evaluate.trials import Plan, Trial
+from yoco.evaluate.trials import Plan, Trial, finite
 from yoco.protocols import TEACHER_EPOCHS, teaching
 from yoco.recipes import Distilled
 from yoco.rng import Rng
@@ -72,7 +72,7 @@ def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
     with tqdm(total=epochs, desc="teacher", unit="epoch", disable=hidden(progress)) as bar:
         source, stream = train.to(plan.device), rng.child("train")
         fit(network, source, recipe, plan.normalise, stream, after_epoch=lambda _: bar.update())
-    if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+    if not finite(network):
         raise ValueError(f"evaluate: weights of the teacher {name} must be finite, got others after {epochs} epochs")
     return network.eval().requires_grad_(False)
 
