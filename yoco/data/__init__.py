@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -65,8 +66,9 @@ def load(data: Any, *, size: int | None = None, grey: bool = False, download: bo
         raise ValueError(f"data: size must be at least 1, got {size}")
     if not isinstance(data, str | os.PathLike):
         return _from_python(data, size, grey)
-    train, test = _by_name(os.fspath(data), size, grey, download)
-    return pair(adapt(train, size, grey), adapt(test, size, grey))
+    place = os.fspath(data)
+    halves = (adapt(half, size, grey) for half in _by_name(place, size, grey, download))
+    return pair(*(replace(half, place=place) for half in halves))
 
 
 def _by_name(name: str, size: int | None, grey: bool, download: bool) -> Splits:
