@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 
-def whole(where: str, value: Any) -> int:
+def whole_number(where: str, value: Any) -> int:
     """A whole number of Python, NumPy or torch, the last as a tensor without axes, as Python's; where: of the message.
 
     Raises:

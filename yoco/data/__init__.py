@@ -19,6 +19,7 @@ from yoco.data.whitened import Whitening, plain
 from yoco.device import cpu_by_default
 from yoco.disk import at_home
 from yoco.registry import resolve, unknown
+from yoco.whole import whole_number
 
 __all__ = [
     "SOURCES",
@@ -62,6 +63,7 @@ def load(data: Any, *, size: int | None = None, grey: bool = False, download: bo
     Raises:
         ValueError: the data do not exist, cannot be read, or contradict themselves.
     """
+    size = None if size is None else whole_number("data: size", size)
     if size is not None and size < 1:
         raise ValueError(f"data: size must be at least 1, got {size}")
     if not isinstance(data, str | os.PathLike):

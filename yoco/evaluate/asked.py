@@ -10,7 +10,7 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.registry import unknown
-from yoco.whole import whole
+from yoco.whole import whole_number
 
 BASELINES = ("random", "full")
 
@@ -33,8 +33,8 @@ def seeds_of(seeds: Any) -> tuple[int, ...]:
         ValueError: they are no whole numbers, or not different, or none.
     """
     many = isinstance(seeds, Iterable) and not (isinstance(seeds, Tensor) and seeds.ndim == 0)
-    given: Iterable[Any] = seeds if many else range(whole("evaluate: seeds", seeds))
-    numbers = tuple(whole("evaluate: seeds", each) for each in given)
+    given: Iterable[Any] = seeds if many else range(whole_number("evaluate: seeds", seeds))
+    numbers = tuple(whole_number("evaluate: seeds", each) for each in given)
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"evaluate: seeds must be at least 1, or different numbers, got {seeds}")
     return numbers
