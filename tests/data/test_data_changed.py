@@ -1,6 +1,7 @@
 """What a source says of itself follows its pixels and labels where they are changed in place."""
 
 import pickle
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -42,7 +43,12 @@ def test_what_is_worked_out_is_kept_until_then() -> None:
 
 
 def test_what_is_old_does_not_go_along() -> None:
-    for copied in (lambda one: one.to("cpu"), deepcopy, lambda one: pickle.loads(pickle.dumps(one))):
+    copies: tuple[Callable[[Source], Source], ...] = (
+        lambda one: one.to("cpu"),
+        deepcopy,
+        lambda one: pickle.loads(pickle.dumps(one)),
+    )
+    for copied in copies:
         one = source()
         before = (one.checksum, members(one))
         one.labels.copy_(one.labels.flip(0))
