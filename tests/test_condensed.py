@@ -63,6 +63,23 @@ def test_factor_one_decodes_to_the_cells_themselves(tiny_set: CondensedSet) -> N
     assert torch.equal(plain.decode(), plain.cells)
 
 
+def test_what_is_decoded_may_be_changed_and_the_set_stays(tiny_set: CondensedSet) -> None:
+    plain = replace(tiny_set, factor=1, size=(4, 4))
+    for one in (plain, plain.quantised(), tiny_set):
+        before = one.checksum
+        one.decode().zero_()
+        one.as_dataset().images.fill_(2.0)
+        assert one.checksum == before
+
+
+def test_a_factor_of_numpy_is_a_whole_number(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    made = replace(tiny_set, factor=np.int64(2))  # type: ignore[arg-type]
+    assert type(made.factor) is int
+    assert made.checksum == tiny_set.checksum
+    made.save(tmp_path / "set.safetensors")
+    assert load(tmp_path / "set.safetensors").checksum == tiny_set.checksum
+
+
 def test_decode_is_the_same_at_every_call_and_of_training_size(tiny_set: CondensedSet) -> None:
     assert tiny_set.decode().shape == (36, 1, 8, 8)
     assert torch.equal(tiny_set.decode(), tiny_set.decode())
@@ -204,6 +221,7 @@ BAD = [
     ({"cells": torch.zeros(36, 1, 4, 4).double()}, "cells must be float32 or uint8, got torch.float64"),
     ({"cells": torch.zeros(36, 1, 8, 8)}, "cells must be (4, 4), got (8, 8)"),
     ({"factor": 0}, "factor must be a whole number of at least 1, got 0"),
+    ({"factor": 2.0}, "factor must be a whole number of at least 1, got 2.0"),
     ({"size": (8,)}, "size must be (H, W), got (8,)"),
     ({"labels": torch.zeros(35, dtype=torch.long)}, "labels must be int64 [36], got [35]"),
     ({"labels": torch.zeros(36)}, "labels must be int64 [36], got [36]"),

@@ -45,7 +45,7 @@ def test_same_compute_divides_the_epochs_by_the_square_of_the_factor(
     other = replace(tiny_set, factor=factor, cells=torch.rand(36, 1, cells, cells))
     result = evaluate(other, tiny, same_compute=True, **QUICK)
     assert result.epochs == result.results[0].epochs == epochs
-    assert plans[0].trials[0].recipe.drop_epochs() == [2 * epochs // 3, 5 * epochs // 6]
+    assert plans[0].trials[0].recipe.drop_epochs() == ([2 * epochs // 3, 5 * epochs // 6] if epochs > 1 else [])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Trials that are done outlive one that fails, and the failure is said as ever."""
 
 import json
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import Result, evaluate
 from yoco.evaluate.trials import Measured, Plan
+from yoco.train import Recipe
 
 HOW: dict[str, Any] = {"networks": "mlp:width=4", "epochs": 1, "seeds": 3, "progress": False, "device": "cpu"}
 
@@ -103,3 +106,17 @@ def test_a_failure_is_said_where_what_was_done_cannot_be_kept(
     kept, failure = capsys.readouterr().err.splitlines()
     assert kept.startswith("what was done cannot be kept: ")
     assert failure == "yoco: not enough memory: CUDA out of memory"
+
+
+def test_a_training_that_diverges_has_no_accuracy(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType("mine_far")
+    module.far = lambda data, shape, factor, ipc: Recipe(epochs=3, lr=0.01 if factor > 1 else 1e30)
+    monkeypatch.setitem(sys.modules, "mine_far", module)
+    how = {**HOW, "epochs": None, "seeds": 1, "protocol": "mine_far:far"}
+    with pytest.raises(ValueError) as caught:
+        evaluate(tiny_set, tiny, baselines=("random",), **how)
+    rule = "weights must be finite, got others in mlp:width=4 on random, seed 0; lower the step size"
+    assert str(caught.value) == f"evaluate: training diverged: {rule}"
+    assert [row.name for row in vars(caught.value)["partial"].results] == ["condensed"]

@@ -67,6 +67,13 @@ def test_a_teacher_of_ones_own_is_asked_and_left_as_it_was(tiny: Splits, tiny_se
     assert teacher.means.requires_grad
 
 
+def test_a_teacher_may_compute_in_another_type(tiny: Splits, tiny_set: CondensedSet) -> None:
+    usual, double = found(tiny, tiny_set, teacher=Known(tiny)), found(tiny, tiny_set, teacher=Known(tiny).double())
+    assert double.teachers[0]["accuracy"] == pytest.approx(usual.teachers[0]["accuracy"], abs=2)
+    assert double.teachers[0]["network"] == "Known"
+    assert len(double.results[0].last) == 1
+
+
 def test_a_teacher_of_the_protocol_itself_teaches(
     tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 LEVELS = {
     "augment": 0,
-    **dict.fromkeys(("rng", "registry", "allocator", "artefact", "disk", "device", "verb", "screen"), 1),
+    **dict.fromkeys(("rng", "registry", "allocator", "artefact", "disk", "device", "verb", "screen", "whole"), 1),
     **dict.fromkeys(("data", "networks", "cells", "condensed", "run", "kmeans"), 2),
     **dict.fromkeys(("train", "recipes", "protocols", "classes"), 3),
     **dict.fromkeys(("condense", "prune", "evaluate", "sparsify", "convert"), 4),

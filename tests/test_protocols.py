@@ -173,6 +173,12 @@ def test_no_class_that_is_told_by_its_handedness_is_mirrored() -> None:
 def test_other_epochs_keep_the_shares() -> None:
     assert recipe("idc", "cifar10", RGB, 2, 10, epochs=60).drop_epochs() == [40, 50]
     assert recipe("dsa", "cifar10", RGB, 2, 10, epochs=60).drop_epochs() == [32]
+    assert recipe("idc", "cifar10", RGB, 2, 10, epochs=2).drop_epochs() == [1, 1]
+
+
+def test_an_only_epoch_has_the_whole_step_size() -> None:
+    for protocol in PROTOCOLS:
+        assert recipe(protocol, "cifar10", RGB, 2, 10, epochs=1).drop_epochs() == []
 
 
 def test_ones_own_protocol_by_path() -> None:

@@ -220,6 +220,7 @@ def test_sorted_classes_are_mixed_before_every_epoch() -> None:
 
 def test_the_last_batch_may_be_smaller() -> None:
     assert [len(part) for part in shuffled(10, 4, Rng(0))] == [4, 4, 2]
+    assert [len(part) for part in shuffled(10, np.int64(4), Rng(0))] == [4, 4, 2]  # type: ignore[arg-type]
 
 
 def test_the_same_stream_trains_the_same_network_and_leaves_the_global_generator_alone() -> None:

@@ -81,6 +81,7 @@ class CondensedSet:
 
     def __post_init__(self) -> None:
         check(self)
+        object.__setattr__(self, "factor", int(self.factor))
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -151,8 +152,8 @@ class CondensedSet:
         return self.cells.float() / 255 if self.cells.dtype == torch.uint8 else self.cells
 
     def decode(self) -> Tensor:
-        """All cells as training images: float [n, C, H, W]; the same at every call."""
-        return upsample(self.pixels, self.size)
+        """All cells as training images of their own memory: float [n, C, H, W]; the same at every call."""
+        return upsample(self.pixels.clone(), self.size)
 
     def as_dataset(self) -> Examples:
         """The decoded images and labels as a torch Dataset."""
@@ -197,9 +198,8 @@ class CondensedSet:
         """The same set with cells in uint8: a quarter of the bytes, each pixel off by at most 1/510."""
         if self.space != "unit":
             raise ValueError(f"quantised: pixels must be in [0, 1], got the pixel space {self.space!r}")
-        if not self.cells.is_floating_point():
-            return self
-        return replace(self, cells=(self.cells * 255).round().to(torch.uint8))
+        floats = self.cells.is_floating_point()
+        return replace(self, cells=(self.cells * 255).round().to(torch.uint8)) if floats else self
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file; the same set always gives the same bytes.
@@ -261,7 +261,7 @@ def check(s: CondensedSet) -> None:
     n, k = len(s.cells), len(s.classes)
     _require(s.cells.ndim == 4 and n > 0, "cells must be [n, C, h, w] with n > 0", list(s.cells.shape))
     _require(s.cells.dtype in (torch.float32, torch.uint8), "cells must be float32 or uint8", s.cells.dtype)
-    _require(isinstance(s.factor, int) and s.factor >= 1, "factor must be a whole number of at least 1", s.factor)
+    _require(isinstance(s.factor, Integral) and s.factor >= 1, "factor must be a whole number of at least 1", s.factor)
     _require(len(s.size) == 2 and all(isinstance(side, int) for side in s.size), "size must be (H, W)", s.size)
     expected = cell_size(s.size, s.factor)
     _require(tuple(s.cells.shape[2:]) == expected, f"cells must be {expected}", tuple(s.cells.shape[2:]))

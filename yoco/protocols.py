@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from operator import index
 from typing import Any
 
 from augment import Crop, Flip, InTurn, OnePerImage, Policy, ResizedCrop, Rotate, Scale
@@ -38,7 +39,7 @@ def recipe(
 ) -> Recipe:
     """The recipe of a protocol (a name or `module:function`) for a set of this factor and these images per class.
 
-    epochs: in place of the protocol's; the step size falls at the same shares of them.
+    epochs: in place of the protocol's; the step size falls at the same shares of them, but not ahead of the first one.
 
     Raises:
         ValueError: no such protocol, or it gives no recipe, or epochs below 1.
@@ -54,7 +55,7 @@ def recipe(
         return published
     if epochs < 1:
         raise ValueError(f"evaluate: epochs must be at least 1, got {epochs}")
-    return replace(published, epochs=epochs)
+    return replace(published, epochs=index(epochs)).brief()
 
 
 TEACHER_EPOCHS = 20
@@ -66,7 +67,7 @@ def teaching(data: str, shape: tuple[int, int, int], images: int, epochs: int) -
 
     No drop comes ahead of the first epoch.
     """
-    return replace(recipe("idc", data, shape, 1, images, epochs), lr=0.1).brief()
+    return replace(recipe("idc", data, shape, 1, images, epochs), lr=0.1)
 
 
 def idc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:

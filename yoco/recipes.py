@@ -83,5 +83,5 @@ class Distilled(Recipe):
         if self.teacher is None:
             raise ValueError("train: this recipe needs a teacher, got none")
         with torch.no_grad():
-            said = (self.teacher(images) / self.temperature).softmax(1)
+            said = (self.teacher(images) / self.temperature).softmax(1).to(logits)
         return kl_div((logits / self.temperature).log_softmax(1), said, reduction="batchmean")

@@ -187,7 +187,7 @@ def train_step(
     generator, mixing = rng.generator(), CutMix(recipe.cutmix)
     images, targets = normalise(batch.images), batch.labels
     n, size = len(images), (images.shape[-2], images.shape[-1])
-    with at_work(images.device), rng.child("forward").as_global():  # of layers that draw, such as dropout
+    with rng.child("forward").as_global(), at_work(images.device):  # of layers that draw, such as dropout
         images = recipe.augment(images, recipe.augment.draw(n, size, generator))
         images, partner, share = mixing.apply(images, mixing.draw(n, size, generator))
         logits = network(images)
@@ -231,4 +231,4 @@ def accuracy(network: nn.Module, examples: Examples, normalise: Normalise, batch
 
 def shuffled(n: int, batch: int, rng: Rng) -> Iterator[Tensor]:
     """All of range(n) in random order, in batches; the last may be smaller."""
-    return iter(rng.child("order").choice(n, n).split(batch))
+    return iter(rng.child("order").choice(n, n).split(int(batch)))

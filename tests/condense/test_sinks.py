@@ -3,15 +3,17 @@
 import sys
 from math import nan
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from yoco.condense.loop import Progress
+from yoco.condense import condense
+from yoco.condense.loop import Progress, Stop
 from yoco.condense.sinks import SINKS, sink
 from yoco.condense.synthetic import Synthetic
+from yoco.data.source import Splits
 
 
 def progress(episode: int, loss: float | None = None, **answers: float) -> Progress:
@@ -84,3 +86,55 @@ def test_a_package_that_is_there_and_does_not_work_is_named(tmp_path: Path, monk
 def test_unknown_sink(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sink: unknown name 'wand'; did you mean 'wandb'"):
         sink("wand", tmp_path)
+
+
+def test_a_sink_is_closed_however_a_run_ends(tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Own:
+        def __init__(self, folder: Path) -> None:
+            self.name = folder.name
+
+        def __call__(self, progress: Progress) -> None:
+            said.append(f"{self.name} {progress.episode}")
+
+        def close(self) -> None:
+            said.append(f"{self.name} closed")
+
+    def stop(progress: Progress) -> None:
+        raise Stop
+
+    def fail(progress: Progress) -> None:
+        raise RuntimeError("the power is gone")
+
+    module = ModuleType("mine_sinks")
+    module.own, module.plain = Own, lambda folder: lambda progress: said.append(folder.name)
+    monkeypatch.setitem(sys.modules, "mine_sinks", module)
+    how: dict[str, Any] = {"ipc": 1, "episodes": 2, "network": "convnet:width=4,depth=1", "progress": False}
+    condense(tiny, "dm", out=tmp_path / "a", sink="mine_sinks:own", callbacks=(stop,), **how)
+    with pytest.raises(RuntimeError, match="power"):
+        condense(tiny, "dm", out=tmp_path / "b", sink="mine_sinks:own", callbacks=(fail,), **how)
+    condense(tiny, "dm", out=tmp_path / "c", sink="mine_sinks:plain", **how)
+    assert said == ["a 1", "a closed", "b closed", "c", "c"]
+
+
+@pytest.mark.parametrize("name", sorted(SINKS))
+def test_what_was_opened_is_closed_once(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[str] = []
+    writer = SimpleNamespace(
+        add_scalar=lambda *words: None,
+        flush=lambda: None,
+        close=lambda: ends.append("closed"),
+        log=lambda row, step: None,
+        finish=lambda: ends.append("closed"),
+    )
+    made = SimpleNamespace(SummaryWriter=lambda *words, **how: writer, init=lambda **how: writer)
+    for module in ("tensorboard", "torch.utils.tensorboard", "wandb"):
+        monkeypatch.setitem(sys.modules, module, made)
+    told: Any = sink(name, tmp_path)
+    told.close()
+    assert not ends
+    told(progress(1))
+    told.close()
+    told.close()
+    assert ends == ["closed"]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from yoco.condensed import CondensedSet, load
 from yoco.convert import FORMATS, TARGETS, convert
+from yoco.convert.origin import statistics
 from yoco.registry import resolve
 
 
@@ -108,6 +109,13 @@ def test_a_named_data_set_gives_its_constants_and_classes(tmp_path: Path) -> Non
     assert (made.mean, made.std) == ((0.2861,), (0.3530,))
     assert made.classes[9] == "ankle boot"
     assert made.source["name"] == "fashion-mnist"
+
+
+def test_a_constant_channel_keeps_its_scale() -> None:
+    for cells in (torch.full((2, 1, 4, 4), 51, dtype=torch.uint8), torch.full((2, 1, 4, 4), 0.2)):
+        mean, std = statistics(cells)
+        assert mean == pytest.approx((0.2,))
+        assert std == (1.0,)
 
 
 def test_a_failing_write_leaves_nothing(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

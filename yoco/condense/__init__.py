@@ -19,6 +19,7 @@ from yoco.condense.asked import (
     check_sink,
     check_space,
     has_teacher,
+    numbers_of,
     place_of,
     table_name,
     teaching_of,
@@ -31,6 +32,7 @@ from yoco.condense.loop import Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
 from yoco.condense.method import Method, Task, check_class, check_kept, with_factor
 from yoco.condense.progress import Bar
+from yoco.condense.sinks import closing
 from yoco.condense.sinks import sink as make_sink
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import in_space
@@ -165,7 +167,8 @@ def condense(
     never cut, as MTT and DATM have some or all of their sets); step sizes act on them as they are.
     minutes: a time budget. out: a folder for checkpoints, metrics and the result; the same call goes on where a killed
     one stopped, and a finished one is only read. sink: tensorboard or wandb, or "module:function", for the metrics of a
-    run with a folder. labels: hard, learned where the method learns them, or teacher: those that a network gives which
+    run with a folder; what it answers is called after every episode and, if it has `close`, closed when the run ends,
+    however it does. labels: hard, learned where the method learns them, or teacher: those that a network gives which
     learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
     method. What a teacher takes does not count in minutes; the set without its labels is in the folder meanwhile.
     callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder,
@@ -178,6 +181,7 @@ def condense(
     """
     check_sink(sink, out)
     check_minutes(minutes)
+    seed, size = numbers_of(seed, size)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
     teaching = teaching_of(teacher_epochs, asked)
@@ -199,7 +203,7 @@ def condense(
     shown = [Bar.of(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     told: list[Callback] = [*shown, *callbacks, *kept]
-    with run.working() if run else nullcontext():
+    with run.working() if run else nullcontext(), closing(kept):
         if run and run.finished:  # by another process, meanwhile
             return finished(run, chosen.episodes, asked.afterwards)
         result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
@@ -274,6 +278,7 @@ def estimate(
     """
     check_sink(sink, out)
     check_minutes(minutes)
+    seed, size = numbers_of(seed, size)
     real = data_sets.load(data, size=size, grey=grey, download=download).train
     asked = labels_of(method, labels)
     teaching_of(teacher_epochs, asked)

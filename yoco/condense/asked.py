@@ -12,6 +12,7 @@ from yoco.data.source import Source
 from yoco.data.whitened import SPACES
 from yoco.protocols import TEACHER_EPOCHS
 from yoco.rng import Rng
+from yoco.whole import whole_number
 
 
 def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
@@ -35,6 +36,15 @@ def check_minutes(minutes: float | None) -> None:
     """
     if minutes is not None and not minutes > 0:
         raise ValueError(f"condense: minutes must be above 0, got {minutes:g}")
+
+
+def numbers_of(seed: Any, size: Any) -> tuple[int, int | None]:
+    """A seed, and a size if one is given, as whole numbers of Python.
+
+    Raises:
+        ValueError: they are none.
+    """
+    return whole_number("condense: seed", seed), None if size is None else whole_number("condense: size", size)
 
 
 def check_sink(sink: str | None, out: str | Path | None) -> None:

@@ -17,6 +17,7 @@ from yoco.condense.synthetic import Synthetic, start
 from yoco.disk import at_home, check_place
 from yoco.rng import Rng
 from yoco.train import Recipe, fit
+from yoco.whole import whole_number
 
 KIND, VERSION = "expert", 1
 
@@ -198,11 +199,11 @@ def record(
     tell: called with the number of each expert and whether it was made now.
 
     Raises:
-        ValueError: count is below 1.
+        ValueError: count is below 1, or the seed no whole number.
     """
     if count < 1:
         raise ValueError(f"experts: count must be at least 1, got {count}")
-    experts = Experts(task, recipe, Rng(seed).child("experts"), at_home(folder))
+    experts = Experts(task, recipe, Rng(whole_number("experts: seed", seed)).child("experts"), at_home(folder))
     for number in range(count):
         tell(number, experts.record(number))
     return experts

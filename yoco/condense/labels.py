@@ -18,6 +18,7 @@ from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.protocols import TEACHER_EPOCHS
 from yoco.train import Normalise, evaluating
+from yoco.whole import whole_number
 
 KINDS = ("hard", "teacher", "learned")
 
@@ -87,6 +88,7 @@ def relabel(
         raise ValueError(f"relabel: needs a condensed set, got {type(condensed).__name__}")
     if not temperature > 0:
         raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
+    seed = whole_number("relabel: seed", seed)
     if epochs < 1:
         raise ValueError(f"relabel: epochs must be at least 1, got {epochs}")
     if isinstance(teacher, nn.Module):

@@ -63,6 +63,9 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(why)
         self.condensed = condensed
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self.args, self.condensed)
+
 
 @dataclass
 class Journey:
@@ -184,7 +187,7 @@ def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
     """
     losses = []
     plain = sdpa_kernel(SDPBackend.MATH)  # the attention that can be differentiated twice
-    with at_work(task.real.device), rng.child("forward").as_global(), plain:  # layers may draw, such as dropout
+    with rng.child("forward").as_global(), at_work(task.real.device), plain:  # layers may draw, such as dropout
         for loss in method.episode(task, journey.synthetic, journey.memory, rng) or ():  # a plain function gives None
             journey.synthetic.take_gradient(loss)
             journey.optimizer.step()

@@ -91,6 +91,8 @@ class Method(Protocol):
     """One paper: a frozen dataclass whose fields are its hyper-parameters, none named as an option of `condense`.
 
     All randomness of an episode comes from the `rng` it is given; whatever outlives an episode lives in `memory`.
+    All of it runs in one thread, which holds the lock under which networks are made and layers draw: one that waits for
+    threads of its own that do either waits for ever.
     An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.
     Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`

@@ -1,6 +1,7 @@
 """Other places for the metrics of a run, beside its metrics.jsonl; each is a callback and wants its own package."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from math import isnan
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Any
 from yoco.condense.loop import Callback, Progress
 from yoco.registry import resolve
 
-SINKS = {"tensorboard": "yoco.condense.sinks:tensorboard", "wandb": "yoco.condense.sinks:wandb"}
-"""name -> function(folder of the run) -> callback."""
+SINKS = {"tensorboard": "yoco.condense.sinks:TensorBoard", "wandb": "yoco.condense.sinks:WandB"}
+"""name -> function(folder of the run) -> callback; one that has `close` is closed when the run ends."""
 
 
 def sink(name: str, folder: Path) -> Callback:
@@ -23,36 +24,62 @@ def sink(name: str, folder: Path) -> Callback:
     return made(folder)
 
 
-def tensorboard(folder: Path) -> Callback:
+class TensorBoard:
     """Scalars `seconds`, `loss` if any, and what callbacks answer, in the run's folder: `tensorboard --logdir runs`."""
-    _need("tensorboard")
-    kind, writer = _need("tensorboard", "torch.utils.tensorboard").SummaryWriter, None
 
-    def write(progress: Progress) -> None:
-        nonlocal writer
-        if writer is None:  # what a run that goes on does again is told once
-            writer = kind(str(folder / "tensorboard"), purge_step=progress.episode)
+    def __init__(self, folder: Path) -> None:
+        _need("tensorboard")
+        self.kind, self.folder = _need("tensorboard", "torch.utils.tensorboard").SummaryWriter, folder
+        self.writer: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell an episode."""
+        if self.writer is None:  # what a run that goes on does again is told once
+            self.writer = self.kind(str(self.folder / "tensorboard"), purge_step=progress.episode)
         for name, value in numbers(progress).items():
-            writer.add_scalar(name, value, progress.episode)
-        writer.flush()  # a run that is stopped closes nothing
+            self.writer.add_scalar(name, value, progress.episode)
+        self.writer.flush()  # a run that is killed closes nothing
         if progress.episode >= progress.episodes:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
             writer.close()
 
-    return write
 
-
-def wandb(folder: Path) -> Callback:
+class WandB:
     """The same for Weights & Biases, as a run named like the folder."""
-    package, run = _need("wandb"), None
 
-    def write(progress: Progress) -> None:
-        nonlocal run
-        run = run or package.init(project="yoco", name=folder.name, dir=str(folder), reinit=True)
-        run.log(numbers(progress), step=progress.episode)
+    def __init__(self, folder: Path) -> None:
+        self.package, self.folder = _need("wandb"), folder
+        self.run: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        """Tell an episode."""
+        if self.run is None:
+            how = {"project": "yoco", "name": self.folder.name, "dir": str(self.folder), "reinit": True}
+            self.run = self.package.init(**how)
+        self.run.log(numbers(progress), step=progress.episode)
         if progress.episode >= progress.episodes:
+            self.close()
+
+    def close(self) -> None:
+        """End the run there, if there is one."""
+        run, self.run = self.run, None
+        if run is not None:
             run.finish()
 
-    return write
+
+@contextmanager
+def closing(sinks: Sequence[Callback]) -> Iterator[None]:
+    """Close the sinks that can be closed, however what is done within ends."""
+    try:
+        yield
+    finally:
+        for each in sinks:
+            getattr(each, "close", lambda: None)()
 
 
 def numbers(progress: Progress) -> dict[str, float]:

@@ -102,9 +102,10 @@ _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def statistics(cells: Tensor) -> Constants:
-    """Mean and standard deviation of each channel of cells [n, C, h, w], in units of [0, 1]."""
+    """Mean and std of each channel of cells [n, C, h, w], in units of [0, 1]; a constant one has std 1."""
     pixels = (cells.double() / 255 if cells.dtype == torch.uint8 else cells.double()).transpose(0, 1).flatten(1)
-    return tuple(pixels.mean(1).tolist()), tuple(pixels.std(1, correction=0).clamp(min=1e-6).tolist())
+    std = pixels.std(1, correction=0)
+    return tuple(pixels.mean(1).tolist()), tuple(std.where(std > 1e-6, 1.0).tolist())
 
 
 def _form(value: Any) -> str:

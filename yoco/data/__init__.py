@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -18,6 +19,7 @@ from yoco.data.whitened import Whitening, plain
 from yoco.device import cpu_by_default
 from yoco.disk import at_home
 from yoco.registry import resolve, unknown
+from yoco.whole import whole_number
 
 __all__ = [
     "SOURCES",
@@ -61,12 +63,14 @@ def load(data: Any, *, size: int | None = None, grey: bool = False, download: bo
     Raises:
         ValueError: the data do not exist, cannot be read, or contradict themselves.
     """
+    size = None if size is None else whole_number("data: size", size)
     if size is not None and size < 1:
         raise ValueError(f"data: size must be at least 1, got {size}")
     if not isinstance(data, str | os.PathLike):
         return _from_python(data, size, grey)
-    train, test = _by_name(os.fspath(data), size, grey, download)
-    return pair(adapt(train, size, grey), adapt(test, size, grey))
+    place = os.fspath(data)
+    halves = (adapt(half, size, grey) for half in _by_name(place, size, grey, download))
+    return pair(*(replace(half, place=place) for half in halves))
 
 
 def _by_name(name: str, size: int | None, grey: bool, download: bool) -> Splits:

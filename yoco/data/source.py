@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from yoco.data.names import repeated
+
+T = TypeVar("T")
 
 
 class Batch(NamedTuple):
@@ -19,16 +20,13 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
-KNOWN = ("by_class", "counts", "checksum")
-"""What a source has worked out about itself, which stays true wherever it lies."""
-
-
 @dataclass(frozen=True, eq=False)
 class Source:
     """Labelled images of one size.
 
     images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names, all different.
     mean, std: per channel, of images in [0, 1]; what networks are fed is (image - mean) / std.
+    place: the name or path by which `yoco.data.load` found it, or none.
     space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`). factor: 1, as of a condensed set whose
     cells are whole images.
     """
@@ -41,6 +39,7 @@ class Source:
     classes: tuple[str, ...]
     mean: tuple[float, ...] = field(default=())
     std: tuple[float, ...] = field(default=())
+    place: str = ""
 
     def __post_init__(self) -> None:
         self._validate()
@@ -91,13 +90,12 @@ class Source:
         """Where the images are."""
         return self.images.device
 
-    @cached_property
+    @property
     def by_class(self) -> tuple[Tensor, ...]:
         """For each class the indices of its images, in data order: long [n_c] on the CPU."""
-        labels = self.labels.cpu()
-        return tuple(torch.nonzero(labels == c).flatten() for c in range(len(self.classes)))
+        return self._known(members_of)
 
-    @cached_property
+    @property
     def counts(self) -> tuple[int, ...]:
         """Images of each class."""
         return tuple(map(len, self.by_class))
@@ -111,13 +109,26 @@ class Source:
         """Itself: what is trained on, as a condensed set's decoded cells are."""
         return self
 
-    @cached_property
+    @property
     def checksum(self) -> str:
         """sha256 over shape, pixels and labels, as hexadecimal digits."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        digest.update(self.images.cpu().contiguous().numpy().data)
-        digest.update(self.labels.cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+        return self._known(digest_of)
+
+    def _known(self, make: Callable[["Source"], T]) -> T:
+        """What is worked out of pixels and labels once, and again after torch has changed them in place."""
+        kept, now = vars(self).setdefault("_kept", {}), self._versions()
+        if make not in kept or kept[make][0] != now:
+            kept[make] = now, make(self)
+        found: T = kept[make][1]
+        return found
+
+    def _versions(self) -> tuple[int, ...]:
+        """How often torch has changed pixels and labels in place, which tensors of its inference mode do not count."""
+        return tuple(0 if part.is_inference() else part._version for part in (self.images, self.labels))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is worked out, as copies of tensors count their changes anew."""
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def batch(self, indices: Tensor) -> Batch:
         """These images in [0, 1], in torch's default dtype, with their labels, on the device of the source."""
@@ -128,7 +139,9 @@ class Source:
     def to(self, device: torch.device | str) -> Self:
         """The same source on another device."""
         moved = replace(self, **self._parts(lambda part: part.to(device)))
-        vars(moved).update({name: value for name, value in vars(self).items() if name in KNOWN})
+        kept, now = vars(self).get("_kept", {}), self._versions()
+        there = moved._versions()
+        vars(moved)["_kept"] = {make: (there, value) for make, (at, value) in kept.items() if at == now}
         return moved
 
     def take(self, indices: Tensor, name: str | None = None) -> Self:
@@ -148,12 +161,26 @@ class Splits(NamedTuple):
     test: Source
 
 
+def members_of(source: Source) -> tuple[Tensor, ...]:
+    """For each class the indices of its images: `Source.by_class`."""
+    labels = source.labels.cpu()
+    return tuple(torch.nonzero(labels == c).flatten() for c in range(len(source.classes)))
+
+
+def digest_of(source: Source) -> str:
+    """`Source.checksum`."""
+    digest = hashlib.sha256(repr(tuple(source.images.shape)).encode())
+    digest.update(source.images.cpu().contiguous().numpy().data)
+    digest.update(source.labels.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of uint8 images [n, C, H, W], in units of [0, 1]."""
+    """Mean and std of each channel of uint8 images [n, C, H, W], in units of [0, 1]; a constant one has std 1."""
     counts = torch.zeros(images.shape[1], 256, dtype=torch.double, device=images.device)
     for part in images.split(1000):
         counts += torch.stack([torch.bincount(channel.flatten().long(), minlength=256) for channel in part.unbind(1)])
     share, level = counts / counts.sum(1, keepdim=True), torch.arange(256, device=images.device).double() / 255
     mean = (share * level).sum(1)
     std = (share * (level - mean[:, None]) ** 2).sum(1).sqrt()
-    return tuple(mean.tolist()), tuple(std.clamp(min=1e-6).tolist())
+    return tuple(mean.tolist()), tuple(std.where(std > 1e-6, 1.0).tolist())

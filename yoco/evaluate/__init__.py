@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from numbers import Integral
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -20,18 +19,17 @@ from yoco.data.names import misplaced, of_others
 from yoco.data.source import Source, Splits
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
+from yoco.evaluate.asked import BASELINES, check_kind, check_numbers, seeds_of
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
 from yoco.evaluate.teachers import with_teachers
 from yoco.evaluate.trials import Measured, Plan, Trial, evened, run, threads_of
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
-from yoco.registry import unknown
 from yoco.rng import Rng
 from yoco.train import Normalise
 from yoco.verb import make_callable
 
 __all__ = ["BASELINES", "Interrupted", "Result", "Row", "evaluate"]
 
-BASELINES = ("random", "full")
 FULL_EPOCHS = 10
 
 
@@ -83,15 +81,15 @@ def evaluate(
 
     Raises:
         ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
-            other images, or says nothing about that.
+            other images, or says nothing about that; or a training that diverges.
         Interrupted: Ctrl-C among the trials; its `result` has those that were done.
         Exception: whatever a trial raises; if others were done before, its `partial` is the Result of those.
     """
-    _check_kind(examples)
+    check_kind(examples)
     names = (networks,) if isinstance(networks, str) else tuple(networks)
-    numbers, where = _seeds(seeds), pick(device)
+    numbers, where = seeds_of(seeds), pick(device)
     counts = {"epochs": epochs, "jobs": jobs, "full_epochs": full_epochs, "measurements": measurements}
-    _check({**counts, "teacher_epochs": teacher_epochs}, same_compute, names, baselines)
+    check_numbers({**counts, "teacher_epochs": teacher_epochs}, same_compute, names, baselines)
     splits = _fitting(examples, data, names)
     rows = _rows(examples, splits.train, protocol, epochs, same_compute, baselines, full_epochs)
     like = examples if splits.test.space == "unit" else splits.train
@@ -149,41 +147,6 @@ def _machine(device: torch.device, jobs: int) -> dict[str, Any]:
     return {"threads": threads_of(jobs), "device": str(device), "versions": versions}
 
 
-def _check_kind(examples: Any) -> None:
-    if not isinstance(examples, CondensedSet | Source):
-        rule = "needs a condensed set, which yoco.load opens, or a Source (yoco.data.load(...).train, from_arrays)"
-        raise ValueError(f"evaluate: {rule}, got {type(examples).__name__}")
-
-
-def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    numbers = tuple(map(int, range(seeds) if isinstance(seeds, Integral) else seeds))  # type: ignore[arg-type]
-    if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"evaluate: seeds must be at least 1, or different numbers, got {seeds}")
-    return numbers
-
-
-def _check(
-    counts: Mapping[str, int | None], same_compute: bool, networks: tuple[str, ...], baselines: Sequence[str]
-) -> None:
-    epochs, full_epochs = counts["epochs"], counts["full_epochs"]
-    if epochs is not None and same_compute:
-        raise ValueError(f"evaluate: give only one of epochs and same_compute, got epochs={epochs} and same_compute")
-    for name, value in counts.items():
-        if value is not None and not isinstance(value, Integral):
-            raise ValueError(f"evaluate: {name} must be a whole number, got {value!r}")
-        if value is not None and value < 1:
-            raise ValueError(f"evaluate: {name} must be at least 1, got {value}")
-    if not networks:
-        raise ValueError("evaluate: networks must name at least one, got none")
-    if isinstance(baselines, str):
-        raise ValueError(f"evaluate: baselines must be a list of names, got {baselines!r}")
-    if full_epochs is not None and "full" not in baselines:
-        raise ValueError(f"evaluate: full_epochs goes with the baseline full, got {full_epochs} without it")
-    for name in baselines:
-        if name not in BASELINES:
-            raise unknown("baseline", name, BASELINES)
-
-
 def _fitting(examples: CondensedSet | Source, data: Any, names: tuple[str, ...]) -> Splits:
     """The data to measure on, which fit the set and the networks, in the space of the set."""
     splits = _splits(examples, data)
@@ -204,9 +167,9 @@ def made_from(examples: CondensedSet | Source, who: str = "evaluate") -> str:
     Raises:
         ValueError: it does not say, or they were no data that have one.
     """
-    if isinstance(examples, Source):
-        return examples.name
-    if examples.source.get("python"):
+    if isinstance(examples, Source) and (examples.place or examples.name in data_sets.SOURCES):
+        return examples.place or examples.name
+    if isinstance(examples, Source) or examples.source.get("python"):
         raise ValueError(f"{who}: the set was made from data that were given from Python, got none; give them again")
     name = examples.source.get("data") or examples.source.get("name")
     if not name:
@@ -267,7 +230,7 @@ def _rows(
     if PROTOCOLS.get(protocol, protocol) in LEARNED:
         own = replace(own, recipe=replace(own.recipe, lr=_learned_lr(examples, protocol)))
     if same_compute:
-        own = replace(own, recipe=replace(own.recipe, epochs=own.recipe.shared(own.images, factor)))
+        own = replace(own, recipe=replace(own.recipe, epochs=own.recipe.shared(own.images, factor)).brief())
     passes, rows = own.recipe.epochs * own.recipe.seen(own.images), [own]
     if "random" in baselines:
         budget = _budget(examples)

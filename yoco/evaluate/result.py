@@ -163,6 +163,9 @@ class Interrupted(KeyboardInterrupt):
         super().__init__()
         self.result = result
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result,)
+
 
 def gathered(trials: Sequence[Trial], found: Mapping[int, Measured], seeds: int, keep: bool) -> tuple[Row, ...]:
     """One row for each training set and network, as far as trials were done; their seeds stand next to each other."""

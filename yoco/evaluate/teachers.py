@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from yoco import networks
-from yoco.evaluate.trials import Plan, Trial
+from yoco.evaluate.trials import Plan, Trial, finite
 from yoco.protocols import TEACHER_EPOCHS, teaching
 from yoco.recipes import Distilled
 from yoco.rng import Rng
@@ -19,6 +19,19 @@ from yoco.train import accuracy, fit, predict
 
 Teachers = Mapping[str, nn.Module]
 """Name of a network -> who teaches it."""
+
+
+class Cast(nn.Module):
+    """A teacher that is shown images in the type of its own weights, whatever that of the networks is."""
+
+    def __init__(self, teacher: nn.Module) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, images: Tensor) -> Any:
+        """What it says of images [n, C, H, W]."""
+        kinds = (weight.dtype for weight in self.teacher.parameters() if weight.is_floating_point())
+        return self.teacher(images.to(next(kinds, images.dtype)))
 
 
 def with_teachers(
@@ -47,7 +60,7 @@ def with_teachers(
         teachers = {name: taught(name, plan, epochs, progress) for name in names}
         about = [{"network": name, "epochs": epochs, "accuracy": grade(teachers[name], plan)} for name in names]
     else:
-        own = deepcopy(given).eval().requires_grad_(False).to(plan.device)
+        own = Cast(deepcopy(given)).eval().requires_grad_(False).to(plan.device)
         right = grade(own, plan)
         check_knows(right, plan)
         teachers, about = dict.fromkeys(names, own), [{"network": type(given).__name__, "accuracy": right}]
@@ -72,7 +85,7 @@ def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
     with tqdm(total=epochs, desc="teacher", unit="epoch", disable=hidden(progress)) as bar:
         source, stream = train.to(plan.device), rng.child("train")
         fit(network, source, recipe, plan.normalise, stream, after_epoch=lambda _: bar.update())
-    if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
+    if not finite(network):
         raise ValueError(f"evaluate: weights of the teacher {name} must be finite, got others after {epochs} epochs")
     return network.eval().requires_grad_(False)
 

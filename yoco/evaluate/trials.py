@@ -80,7 +80,11 @@ class Plan:
         return kept if self.weights is None else Weighted(kept, self.weights, len(self.examples.classes))
 
     def measure(self, index: int, tick: Callable[[], object] = lambda: None) -> Measured:
-        """Train the network of one trial; `tick` is called after every epoch."""
+        """Train the network of one trial; `tick` is called after every epoch.
+
+        Raises:
+            ValueError: its weights do not stay finite.
+        """
         trial = self.trials[index]
         rng = Rng(trial.seed).child("evaluate")
         test, shape = self.splits.test.to(self.device), self.splits.test.shape
@@ -95,6 +99,9 @@ class Plan:
 
         training, recipe = self.training(trial), self.recipe(trial)
         fit(network, training, recipe, self.normalise, rng.child("train", trial.name), after_epoch=after)
+        if not finite(network):
+            rule = f"weights must be finite, got others in {trial.network} on {trial.name}, seed {trial.seed}"
+            raise ValueError(f"evaluate: training diverged: {rule}; lower the step size")
         return Measured(tuple(curve), confusion_of(network, test, self.normalise) if self.confusion else None)
 
     def recipe(self, trial: Trial) -> Recipe:
@@ -102,6 +109,11 @@ class Plan:
         if not isinstance(trial.recipe, Distilled) or trial.recipe.teacher is None:
             return trial.recipe
         return replace(trial.recipe, teacher=deepcopy(trial.recipe.teacher).to(self.device))
+
+
+def finite(network: nn.Module) -> bool:
+    """Whether all weights are."""
+    return all(bool(weight.isfinite().all()) for weight in network.parameters())
 
 
 def confusion_of(network: nn.Module, test: Source, normalise: Normalise) -> Confusion:

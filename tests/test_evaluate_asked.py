@@ -1,0 +1,92 @@
+"""What a caller of `evaluate` asks for, from Python: numbers of other packages, data without a name, notebooks."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from yoco.condensed import CondensedSet
+from yoco.data import from_arrays, load
+from yoco.data.source import Splits
+from yoco.evaluate import evaluate, made_from
+from yoco.evaluate.asked import seeds_of
+
+QUICK: dict[str, Any] = {"networks": "mlp:width=4", "progress": False, "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "numbers"),
+    [
+        (2, (0, 1)),
+        (np.int64(2), (0, 1)),
+        (torch.tensor(2), (0, 1)),
+        ((5, np.int64(3)), (5, 3)),
+        (torch.tensor([5, 3]), (5, 3)),
+        (range(2, 4), (2, 3)),
+    ],
+)
+def test_seeds_are_whole_numbers_of_any_kind(seeds: Any, numbers: tuple[int, ...]) -> None:
+    found = seeds_of(seeds)
+    assert found == numbers
+    assert {type(each) for each in found} == {int}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "got"), [(1.5, "1.5"), ((0, 1.5), "1.5"), (("0",), "'0'"), (torch.tensor(1.0), "tensor(1.)")]
+)
+def test_other_seeds_are_refused(tiny: Splits, tiny_set: CondensedSet, seeds: Any, got: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        evaluate(tiny_set, tiny, epochs=1, seeds=seeds, **QUICK)
+    assert str(caught.value) == f"evaluate: seeds must be a whole number, got {got}"
+
+
+def test_epochs_of_numpy_are_told_as_others(tiny: Splits, tiny_set: CondensedSet) -> None:
+    epochs: Any = np.int64(2)
+    found = evaluate(tiny_set, tiny, epochs=epochs, seeds=1, **QUICK)
+    assert type(found.to_dict()["epochs"]) is type(found.results[0].epochs) is int
+    assert found.results == evaluate(tiny_set, tiny, epochs=2, seeds=1, **QUICK).results
+
+
+def fill(folder: Path) -> Path:
+    """Three images of each of two classes."""
+    for name, level in (("a", 20), ("b", 200)):
+        (folder / name).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(np.full((8, 8), level + number, np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_images_from_python_are_no_folder_of_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "train")
+    monkeypatch.chdir(tmp_path)
+    pixels, labels = np.zeros((4, 8, 8), np.uint8), ["a", "a", "b", "b"]
+    half = load({"train": (pixels, labels), "test": (pixels, labels)}).train
+    for mine in (half, half.take(torch.tensor([0, 2])), from_arrays(pixels, labels, name="train")):
+        with pytest.raises(ValueError) as caught:
+            evaluate(mine, epochs=1, seeds=1, **QUICK)
+        rule = "the set was made from data that were given from Python, got none; give them again"
+        assert str(caught.value) == f"evaluate: {rule}"
+
+
+def test_images_are_found_where_they_were_read(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "mine")
+    train = load(folder).train
+    assert made_from(train) == made_from(train.take(torch.tensor([0, 1]))) == str(folder)
+    assert made_from(load("digits", size=4).train) == "digits"
+    found = evaluate(train, epochs=1, seeds=1, **QUICK)
+    assert (found.data, found.test_checksum) == ("mine", load(folder).test.checksum)
+
+
+def test_a_network_of_a_notebook_is_refused_among_processes(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    with pytest.raises(ValueError) as caught:
+        evaluate(tiny_set, tiny, epochs=1, jobs=2, **{**QUICK, "networks": ("mlp:width=4", "__main__:Small:width=4")})
+    rule = "networks must be in a module that other processes can import where jobs is above 1"
+    assert str(caught.value) == f"evaluate: {rule}, got '__main__:Small:width=4' of a notebook"
