@@ -53,9 +53,11 @@ def _cifar(name: str, kind: str, download: bool) -> Splits:
     return pair(*(_source(name, half.data, half.targets, half.classes, *CIFAR) for half in halves))
 
 
-def _source(name: str, images: Any, labels: Any, classes: Any, *constants: tuple[float, ...]) -> Source:
+def _source(
+    name: str, images: Any, labels: Any, classes: Any, mean: tuple[float, ...] = (), std: tuple[float, ...] = ()
+) -> Source:
     at = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-    return Source(name, as_pixels(images, name), at, tuple(classes), *constants)
+    return Source(name, as_pixels(images, name), at, tuple(classes), mean, std)
 
 
 def _open(name: str, kind: str, download: bool, **half: Any) -> Any:
