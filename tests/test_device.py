@@ -49,6 +49,16 @@ def test_cuda_is_asked_for_the_same_bits_and_nothing_stays_changed() -> None:
     assert state() == before
 
 
+def test_who_is_still_at_work_keeps_the_same_bits() -> None:
+    before, first, second = state(), at_work(CUDA), at_work(CUDA)
+    for each in (first, second):
+        each.__enter__()
+    first.__exit__(None, None, None)
+    assert state() == (1, False)
+    second.__exit__(None, None, None)
+    assert state() == before
+
+
 def test_a_caller_who_wants_errors_has_them_within_too() -> None:
     torch.set_deterministic_debug_mode("error")
     try:

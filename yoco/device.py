@@ -1,6 +1,7 @@
 """The device that a user's word means, what it computes in, and how: fast, and the same bits every time."""
 
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -76,7 +77,8 @@ def at_work(device: torch.device) -> Iterator[None]:
     """Compute on a device within: on CUDA in ways that give the same bits again; the CPU does so anyway.
 
     Where torch has no such way it warns and goes on, or raises if the caller has asked it to. The caller's own choice
-    holds again afterwards. The memory that large tensors on a CPU had is kept for the next ones, from then on.
+    holds again when no thread is at work any more. The memory that large tensors on a CPU had is kept for the next
+    ones, from then on.
     """
     if device.type != "cuda":
         if device.type == "cpu":
@@ -84,14 +86,24 @@ def at_work(device: torch.device) -> Iterator[None]:
         yield
         return
     filling: Any = torch.utils.deterministic
-    before, filled = torch.get_deterministic_debug_mode(), filling.fill_uninitialized_memory
-    torch.set_deterministic_debug_mode(max(1, before))  # 1: warn
-    filling.fill_uninitialized_memory = False  # nothing here reads what was not written
+    with _CHANGING:
+        now = (torch.get_deterministic_debug_mode(), filling.fill_uninitialized_memory)
+        _BEFORE.append(_BEFORE[0] if _BEFORE else now)
+        torch.set_deterministic_debug_mode(max(1, now[0]))  # 1: warn
+        filling.fill_uninitialized_memory = False  # nothing here reads what was not written
     try:
         yield
     finally:
-        torch.set_deterministic_debug_mode(before)
-        filling.fill_uninitialized_memory = filled
+        with _CHANGING:
+            mode, filled = _BEFORE.pop()
+            if not _BEFORE:
+                torch.set_deterministic_debug_mode(mode)
+                filling.fill_uninitialized_memory = filled
+
+
+_CHANGING = threading.Lock()
+_BEFORE: list[tuple[int, bool]] = []
+"""For each that is at work on CUDA: what the caller had chosen ahead of the first, as both hold for the process."""
 
 
 @contextmanager
