@@ -91,6 +91,12 @@ class RDED:
                 memory.label(synthetic, self.temperature)
         yield from ()
 
+    def phases(self, task: Task) -> tuple[Self, ...]:
+        """The epochs, and one more with the choice after it: what estimates measure."""
+        if self.episodes < 2:
+            return (self,)
+        return replace(self, episodes=self.episodes - 1), replace(self, episodes=1)
+
     def easiest(self, task: Task, teacher: Teacher, label: int, rng: Rng) -> Tensor:
         """The cells of one class: the crop of least cross-entropy of each image, and of these the lowest, in order."""
         _, height, width = task.real.shape
