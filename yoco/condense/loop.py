@@ -27,7 +27,7 @@ from yoco.run import Run
 CHECKPOINT_SECONDS = 30.0
 """Between two checkpoints, at least."""
 SAVING = 1.5
-"""Seconds that writing one may take, a twentieth of that; where it takes k times as long, the wait is k times as long."""
+"""Seconds that writing one may take, a twentieth of that; if it takes k times as long, the wait is k times as long."""
 
 
 def _no_set() -> CondensedSet:
