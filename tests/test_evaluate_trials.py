@@ -1,5 +1,6 @@
 """Trials: what a seed decides on, and samples that count more than others."""
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from yoco.condensed import CondensedSet
 from yoco.data.source import Splits
 from yoco.evaluate import evaluate
-from yoco.evaluate.trials import Weighted
+from yoco.evaluate.trials import Measured, Plan, Weighted
 from yoco.networks import build
 from yoco.prune import select
 from yoco.rng import Rng
@@ -119,3 +120,26 @@ def test_weights_that_cannot_be_are_one_line(
     with pytest.raises(ValueError) as caught:
         evaluate(tiny_set, tiny, **how)
     assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(("baselines", "images"), [((), 1), (("random",), 120), (("full",), 120)])
+def test_other_processes_have_no_training_half_that_nobody_reads(
+    tiny: Splits,
+    tiny_set: CondensedSet,
+    monkeypatch: pytest.MonkeyPatch,
+    baselines: tuple[str, ...],
+    images: int,
+) -> None:
+    sent: list[Plan] = []
+
+    def here(plan: Plan, jobs: int, advance: Callable[[int], object], found: dict[int, Measured]) -> None:
+        sent.append(plan)
+        found.update({index: plan.measure(index) for index in range(len(plan.trials))})
+
+    monkeypatch.setattr("yoco.evaluate.trials._run_apart", here)
+    how: dict[str, Any] = {"epochs": 1, "seeds": 1, "baselines": baselines, **QUICK}
+    how |= {"full_epochs": 1} if baselines == ("full",) else {}
+    found = evaluate(tiny_set, tiny, jobs=2, **how)
+    assert [len(plan.splits.train) for plan in sent] == [images]
+    assert found.results == evaluate(tiny_set, tiny, **how).results
+    assert found.checksum == tiny.train.checksum

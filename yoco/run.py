@@ -139,7 +139,7 @@ class Run:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         _check_readable(buffer)
-        replace_file(self.checkpoint, lambda path: path.write_bytes(buffer.getvalue()))
+        replace_file(self.checkpoint, lambda path: path.write_bytes(buffer.getbuffer()))
 
     def restore(self) -> dict[str, Any] | None:
         """The last checkpoint, or None. Metrics of episodes after it are dropped: they will be made again.

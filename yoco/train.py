@@ -1,9 +1,10 @@
 """The one supervised loop: train a network on images under a recipe, and measure its accuracy."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 from typing import Any, Protocol, Self
 
 import torch
@@ -18,6 +19,10 @@ from yoco.rng import Rng
 
 Observer = Callable[[int, Tensor, Tensor], None]
 """Called with (epoch, indices [n], logits [n, classes]) of every training batch."""
+
+AT_ONCE = 500
+ROOM = AT_ONCE * 3 * 64 * 64
+"""Numbers in the images that a network that learns nothing looks at together, at most, unless one alone has more."""
 
 
 class Examples(Protocol):
@@ -210,22 +215,29 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+def at_once(shape: Sequence[int]) -> int:
+    """How many images of this (C, H, W) a network that learns nothing looks at together: 500, or fewer large ones."""
+    return max(1, min(AT_ONCE, ROOM // prod(shape)))
+
+
+def in_turn(examples: Examples, batch: int | None = None) -> Iterator[Batch]:
+    """All of them in their order, so many together; by default as `at_once` says."""
+    batch = at_once(examples.batch(torch.arange(1)).images.shape[1:]) if batch is None else batch
+    return (examples.batch(part) for part in torch.arange(len(examples)).split(batch))
+
+
 @torch.no_grad()
-def predict(network: nn.Module, examples: Examples, normalise: Normalise, batch: int = 500) -> Tensor:
+def predict(network: nn.Module, examples: Examples, normalise: Normalise, batch: int | None = None) -> Tensor:
     """Logits of all images in evaluation mode: float [n, classes]."""
     network.eval()
-    parts = torch.arange(len(examples)).split(batch)
-    return torch.cat([network(normalise(examples.batch(part).images)) for part in parts])
+    return torch.cat([network(normalise(images)) for images, _ in in_turn(examples, batch)])
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, examples: Examples, normalise: Normalise, batch: int = 500) -> float:
+def accuracy(network: nn.Module, examples: Examples, normalise: Normalise, batch: int | None = None) -> float:
     """Share of correct predictions, in percent."""
     network.eval()
-    right = []
-    for part in torch.arange(len(examples)).split(batch):
-        images, labels = examples.batch(part)
-        right.append((network(normalise(images)).argmax(1) == labels).sum())
+    right = [(network(normalise(images)).argmax(1) == labels).sum() for images, labels in in_turn(examples, batch)]
     return 100 * int(torch.stack(right).sum()) / len(examples)
 
 

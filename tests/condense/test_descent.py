@@ -49,3 +49,14 @@ def test_a_second_gradient_is_refused() -> None:
     loss = (descend(kernel, shares, steps=3, **HOW) * sent).sum()
     with pytest.raises(RuntimeError, match=r"^descend: can be differentiated once, got create_graph=True$"):
         torch.autograd.grad(loss, kernel, create_graph=True)
+
+
+def test_steps_are_written_where_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Putting them together at the end would hold all of them twice."""
+    kernel, shares, sent = given()
+    expected = torch.autograd.grad((descend(kernel, shares, steps=3, **HOW) * sent).sum(), kernel)[0]
+    for name in ("cat", "stack"):
+        monkeypatch.setattr(torch, name, lambda *_: pytest.fail("all steps are copied"))
+    monkeypatch.setattr(Tensor, "flip", lambda *_: pytest.fail("all steps are copied"))
+    found = torch.autograd.grad((descend(kernel, shares, steps=3, **HOW) * sent).sum(), kernel)[0]
+    assert torch.equal(found, expected)

@@ -283,3 +283,23 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
             assert not asked()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.0, [3, 6, 9]), (2.0, [3, 7])])
+def test_a_memory_that_takes_long_to_save_is_saved_less_often(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: list[int]
+) -> None:
+    clock, saved = [0.0], []
+
+    class Slow(Queue):
+        def state_dict(self) -> dict[str, Any]:
+            clock[0] += seconds
+            saved.append(len(self))
+            return super().state_dict()
+
+    def tick(progress: Progress) -> None:
+        clock[0] += 12
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    condense(task, Own(kind=Slow, episodes=9), seed=0, run=Run(tmp_path, {}), callbacks=[tick])
+    assert saved == written

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 import yoco
 from yoco.cells import upsample
-from yoco.condense import condense, settings_of
+from yoco.condense import condense, estimate, settings_of
 from yoco.condense.crops import by_products, random_crops
 from yoco.condense.method import Task
 from yoco.condense.methods.rded import RDED
@@ -196,3 +196,23 @@ def test_the_teacher_learns_at_its_own_step_size(task: Task) -> None:
 def test_the_pool_grows_with_the_cells(task: Task, teacher: Teacher) -> None:
     cells = RDED(episodes=10, factor=2, pool=3, crops=2, least=0.5).easiest(task, teacher, 1, Rng(5))
     assert len(torch.unique(cells, dim=0)) == 8
+
+
+@pytest.mark.parametrize(("episodes", "parts"), [(0, [0]), (1, [1]), (10, [9, 1])])
+def test_estimates_measure_the_choice(task: Task, episodes: int, parts: list[int]) -> None:
+    assert [phase.episodes for phase in RDED(episodes=episodes).phases(task)] == parts
+
+
+def test_an_estimate_chooses_once(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    plain = RDED.easiest
+
+    def easiest(self: RDED, task: Task, teacher: Teacher, label: int, rng: Rng) -> torch.Tensor:
+        asked.append(label)
+        return plain(self, task, teacher, label, rng)
+
+    monkeypatch.setattr(RDED, "easiest", easiest)
+    found = estimate(tiny, "rded", ipc=2, network=NETWORK, episodes=10, device="cpu")
+    assert asked == [0, 1, 2]
+    assert [part.episodes for part in found.parts] == [9, 1]
+    assert found.episodes == 10

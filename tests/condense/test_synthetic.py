@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from yoco.cells import cell_size, cut, upsample
 from yoco.condense.coreset import medoids
@@ -193,3 +194,21 @@ def test_pixels_outside_the_canvas_stay_where_there_are_several_images() -> None
         expected = torch.zeros(10, 10)
         expected[:height, :width] = 1
         assert (tiles[:, tile] == expected).all()
+
+
+@pytest.mark.parametrize("indices", [None, torch.tensor([5, 0, 11, 3, 3, 7, 1, 2, 8])])
+def test_constants_are_decoded_in_parts(indices: Tensor | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(cells: Tensor, size: tuple[int, int]) -> Tensor:
+        sizes.append(len(cells))
+        return upsample(cells, size)
+
+    synthetic = Synthetic(torch.rand(12, 1, 4, 4, generator=Rng(0).generator()), 3, 2, (8, 8))
+    expected = synthetic.everything(indices).images
+    monkeypatch.setattr("yoco.train.ROOM", 5 * 64)
+    monkeypatch.setattr("yoco.condense.synthetic.upsample", counted)
+    found = synthetic.decoded(indices)
+    assert sizes == ([5, 5, 2] if indices is None else [5, 4])
+    assert torch.equal(found, expected.detach())
+    assert not found.requires_grad

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import Subset
 
 from yoco.data import from_arrays, from_dataset, load
@@ -65,3 +66,15 @@ def test_names_that_several_classes_have_are_told_apart() -> None:
     pixels = np.zeros((2, 6, 6), np.uint8)
     with pytest.raises(ValueError, match=r"^data arrays: classes must have different names, got 'crane' twice$"):
         from_arrays(pixels, ["crane", "dog"], classes=("crane", "dog", "crane"))
+
+
+def test_images_are_put_together_without_a_second_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3, 5, 5), dtype=np.uint8)
+    items = [(image if at % 2 else image[0], at % 3) for at, image in enumerate(pixels)]
+    for where, name in ((torch, "cat"), (torch.Tensor, "clone")):
+        monkeypatch.setattr(where, name, lambda *_: pytest.fail("images are copied"))
+    splits = load((items, items))
+    for found in (from_dataset(items), splits.train, splits.test):
+        for at, image in enumerate(found.images.numpy()):
+            assert (image == (pixels[at] if at % 2 else pixels[at, :1])).all()
+        assert found.labels.tolist() == [0, 1, 2, 0, 1, 2]

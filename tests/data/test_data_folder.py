@@ -1,6 +1,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,3 +267,22 @@ def test_what_is_no_folder_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(ValueError) as caught:
             load(name)
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_images_are_read_into_the_array_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grey: bool) -> None:
+    fill(tmp_path / "train", {"a": 2, "b": 2})
+    fill(tmp_path / "test", {"a": 1, "b": 1})
+    made: list[np.ndarray] = []
+    empty = np.empty
+
+    def kept(*given: Any, **how: Any) -> np.ndarray:
+        made.append(empty(*given, **how))
+        return made[-1]
+
+    monkeypatch.setattr(np, "empty", kept)
+    train = load(tmp_path, grey=grey).train
+    (array,) = (each for each in made if each.shape == (6, 1 if grey else 3, 6, 6))
+    assert train.images.data_ptr() == array.ctypes.data
+    if not grey:
+        assert np.array_equal(train.images[0].numpy(), pixels(tmp_path / "train/a/000.png"))

@@ -119,3 +119,15 @@ def test_images_must_fit(name: str, shape: tuple[int, int, int], why: str, tiny:
     line = f"sparsify: images must fit the network, got [1, 8, 8]: {why}"
     with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
         calibration(build(name, shape, 3, Rng(0)), tiny.train, Rng(0))
+
+
+def test_only_the_cells_that_are_taken_are_decoded(
+    network: nn.Module, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft = torch.rand(36, 3, generator=Rng(1).generator()).softmax(1)
+    data, indices = replace(tiny_set, soft_labels=soft), Rng(0).choice(36, 10)
+    expected = data.decode()[indices]
+    monkeypatch.setattr(CondensedSet, "decode", lambda _: pytest.fail("all cells are decoded"))
+    drawn = calibration(network, data, Rng(0), 10)
+    assert torch.equal(drawn.batch.images, expected)
+    assert torch.equal(drawn.batch.labels, soft[indices])

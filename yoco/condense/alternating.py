@@ -110,8 +110,7 @@ class Alternating:
 
     def train(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> None:
         """The network's epochs on the synthetic set."""
-        decoded = synthetic.everything()
-        examples = Examples(decoded.images.detach(), synthetic.labels)
+        examples = Examples(synthetic.decoded(), synthetic.labels)
         steps = self.inner * ceil(len(examples) / self.network_batch)
         take_steps(memory.network, memory.optimizer, examples, steps, memory.recipe, task.normalise, rng)
 

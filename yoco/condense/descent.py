@@ -16,7 +16,8 @@ def descend(kernel: Tensor, shares: Tensor, *, steps: int, eta: float, momentum:
 
         v <- momentum v + (softmax(kernel a) - shares) / n + decay a,  a <- a - eta v
 
-    kernel: features features' [n, n]. shares: labels [n, classes]. Differentiable in both, once.
+    kernel: features features' [n, n]. shares: labels [n, classes]. Differentiable in both, once: 2 steps x classes x n
+    numbers are kept for it, and half as many more are made on the way back.
     """
     answer: Tensor = _Descent.apply(kernel, shares.T.contiguous(), steps, eta, momentum, decay)
     return answer.T
@@ -29,13 +30,13 @@ class _Descent(torch.autograd.Function):
     ) -> Tensor:
         """All steps; what they pass through is kept."""
         a = speed = torch.zeros_like(shares)
-        passed, guesses = [], []
-        for _ in range(steps):
-            passed.append(a)
-            guesses.append((a @ kernel.T).softmax(0))
-            speed = momentum * speed + (guesses[-1] - shares) / len(kernel) + decay * a
+        passed, guesses = (shares.new_empty(steps, *shares.shape) for _ in range(2))
+        for step in range(steps):
+            passed[step] = a
+            guess = guesses[step] = (a @ kernel.T).softmax(0)
+            speed = momentum * speed + (guess - shares) / len(kernel) + decay * a
             a = a - eta * speed
-        ctx.save_for_backward(kernel, torch.cat(passed), torch.stack(guesses))
+        ctx.save_for_backward(kernel, passed.flatten(0, 1), guesses)
         ctx.eta, ctx.momentum, ctx.decay = eta, momentum, decay
         return a
 
@@ -46,11 +47,13 @@ class _Descent(torch.autograd.Function):
             raise RuntimeError("descend: can be differentiated once, got create_graph=True")
         kernel, passed, guesses = ctx.saved_tensors
         of_a, of_speed, of_shares = gradient, torch.zeros_like(gradient), torch.zeros_like(gradient)
-        of_scores = []
-        for guess in guesses.flip(0):
+        of_scores = torch.empty_like(guesses)
+        for step in reversed(range(len(guesses))):
+            guess = guesses[step]
             of_speed = ctx.momentum * of_speed - ctx.eta * of_a
             of_error = of_speed / len(kernel)
             of_shares = of_shares - of_error
-            of_scores.append(guess * (of_error - (guess * of_error).sum(0)))
-            of_a = of_a + ctx.decay * of_speed + of_scores[-1] @ kernel
-        return torch.cat(of_scores[::-1]).T @ passed, of_shares, None, None, None, None
+            of_score = guess * (of_error - (guess * of_error).sum(0))
+            of_scores[step] = of_score
+            of_a = of_a + ctx.decay * of_speed + of_score @ kernel
+        return of_scores.flatten(0, 1).T @ passed, of_shares, None, None, None, None

@@ -17,7 +17,7 @@ from yoco.data.source import Source
 from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
 from yoco.protocols import TEACHER_EPOCHS
-from yoco.train import Normalise, evaluating
+from yoco.train import Normalise, at_once, evaluating
 from yoco.whole import whole_number
 
 KINDS = ("hard", "teacher", "learned")
@@ -127,7 +127,7 @@ def relabel_from(
     same = condensed.source.get("name") in (None, "", real.name)
     order = _order(condensed.classes, real.classes, numbered=same)
     teacher = taught(task, epochs, seed, folder, progress)
-    logits = teacher.logits(condensed.decode().to(real.device, torch.get_default_dtype())).cpu()[:, order]
+    logits = teacher.logits(condensed.decode().to(torch.get_default_dtype())).cpu()[:, order]
     if by_place(condensed.classes, real.classes):  # their order is not known, but taken for granted
         _check_knows(condensed, logits)
     about = {"teacher": task.network_name, "epochs": epochs, "seed": seed, "data": real.checksum}
@@ -157,10 +157,10 @@ def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...])
     order = _order(condensed.classes, names)
     kinds = (weight.dtype for weight in teacher.parameters() if weight.is_floating_point())
     decoded = condensed.decode().to(next(kinds, torch.get_default_dtype()))
-    images = Normalise(condensed.mean, condensed.std)(decoded)
+    normalise, parts = Normalise(condensed.mean, condensed.std), decoded.split(at_once(decoded.shape[1:]))
     device = next((weight.device for weight in teacher.parameters()), torch.device("cpu"))
     with evaluating(teacher):
-        logits = torch.cat([teacher(part.to(device)).cpu() for part in images.split(500)])
+        logits = torch.cat([teacher(normalise(part).to(device)).cpu() for part in parts])
     if logits.shape != (len(condensed), len(names)):
         raise ValueError(f"relabel: logits must be [{len(condensed)}, {len(names)}], got {list(logits.shape)}")
     return logits[:, order]

@@ -25,6 +25,9 @@ from yoco.rng import Rng
 from yoco.run import Run
 
 CHECKPOINT_SECONDS = 30.0
+"""Between two checkpoints, at least."""
+SAVING = 1.5
+"""Seconds that writing one may take, a twentieth of that; if it takes k times as long, the wait is k times as long."""
 
 
 def _no_set() -> CondensedSet:
@@ -81,6 +84,7 @@ class Journey:
     def __post_init__(self) -> None:
         self.saved = time.monotonic()
         self.seconds = self.saved - self.began
+        self.saving = 0.0
 
     def arrive(self) -> None:
         """Count an episode, and look at the clock."""
@@ -107,14 +111,21 @@ class Journey:
         self.seconds = self.before
 
     def save(self, run: Run | None) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, and see how long that takes."""
         if run is None:
             return
+        began = time.monotonic()
         beside = {name: value.detach() for name, value in self.synthetic.beside.items()}
         state = {"cells": self.synthetic.cells.detach(), "beside": beside, "optimizer": self.optimizer.state_dict()}
         memory = None if self.memory is None else self.memory.state_dict()
         run.save({**state, "memory": memory, "episode": self.episode, "seconds": self.seconds})
         self.saved = time.monotonic()
+        self.saving = self.saved - began
+
+    @property
+    def due(self) -> bool:
+        """Whether the wait for the next checkpoint is over."""
+        return time.monotonic() - self.saved >= CHECKPOINT_SECONDS * max(1.0, self.saving / SAVING)
 
 
 def condense(
@@ -130,8 +141,9 @@ def condense(
     """Learn a condensed set.
 
     minutes: stop after this time, the making of the start and the callbacks included, and what was spent on the same
-    run before. With a `run`, a checkpoint is written at ends of episodes, at most every 30 seconds; a run that was
-    killed goes on from it and ends in the same bits. last: write one after the last episode, too, as more will follow.
+    run before. With a `run`, a checkpoint is written at ends of episodes, at most every 30 seconds and for a
+    twentieth of the time; a run that was killed goes on from it and ends in the same bits. last: write one after the
+    last episode, too, as more will follow.
 
     Raises:
         ValueError: a loss is not finite, or another process works on the same run.
@@ -151,7 +163,7 @@ def condense(
             progress = Progress(journey.episode, method.episodes, loss, journey.seconds, journey.synthetic, standing)
             going, inner = _tell(progress, run, callbacks)
             journey.look()
-            if time.monotonic() - journey.saved >= CHECKPOINT_SECONDS:
+            if journey.due:
                 journey.save(run)
         if last or inner or journey.episode < method.episodes or interrupted():
             journey.save(run)

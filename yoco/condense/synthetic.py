@@ -11,6 +11,7 @@ from yoco.cells import cell_size, cut, upsample, visible
 from yoco.condense.coreset import enough, medoids
 from yoco.data.source import Batch, Source
 from yoco.rng import Rng
+from yoco.train import at_once
 
 STARTS = ("noise", "real", "mix", "k-means")
 SHRINKS = ("nearest", "area")
@@ -77,6 +78,16 @@ class Synthetic:
         chosen = slice(None) if indices is None else indices.to(self.cells.device)
         targets = self.beside.get("labels", self.labels)
         return Batch(upsample(self.cells[chosen], self.size), targets[chosen])
+
+    @torch.no_grad()
+    def decoded(self, indices: Tensor | None = None) -> Tensor:
+        """The images of `everything`, as constants, made in parts: on a GPU decoding takes several times their room."""
+        chosen = torch.arange(len(self.cells)) if indices is None else indices
+        images = self.cells.new_empty(len(chosen), self.cells.shape[1], *self.size)
+        most = at_once(images.shape[1:])
+        for part, place in zip(chosen.split(most), images.split(most), strict=True):
+            place.copy_(self.everything(part).images)
+        return images
 
     def soft_labels(self) -> Tensor | None:
         """Soft labels as they are saved with the set, float [n, classes], if they are learned."""

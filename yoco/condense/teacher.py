@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from yoco.cells import upsample
 from yoco.condense.learner import Trained
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic
@@ -16,7 +17,7 @@ from yoco.protocols import teaching
 from yoco.rng import Rng
 from yoco.run import Run
 from yoco.screen import hidden
-from yoco.train import Recipe, take_steps
+from yoco.train import Recipe, at_once, take_steps
 
 
 class Teacher(Trained):
@@ -48,23 +49,30 @@ class Teacher(Trained):
         self.age += 1
 
     def logits(self, images: Tensor) -> Tensor:
-        """Of images float [n, C, H, W] in [0, 1]: [n, classes], in the class order of the real data."""
+        """Of images float [n, C, H, W] in [0, 1], on any device: [n, classes], in the class order of the real data."""
         return self._seen(images, self.network)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the head sees of images float [n, C, H, W] in [0, 1]: [n, D]."""
+        """What the head sees of images float [n, C, H, W] in [0, 1], on any device: [n, D]."""
         return self._seen(images, self.network.seen)
+
+    def logits_of_cells(self, cells: Tensor, size: tuple[int, int]) -> Tensor:
+        """Of cells float [n, C, h, w], decoded to (height, width) as many at a time as are looked at: [n, classes]."""
+        parts = cells.split(at_once((cells.shape[1], *size)))
+        return torch.cat([self.logits(upsample(part, size)) for part in parts])
 
     @torch.no_grad()
     def label(self, synthetic: Synthetic, temperature: float) -> None:
         """Put what it sees in the decoded cells into their soft labels: the softmax of its logits / temperature."""
-        logits = self.logits(synthetic.everything().images)
+        logits = self.logits_of_cells(synthetic.cells, synthetic.size)
         synthetic.beside["labels"].copy_((logits / temperature).softmax(1))
 
     @torch.no_grad()
-    def _seen(self, images: Tensor, look: Callable[[Tensor], Tensor], batch: int = 500) -> Tensor:
+    def _seen(self, images: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
+        """Of as many images at a time as `at_once` says, each part moved to where the real data are."""
         self.network.eval()
-        return torch.cat([look(self.task.normalise(part)) for part in images.split(batch)])
+        device, normalise = self.task.real.device, self.task.normalise
+        return torch.cat([look(normalise(part.to(device))) for part in images.split(at_once(images.shape[1:]))])
 
 
 def usual(task: Task, epochs: int) -> Recipe:

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from yoco.data import folder, idx
-from yoco.data.arrays import from_arrays, whole
+from yoco.data.arrays import from_arrays, labelled, whole
 from yoco.data.dataset import from_dataset, read
 from yoco.data.pixels import adapt
 from yoco.data.source import Batch, Source, Splits
@@ -125,7 +125,9 @@ def _part(data: Any, size: int | None, name: str, like: Source | None = None) ->
         values = [whole(label) for label in (labels.tolist() if isinstance(labels, np.ndarray | Tensor) else labels)]
         labels = values if _are_places(values, like.classes) else [str(label) for label in values]
         classes = like.classes
-    return from_arrays(images, labels, classes=classes, name=name)
+    if _is_arrays(data):
+        return from_arrays(images, labels, classes=classes, name=name)
+    return labelled(images, labels, classes=classes, name=name)
 
 
 def _are_places(values: Any, classes: tuple[str, ...]) -> bool:

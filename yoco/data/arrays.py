@@ -26,6 +26,15 @@ def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = Non
     """
     pixels = as_pixels(images, name)
     doubt_channels(pixels, name)
+    return labelled(pixels, labels, classes=classes, name=name)
+
+
+def labelled(pixels: Tensor, labels: Any, *, classes: Sequence[str] | None, name: str) -> Source:
+    """A source that takes pixels uint8 [n, C, H, W] as its own, without a copy; labels and classes as `from_arrays`.
+
+    Raises:
+        ValueError: the labels do not fit the images, or cannot be read.
+    """
     at, names = encode(labels, classes, name)
     if len(at) != len(pixels):
         raise ValueError(f"data {name}: labels must be one for each of the {len(pixels)} images, got {len(at)}")

@@ -6,11 +6,10 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from yoco.data.arrays import from_arrays, whole
+from yoco.data.arrays import labelled, whole
 from yoco.data.names import told_apart
 from yoco.data.pixels import as_pixels, deep_mode, doubt_channels, resize
 from yoco.data.source import Source
@@ -33,7 +32,7 @@ def from_dataset(
         ValueError: an item has another form, or the images differ in size or channels.
     """
     images, labels, own = read(dataset, size=size, name=name, named=classes is None)
-    return from_arrays(images, labels, classes=own if classes is None else classes, name=name)
+    return labelled(images, labels, classes=own if classes is None else classes, name=name)
 
 
 def read(
@@ -59,20 +58,24 @@ def read(
             raise ValueError(f"data {name}: images must have one shape, got {got}; choose a --size")
     if not images:
         raise ValueError(f"data {name}: needs at least one image, got none")
-    pixels, own = torch.cat(_alike(images, name)), _class_names(dataset, labels)
+    pixels, own = _together(images, name), _class_names(dataset, labels)
+    if size is None:
+        doubt_channels(pixels, name)
     if named and own is not None and isinstance(dataset, Subset) and len({*labels}) < len(own):
         return pixels, [own[label] for label in labels], None
     return pixels, labels, own
 
 
-def _alike(images: list[Tensor], name: str) -> list[Tensor]:
-    """The images, all of as many channels."""
+def _together(images: list[Tensor], name: str) -> Tensor:
+    """The images, all of as many channels, in one tensor; the list is emptied, so that none is held twice."""
     channels = sorted({image.shape[1] for image in images})
-    if channels == [1, 3]:
-        return [image.expand(-1, 3, -1, -1) for image in images]
-    if len(channels) > 1:
+    if len(channels) > 1 and channels != [1, 3]:
         raise ValueError(f"data {name}: images must have as many channels, got {' and '.join(map(str, channels))}")
-    return images
+    pixels = images[0].new_empty(len(images), channels[-1], *images[0].shape[2:])
+    while images:
+        image = images.pop()[0]
+        pixels[len(images)] = image
+    return pixels
 
 
 def _item(item: Any, at: int, name: str) -> tuple[Any, Any]:

@@ -119,15 +119,16 @@ def _is_image(name: str) -> bool:
 def _read_all(files: list[Path], name: str, size: int | None, grey: bool) -> Tensor:
     """uint8 [n, C, H, W], read by a few threads into one array."""
     first = _read(files[0], size, grey)
-    pixels = np.empty((len(files), *first.shape), np.uint8)
+    height, width, channels = first.shape
+    pixels = np.empty((len(files), channels, height, width), np.uint8)
     with ThreadPoolExecutor() as threads:
         for at, image in enumerate(threads.map(lambda file: _read(file, size, grey), files)):
             if image.shape != first.shape:
                 examples = ((first, files[0]), (image, files[at]))
                 got = " and ".join(f"{one.shape[1]}x{one.shape[0]} ({file})" for one, file in examples)
                 raise ValueError(f"data {name}: images must be of one size, got {got}; choose a --size")
-            pixels[at] = image
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+            pixels[at] = image.transpose(2, 0, 1)
+    return torch.from_numpy(pixels)
 
 
 def _read(file: Path, size: int | None, grey: bool) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -104,6 +104,13 @@ class Plan:
             raise ValueError(f"evaluate: training diverged: {rule}; lower the step size")
         return Measured(tuple(curve), confusion_of(network, test, self.normalise) if self.confusion else None)
 
+    def apart(self) -> "Plan":
+        """What another process needs: the training half has one image where nothing is trained on it."""
+        if any(trial.name in ("random", "full") for trial in self.trials):
+            return self
+        one = self.splits.train.take(torch.arange(1))
+        return replace(self, splits=self.splits._replace(train=one))
+
     def recipe(self, trial: Trial) -> Recipe:
         """That of a trial, with its teacher, if it has one, on the device."""
         if not isinstance(trial.recipe, Distilled) or trial.recipe.teacher is None:
@@ -183,7 +190,7 @@ def run(plan: Plan, jobs: int, progress: bool, found: dict[int, Measured]) -> No
     total = sum(trial.recipe.length for trial in plan.trials)
     with tqdm(total=total, desc="evaluate", unit="epoch", disable=hidden(progress)) as bar:
         if jobs > 1:
-            _run_apart(plan, min(jobs, len(plan.trials)), bar.update, found)
+            _run_apart(plan.apart(), min(jobs, len(plan.trials)), bar.update, found)
         else:
             for index in range(len(plan.trials)):
                 found[index] = plan.measure(index, bar.update)

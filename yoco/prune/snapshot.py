@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from yoco.networks import Network
 from yoco.prune.material import Material
-from yoco.train import Examples, evaluating
+from yoco.train import Examples, evaluating, in_turn
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,7 +82,7 @@ def look(
     stage: int = -1,
     images: bool = True,
     reference: Examples | None = None,
-    batch: int = 500,
+    batch: int | None = None,
 ) -> Snapshot:
     """A snapshot of `network` on all samples of `what`; with images, of a copy of it as it is now.
 
@@ -96,8 +96,7 @@ def look(
     kept, rows = [], []
     with evaluating(network):
         others = None if reference is None else _features(network, what, stage, reference, batch)
-        for part in torch.arange(len(what.examples)).split(batch):
-            drawn = what.examples.batch(part)
+        for drawn in in_turn(what.examples, batch):
             shown = what.normalise(drawn.images)
             kept += [shown] if images else []
             outputs = network.features(shown)
@@ -115,11 +114,12 @@ def look(
     )
 
 
-def _features(network: Network, what: Material, stage: int, examples: Examples, batch: int) -> tuple[Tensor, Tensor]:
+def _features(
+    network: Network, what: Material, stage: int, examples: Examples, batch: int | None
+) -> tuple[Tensor, Tensor]:
     """The output of one stage for these images, and their labels."""
     rows = []
-    for part in torch.arange(len(examples)).split(batch):
-        drawn = examples.batch(part.to(what.device))
+    for drawn in in_turn(examples, batch):
         output = network.features(what.normalise(drawn.images.to(what.device)))[stage]
         rows.append((output.flatten(1).cpu(), drawn.labels.cpu()))
     return torch.cat([features for features, _ in rows]), torch.cat([labels for _, labels in rows])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from yoco.condensed import CondensedSet
+from yoco.cells import upsample
+from yoco.condensed import CondensedSet, Examples
 from yoco.data.source import Batch, Source
 from yoco.rng import Rng
 from yoco.sparsify.masks import prunable
@@ -60,14 +61,22 @@ def calibration(
         raise ValueError(f"sparsify: data must be a Source or a condensed set, got {type(data).__name__}")
     if images is not None and images < 1:
         raise ValueError(f"sparsify: images must be at least 1, got {images}")
-    examples = data.as_dataset()
-    count = len(examples) if images is None else min(images, len(examples))
-    chosen = torch.arange(count) if count == len(examples) else rng.choice(len(examples), count)
+    count = len(data) if images is None else min(images, len(data))
+    chosen = torch.arange(count) if count == len(data) else rng.choice(len(data), count)
     normalise = Normalise(data.mean, data.std) if normalise is None else normalise
     device, dtype = next(network.parameters()).device, dtype_of(network)
-    drawn = Calibration(examples.batch(chosen), normalise, device, dtype)
+    drawn = Calibration(_taken(data, chosen), normalise, device, dtype)
     _check(network, drawn)
     return drawn
+
+
+def _taken(data: Source | CondensedSet, chosen: Tensor) -> Batch:
+    """These images, or decoded cells; the others are not decoded."""
+    if isinstance(data, Source):
+        return data.batch(chosen)
+    soft = None if data.soft_labels is None else data.soft_labels[chosen]
+    few = Examples(upsample(data.pixels[chosen], data.size), data.labels[chosen], soft)
+    return few.batch(torch.arange(len(chosen)))
 
 
 @torch.no_grad()

@@ -141,8 +141,8 @@ class CAFE:
 
     def train(self, synthetic: Synthetic, memory: "Watched", rng: Rng) -> float:
         """Steps of the network on the synthetic set until its accuracy has moved; the last accuracy."""
-        decoded, seen = synthetic.everything(), [memory.accuracy()]
-        examples, normalise = Examples(decoded.images.detach(), decoded.labels), memory.task.normalise
+        examples, seen = Examples(synthetic.decoded(), synthetic.labels), [memory.accuracy()]
+        normalise = memory.task.normalise
         for step in range(self.inner):
             stream = rng.child(step)
             take_steps(memory.network, memory.optimizer, examples, 1, memory.recipe, normalise, stream)

@@ -19,6 +19,7 @@ from yoco.condense.synthetic import Synthetic, start
 from yoco.condense.trajectories import DIGITS, Trajectories
 from yoco.data.source import Batch
 from yoco.rng import Rng
+from yoco.train import AT_ONCE, at_once
 
 STARTS = ("real", "mix", "k-means")
 FRUITLESS = 50
@@ -133,7 +134,7 @@ class DATM(Trajectories):
 
         @torch.no_grad()
         def logits(images: Callable[[Tensor], Tensor], groups: Sequence[Tensor]) -> Tensor:
-            parts = seen_at_once(network, groups)
+            parts = seen_at_once(network, groups, at_once(task.real.shape))
             found = [functional_call(network, weights, (task.normalise(images(part)),)) for part in parts]
             return torch.cat(found)[torch.cat(parts).argsort()]
 
@@ -159,15 +160,15 @@ class DATM(Trajectories):
         return (*super().phases(task)[:-1], replace(self, threshold=inf))
 
 
-def seen_at_once(network: nn.Module, groups: Sequence[Tensor]) -> list[Tensor]:
-    """The images that a network in training is shown together: of each group long [n] in turn, up to 500.
+def seen_at_once(network: nn.Module, groups: Sequence[Tensor], most: int = AT_ONCE) -> list[Tensor]:
+    """The images that a network in training is shown together: of each group long [n] in turn, `most` or fewer.
 
     Where batch norms look at all that is shown, no part is a class by itself: each has its share of every group.
     """
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        return [part for group in groups for part in group.split(500)]
+        return [part for group in groups for part in group.split(most)]
     every = torch.cat([*groups])
-    many = ceil(len(every) / 500)
+    many = ceil(len(every) / most)
     return [every[k::many] for k in range(many)]
 
 

@@ -16,7 +16,7 @@ from yoco.condense.synthetic import STARTS, Synthetic, start
 from yoco.kmeans import k_means
 from yoco.networks.base import Network
 from yoco.rng import Rng
-from yoco.train import Recipe
+from yoco.train import Recipe, at_once
 
 K_MEANS = "k-means"
 TIE = 1e-12
@@ -133,7 +133,7 @@ def penultimate(task: Task, network: Network, indices: Tensor) -> Tensor:
     """What the head sees of these normalised images, in evaluation mode: float64 [n, D] on the CPU."""
     was = network.training
     network.eval()
-    batches = (task.normalise(task.real.batch(part).images) for part in indices.split(500))
+    batches = (task.normalise(task.real.batch(part).images) for part in indices.split(at_once(task.real.shape)))
     rows = torch.cat([network.seen(images).cpu().double() for images in batches])
     network.train(was)
     return rows

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
-from yoco.cells import cell_size, upsample
+from yoco.cells import cell_size
 from yoco.condense.coreset import enough
 from yoco.condense.crops import random_crops
 from yoco.condense.method import Task
@@ -91,6 +91,12 @@ class RDED:
                 memory.label(synthetic, self.temperature)
         yield from ()
 
+    def phases(self, task: Task) -> tuple[Self, ...]:
+        """The epochs, and one more with the choice after it: what estimates measure."""
+        if self.episodes < 2:
+            return (self,)
+        return replace(self, episodes=self.episodes - 1), replace(self, episodes=1)
+
     def easiest(self, task: Task, teacher: Teacher, label: int, rng: Rng) -> Tensor:
         """The cells of one class: the crop of least cross-entropy of each image, and of these the lowest, in order."""
         _, height, width = task.real.shape
@@ -98,7 +104,7 @@ class RDED:
         pool = task.draw(label, max(self.pool, wanted), rng.child("pool")).images
         cell = cell_size((height, width), self.factor)
         crops = random_crops(pool, self.crops, cell, self.least, rng.child("crops"))
-        logits = teacher.logits(upsample(crops.flatten(0, 1), (height, width)))
+        logits = teacher.logits_of_cells(crops.flatten(0, 1), (height, width))
         target = torch.full((len(logits),), label, device=logits.device)
         losses, best = cross_entropy(logits, target, reduction="none").view(len(pool), self.crops).min(1)
         order = enough(losses.argsort(stable=True), wanted)

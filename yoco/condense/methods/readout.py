@@ -236,7 +236,7 @@ class Trainees:
         learner, soft = self.learners[k], synthetic.soft_labels()
         if learner.spent:
             learner.renew(rng.child("network"))
-        images, labels = synthetic.everything(known).images.detach(), synthetic.labels[known]
+        images, labels = synthetic.decoded(known), synthetic.labels[known]
         cells = Examples(images, labels, None if soft is None else soft.detach()[known])
         normalise = self.task.normalise
         take_steps(learner.network, learner.optimizer, cells, steps, self.recipe, normalise, rng)
