@@ -31,7 +31,7 @@ INSIDE_CONDENSE = {
         *("method", "synthetic", "matching", "siamese", "experts", "learner", "lamb", "descent"),
         *("alternating", "inner_steps", "selection", "coreset", "crops", "teacher", "trajectories", "growing"),
     },
-    "loop": {"method", "synthetic"},
+    "loop": {"method", "signals", "synthetic"},
 }
 OUTSIDE_AUGMENT = {"torch", "kornia", "numpy"}
 GENERATORLESS = {"rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal"}

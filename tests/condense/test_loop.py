@@ -177,24 +177,6 @@ def test_pixels_end_in_range_and_provenance_is_whole(task: Task) -> None:
     assert made.seed == 0
 
 
-def test_a_second_interrupt_stops_at_once() -> None:
-    with loop.interruptible() as asked:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert asked()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_signal_handlers_come_back() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with loop.interruptible() as asked:
-        assert signal.getsignal(signal.SIGINT) is not before[0]
-        assert signal.getsignal(signal.SIGTERM) is not before[1]
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert asked()
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
-
 def progress_at(episode: int, seconds: float) -> Progress:
     cells = torch.zeros(2, 1, 2, 2)
     return Progress(episode, 100, 1.0, seconds, Synthetic(cells, 2, 1, (2, 2)))

@@ -265,26 +265,6 @@ def test_an_episode_without_any_yield_is_welcome(task: Task) -> None:
     assert bool((made.cells == 0.5).all())
 
 
-def test_a_handler_that_was_set_in_c_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python does not tell it, and could not put it back."""
-    monkeypatch.setattr(loop.signal, "getsignal", lambda number: None)
-    monkeypatch.setattr(loop.signal, "signal", lambda *given: pytest.fail("a handler was changed"))
-    with loop.interruptible() as asked:
-        assert not asked()
-
-
-def test_a_signal_that_is_ignored_stays_so() -> None:
-    """As Ctrl-C is by a shell's job in the background."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with loop.interruptible() as asked:
-            os.kill(os.getpid(), signal.SIGINT)
-            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-            assert not asked()
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize(("seconds", "written"), [(0.0, [3, 6, 9]), (2.0, [3, 7])])
 def test_a_memory_that_takes_long_to_save_is_saved_less_often(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: list[int]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yoco.condense.labels import relabel_from
-from yoco.condense.loop import Interrupted, answered
+from yoco.condense.loop import Interrupted
 from yoco.condense.method import Task
+from yoco.condense.signals import answered
 from yoco.condense.teacher import room_of
 from yoco.condensed import CondensedSet, load
 from yoco.run import Run

@@ -1,11 +1,8 @@
 """The loop under every condensation paper: run episodes, descend each loss, keep time, save, go on."""
 
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from math import isfinite, isnan, nan
@@ -17,6 +14,7 @@ from torch.optim import Optimizer
 
 import yoco
 from yoco.condense.method import Method, Stateful, Task
+from yoco.condense.signals import interruptible
 from yoco.condense.synthetic import Synthetic
 from yoco.condensed import CondensedSet
 from yoco.data.whitened import Whitened
@@ -271,35 +269,3 @@ def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) ->
             if run:
                 run.log(**numbers | {"episode": progress.episode})
     return going, inner
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C or SIGTERM wait for the end of an episode, and say so; a second one stops at once."""
-    asked = False
-
-    def ask(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        with suppress(RuntimeError, OSError, ValueError):  # of a stream in the middle of a line, or closed
-            print("\nstopping after this episode; once more stops at once", file=sys.stderr, flush=True)
-
-    with answered(ask, signal.SIGINT, signal.SIGTERM):
-        yield lambda: asked
-
-
-@contextmanager
-def answered(by: Callable[[int, Any], object], *numbers: signal.Signals) -> Iterator[None]:
-    """Let this answer signals, but for those that are ignored, or answered in C; off the main thread, none."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    known = [number for number in numbers if signal.getsignal(number) not in (None, signal.SIG_IGN)]
-    before = {number: signal.signal(number, by) for number in known}  # what was set in C could not be put back
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
