@@ -1,5 +1,7 @@
 """k-means is scikit-learn's with the seed of a stream, and gives no warning."""
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -35,3 +37,20 @@ def test_copies_give_no_warning() -> None:
     labels, centres = k_means(torch.ones(6, 3, dtype=torch.float64), 3, Rng(0))
     assert labels.shape == (6,)
     assert centres.shape == (3, 3)
+
+
+def test_threads_take_turns_so_that_warnings_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, inside = list(warnings.filters), []
+
+    class Slow(KMeans):  # type: ignore[misc]
+        def fit(self, x: Any) -> Any:
+            inside.append(+1)
+            made = super().fit(x)
+            assert sum(inside) == 1
+            inside.append(-1)
+            return made
+
+    monkeypatch.setattr("sklearn.cluster.KMeans", Slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: k_means(rows(300), 9, Rng(seed)), range(12)))
+    assert list(warnings.filters) == before

@@ -1,5 +1,6 @@
 """k-means by scikit-learn, the same to the bit: one start, from a stream of its own, and no more than two threads."""
 
+from threading import Lock
 from warnings import catch_warnings, simplefilter
 
 import torch
@@ -18,7 +19,11 @@ def k_means(rows: Tensor, count: int, rng: Rng, init: str = "k-means++", max_ite
     from sklearn.cluster import KMeans
 
     clustering = KMeans(count, init=init, n_init=1, max_iter=max_iter, random_state=rng.key() % 2**32)
-    with catch_warnings(), two_threads():
+    with _ONE, catch_warnings(), two_threads():
         simplefilter("ignore")  # fewer distinct rows than clusters, or iterations that end early
         fit = clustering.fit(rows.numpy())
     return torch.from_numpy(fit.labels_).long(), torch.from_numpy(fit.cluster_centers_)
+
+
+_ONE = Lock()
+"""Warnings and threads are those of the whole process."""

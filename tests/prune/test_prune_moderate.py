@@ -80,6 +80,13 @@ def test_ssp_is_one_minus_the_cosine_to_the_own_centre() -> None:
     assert ssp_distance(line, 1, Rng(0)).argsort(descending=True)[:2].tolist() == [4, 0]
 
 
+def test_a_sample_is_no_distance_from_itself() -> None:
+    """Not even one of rounding, which may be below 0."""
+    x = some(40, 7)
+    assert prototype_distance(x, torch.arange(40), metric="cosine").tolist() == [0] * 40
+    assert ssp_distance(x, 40, Rng(0)).tolist() == [0] * 40
+
+
 def literal_moderate(x: Tensor, labels: Tensor, total: int, centre: str) -> list[int]:
     distance = literal_prototype(x, labels, centre, "euclidean")
     middle = np.median(distance)

@@ -1,8 +1,9 @@
 """Quotas around a rule: each class answers for itself, and the whole is what was asked for."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -141,6 +142,20 @@ def test_a_wrong_answer_is_refused_by_name(answer: Tensor, got: str) -> None:
     with pytest.raises(ValueError) as caught:
         apply(Answers(answer=answer), ITEMS, 3, "none", Rng(0), name="mine")
     assert str(caught.value) == f"rule mine: must answer 3 distinct indices in 0..9, got {got}"
+
+
+@pytest.mark.parametrize("answer", [np.array([4, 2, 0]), [4, 2, 0], torch.tensor([4, 2, 0], dtype=torch.int32)])
+def test_an_answer_may_be_whole_numbers_of_any_kind(answer: Any) -> None:
+    found = apply(Answers(answer=Choice(answer, [1.0, 2.0, 0.5])), ITEMS, 3, "none", Rng(0))  # type: ignore[arg-type]
+    assert (found.indices.dtype, found.indices.tolist()) == (torch.long, [4, 2, 0])
+    assert found.weights is not None
+    assert found.weights.tolist() == [1.0, 2.0, 0.5]
+
+
+@pytest.mark.parametrize(("answer", "got"), [(["a", "b", "c"], "<U1"), (np.array([0, 1, None]), "object")])
+def test_an_answer_that_is_no_numbers_is_refused_by_name(answer: Any, got: str) -> None:
+    with pytest.raises(ValueError, match=rf"^rule mine: indices must be numbers, got {got}$"):
+        apply(Answers(answer=answer), ITEMS, 3, "none", Rng(0), name="mine")
 
 
 @pytest.mark.parametrize(

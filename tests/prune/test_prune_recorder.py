@@ -11,6 +11,8 @@ from yoco.prune import Recorder, measure
 from yoco.prune.dynamics import NAMES
 from yoco.prune.recorder import Visits
 from yoco.prune.running import Running
+from yoco.prune.scores import el2n
+from yoco.prune.windows import dual
 
 LABELS = torch.tensor([2, 0, 1, 1, 0, 2, 0])
 MAKERS = {"recorder": Recorder, "running": lambda n, **how: Running(n, ["aum"], **how)}
@@ -164,3 +166,14 @@ def test_numbers_beyond_float32_stop_the_recording(where: str) -> None:
         recorder.log(0, [0], torch.tensor([[3e38, -3e38]]), [1])
     with pytest.raises(ValueError, match=rf"^{where}: epoch 0 must have been kept, got an error then; start anew$"):
         recorder.log(1, [0], torch.zeros(1, 2), [0])
+
+
+def test_what_is_done_to_scores_leaves_the_dynamics_alone() -> None:
+    recorder = Recorder(4)
+    for epoch in range(6):
+        recorder.log(epoch, torch.arange(4), torch.eye(4) * epoch, torch.arange(4))
+    made = recorder.dynamics()
+    before = made.error.clone()
+    el2n(made, epochs=5).zero_()
+    assert torch.equal(made.error, before)
+    assert torch.equal(dual(made, window=np.int64(4)), dual(made, window=4))  # type: ignore[arg-type]

@@ -136,6 +136,12 @@ def cosines(rows: Tensor, others: Tensor) -> Tensor:
     return (directions(rows, "cosine").rows * directions(others, "cosine").rows).sum(1)
 
 
+def cosine_distances(rows: Tensor, others: Tensor) -> Tensor:
+    """1 - cosine of each row to its partner, or to the only one: float64 [n] in [0, 2], 0 up to rounding is 0."""
+    apart = 1 - cosines(rows, others)
+    return apart.where(apart > TIE, 0)
+
+
 def k_means(x: Tensor, clusters: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """The cluster of each row, long [n], and the centres, float64 [clusters, D].
 

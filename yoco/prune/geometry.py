@@ -17,7 +17,7 @@ from yoco.prune.distances import (
     blocks,
     centred,
     check_total,
-    cosines,
+    cosine_distances,
     first_least,
     k_means,
     matrix,
@@ -178,7 +178,7 @@ def prototype_distance(
         members = torch.nonzero(labels == label).flatten()
         rows = features[members].double()
         middle = rows.mean(0) if centre == "mean" else torch.from_numpy(np.median(rows.numpy(), axis=0))
-        apart = (rows - middle).norm(dim=1) if metric == "euclidean" else 1 - cosines(rows, middle[None])
+        apart = (rows - middle).norm(dim=1) if metric == "euclidean" else cosine_distances(rows, middle[None])
         found[members] = apart.float()
     return found
 
@@ -197,7 +197,7 @@ def ssp_distance(features: Tensor, clusters: int, rng: Rng) -> Tensor:
         raise ValueError(f"ssp: clusters must be in 1..{len(x)}, got {clusters}")
     groups, centres = k_means(x, clusters, rng)
     centres = centres + features.double().mean(0)
-    return (1 - cosines(features.double(), centres[groups])).float()
+    return cosine_distances(features.double(), centres[groups]).float()
 
 
 def moderate(features: Tensor, labels: Tensor, total: int, *, centre: Centre = "mean") -> Tensor:

@@ -14,6 +14,7 @@ from numbers import Integral, Real
 import torch
 
 from yoco.prune.budget import Budget, decimal
+from yoco.prune.dynamics import tensor, whole
 from yoco.prune.rules import Choice, Items, Rule
 from yoco.registry import unknown
 from yoco.rng import Rng
@@ -222,14 +223,15 @@ def _ask(rule: Rule, items: Items, total: int, rng: Rng, name: str) -> Choice:
     """The answer of a rule, checked, on the CPU."""
     answer = rule(items, Budget(n=total), rng)
     choice = answer if isinstance(answer, Choice) else Choice(answer)
-    found, n = choice.indices.cpu(), len(items.labels)
-    right = found.dtype == torch.long and found.shape == (total,) and len(found.unique()) == total
+    found, n = tensor(f"rule {name}: indices", choice.indices).cpu(), len(items.labels)
+    right = whole(found) and found.shape == (total,) and len(found.unique()) == total
     if not right or not 0 <= int(found.min()) <= int(found.max()) < n:
         got = f"{len(found.unique())} distinct ones in {str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
         raise ValueError(f"rule {name}: must answer {total} distinct indices in 0..{n - 1}, got {got}")
+    found = found.long()
     if choice.weights is None:
         return Choice(found)
-    weights = choice.weights.detach().cpu().float()
+    weights = tensor(f"rule {name}: weights", choice.weights).cpu().float()
     if weights.shape != (total,) or not bool(((weights >= 0) & weights.isfinite()).all()):
         raise ValueError(
             f"rule {name}: weights must be {total} finite numbers of at least 0, got {weights.tolist()[:3]}"

@@ -57,7 +57,7 @@ class Scores:
         found = tensor("scores: values", values)
         if found.shape != (len(data),):
             raise ValueError(f"scores: values must be [{len(data)}], got {list(found.shape)}")
-        return cls(values=found.cpu().float(), name=name, checksum=data.checksum, meta=meta)
+        return cls(values=found.cpu().float().clone(), name=name, checksum=data.checksum, meta=meta)
 
     def check(self, data: CondensedSet | Source) -> None:
         """Make sure that these are the scores of this set, sample for sample.

@@ -84,7 +84,7 @@ def el2n(dynamics: Dynamics, *, epochs: int = 20, how: How = "last") -> Tensor:
     epochs = enough("el2n", dynamics, epochs)
     one_of("el2n", "how", how, ("last", "mean", "sum"))
     if how == "last":
-        return dynamics.error[epochs - 1].float()
+        return dynamics.error[epochs - 1].float().clone()
     found = total(dynamics.error[:epochs])
     return (found / epochs if how == "mean" else found).float()
 

@@ -1,6 +1,7 @@
 """Scores over windows of epochs: Dyn-Unc, DUAL and TDDS. Dynamics -> float32 [n], larger = harder."""
 
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -73,5 +74,5 @@ def _mean(name: str, dynamics: Dynamics, epochs: int | None, window: int, worth:
 
 
 def _fits(name: str, window: int, least: int, epochs: int) -> None:
-    if not isinstance(window, int) or isinstance(window, bool) or not least <= window <= epochs:
+    if not isinstance(window, Integral) or isinstance(window, bool) or not least <= window <= epochs:
         raise ValueError(f"{name}: window must be in {least}..epochs = {least}..{epochs}, got {window!r}")
