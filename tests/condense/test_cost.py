@@ -273,11 +273,11 @@ def test_the_bar_knows_what_recurs(
 ) -> None:
     found: list[int] = []
 
-    def bar(minutes: Any, changes: Any, period: int) -> Any:
+    def bar(self: Any, minutes: Any, changes: Any, period: int) -> None:
         found.append(period)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yoco.condense.asked.Bar", bar)
+    monkeypatch.setattr("yoco.condense.progress.Bar.__init__", bar)
     own = {} if method == "pdd" else {"inner": 2}
     with pytest.raises(KeyboardInterrupt):
         condense(tiny, method, ipc=1, episodes=8, **own, **changes)

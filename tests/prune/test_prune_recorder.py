@@ -176,4 +176,4 @@ def test_what_is_done_to_scores_leaves_the_dynamics_alone() -> None:
     before = made.error.clone()
     el2n(made, epochs=5).zero_()
     assert torch.equal(made.error, before)
-    assert torch.equal(dual(made, window=np.int64(4)), dual(made, window=4))  # type: ignore[arg-type]
+    assert torch.equal(dual(made, epochs=6, window=np.int64(4)), dual(made, epochs=6, window=4))  # type: ignore[arg-type]
