@@ -51,6 +51,8 @@ class Asked:
         seen = getattr(evidence, self.reads)
         if seen is None:
             raise ValueError(f"score {self.name}: needs a {self.reads}, got evidence without one")
+        if ":" in self.name and isinstance(seen, Snapshot):
+            seen = seen.together  # anybody's own may put the one through the other
         return _numbers(self.name, self.function(seen, **self.options), len(seen))
 
     @property
