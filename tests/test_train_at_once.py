@@ -67,6 +67,16 @@ def test_predictions(some: Source, measure: Any) -> None:
 
 
 @pytest.mark.usefixtures("seven")
+def test_predictions_of_some(some: Source) -> None:
+    judge = network()
+    normalise = Normalise(some.mean, some.std)
+    whole, sizes = predict(judge, some, normalise), watched(judge)
+    found = predict(judge, some, normalise, among=torch.arange(7, 19))
+    assert sizes == [7, 5]
+    torch.testing.assert_close(found, whole[7:19])
+
+
+@pytest.mark.usefixtures("seven")
 def test_snapshots(some: Source) -> None:
     model = network()
     sizes = watched(model)

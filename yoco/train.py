@@ -220,17 +220,25 @@ def at_once(shape: Sequence[int]) -> int:
     return max(1, min(AT_ONCE, ROOM // prod(shape)))
 
 
-def in_turn(examples: Examples, batch: int | None = None) -> Iterator[Batch]:
-    """All of them in their order, so many together; by default as `at_once` says."""
+def in_turn(examples: Examples, batch: int | None = None, among: Tensor | None = None) -> Iterator[Batch]:
+    """All of them, or those `among` these indices, in order, so many together; by default as `at_once` says."""
     batch = at_once(examples.batch(torch.arange(1)).images.shape[1:]) if batch is None else batch
-    return (examples.batch(part) for part in torch.arange(len(examples)).split(batch))
+    indices = torch.arange(len(examples)) if among is None else among
+    return (examples.batch(part) for part in indices.split(batch))
 
 
 @torch.no_grad()
-def predict(network: nn.Module, examples: Examples, normalise: Normalise, batch: int | None = None) -> Tensor:
-    """Logits of all images in evaluation mode: float [n, classes]."""
+def predict(
+    network: nn.Module,
+    examples: Examples,
+    normalise: Normalise,
+    batch: int | None = None,
+    *,
+    among: Tensor | None = None,
+) -> Tensor:
+    """Logits of all images, or of those `among` these indices, in evaluation mode: float [n, classes]."""
     network.eval()
-    return torch.cat([network(normalise(images)) for images, _ in in_turn(examples, batch)])
+    return torch.cat([network(normalise(images)) for images, _ in in_turn(examples, batch, among)])
 
 
 @torch.no_grad()

@@ -1,15 +1,16 @@
 """What is asked of a score: its own options whatever they are called, by its own name, and no longer training."""
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-from yoco.condensed import CondensedSet
+from yoco.condensed import CondensedSet, load
 from yoco.data import Splits
-from yoco.prune import Evidence, Scores, score, select
+from yoco.prune import Evidence, Scores, prune, score, select
 from yoco.prune.choosing import scores_for
 from yoco.train import Recipe
 
@@ -71,3 +72,35 @@ def test_scores_beside_features_take_no_longer_than_they_read(
         with pytest.raises(KeyboardInterrupt):
             scores_for(tiny_set, rule="d2", score=name, ipc=1, progress=False)
     assert seen == [(20, 1000), (100, 1000), (1000, 1000)]
+
+
+def test_paths_among_options_are_words(tiny_set: CondensedSet, mine: ModuleType, tmp_path: Path) -> None:
+    mine.own = lambda dynamics, *, epochs=2, weights=None, like="a": dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
+    path = tmp_path / "w.pt"
+    own: dict[str, Any] = {"score": "mine:own"}
+    made = prune(tiny_set, rule="hard", weights=path, like=path, ipc=1, **own, **QUICK)
+    made.save(tmp_path / "small.safetensors")
+    again = load(tmp_path / "small.safetensors").history[-1]["scores"]
+    assert (again["weights"], again["like"]) == (str(path), str(path))
+    found = score(tiny_set, weights=path, **own, **QUICK)
+    assert found.meta["weights"] == str(path)
+    assert len(select(tiny_set, rule="hard", scores=found, weights=path, ipc=1, **own)) == 12
+
+
+@pytest.mark.parametrize(
+    ("weights", "kind"), [(torch.zeros(2), "Tensor"), (len, "builtin_function_or_method"), ({"a": {1}}, "set")]
+)
+def test_options_that_no_file_can_hold_are_one_line_before_any_training(
+    tiny_set: CondensedSet, mine: ModuleType, weights: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine.own = lambda dynamics, *, epochs=2, weights=None: dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
+    mine.usual = lambda dynamics, *, epochs=2, weights=weights: dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", None)
+    rule = f"must be a number, a word or a list or mapping of them, got {kind}"
+    for name, given in (("mine:own", {"weights": weights}), ("mine:usual", {})):
+        how: dict[str, Any] = {"score": name, **given, **QUICK}
+        calls: tuple[Any, ...] = (score, lambda data, **how: select(data, rule="hard", ipc=1, **how))
+        for call in calls:
+            with pytest.raises(ValueError) as caught:
+                call(tiny_set, **how)
+            assert str(caught.value) == f"score: option weights of {name}: {rule}"

@@ -1,13 +1,18 @@
 """Options of the wrong kind are one line, not a failure somewhere inside."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from yoco.prune import find
+from yoco.prune import Budget, Items, Rule, find
 from yoco.prune.kinds import same_kind
 from yoco.prune.training import Training
+from yoco.rng import Rng
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,25 @@ def test_rules_and_trainings_check_their_options(call: Any, message: str) -> Non
     with pytest.raises(ValueError) as caught:
         call()
     assert str(caught.value) == message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed(Rule):
+    """The first ones; from outside of the package."""
+
+    weights: Any = None
+
+    def __call__(self, items: Items, budget: Budget, rng: Rng) -> Tensor:
+        """As they come."""
+        return torch.arange(budget.total(len(items.labels), items.classes))
+
+
+def test_options_of_a_rule_are_what_a_file_can_hold() -> None:
+    name = f"{__name__}:Weighed"
+    assert find(name, weights=Path("w.pt")) == Weighed(weights="w.pt")
+    assert find(name, weights={"a": [np.float32(0.5), None]}).weights == {"a": [0.5, None]}
+    for weights, kind in ((torch.zeros(2), "Tensor"), ([Path("w.pt")], type(Path()).__name__)):
+        with pytest.raises(ValueError) as caught:
+            find(name, weights=weights)
+        rule = f"must be a number, a word or a list or mapping of them, got {kind}"
+        assert str(caught.value) == f"rule: option weights of {name}: {rule}"

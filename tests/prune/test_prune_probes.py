@@ -1,6 +1,6 @@
 """Scores of one network against literal NumPy and against one gradient at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from math import log
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 from torch.nn.functional import cross_entropy
 
 from yoco.networks import build
@@ -146,6 +147,24 @@ def test_all_gradients_are_computed_as_trainings_are(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(probes, "at_work", spy)
     grand(photographed("mlp:width=4"), parameters="all")
     assert places == [torch.device("cpu")]
+
+
+def test_images_come_to_the_network_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def spy(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def counted(images: Tensor, errors: Tensor) -> Tensor:
+            sizes.append(len(images))
+            found: Tensor = vmap(function)(images, errors)
+            return found
+
+        return counted
+
+    one = photographed("mlp:width=4")
+    expected = grand(one, parameters="all", chunk=3)
+    monkeypatch.setattr(probes, "vmap", spy)
+    assert torch.equal(grand(one, parameters="all", chunk=3), expected)
+    assert sizes == [3, 3, 1]
 
 
 def test_no_score_depends_on_its_batch_or_on_the_order() -> None:

@@ -13,7 +13,7 @@ from yoco.condensed import CondensedSet, Examples
 from yoco.data.source import Source
 from yoco.networks import build
 from yoco.prune.dynamics import NAMES, Dynamics
-from yoco.prune.kinds import same_kind
+from yoco.prune.kinds import check_kept, same_kind, worded
 from yoco.prune.material import Material, data_name
 from yoco.prune.observe import Evidence
 from yoco.prune.probes import PROBES
@@ -51,6 +51,8 @@ class Asked:
         seen = getattr(evidence, self.reads)
         if seen is None:
             raise ValueError(f"score {self.name}: needs a {self.reads}, got evidence without one")
+        if ":" in self.name and isinstance(seen, Snapshot):
+            seen = seen.together  # anybody's own may put the one through the other
         return _numbers(self.name, self.function(seen, **self.options), len(seen))
 
     @property
@@ -110,15 +112,17 @@ def ask(
 
     whole: train to the recipe's end, whatever the score reads; `epochs` is then the length of the recipe, too.
     also: options of others, which the error for an unknown one lists, too. recorded: epochs of a training that is over.
+    Paths among the options become words.
 
     Raises:
-        ValueError: an unknown score or option, or an impossible value.
+        ValueError: an unknown score or option, an impossible value, or one that no file can hold.
     """
     function = resolve("score", ALL_SCORES, name)
     first, *parameters = inspect.signature(function).parameters.values()
     if first.name not in ("dynamics", "snapshot"):
         raise ValueError(f"score {name}: its first parameter must be dynamics or snapshot, got {first.name}")
-    chosen = {p.name: p.default for p in parameters if p.default is not p.empty} | _published(name, data)
+    usual = {p.name: p.default for p in parameters if p.default is not p.empty}
+    chosen, given = worded(usual | _published(name, data)), worded(given)
     if first.name == "dynamics" and "epochs" not in chosen:
         raise ValueError(f"score {name}: must have an option epochs with a default, got {', '.join(chosen) or 'none'}")
     wanted: Any = given.get("epochs")
@@ -135,6 +139,7 @@ def ask(
         _check_recipe(name, training.recipe, wanted)
     recipe = training.on(data, wanted or (recorded if isinstance(data, Source) else None) if whole else None)
     options = {**_within(name, chosen, recipe.length), **{k: v for k, v in given.items() if k in chosen}}
+    check_kept("score", name, options)
     epochs = recipe.length if whole and not early else options["epochs"] or recipe.length
     if epochs > recipe.length:
         raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")

@@ -17,7 +17,7 @@ from yoco.prune.at_hand import Given
 from yoco.prune.budget import KINDS, Budget
 from yoco.prune.classes import check_classes, counts_of, places
 from yoco.prune.items import items_for, scores_of, views_of
-from yoco.prune.kinds import same_kind
+from yoco.prune.kinds import same_kind, worded
 from yoco.prune.material import AnySet, check_kind, data_name
 from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
@@ -249,8 +249,8 @@ def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how:
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
-    """The rule with those options that are its own, and the others; None stands for what is usual."""
-    found, given = find(name, mode), {k: v for k, v in options.items() if v is not None}
+    """The rule with those options that are its own, and the others; None stands for what is usual, paths are words."""
+    found, given = find(name, mode), worded({k: v for k, v in options.items() if v is not None})
     own = {option: given.pop(option) for option in options_of_rule(found) if option in given}
     return with_options(name, found, own), given
 

@@ -1,7 +1,12 @@
-"""Kinds: an option must be of the kind of its default, which is said before anything is compared with it."""
+"""Kinds: an option must be of the kind of its default, and what a file can hold, which is said before any work."""
 
+import json
+from collections.abc import Mapping
 from numbers import Integral, Real
+from pathlib import PurePath
 from typing import Any
+
+from yoco.artefact import python_number
 
 KINDS: tuple[tuple[type, str], ...] = (
     (bool, "True or False"),
@@ -20,3 +25,23 @@ def same_kind(where: str, option: str, value: Any, default: Any) -> None:
     kind, said = next(((kind, said) for kind, said in KINDS if isinstance(default, kind)), (object, ""))
     if not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real)):
         raise ValueError(f"{where}: {option} must be {said}, got {value!r}")
+
+
+def worded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, paths among them as words, which is how a file holds them."""
+    return {option: str(value) if isinstance(value, PurePath) else value for option, value in options.items()}
+
+
+def check_kept(where: str, name: str, options: Mapping[str, Any]) -> None:
+    """Check that the file of what is made can hold the options, which else fails after the whole training.
+
+    where: rule or score; name: whose options they are.
+
+    Raises:
+        ValueError: one is no number, no word, and no list or mapping of them.
+    """
+    for option, value in options.items():
+        try:
+            json.dumps(value, default=python_number)
+        except TypeError as error:
+            raise ValueError(f"{where}: option {option} of {name}: {error}") from None

@@ -23,12 +23,15 @@ from yoco.prune.recorder import Recorder
 from yoco.prune.references import alike, told
 from yoco.prune.snapshot import Snapshot, check_stage, look
 from yoco.rng import Rng
-from yoco.train import Recipe, fit, predict
+from yoco.train import Recipe, at_once, fit, predict
 
 Passes = Literal["clean", "train"]
 KIND, VERSION = "evidence", 1
 SEEN = ("logits", "targets", "features", "inputs")
 REFERENCE = ("reference", "reference_labels")
+NOTED = 128
+"""Batches of a clean pass that are measured together: a multiple of 64, so that vectors of samples begin where they
+would in one piece, and numbers have the same bits."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,6 +139,7 @@ def observe(
         check_stage(model, stage)
     recorder = Recorder(len(data), shift=shift)
     everything = torch.arange(len(data))
+    parts = everything.split(NOTED * at_once(what.shape))
     targets = torch.cat([what.examples.batch(part).labels for part in everything.split(500)])
 
     def note(epoch: int, indices: Tensor, logits: Tensor) -> None:
@@ -143,7 +147,8 @@ def observe(
 
     def after(epoch: int) -> None:
         if dynamics and passes == "clean":
-            note(epoch, everything, predict(model, what.examples, what.normalise))
+            for part in parts:
+                note(epoch, part, predict(model, what.examples, what.normalise, among=part))
             model.train()
         if progress:
             progress(epoch)

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from yoco.device import at_work
 from yoco.prune.geometry import prototype_distance, ssp_distance
-from yoco.prune.snapshot import Snapshot
+from yoco.prune.snapshot import Snapshot, place_of
 from yoco.rng import Rng
 
 PROBES: dict[str, str] = {
@@ -90,7 +90,7 @@ def grand(snapshot: Snapshot, *, parameters: Literal["last", "all"] = "last", ch
 def _gradient_norms(network: nn.Module, images: Tensor, errors: Tensor, chunk: int) -> Tensor:
     """||d loss_i / d theta|| over all parameters: that of <errors_i, logits_i> with the errors held fixed.
 
-    The network is evaluated as it is, without a change of its batch statistics.
+    The network is evaluated as it is, without a change of its batch statistics. Images are brought to it in chunks.
     """
     frozen = deepcopy(network).eval()
     weights = {name: weight.detach() for name, weight in frozen.named_parameters()}
@@ -102,9 +102,11 @@ def _gradient_norms(network: nn.Module, images: Tensor, errors: Tensor, chunk: i
     def squares(image: Tensor, error: Tensor) -> Tensor:
         return torch.stack([part.square().sum() for part in grad(product)(weights, image, error).values()])
 
-    with at_work(images.device):
-        every = vmap(squares, chunk_size=chunk)(images, errors.to(images.device))
-    return every.cpu().double().sum(1).sqrt().float()
+    place, every = place_of(frozen), vmap(squares)
+    chunks = zip(images.split(int(chunk)), errors.split(int(chunk)), strict=True)
+    with at_work(place):
+        found = [every(some.to(place), wrong.to(place)).cpu() for some, wrong in chunks]
+    return torch.cat(found).double().sum(1).sqrt().float()
 
 
 def prototype(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.kinds import same_kind
+from yoco.prune.kinds import check_kept, same_kind, worded
 from yoco.registry import unknown
 from yoco.rng import Rng
 
@@ -167,14 +167,15 @@ def options_of_rule(rule: Rule) -> dict[str, Any]:
 
 
 def with_options(name: str, rule: Rule, options: Mapping[str, Any]) -> Rule:
-    """The same rule with other options.
+    """The same rule with other options; paths among them become words.
 
     Raises:
-        ValueError: it has no such option, or not this value.
+        ValueError: it has no such option, or not this value, or no file can hold it.
     """
-    known = options_of_rule(rule)
+    known, options = options_of_rule(rule), worded(options)
     for option, value in options.items():
         if option not in known:
             raise unknown(f"option of rule {name}", option, known)
         same_kind(f"rule {name}", option, value, known[option])
+    check_kept("rule", name, options)
     return replace(rule, **options)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ class Snapshot:
     logits: float32 [n, C]; targets: labels long [n], or soft labels float [n, C], argmax being the label;
     features: float32 [n, D], the flattened output of a stage; inputs: float32 [n, D'], what the head sees;
     reference: features float32 [m, D] and labels long [m] of other images, from the same stage;
-    network, images: the network and its normalised images, float32 [n, ch, H, W], for gradients in all parameters.
+    network, images: the network and its normalised images, float32 [n, ch, H, W], for gradients in all parameters;
+    `look` leaves these on the CPU, wherever the network is.
 
     Raises:
         ValueError: the parts are not of the same number of samples, or hold values that are not finite.
@@ -51,6 +52,13 @@ class Snapshot:
         return self.targets.argmax(1) if self.targets.is_floating_point() else self.targets
 
     @property
+    def together(self) -> "Snapshot":
+        """The same, its images where its network is."""
+        if self.network is None or self.images is None:
+            return self
+        return replace(self, images=self.images.to(place_of(self.network)))
+
+    @property
     def errors(self) -> Tensor:
         """Probabilities minus target, float32 [n, C]: the gradient of the cross-entropy in the logits.
 
@@ -61,6 +69,12 @@ class Snapshot:
         target = self.targets.to(p.dtype) if soft else torch.zeros_like(p).scatter(1, at, 1)
         at_label = 1 - target.gather(1, at) - p.scatter(1, at, 0).sum(1, keepdim=True)
         return (p - target).scatter(1, at, at_label)
+
+
+def place_of(network: nn.Module) -> torch.device:
+    """The device of its parameters; the CPU if it has none."""
+    first = next(network.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 def check_stage(network: Network, stage: int) -> None:
@@ -86,8 +100,8 @@ def look(
 ) -> Snapshot:
     """A snapshot of `network` on all samples of `what`; with images, of a copy of it as it is now.
 
-    stage: whose output the features are, counted from 0, or from the end if negative. images: keep them. reference:
-    other images, whose features are taken, too; they are normalised as the samples are.
+    stage: whose output the features are, counted from 0, or from the end if negative. images: keep them, on the CPU.
+    reference: other images, whose features are taken, too; they are normalised as the samples are.
 
     Raises:
         ValueError: the network has no such stage.
@@ -98,7 +112,7 @@ def look(
         others = None if reference is None else _features(network, what, stage, reference, batch)
         for drawn in in_turn(what.examples, batch):
             shown = what.normalise(drawn.images)
-            kept += [shown] if images else []
+            kept += [shown.cpu()] if images else []
             outputs = network.features(shown)
             seen = outputs[-1].flatten(1)
             rows.append((network.head(seen).cpu(), drawn.labels.cpu(), outputs[stage].flatten(1).cpu(), seen.cpu()))
