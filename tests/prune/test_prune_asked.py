@@ -48,7 +48,7 @@ def test_options_beside_given_scores_are_theirs(tiny_set: CondensedSet) -> None:
 
 
 def test_a_rule_that_reads_nothing_asks_for_no_score(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yoco.prune.items.ask", None)
+    monkeypatch.setattr("yoco.prune.request.ask", None)
     alone, shared = (select(tiny_set, rule="random", ipc=1, **how) for how in ({}, {"epochs": 5, "runs": 2}))
     assert torch.equal(alone.indices, shared.indices)
 

@@ -23,6 +23,7 @@ from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
 from yoco.prune.quotas import NESTED, apply
 from yoco.prune.references import alike
+from yoco.prune.request import Request
 from yoco.prune.rules import Rule, options_of_rule, with_options
 from yoco.prune.scored import Scores
 from yoco.prune.selection import Selection, outcome, recorded
@@ -86,14 +87,15 @@ def select(
         mode=mode,
         options={"seed": seed, **rest},
     )
-    items, known = items_for(data, rule, found, given)
+    request = Request(data, rule, found, given)
+    items, known = items_for(request)
     place = places(data)
     stream = Rng(seed).child("prune", rule)
     choice = apply(found, items.of(place), total, kind, stream, name=rule, given=counts, floor=floor)
     picked = place[choice.indices]
     own = {"rule": rule, "mode": mode, "options": _changed(rule, mode, found), "quota": kind, "seed": seed}
     chosen = None if known is None else replace(known, values=known.values[picked])
-    seen = views_of(data, rule, found, given, reference)
+    seen = views_of(request, reference)
     entry = {**own, "budget": budget.said, "weighted": choice.weights is not None, **seen}
     return Selection(
         indices=picked,
@@ -182,7 +184,7 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
         shares = {name: how[name] for name in _SHARES if name in how}
         found, *_ = _planned(data, found, _budget(data, **size), **shares)
     given = Given(features=_brought(how.get("features")), score=rest.pop("score", None), mode=mode, options=rest)
-    return scores_of(data, rule, found, given)
+    return scores_of(Request(data, rule, found, given, anew=True))
 
 
 def _brought(features: Any) -> Any:
