@@ -24,7 +24,7 @@ def data() -> Source:
 
 
 def test_shares_go_by_the_name_of_a_class_or_by_its_label(data: Source) -> None:
-    assert counts_of(data, "equal", None) is None
+    assert counts_of(data, "equal", None) == []
     assert counts_of(data, "given", {"7": 2, "11": 1}) == [0, 2, 1]
     assert counts_of(data, "given", {7: 2, 11: 1}) == [0, 2, 1]
     kept = select(data, rule="random", n=3, shares={7: 2, 11: 1})
@@ -78,7 +78,7 @@ def test_mistakes_are_one_line_before_any_training(
 @pytest.mark.parametrize("kind", ["none", "equal", "proportional", "floor"])
 def test_what_can_be_answered_passes(data: Source, kind: str) -> None:
     for total in (1, 12, 40):
-        check_classes(find("random"), data, total, kind, None, 0.5)
+        check_classes(find("random"), data, total, kind, [], 0.5)
 
 
 @pytest.mark.parametrize("rule", ["easy", "hard", "window", "first"])

@@ -123,7 +123,7 @@ def _planned(
     quota: str | None = None,
     shares: Mapping[Any, int] | None = None,
     floor: float | None = None,
-) -> tuple[Rule, int, str, list[int] | None, float]:
+) -> tuple[Rule, int, str, list[int], float]:
     """The rule as published for this size, how many samples it keeps, the quota, what classes are asked for, the floor.
 
     Raises:
