@@ -247,6 +247,3 @@ def test_bad_input_is_one_line() -> None:
             type(rule)(neighbours=0)
     with pytest.raises(ValueError, match=r"^graph-cut: lam must be at least 0, got -1$"):
         GraphCut(lam=-1.0)
-    for total in (0, 4):
-        with pytest.raises(ValueError, match=rf"^greedy: total must be in 1..3, got {total}$"):
-            facility_location(cosine_graph(some(3, 2), "here", 1), total)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import Points, blocks, check_total, first_least, matrix, squared
+from yoco.prune.distances import Points, blocks, first_least, matrix, squared
 from yoco.prune.rules import Choice, Items, Rule, need
 from yoco.prune.submodular import ALL, distance_graph, facility_location
 from yoco.rng import Rng
@@ -96,13 +96,9 @@ def gradmatch(errors: Tensor, features: Tensor, total: int, *, lam: float = 1.0)
     but minutes for 5,000 of 50,000 at once.
 
     Raises:
-        ValueError: lam is below 0; errors or features are not finite matrices, or not of as many samples; total is not
-            in 1..n.
+        ValueError: errors or features are not finite matrices, or not of as many samples.
     """
-    if not 0 <= lam < float("inf"):
-        raise ValueError(f"gradmatch: lam must be at least 0, got {lam:g}")
     points = Gradients(errors, features, "gradmatch")
-    check_total(total, len(points.diagonal), "gradmatch")
     whole = points.errors.T @ points.inputs
     wanted, lengths = points.along(whole), points.diagonal.sqrt()
     fit, left = _Fit(total, lam), whole

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import Points, blocks, check_total, directions, nearest, squared
+from yoco.prune.distances import Points, blocks, directions, nearest, squared
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
 
@@ -90,11 +90,7 @@ def lazy_greedy(gain: Callable[[int], float], take: Callable[[int], object], n: 
     """The greedy order of `total` out of range(n), of equal gains the smaller number: long [total].
 
     gain: what i would add now, which must never rise; take: add i.
-
-    Raises:
-        ValueError: total is not in 1..n.
     """
-    check_total(total, n, "greedy")
     heap = [(-gain(i), i) for i in range(n)]
     heapify(heap)
     chosen: list[int] = []
