@@ -121,7 +121,7 @@ def test_the_help_says_what_the_rule_has_for_its_score(
 def test_no_file_of_scores_is_made_for_what_is_refused(
     words: list[str], line: str, saved: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
 ) -> None:
-    monkeypatch.setattr("yoco.prune.training.observe", None)
+    monkeypatch.setattr("yoco.prune.asked.observe", None)
     monkeypatch.chdir(saved.parent)
     np.save("f.npy", np.zeros((35, 2)))
     said = fails("prune", "set.safetensors", *words, "--scores", "s.safetensors", "--out", "kept.npz")

@@ -66,7 +66,7 @@ def test_scores_beside_features_take_no_longer_than_they_read(
         seen.append((epochs, recipe.epochs))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yoco.prune.training.observe", watch)
+    monkeypatch.setattr("yoco.prune.asked.observe", watch)
     for name in ("el2n", "lbpe", "forgetting"):
         with pytest.raises(KeyboardInterrupt):
             scores_for(tiny_set, rule="d2", score=name, ipc=1, progress=False)

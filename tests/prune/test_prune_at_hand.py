@@ -10,7 +10,7 @@ import torch
 from augment import Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, select, training
+from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, select
 from yoco.prune.at_hand import Given
 from yoco.prune.choosing import draw_references, scores_for
 from yoco.prune.items import items_for
@@ -105,7 +105,7 @@ def test_given_scores_are_read_beside_evidence(tiny_set: CondensedSet, seen: Evi
 def test_what_nobody_reads_is_refused_before_any_training(
     tiny_set: CondensedSet, tiny: Splits, seen: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "observe", None)
+    monkeypatch.setattr("yoco.prune.asked.observe", None)
     numbers = torch.rand(36, 3, generator=Rng(0).generator())
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("random", {"scores": list(range(36))}, "rule random: reads no scores, got some"),

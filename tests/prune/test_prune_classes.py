@@ -68,7 +68,7 @@ def test_mistakes_are_one_line_before_any_training(
     def trained(*words: object, **options: object) -> None:
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("yoco.prune.training.observe", trained)
+    monkeypatch.setattr("yoco.prune.asked.observe", trained)
     with pytest.raises(ValueError) as caught:
         select(data, **options)
     assert str(caught.value).startswith(message)
