@@ -8,7 +8,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.dynamics import tensor
+from yoco.prune.numbers import tensor
 from yoco.train import Examples, Normalise
 
 AnySet = TypeVar("AnySet", CondensedSet, Source)

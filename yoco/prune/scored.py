@@ -14,7 +14,7 @@ from torch import Tensor
 from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.dynamics import tensor
+from yoco.prune.numbers import tensor
 
 KIND, VERSION = "scores", 1
 
