@@ -6,6 +6,7 @@ from typing import Any
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
+from yoco.prune.material import features_name
 from yoco.prune.observe import Evidence, recipe_values
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
@@ -64,7 +65,7 @@ def check_same(scores: Scores, options: Mapping[str, Any], trains: bool) -> None
     for option, value in options.items():
         if option in ("device", "progress", "seed") or value is None:
             continue
-        value = value if option != "features" or isinstance(value, str) else "given"
+        value = features_name(value) if option == "features" else value
         if "network" not in scores.meta and option in usual and (trains or value == usual[option]):
             continue
         made = {"score": scores.name, "features": "network", **scores.meta}

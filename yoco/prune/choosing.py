@@ -74,7 +74,7 @@ def select(
     """
     check_kind("select", data)
     same_kind("prune", "seed", seed, 0)
-    budget = _budget(data, ipc=ipc, cells=cells, keep=keep, n=n)
+    budget = Budget(ipc=ipc, cells=cells, keep=keep, n=n, factor=data.factor)
     found, rest = _rule(rule, mode, options)
     found, total, kind, counts, floor = _planned(data, found, budget, quota, shares, floor)
     _check_refers(rule, found, reference)
@@ -110,10 +110,6 @@ def select(
 def _check_refers(name: str, rule: Rule, reference: Any) -> None:
     if reference is not None and not rule.refers:
         raise ValueError(f"rule {name}: reads no references, got {reference!r}")
-
-
-def _budget(data: CondensedSet | Source, **size: Any) -> Budget:
-    return Budget(**size, factor=data.factor)
 
 
 def _planned(
@@ -179,10 +175,10 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
     _check_refers(rule, found, how.get("reference"))
-    size = {name: how.get(name) for name in KINDS}
+    size: dict[str, Any] = {name: how.get(name) for name in KINDS}
     if set(size.values()) != {None}:
         shares = {name: how[name] for name in _SHARES if name in how}
-        found, *_ = _planned(data, found, _budget(data, **size), **shares)
+        found, *_ = _planned(data, found, Budget(**size, factor=data.factor), **shares)
     given = Given(features=_brought(how.get("features")), score=rest.pop("score", None), mode=mode, options=rest)
     return scores_of(Request(data, rule, found, given, anew=True))
 

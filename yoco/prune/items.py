@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from yoco.data.source import Source
-from yoco.prune.material import given_features
+from yoco.prune.material import features_name, given_features
 from yoco.prune.observe import Evidence
 from yoco.prune.references import told
 from yoco.prune.request import Request
@@ -62,7 +62,7 @@ def views_of(request: Request, reference: Source | None = None) -> dict[str, Any
     rule, given = request.rule, request.given
     made: dict[str, Any] = {"features": "network"}
     if given.features is not None:
-        made["features"] = given.features if isinstance(given.features, str) else "given"
+        made["features"] = features_name(given.features)
     if given.features is None or "errors" in rule.needs:
         if given.evidence is not None:
             looks = [each.snapshot for each in given.evidence]

@@ -66,6 +66,11 @@ def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
     return found.flatten(1)
 
 
+def features_name(features: Any) -> str:
+    """What given features are called where it is said how something was made: "pixels", or "given" of numbers."""
+    return features if isinstance(features, str) else "given"
+
+
 def data_name(data: CondensedSet | Source) -> str:
     """The name of the data set that this is, or was made from."""
     return data.name if isinstance(data, Source) else str(data.source.get("name", ""))

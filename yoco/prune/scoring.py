@@ -11,7 +11,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.device import cpu_by_default
 from yoco.prune.asked import Asked, ask
-from yoco.prune.material import check_kind, given_features
+from yoco.prune.material import check_kind, features_name, given_features
 from yoco.prune.observe import Evidence, recipe_values
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
@@ -53,7 +53,7 @@ def score(
             raise ValueError(f"score {score}: must be {' or '.join(FROM_FEATURES)} to read given features")
         check_untrained(f"score {score}", evidence, options)
         seen = [_view(data, given_features(data, features))]
-        return _mean(data, asked, seen, {**asked.options, "features": _name(features)})
+        return _mean(data, asked, seen, {**asked.options, "features": features_name(features)})
     if evidence is None:
         return _mean(data, asked, asked.gather(data), asked.said)
     wanted = {**options, "passes": None} if asked.at_end else options
@@ -137,7 +137,3 @@ def _view(data: CondensedSet | Source, features: Tensor) -> Evidence:
     return Evidence(
         snapshot=Snapshot(logits=blank, targets=labels, features=features, inputs=features), checksum=data.checksum
     )
-
-
-def _name(features: Any) -> str:
-    return features if isinstance(features, str) else "given"
