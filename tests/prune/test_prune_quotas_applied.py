@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.quotas import KINDS, NESTED, apply
+from yoco.prune.quotas import NESTED, QUOTAS, apply
 from yoco.prune.rules import AtRandom, ByScore, Choice, Items, Rule
 from yoco.rng import Rng
 
@@ -41,7 +41,7 @@ def test_a_nested_rule_stays_nested(kind: str, rule: Rule) -> None:
         assert torch.equal(apply(rule, ITEMS, total, kind, Rng(5)).indices, whole[:total])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUOTAS)
 def test_answers_have_exactly_the_total(kind: str) -> None:
     given_ = [2, 1, 2] if kind == "given" else []
     answer = apply(EASY, ITEMS, 5, kind, Rng(0), given=given_).indices

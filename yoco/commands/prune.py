@@ -138,10 +138,10 @@ def prune(argv: list[str]) -> None:
 
 
 def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
-    from yoco.prune.budget import KINDS, Budget
+    from yoco.prune.budget import SIZES, Budget
     from yoco.prune.choosing import as_set, select
 
-    Budget(**{kind: how[kind] for kind in KINDS})  # that none is given is said before any training
+    Budget(**{kind: how[kind] for kind in SIZES})  # that none is given is said before any training
     chosen = select(whole, scores=_kept_scores(whole, options, how), **how)
     said = [chosen.report()]
     if options.out.suffix == ".npz":

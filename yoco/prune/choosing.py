@@ -14,8 +14,7 @@ from yoco.data.source import Source
 from yoco.data.whitened import plain
 from yoco.device import cpu_by_default
 from yoco.prune.at_hand import Given
-from yoco.prune.budget import KINDS, Budget
-from yoco.prune.classes import check_classes, counts_of, places
+from yoco.prune.budget import SIZES, Budget
 from yoco.prune.items import items_for, scores_of, views_of
 from yoco.prune.kinds import same_kind
 from yoco.prune.material import AnySet, check_kind, data_name
@@ -26,7 +25,8 @@ from yoco.prune.references import alike
 from yoco.prune.request import Request
 from yoco.prune.rules import Rule, options_of_rule, with_options
 from yoco.prune.scored import Scores
-from yoco.prune.selection import Selection, outcome, recorded
+from yoco.prune.selection import Selection, kept_set, outcome
+from yoco.prune.shares import check_classes, counts_of, places
 from yoco.rng import Rng
 
 REFERENCES = 4000
@@ -171,11 +171,11 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
         ValueError: the rule reads no scores; otherwise as `select`.
     """
     check_kind("scores_for", data)
-    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*KINDS, *_SHARES, *_OTHERS)})
+    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*SIZES, *_SHARES, *_OTHERS)})
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
     _check_refers(rule, found, how.get("reference"))
-    size: dict[str, Any] = {name: how.get(name) for name in KINDS}
+    size: dict[str, Any] = {name: how.get(name) for name in SIZES}
     if set(size.values()) != {None}:
         shares = {name: how[name] for name in _SHARES if name in how}
         found, *_ = _planned(data, found, Budget(**size, factor=data.factor), **shares)
@@ -202,7 +202,7 @@ def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
         ValueError: they were chosen from other data.
     """
     chosen.check(data)
-    return recorded("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
+    return kept_set("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
 
 
 def _whole(data: Source) -> CondensedSet:
@@ -243,7 +243,7 @@ def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how:
     chosen = select(data, rule=rule, mode=mode, **{**how, "n": len(data)})
     if chosen.weights is not None:
         warnings.warn("rank: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
-    return recorded("rank", data, chosen)
+    return kept_set("rank", data, chosen)
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:

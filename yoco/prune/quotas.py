@@ -17,7 +17,7 @@ from yoco.prune.budget import Budget, decimal
 from yoco.prune.rules import Choice, Items, Rule
 from yoco.rng import Rng
 
-KINDS = ("none", "equal", "proportional", "floor", "given")
+QUOTAS = ("none", "equal", "proportional", "floor", "given")
 NESTED = ("none", "equal", "proportional")
 """The kinds of which no class loses a sample when the total grows."""
 
@@ -33,7 +33,7 @@ def quotas(
 ) -> list[int]:
     """How many of the samples that it has, `available`, each class gives: `total` in sum.
 
-    kind: one of KINDS but none. given: the counts of kind given. natural: of kind floor, the counts that the rule
+    kind: one of QUOTAS but none. given: the counts of kind given. natural: of kind floor, the counts that the rule
     chooses by itself, `total` in sum.
 
     Raises:

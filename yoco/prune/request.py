@@ -16,7 +16,7 @@ from yoco.prune.material import given_features
 from yoco.prune.probes import FROM_FEATURES, PROBES
 from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
-from yoco.prune.scoring import checked, recorded
+from yoco.prune.scoring import checked, recorded_epochs
 from yoco.prune.training import Training, check_untrained, split
 from yoco.registry import resolve, unknown
 
@@ -118,8 +118,8 @@ class Request:
         if second and given.options.get("epochs") is None and isinstance(self.data, CondensedSet):
             training = replace(training, recipe=training.on(self.data))  # the epochs of a score do not end a training
         whole = second or (self.reads_views and not (alone and options.get("epochs") is None))
-        also, over = options_of_rule(rule), recorded(given.evidence)
-        return ask(name, self.data, training, options, whole=whole, also=also, recorded=over)
+        also, recorded = options_of_rule(rule), recorded_epochs(given.evidence)
+        return ask(name, self.data, training, options, whole=whole, also=also, recorded=recorded)
 
     def _as_given_scores(self, ranking: str) -> dict[str, Any]:
         """How the given scores were made, as far as a rule that reads the confidence, too, takes it over.

@@ -45,7 +45,7 @@ def score(
     """
     check_kind("score", data)
     training, own = split(options)
-    asked = ask(score, data, training, own, recorded=recorded(evidence))
+    asked = ask(score, data, training, own, recorded=recorded_epochs(evidence))
     if evidence is None and asked.at_end and training.passes == "train":
         raise ValueError(f"score {score}: looks at networks at their end, got passes=train")
     if features is not None:
@@ -79,7 +79,7 @@ def _ranks(values: Tensor) -> Tensor:
     return (count.cumsum(0) - (count + 1) / 2)[place].double()
 
 
-def recorded(evidence: Any) -> int | None:
+def recorded_epochs(evidence: Any) -> int | None:
     """Epochs of the shortest of trainings that are over, where all have dynamics."""
     if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
         return None

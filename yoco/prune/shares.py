@@ -1,4 +1,4 @@
-"""Classes: what each of them is asked for by name, and whether a rule can give it, which is known before training."""
+"""Shares: what each class is asked for by name, whether a rule can give it, and the order in which samples are met."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.quotas import KINDS, quotas, water
+from yoco.prune.quotas import QUOTAS, quotas, water
 from yoco.prune.rules import Rule
 from yoco.prune.sampling import turn_in
 from yoco.registry import unknown
@@ -48,8 +48,8 @@ def check_classes(
     Raises:
         ValueError: it cannot be answered.
     """
-    if kind not in KINDS:
-        raise unknown("quota", kind, KINDS)
+    if kind not in QUOTAS:
+        raise unknown("quota", kind, QUOTAS)
     if kind == "none":
         rule.left(len(data), total)
         return

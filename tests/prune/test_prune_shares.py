@@ -11,8 +11,8 @@ from yoco.classes import only
 from yoco.condensed import CondensedSet
 from yoco.data import Source, Splits, from_arrays
 from yoco.prune import prune, report, select
-from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.presets import find
+from yoco.prune.shares import check_classes, counts_of
 from yoco.rng import Rng
 
 
