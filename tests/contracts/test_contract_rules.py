@@ -58,7 +58,7 @@ def test_answers_are_distinct_indices_exactly_as_many_as_asked(rule: Rule, kind:
 
 @pytest.mark.parametrize("kind", ["real", "tied", "zero"])
 def test_nested_rules_answer_with_beginnings(rule: Rule, kind: str) -> None:
-    if rule.nested:
+    if rule.nested and (kind == "real" or "scores" in rule.needs):  # the kinds differ in their scores alone
         whole = indices(rule(items(kind), Budget(n=50), Rng(3))).tolist()
         for k in range(1, 50):
             assert indices(rule(items(kind), Budget(n=k), Rng(3))).tolist() == whole[:k]
