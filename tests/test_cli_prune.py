@@ -121,7 +121,7 @@ def test_the_help_says_what_the_rule_has_for_its_score(
 def test_no_file_of_scores_is_made_for_what_is_refused(
     words: list[str], line: str, saved: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., str]
 ) -> None:
-    monkeypatch.setattr("yoco.prune.training.observe", None)
+    monkeypatch.setattr("yoco.prune.asked.observe", None)
     monkeypatch.chdir(saved.parent)
     np.save("f.npy", np.zeros((35, 2)))
     said = fails("prune", "set.safetensors", *words, "--scores", "s.safetensors", "--out", "kept.npz")
@@ -138,3 +138,14 @@ def test_the_help_says_what_the_rule_kernel_trains(
     settings = find("kernel").settings
     assert f"the ten that are trained; {settings['epochs']} for the rule kernel" in said
     assert f"1 by default, {settings['runs']} for the rule kernel" in said
+
+
+def test_the_help_of_scores_speaks_of_no_rules(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        run(["score", "--help"])
+    said = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", " ", capsys.readouterr().out).split())
+    assert "networks trained, whose scores are averaged; 1 by default" in said
+    assert "rule" not in said

@@ -49,7 +49,7 @@ def test_options_beside_given_scores_are_theirs(tiny_set: CondensedSet) -> None:
 
 
 def test_a_rule_that_reads_nothing_asks_for_no_score(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yoco.prune.items.ask", None)
+    monkeypatch.setattr("yoco.prune.request.ask", None)
     alone, shared = (select(tiny_set, rule="random", ipc=1, **how) for how in ({}, {"epochs": 5, "runs": 2}))
     assert torch.equal(alone.indices, shared.indices)
 
@@ -67,7 +67,7 @@ def test_scores_beside_features_take_no_longer_than_they_read(
         seen.append((epochs, recipe.epochs))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yoco.prune.training.observe", watch)
+    monkeypatch.setattr("yoco.prune.asked.observe", watch)
     for name in ("el2n", "lbpe", "forgetting"):
         with pytest.raises(KeyboardInterrupt):
             scores_for(tiny_set, rule="d2", score=name, ipc=1, progress=False)

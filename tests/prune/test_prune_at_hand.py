@@ -10,10 +10,11 @@ import torch
 from augment import Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Splits
-from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, select, training
+from yoco.prune import Evidence, Scores, find, observe, prune, rank, score, select
 from yoco.prune.at_hand import Given
 from yoco.prune.choosing import draw_references, scores_for
 from yoco.prune.items import items_for
+from yoco.prune.request import Request
 from yoco.prune.sampling import Stratified
 from yoco.prune.scores import mean_confidence
 from yoco.rng import Rng
@@ -104,7 +105,7 @@ def test_given_scores_are_read_beside_evidence(tiny_set: CondensedSet, seen: Evi
 def test_what_nobody_reads_is_refused_before_any_training(
     tiny_set: CondensedSet, tiny: Splits, seen: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "observe", None)
+    monkeypatch.setattr("yoco.prune.asked.observe", None)
     numbers = torch.rand(36, 3, generator=Rng(0).generator())
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("random", {"scores": list(range(36))}, "rule random: reads no scores, got some"),
@@ -131,7 +132,7 @@ def test_what_nobody_reads_is_refused_before_any_training(
 
 def test_references_are_looked_at_by_their_pixels(tiny_set: CondensedSet, tiny: Splits) -> None:
     how: dict[str, Any] = {"features": "pixels", "reference": draw_references(tiny_set, tiny.train, Rng(0))}
-    found, _ = items_for(tiny_set, "kernel", find("kernel"), Given(**how))
+    found, _ = items_for(Request(tiny_set, "kernel", find("kernel"), Given(**how)))
     assert found.features is not None
     assert found.reference is not None
     assert torch.equal(found.features, tiny_set.decode().flatten(1))
@@ -156,7 +157,8 @@ def test_gradients_are_those_of_the_last_layer_whatever_the_stage(tiny_set: Cond
     how: dict[str, Any] = {"network": "convnet:width=4,depth=2", "recipe": Recipe(epochs=1), "device": "cpu"}
     options = {**how, "progress": False, "seed": 0}
     early, last = (
-        items_for(tiny_set, "craig", find("craig"), Given(options={**options, "stage": stage}))[0] for stage in (0, -1)
+        items_for(Request(tiny_set, "craig", find("craig"), Given(options={**options, "stage": stage})))[0]
+        for stage in (0, -1)
     )
     assert early.features is not None
     assert last.features is not None
@@ -276,9 +278,9 @@ def test_a_recipe_of_ones_own_is_trained_in_the_place_of_a_rules_epochs(tiny_set
 
 
 def test_rules_read_the_confidence_and_the_errors_of_the_evidence(tiny_set: CondensedSet, seen: Evidence) -> None:
-    found, _ = items_for(tiny_set, "beta", find("beta"), Given(evidence=[seen], options={"epochs": 11}))
+    found, _ = items_for(Request(tiny_set, "beta", find("beta"), Given(evidence=[seen], options={"epochs": 11})))
     assert torch.equal(found.confidence, mean_confidence(seen.dynamics, 11))
     assert not torch.equal(found.confidence, mean_confidence(seen.dynamics))
-    found, _ = items_for(tiny_set, "craig", find("craig"), Given(evidence=[seen]))
+    found, _ = items_for(Request(tiny_set, "craig", find("craig"), Given(evidence=[seen])))
     assert torch.equal(found.errors, seen.snapshot.errors)
     assert torch.equal(found.features, seen.snapshot.inputs)

@@ -75,7 +75,7 @@ def test_a_second_score_has_its_whole_training(tiny_set: CondensedSet, monkeypat
         seen.append((epochs, recipe.epochs))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yoco.prune.training.observe", watch)
+    monkeypatch.setattr("yoco.prune.asked.observe", watch)
     how: dict[str, Any] = {"rule": "ccs", "mode": "repo", "ipc": 1, "beta": 0.1, "progress": False}
     for more in ({}, {"drop": "el2n"}, {"drop": "margin"}, {"drop": "margin", "epochs": 7}):
         with pytest.raises(KeyboardInterrupt):
@@ -99,7 +99,7 @@ def test_of_a_recipe_of_ones_own_no_more_epochs_are_trained_than_are_read(
         asked.append((epochs, recipe.epochs))
         return observe(data, epochs=epochs, recipe=recipe, **how)
 
-    monkeypatch.setattr("yoco.prune.training.observe", spy)
+    monkeypatch.setattr("yoco.prune.asked.observe", spy)
     found = score(tiny.train, score="el2n", epochs=3, recipe=Recipe(epochs=9), progress=False)
     assert asked == [(3, 9)]
     long = observe(tiny.train, epochs=9, recipe=Recipe(epochs=9), **how).dynamics

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from yoco.prune import coresets
+from yoco.prune import coresets, submodular
 from yoco.prune.budget import Budget
 from yoco.prune.coresets import CRAIG, Gradients, GradMatch, cluster_sizes, craig, gradmatch
 from yoco.prune.distances import Vectors, squared
@@ -71,12 +71,13 @@ def test_craig_is_greedy_facility_location_of_gradients(total: int) -> None:
     assert found.weights.tolist() == [owners.count(j) for j in chosen]
 
 
-@pytest.mark.parametrize("everything", [0, 8192])
-def test_the_weights_of_craig_are_clusters_of_all_samples(everything: int) -> None:
+@pytest.mark.parametrize("most", [0, submodular.ALL])
+def test_the_weights_of_craig_are_clusters_of_all_samples(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submodular, "ALL", most)
     errors, features = some(50)
     for e, h in ((errors, features), (errors[:5].repeat(10, 1), features[:5].repeat(10, 1)), (0 * errors, features)):
         for total in (1, 7, 50):
-            found = craig(e, h, total, neighbours=4, everything=everything)
+            found = craig(e, h, total, neighbours=4)
             assert found.weights is not None
             assert float(found.weights.sum()) == 50
             assert float(found.weights.min()) >= 1
@@ -90,11 +91,12 @@ def test_the_first_of_equally_near_chosen_ones_owns_a_sample() -> None:
     assert cluster_sizes(line, torch.tensor([0, 3, 4])).tolist() == [3, 1, 1]
 
 
-def test_craig_over_near_pairs_is_craig_where_all_are_near() -> None:
+def test_craig_over_near_pairs_is_craig_where_all_are_near(monkeypatch: pytest.MonkeyPatch) -> None:
     errors, features = some(40)
-    whole, sparse = craig(errors, features, 20), craig(errors, features, 20, neighbours=39, everything=0)
+    whole = craig(errors, features, 20)
+    monkeypatch.setattr(submodular, "ALL", 0)
+    sparse, few = (craig(errors, features, 20, neighbours=k) for k in (39, 3))
     assert torch.equal(whole.indices, sparse.indices)
-    few = craig(errors, features, 20, neighbours=3, everything=0)
     assert not torch.equal(whole.indices, few.indices)
 
 
@@ -248,9 +250,5 @@ def test_bad_input_is_one_line() -> None:
             rule(items._replace(features=torch.ones(2, 2)), Budget(n=1), Rng(0))
     with pytest.raises(ValueError, match=r"^craig: neighbours must be at least 1, got 0$"):
         CRAIG(neighbours=0)
-    for call in (lambda: GradMatch(lam=-1.0), lambda: gradmatch(*some(3), 1, lam=-1.0)):
-        with pytest.raises(ValueError, match=r"^gradmatch: lam must be at least 0, got -1$"):
-            call()
-    for total in (0, 4):
-        with pytest.raises(ValueError, match=rf"^gradmatch: total must be in 1..3, got {total}$"):
-            gradmatch(*some(3), total)
+    with pytest.raises(ValueError, match=r"^gradmatch: lam must be at least 0, got -1$"):
+        GradMatch(lam=-1.0)

@@ -166,9 +166,6 @@ def test_bad_input_is_one_line() -> None:
         D2()(items._replace(scores=torch.tensor([1.0, torch.inf, 0.0])), Budget(n=1), Rng(0))
     with pytest.raises(ValueError, match=r"^d2: features must be finite, got nan or infinity$"):
         D2()(items._replace(features=torch.full((3, 2), torch.nan)), Budget(n=1), Rng(0))
-    for total in (0, 4):
-        with pytest.raises(ValueError, match=rf"^d2: total must be in 1..3, got {total}$"):
-            d2(torch.ones(3), some(3, 2), total)
 
 
 def test_of_two_neighbours_that_are_worth_the_same_the_first_is_taken() -> None:

@@ -1,7 +1,5 @@
 """Distances, neighbours and k-means against plain loops, with offsets, ties, rows of zeros, and bounded blocks."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -13,7 +11,6 @@ from yoco.prune.distances import (
     Vectors,
     blocks,
     centred,
-    check_total,
     cosines,
     directions,
     first_least,
@@ -193,6 +190,3 @@ def test_what_is_no_matrix_of_numbers_is_one_line() -> None:
             matrix(torch.tensor([[1.0, bad]]), "here", "errors")
         with pytest.raises(ValueError, match=r"^there: features must be finite, got nan or infinity$"):
             centred(torch.tensor([[1.0, bad]]), "there")
-    for total in (0, 4):
-        with pytest.raises(ValueError, match=re.escape(f"here: total must be in 1..3, got {total}")):
-            check_total(total, 3, "here")

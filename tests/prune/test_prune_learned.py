@@ -14,10 +14,10 @@ from yoco.prune import (
     Scores,
     choosing,
     items,
+    observe,
     prune,
     score,
     select,
-    training,
 )
 from yoco.rng import Rng
 from yoco.train import Recipe
@@ -38,7 +38,7 @@ def test_a_set_without_scores_is_trained_on_once(tiny_set: CondensedSet, monkeyp
         return replace(scored(data), name=options["score"])
 
     monkeypatch.setattr(items, "score", spy)
-    monkeypatch.setattr("yoco.prune.asked.gather", lambda *words, **options: [])
+    monkeypatch.setattr("yoco.prune.asked.Asked.gather", lambda *words, **options: [])
     small = prune(tiny_set, ipc=2, seed=3, passes="clean", epochs=None)
     assert calls == [{"seed": 3, "passes": "clean", "score": "lbpe", "evidence": [], "features": None}]
     prune(small, ipc=1, passes="clean", top=10)
@@ -59,13 +59,12 @@ def test_features_and_scores_are_learned_by_one_training(
     tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[dict[str, Any]] = []
-    real = training.observe
 
     def spy(data: CondensedSet, **how: Any) -> Any:
         runs.append(how)
-        return real(data, **how)
+        return observe(data, **how)
 
-    monkeypatch.setattr(training, "observe", spy)
+    monkeypatch.setattr("yoco.prune.asked.observe", spy)
     how = {"network": "mlp:width=4", "epochs": 12, "device": "cpu", "progress": False, "ipc": 1}
     for rule in ("d2", "herding", "craig", "beta", "entropy"):
         assert len(select(tiny_set, rule=rule, **how).indices) == 12
@@ -143,13 +142,12 @@ def test_one_training_gives_the_score_that_ranks_and_the_one_that_drops(
     given: bool, drop: str, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainings: list[int] = []
-    real = training.observe
 
     def counting(*words: Any, **options: Any) -> Any:
         trainings.append(options["epochs"])
-        return real(*words, **options)
+        return observe(*words, **options)
 
-    monkeypatch.setattr("yoco.prune.training.observe", counting)
+    monkeypatch.setattr("yoco.prune.asked.observe", counting)
     how: dict[str, Any] = {**QUICK, "recipe": Recipe(epochs=12), "score": "aum"}
     if given:
         how |= {"scores": Scores.of(tiny_set, torch.arange(36.0), "aum")}
@@ -162,7 +160,7 @@ def test_one_training_gives_the_score_that_ranks_and_the_one_that_drops(
 
 
 def test_a_score_that_drops_and_ranks_is_made_once(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yoco.prune.training.observe", None)
+    monkeypatch.setattr("yoco.prune.asked.observe", None)
     scores = Scores.of(tiny_set, torch.arange(36.0), "margin")
     kept = select(tiny_set, n=18, rule="ccs", beta=0.5, drop="margin", scores=scores)
     assert sorted(kept.indices.tolist()) == list(range(18))

@@ -8,7 +8,7 @@ import torch
 from augment import Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Source, Splits
-from yoco.prune import Evidence, observe, prune, score, select, training
+from yoco.prune import Evidence, observe, prune, score, select
 from yoco.prune.choosing import scores_for
 from yoco.rng import Rng
 from yoco.train import Recipe
@@ -30,7 +30,7 @@ def test_confidence_beside_given_scores_is_of_their_training(tiny: Splits, monke
         asked.append((epochs, network))
         return observe(data, epochs=epochs, network=network, **how)
 
-    monkeypatch.setattr(training, "observe", spy)
+    monkeypatch.setattr("yoco.prune.asked.observe", spy)
     assert len(select(tiny.train, rule="dual", n=9, scores=given, progress=False)) == 9
     assert asked == [(14, "mlp:width=4")]
     with pytest.raises(ValueError, match=r"^prune: the scores at hand have epochs=14, got epochs=12; score anew$"):

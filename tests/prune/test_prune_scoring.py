@@ -11,10 +11,11 @@ import torch
 from augment import Policy
 from yoco.condensed import CondensedSet
 from yoco.data import Source, Splits
-from yoco.prune import Dynamics, Evidence, Scores, observe, score, training
+from yoco.prune import Dynamics, Evidence, Scores, observe, score
 from yoco.prune.asked import ask
 from yoco.prune.scores import SCORES, lbpe
 from yoco.prune.scoring import combined
+from yoco.prune.training import Training
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -68,7 +69,7 @@ def test_only_as_many_epochs_are_trained_as_the_score_reads(
         how = {"snapshot": True, "network": "mlp:width=4"}
         return observe(data, epochs=min(epochs, 9), recipe=RECIPE, rng=Rng(0), **how)
 
-    monkeypatch.setattr(training, "observe", spy)
+    monkeypatch.setattr("yoco.prune.asked.observe", spy)
     score(tiny_set, epochs=2, top=1, progress=False)
     score(tiny_set, score="entropy", epochs=5, progress=False)
     score(tiny_set, score="aum", progress=False)
@@ -82,7 +83,7 @@ def test_data_that_are_not_condensed_get_ten_plain_epochs(tiny: Splits, monkeypa
         asked.append(recipe)
         return observe(data, epochs=epochs, recipe=recipe, rng=Rng(0), network="mlp:width=4")
 
-    monkeypatch.setattr(training, "observe", spy)
+    monkeypatch.setattr("yoco.prune.asked.observe", spy)
     made = score(tiny.train, progress=False).meta
     assert (made["epochs"], made["top"]) == (10, 10)
     assert (asked[0].epochs, asked[0].augment, asked[0].cutmix) == (10, Policy(""), 0.0)
@@ -93,7 +94,7 @@ def test_data_that_are_not_condensed_get_ten_plain_epochs(tiny: Splits, monkeypa
 def test_published_settings_follow_method_and_data(tiny_set: CondensedSet) -> None:
     def settings(method: str, data: str, **given: object) -> tuple[object, object]:
         made = replace(tiny_set, method=method, source={"name": data})
-        chosen = ask("lbpe", made, training.Training(), {k: v for k, v in given.items() if v is not None}).options
+        chosen = ask("lbpe", made, Training(), {k: v for k, v in given.items() if v is not None}).options
         return chosen["epochs"], chosen["top"]
 
     assert settings("idc", "cifar10") == settings("idc", "fashion-mnist") == (100, 10)
@@ -232,7 +233,7 @@ def test_evidence_stands_in_for_training(tiny_set: CondensedSet, monkeypatch: py
     how = {"recipe": RECIPE, "network": "mlp:width=4", "snapshot": True}
     seen = [observe(tiny_set, epochs=9, rng=Rng(0).child("score", run), **how) for run in range(2)]
     expected = score(tiny_set, runs=2, **FAST)
-    monkeypatch.setattr(training, "observe", None)
+    monkeypatch.setattr("yoco.prune.asked.observe", None)
     found = score(tiny_set, evidence=seen, epochs=3, top=2)
     assert torch.equal(found.values, expected.values)
     assert (found.meta["runs"], found.meta["network"]) == (2, "mlp:width=4")
@@ -246,7 +247,7 @@ def test_evidence_stands_in_for_training(tiny_set: CondensedSet, monkeypatch: py
 
 
 def test_scores_of_given_features_never_train(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "observe", None)
+    monkeypatch.setattr("yoco.prune.asked.observe", None)
     pixels = score(tiny_set, score="prototype", features="pixels")
     again = score(tiny_set, score="prototype", features=tiny_set.decode().numpy())
     assert torch.equal(pixels.values, again.values)

@@ -43,7 +43,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def trained(*words: object, **options: object) -> None:
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("yoco.prune.training.observe", trained)
+    monkeypatch.setattr("yoco.prune.asked.observe", trained)
 
 
 QUOTA = {"quota": "equal"}

@@ -68,14 +68,17 @@ DATA = {
 }
 
 
-def graphs(x: Tensor) -> dict[str, Graph]:
-    return {"all": cosine_graph(x, "here", 5), "near": cosine_graph(x, "here", 5, everything=0)}
+def graph_of(x: Tensor, kind: str, neighbours: int = 5) -> Graph:
+    """Of all pairs, or of the near ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submodular, "ALL", submodular.ALL if kind == "all" else 0)
+        return cosine_graph(x, "here", neighbours)
 
 
 @pytest.mark.parametrize("kind", ["all", "near"])
 @pytest.mark.parametrize("name", DATA)
 def test_lazy_facility_location_is_greedy_facility_location(name: str, kind: str) -> None:
-    graph, n = graphs(DATA[name])[kind], len(DATA[name])
+    graph, n = graph_of(DATA[name], kind), len(DATA[name])
     table, evaluated = dense(graph), []
     found = facility_location(graph, n)
     assert found.dtype == torch.long
@@ -94,7 +97,7 @@ def test_lazy_facility_location_is_greedy_facility_location(name: str, kind: str
 @pytest.mark.parametrize("kind", ["all", "near"])
 @pytest.mark.parametrize("name", ["real", "zeros"])
 def test_lazy_graph_cut_is_greedy_graph_cut(name: str, kind: str, lam: float) -> None:
-    graph, n = graphs(DATA[name])[kind], len(DATA[name])
+    graph, n = graph_of(DATA[name], kind), len(DATA[name])
     table, found, evaluated = dense(graph), graph_cut(graph, n, lam).tolist(), []
     assert sorted(found) == list(range(n))
     for k, i in enumerate(found):
@@ -159,10 +162,14 @@ def test_similarities_are_cosines_between_zero_and_one() -> None:
 
 
 @pytest.mark.parametrize("name", DATA)
-def test_beyond_a_size_the_graph_holds_the_near_pairs_of_the_whole_one(name: str) -> None:
+def test_beyond_a_size_the_graph_holds_the_near_pairs_of_the_whole_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, n = DATA[name], len(DATA[name])
     points = Vectors(x.double())
-    whole, part = dense(distance_graph(points, 5)), distance_graph(points, 5, everything=n - 1)
+    whole = dense(distance_graph(points, 5))
+    monkeypatch.setattr(submodular, "ALL", n - 1)
+    part = distance_graph(points, 5)
     assert part.values.ndim == 1
     assert part.values.dtype == np.float32
     assert len(part.values) <= n * 11
@@ -177,19 +184,19 @@ def test_beyond_a_size_the_graph_holds_the_near_pairs_of_the_whole_one(name: str
 
 def test_a_graph_of_all_neighbours_gives_the_answer_of_all_pairs() -> None:
     x = DATA["real"]
-    every, sparse = cosine_graph(x, "here", 39), cosine_graph(x, "here", 39, everything=0)
+    every, sparse = graph_of(x, "all", 39), graph_of(x, "near", 39)
     assert torch.equal(facility_location(every, 30), facility_location(sparse, 30))
     assert torch.equal(graph_cut(every, 30), graph_cut(sparse, 30))
 
 
 def test_a_rule_switches_at_the_size_that_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert submodular.ALL**2 * 4 <= 2**28
+    monkeypatch.setattr(submodular, "ALL", 30)
     made, build = [], submodular.distance_graph
     monkeypatch.setattr(submodular, "distance_graph", lambda *given: made.append(build(*given)) or made[-1])
     assert cosine_graph(some(30, 2), "here", 3).starts is None
-    assert cosine_graph(some(submodular.ALL // 2048, 2), "here", 3, submodular.ALL // 2048).starts is None
-    assert cosine_graph(some(30, 2), "here", 3, 29).starts is not None
-    assert submodular.ALL**2 * 4 <= 2**28
-    assert len(made) == 3
+    assert cosine_graph(some(31, 2), "here", 3).starts is not None
+    assert len(made) == 2
 
 
 def test_facility_location_covers_every_cluster_and_graph_cut_avoids_likeness() -> None:
@@ -247,6 +254,3 @@ def test_bad_input_is_one_line() -> None:
             type(rule)(neighbours=0)
     with pytest.raises(ValueError, match=r"^graph-cut: lam must be at least 0, got -1$"):
         GraphCut(lam=-1.0)
-    for total in (0, 4):
-        with pytest.raises(ValueError, match=rf"^greedy: total must be in 1..3, got {total}$"):
-            facility_location(cosine_graph(some(3, 2), "here", 1), total)

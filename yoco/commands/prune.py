@@ -37,12 +37,12 @@ class SetOptions:
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     epochs: int | None = None
     """epochs that the score reads, or that the network is trained; by default as published, but of other data than
-    condensed sets at most the ten that are trained; 60 for the rule kernel"""
+    condensed sets at most the ten that are trained"""
     runs: int | None = None
-    """networks trained, whose scores are averaged; 1 by default, 3 for the rule kernel"""
+    """networks trained, whose scores are averaged; 1 by default"""
     passes: Literal["clean", "train"] | None = None
-    """watch un-mixed evaluation passes (clean) or the augmented training batches (train, the authors' way); by default
-    those of the rule, else clean"""
+    """watch un-mixed evaluation passes (clean) or the augmented training batches (train, the authors' way); clean by
+    default"""
     network: str | None = None
     """the network that is trained; a convnet by default"""
     stage: int | None = None
@@ -87,6 +87,14 @@ class PruneOptions(SetOptions):
     """score file (.safetensors): used when it is there, else written"""
     score: str | None = None
     """the score, for rules that take any; see yoco score"""
+    epochs: int | None = None
+    """epochs that the score reads, or that the network is trained; by default as published, but of other data than
+    condensed sets at most the ten that are trained; 60 for the rule kernel"""
+    runs: int | None = None
+    """networks trained, whose scores are averaged; 1 by default, 3 for the rule kernel"""
+    passes: Literal["clean", "train"] | None = None
+    """watch un-mixed evaluation passes (clean) or the augmented training batches (train, the authors' way); by default
+    those of the rule, else clean"""
     uint8: bool = False
     """store the cells in a quarter of the bytes"""
 
@@ -138,10 +146,10 @@ def prune(argv: list[str]) -> None:
 
 
 def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
-    from yoco.prune.budget import KINDS, Budget
+    from yoco.prune.budget import SIZES, Budget
     from yoco.prune.choosing import as_set, select
 
-    Budget(**{kind: how[kind] for kind in KINDS})  # that none is given is said before any training
+    Budget(**{kind: how[kind] for kind in SIZES})  # that none is given is said before any training
     chosen = select(whole, scores=_kept_scores(whole, options, how), **how)
     said = [chosen.report()]
     if options.out.suffix == ".npz":

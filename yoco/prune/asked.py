@@ -8,20 +8,23 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from yoco.condensed import CondensedSet, Examples
 from yoco.data.source import Source
+from yoco.device import pick
 from yoco.networks import build
 from yoco.prune.dynamics import NAMES, Dynamics
 from yoco.prune.kinds import check_kept, same_kind, worded
 from yoco.prune.material import Material, data_name
-from yoco.prune.observe import Evidence
+from yoco.prune.observe import Evidence, observe
 from yoco.prune.probes import PROBES
 from yoco.prune.scores import LBPE_SETTINGS, SCORES
 from yoco.prune.snapshot import Snapshot, look
-from yoco.prune.training import Training, gather
+from yoco.prune.training import Training
 from yoco.registry import resolve, unknown
 from yoco.rng import Rng
+from yoco.screen import hidden
 from yoco.train import Normalise, Recipe
 
 BLANK = 64
@@ -75,11 +78,28 @@ class Asked:
         images: bool = False,
         reference: Source | None = None,
     ) -> Iterator[Evidence]:
-        """New trainings that show what the score reads, and more if asked for."""
-        what: dict[str, Any] = {"shift": shift or self.shifts, "reference": reference}
-        what |= {"images": images or self.looks}
-        what |= {"dynamics": dynamics or self.reads == "dynamics", "snapshot": snapshot or self.reads == "snapshot"}
-        return gather(data, self.training, self.recipe, self.epochs, **what)
+        """New trainings that show what the score reads, and more if asked for: one at a time, under a progress bar."""
+        training, device = self.training, pick(self.training.device)
+        rng, epochs, silent = Rng(training.seed), training.runs * self.epochs, hidden(training.progress)
+        with tqdm(total=epochs, desc="score", unit="epoch", disable=silent) as bar:
+            for run in range(training.runs):
+                yield observe(
+                    data,
+                    epochs=self.epochs,
+                    recipe=self.recipe,
+                    rng=rng.child("score", run),
+                    network=training.network,
+                    passes=training.passes,
+                    dynamics=dynamics or self.reads == "dynamics",
+                    shift=shift or self.shifts,
+                    snapshot=snapshot or self.reads == "snapshot",
+                    stage=training.stage,
+                    images=images or self.looks,
+                    reference=reference,
+                    device=device,
+                    bf16=training.bf16,
+                    progress=lambda _: bar.update(),
+                )
 
     def decides(self, views: bool = False) -> tuple[str, ...]:
         """What of a training decides over what is read of it, beside `OF_EVIDENCE`. views: features are."""

@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import floor
 from numbers import Integral, Real
 
-KINDS = ("ipc", "cells", "keep", "n")
+SIZES = ("ipc", "cells", "keep", "n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +26,9 @@ class Budget:
     factor: int = 1
 
     def __post_init__(self) -> None:
-        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        given = [kind for kind in SIZES if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"budget: give exactly one of {', '.join(KINDS)}, got {' and '.join(given) or 'none'}")
+            raise ValueError(f"budget: give exactly one of {', '.join(SIZES)}, got {' and '.join(given) or 'none'}")
         if self.keep is not None:
             if not isinstance(self.keep, Real) or isinstance(self.keep, bool):
                 raise ValueError(f"budget: keep must be a share, such as 0.1, got {self.keep!r}")
@@ -47,7 +47,7 @@ class Budget:
     @property
     def said(self) -> dict[str, int | float]:
         """The kind that was given and its value."""
-        values = {kind: getattr(self, kind) for kind in KINDS}
+        values = {kind: getattr(self, kind) for kind in SIZES}
         return {k: float(v) if k == "keep" else int(v) for k, v in values.items() if v is not None}
 
     def total(self, count: int, classes: int) -> int:

@@ -14,8 +14,7 @@ from yoco.data.source import Source
 from yoco.data.whitened import plain
 from yoco.device import cpu_by_default
 from yoco.prune.at_hand import Given
-from yoco.prune.budget import KINDS, Budget
-from yoco.prune.classes import check_classes, counts_of, places
+from yoco.prune.budget import SIZES, Budget
 from yoco.prune.items import items_for, scores_of, views_of
 from yoco.prune.kinds import same_kind, worded
 from yoco.prune.material import AnySet, check_kind, data_name
@@ -23,9 +22,11 @@ from yoco.prune.observe import Evidence
 from yoco.prune.presets import Mode, find
 from yoco.prune.quotas import NESTED, apply
 from yoco.prune.references import alike
+from yoco.prune.request import Request
 from yoco.prune.rules import Rule, options_of_rule, with_options
 from yoco.prune.scored import Scores
-from yoco.prune.selection import Selection, outcome, recorded
+from yoco.prune.selection import Selection, kept_set, outcome
+from yoco.prune.shares import check_classes, counts_of, places
 from yoco.rng import Rng
 
 REFERENCES = 4000
@@ -73,7 +74,7 @@ def select(
     """
     check_kind("select", data)
     same_kind("prune", "seed", seed, 0)
-    budget = _budget(data, ipc=ipc, cells=cells, keep=keep, n=n)
+    budget = Budget(ipc=ipc, cells=cells, keep=keep, n=n, factor=data.factor)
     found, rest = _rule(rule, mode, options)
     found, total, kind, counts, floor = _planned(data, found, budget, quota, shares, floor)
     _check_refers(rule, found, reference)
@@ -86,14 +87,15 @@ def select(
         mode=mode,
         options={"seed": seed, **rest},
     )
-    items, known = items_for(data, rule, found, given)
+    request = Request(data, rule, found, given)
+    items, known = items_for(request)
     place = places(data)
     stream = Rng(seed).child("prune", rule)
     choice = apply(found, items.of(place), total, kind, stream, name=rule, given=counts, floor=floor)
     picked = place[choice.indices]
     own = {"rule": rule, "mode": mode, "options": _changed(rule, mode, found), "quota": kind, "seed": seed}
     chosen = None if known is None else replace(known, values=known.values[picked])
-    seen = views_of(data, rule, found, given, reference)
+    seen = views_of(request, reference)
     entry = {**own, "budget": budget.said, "weighted": choice.weights is not None, **seen}
     return Selection(
         indices=picked,
@@ -110,10 +112,6 @@ def _check_refers(name: str, rule: Rule, reference: Any) -> None:
         raise ValueError(f"rule {name}: reads no references, got {reference!r}")
 
 
-def _budget(data: CondensedSet | Source, **size: Any) -> Budget:
-    return Budget(**size, factor=data.factor)
-
-
 def _planned(
     data: CondensedSet | Source,
     rule: Rule,
@@ -121,7 +119,7 @@ def _planned(
     quota: str | None = None,
     shares: Mapping[Any, int] | None = None,
     floor: float | None = None,
-) -> tuple[Rule, int, str, list[int] | None, float]:
+) -> tuple[Rule, int, str, list[int], float]:
     """The rule as published for this size, how many samples it keeps, the quota, what classes are asked for, the floor.
 
     Raises:
@@ -173,16 +171,16 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
         ValueError: the rule reads no scores; otherwise as `select`.
     """
     check_kind("scores_for", data)
-    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*KINDS, *_SHARES, *_OTHERS)})
+    found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*SIZES, *_SHARES, *_OTHERS)})
     if "scores" not in found.needs:
         raise ValueError(f"rule {rule}: reads no scores, got a file for them")
     _check_refers(rule, found, how.get("reference"))
-    size = {name: how.get(name) for name in KINDS}
+    size: dict[str, Any] = {name: how.get(name) for name in SIZES}
     if set(size.values()) != {None}:
         shares = {name: how[name] for name in _SHARES if name in how}
-        found, *_ = _planned(data, found, _budget(data, **size), **shares)
+        found, *_ = _planned(data, found, Budget(**size, factor=data.factor), **shares)
     given = Given(features=_brought(how.get("features")), score=rest.pop("score", None), mode=mode, options=rest)
-    return scores_of(data, rule, found, given)
+    return scores_of(Request(data, rule, found, given, anew=True))
 
 
 def _brought(features: Any) -> Any:
@@ -204,7 +202,7 @@ def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
         ValueError: they were chosen from other data.
     """
     chosen.check(data)
-    return recorded("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
+    return kept_set("prune", data if isinstance(data, CondensedSet) else _whole(data), chosen)
 
 
 def _whole(data: Source) -> CondensedSet:
@@ -245,7 +243,7 @@ def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how:
     chosen = select(data, rule=rule, mode=mode, **{**how, "n": len(data)})
     if chosen.weights is not None:
         warnings.warn("rank: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
-    return recorded("rank", data, chosen)
+    return kept_set("rank", data, chosen)
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:

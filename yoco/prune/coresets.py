@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import Points, blocks, check_total, first_least, matrix, squared
+from yoco.prune.distances import Points, blocks, first_least, matrix, squared
 from yoco.prune.rules import Choice, Items, Rule, need
-from yoco.prune.submodular import ALL, distance_graph, facility_location
+from yoco.prune.submodular import distance_graph, facility_location
 from yoco.rng import Rng
 
 
@@ -49,11 +49,11 @@ class Gradients:
         return (self.errors[rows] * weights[:, None]).T @ self.inputs[rows]
 
 
-def craig(errors: Tensor, features: Tensor, total: int, *, neighbours: int = 64, everything: int = ALL) -> Choice:
+def craig(errors: Tensor, features: Tensor, total: int, *, neighbours: int = 64) -> Choice:
     """Medoids of the gradients, each with the number of samples that it stands for (Mirzasoleiman et al., ICML 2020).
 
     Facility location with s_ij = d_max - ||g_i - g_j||, see `facility_location`, d_max being the largest distance in
-    the graph: of all pairs, or of each gradient and its `neighbours` where there are more samples than `everything`.
+    the graph: of all pairs, or of each gradient and its `neighbours` where there are too many, see `distance_graph`.
     Weights are the sizes of clusters: each sample belongs to the nearest chosen one, a chosen one to itself, so they
     are at least 1 and sum to n. In the order of choice; answers are nested, weights are not.
     O(n^2 (C + D)) time, 8 n (C + D) bytes besides the graph.
@@ -62,7 +62,7 @@ def craig(errors: Tensor, features: Tensor, total: int, *, neighbours: int = 64,
         ValueError: errors or features are not finite matrices, or not of as many samples.
     """
     points = Gradients(errors, features, "craig")
-    graph = distance_graph(points, neighbours, everything)
+    graph = distance_graph(points, neighbours)
     distances = np.sqrt(graph.values, out=graph.values)
     _in_steps(np.subtract(distances.max(), distances, out=distances))
     chosen = facility_location(graph, total)
@@ -96,13 +96,9 @@ def gradmatch(errors: Tensor, features: Tensor, total: int, *, lam: float = 1.0)
     but minutes for 5,000 of 50,000 at once.
 
     Raises:
-        ValueError: lam is below 0; errors or features are not finite matrices, or not of as many samples; total is not
-            in 1..n.
+        ValueError: errors or features are not finite matrices, or not of as many samples.
     """
-    if not 0 <= lam < float("inf"):
-        raise ValueError(f"gradmatch: lam must be at least 0, got {lam:g}")
     points = Gradients(errors, features, "gradmatch")
-    check_total(total, len(points.diagonal), "gradmatch")
     whole = points.errors.T @ points.inputs
     wanted, lengths = points.along(whole), points.diagonal.sqrt()
     fit, left = _Fit(total, lam), whole

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from yoco.prune.budget import Budget, decimal
-from yoco.prune.distances import Vectors, centred, check_total, nearest
+from yoco.prune.distances import Vectors, centred, nearest
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
 
@@ -39,9 +39,8 @@ def d2(
     O(n^2 D) time for the neighbours, O(total (neighbours + log n)) for the choice; 16 n neighbours bytes and a block.
 
     Raises:
-        ValueError: features or scores are not finite, or total is not in 1..n.
+        ValueError: features or scores are not finite.
     """
-    check_total(total, len(scores), "d2")
     if not torch.isfinite(scores).all():
         raise ValueError("d2: scores must be finite, got nan or infinity")
     worth = scores.double() - scores.double().min().clamp(max=0)

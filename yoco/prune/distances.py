@@ -55,16 +55,6 @@ def matrix(features: Tensor, where: str, part: str = "features") -> Tensor:
     return features
 
 
-def check_total(total: int, n: int, where: str) -> None:
-    """A rule cannot choose none, or more than there are.
-
-    Raises:
-        ValueError: total is not in 1..n.
-    """
-    if not 1 <= total <= n:
-        raise ValueError(f"{where}: total must be in 1..{n}, got {total}")
-
-
 def centred(features: Tensor, where: str) -> Tensor:
     """Features without their mean: float64 [n, D]. Distances stay, and no digits are lost to a common offset."""
     rows = matrix(features, where).double()

@@ -16,7 +16,6 @@ from yoco.prune.distances import (
     Vectors,
     blocks,
     centred,
-    check_total,
     cosine_distances,
     first_least,
     k_means,
@@ -43,10 +42,9 @@ def herding(features: Tensor, total: int) -> Tensor:
     of a small pool is the right guess for it, the next.
 
     Raises:
-        ValueError: features are not a finite matrix, or total is not in 1..n.
+        ValueError: features are not a finite matrix.
     """
     walk = _Walk(centred(features, "herding"))
-    check_total(total, len(features), "herding")
     while len(walk.chosen) < total:
         walk.go(total)
     return torch.tensor(walk.chosen)
@@ -96,11 +94,10 @@ def k_center(features: Tensor, total: int, *, first: int | None = None) -> Tenso
     farthest of all: only then do the others learn of the new ones, of many at once.
 
     Raises:
-        ValueError: features are not a finite matrix, or total is not in 1..n.
+        ValueError: features are not a finite matrix.
     """
     points = Vectors(centred(features, "k-center"))
     norms = points.diagonal
-    check_total(total, len(norms), "k-center")
     new = [first_least(norms, norms) if first is None else first]
     chosen, near = new, torch.full_like(norms, torch.inf)
     while len(chosen) < total:
@@ -141,10 +138,9 @@ def medoids(features: Tensor, total: int, rng: Rng) -> Tensor:
     O(n D total) time for each of the iterations of `k_means`; 24 n D bytes and a block.
 
     Raises:
-        ValueError: features are not a finite matrix, or total is not in 1..n.
+        ValueError: features are not a finite matrix.
     """
     x = centred(features, "medoids")
-    check_total(total, len(x), "medoids")
     groups, centres = k_means(x, total, rng)
     sizes = torch.bincount(groups, minlength=total)
     order = sizes.argsort(descending=True, stable=True)
@@ -208,9 +204,8 @@ def moderate(features: Tensor, labels: Tensor, total: int, *, centre: Centre = "
     median: that is `Window`, mode "repo" of the rule. O(n D) time; smaller answers are beginnings.
 
     Raises:
-        ValueError: an unknown centre, features that are not a finite matrix, or a total that is not in 1..n.
+        ValueError: an unknown centre, or features that are not a finite matrix.
     """
-    check_total(total, len(features), "moderate")
     distance = prototype_distance(features, labels, centre=centre).double()
     return (distance - float(np.median(distance.numpy()))).abs().argsort(stable=True)[:total]
 

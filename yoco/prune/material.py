@@ -8,7 +8,7 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.dynamics import tensor
+from yoco.prune.numbers import tensor
 from yoco.train import Examples, Normalise
 
 AnySet = TypeVar("AnySet", CondensedSet, Source)
@@ -63,6 +63,11 @@ def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
     if not torch.isfinite(found).all():
         raise ValueError("features: must be finite, got nan or infinity")
     return found.flatten(1)
+
+
+def features_name(features: Any) -> str:
+    """What given features are called where it is said how something was made: "pixels", or "given" of numbers."""
+    return features if isinstance(features, str) else "given"
 
 
 def data_name(data: CondensedSet | Source) -> str:

@@ -6,24 +6,21 @@ al., NeurIPS 2022. given: the caller's counts.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from math import ceil
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 
 from yoco.prune.budget import Budget, decimal
-from yoco.prune.dynamics import tensor, whole
+from yoco.prune.numbers import tensor, whole
 from yoco.prune.rules import Choice, Items, Rule
-from yoco.registry import unknown
 from yoco.rng import Rng
 
-KINDS = ("none", "equal", "proportional", "floor", "given")
+QUOTAS = ("none", "equal", "proportional", "floor", "given")
 NESTED = ("none", "equal", "proportional")
 """The kinds of which no class loses a sample when the total grows."""
-
-Counts = Mapping[int, int] | Sequence[int]
 
 
 def quotas(
@@ -31,29 +28,27 @@ def quotas(
     available: Sequence[int],
     total: int,
     *,
-    given: Counts | None = None,
-    natural: Sequence[int] | None = None,
+    given: Sequence[int] = (),
+    natural: Sequence[int] = (),
     floor: float = 0.5,
 ) -> list[int]:
-    """How many samples each class gives: `total` in sum, and never more than `available`.
+    """How many of the samples that it has, `available`, each class gives: `total` in sum.
 
-    given: the counts of kind given, by class; classes that a mapping leaves out give none. natural: of kind floor, the
-    counts that the rule chooses by itself.
+    kind: one of QUOTAS but none. given: the counts of kind given. natural: of kind floor, the counts that the rule
+    chooses by itself, `total` in sum.
 
     Raises:
-        ValueError: an unknown kind, a total that cannot be met, or counts that do not fit.
+        ValueError: an impossible floor, or given counts of another sum.
     """
-    if not 0 <= total <= sum(available):
-        raise ValueError(f"quota {kind}: total must be in 0..{sum(available)}, got {total}")
     if kind == "equal":
         return water(available, total)
     if kind == "proportional":
         return counted(awards(available, total), len(available))
     if kind == "floor":
         return _floored(available, total, natural, floor)
-    if kind == "given":
-        return _given(available, total, given)
-    raise unknown("quota", kind, KINDS[1:])
+    if sum(given) != total:
+        raise ValueError(f"quota given: must sum to the {total} that are kept, got {sum(given)}")
+    return [int(count) for count in given]
 
 
 def water(most: Sequence[int], total: int) -> list[int]:
@@ -110,13 +105,10 @@ def counted(order: Sequence[int], classes: int) -> list[int]:
     return torch.bincount(torch.tensor(order, dtype=torch.long), minlength=classes).tolist()
 
 
-def _floored(available: Sequence[int], total: int, natural: Sequence[int] | None, floor: float) -> list[int]:
+def _floored(available: Sequence[int], total: int, natural: Sequence[int], floor: float) -> list[int]:
     """Raise what is short, and take it from the largest counts, down to one level, which is above what is raised."""
     if not isinstance(floor, Real) or not 0 <= floor <= 1:
         raise ValueError(f"quota floor: floor must be in 0..1, got {floor!r}")
-    if natural is None or sum(natural) != total or any(n > m for n, m in zip(natural, available, strict=True)):
-        got = "none" if natural is None else list(natural)
-        raise ValueError(f"quota floor: needs counts without quotas that sum to {total}, got {got}")
     least = least_of(available, total, floor)
     return water([max(low, n) for low, n in zip(least, natural, strict=True)], total)
 
@@ -130,20 +122,6 @@ def least_of(available: Sequence[int], total: int, floor: float) -> list[int]:
     """The counts that kind floor does not go below."""
     least = lowest(available, total, floor)
     return [min(count, least) for count in quotas("equal", available, total)]
-
-
-def _given(available: Sequence[int], total: int, given: Counts | None) -> list[int]:
-    if given is None:
-        raise ValueError("quota given: needs the samples of each class, got none")
-    counts = given if isinstance(given, Mapping) else dict(enumerate(given))
-    for c, count in counts.items():
-        if not 0 <= c < len(available):
-            raise ValueError(f"quota given: classes must be in 0..{len(available) - 1}, got {c}")
-        if not isinstance(count, Integral) or not 0 <= count <= available[c]:
-            raise ValueError(f"quota given: class {c} must give 0..{available[c]} samples, got {count}")
-    if sum(counts.values()) != total:
-        raise ValueError(f"quota given: must sum to the {total} that are kept, got {sum(counts.values())}")
-    return [int(counts.get(c, 0)) for c in range(len(available))]
 
 
 def turns(kind: str, available: Sequence[int], counts: Sequence[int]) -> list[int]:
@@ -180,7 +158,7 @@ def apply(
     rng: Rng,
     *,
     name: str = "rule",
-    given: Counts | None = None,
+    given: Sequence[int] = (),
     floor: float = 0.5,
 ) -> Choice:
     """The answer of a rule under quotas: exactly `total` distinct places, best first, in the order of `turns`.
@@ -192,21 +170,19 @@ def apply(
     Raises:
         ValueError: quotas that cannot be met, or an answer of the rule that is not what it was asked for.
     """
-    if kind not in KINDS:
-        raise unknown("quota", kind, KINDS)
     whole = _ask(rule, items, total, rng, name) if kind in ("none", "floor") else None
     if kind == "none" and whole is not None:
         return whole
     labels = items.labels.cpu()
     available = torch.bincount(labels, minlength=items.classes).tolist()
-    natural = torch.bincount(labels[whole.indices], minlength=items.classes).tolist() if whole is not None else None
+    natural = torch.bincount(labels[whole.indices], minlength=items.classes).tolist() if whole is not None else []
     counts = quotas(kind, available, total, given=given, natural=natural, floor=floor)
     if whole is not None and counts == natural:
         return whole
 
     def part(c: int) -> Choice:
         """What a class gives."""
-        if whole is not None and natural is not None and counts[c] <= natural[c]:
+        if whole is not None and counts[c] <= natural[c]:
             at = torch.nonzero(labels[whole.indices] == c).flatten()[: counts[c]]
             return Choice(whole.indices[at], None if whole.weights is None else whole.weights[at])
         mine = torch.nonzero(labels == c).flatten()

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from yoco.prune.dynamics import NAMES, VERSION, Dynamics, measure, tensor, whole
+from yoco.prune.dynamics import NAMES, VERSION, Dynamics, measure
+from yoco.prune.numbers import tensor, whole
 from yoco.prune.tape import Tape
 
 Repeats = Literal["refuse", "first"]

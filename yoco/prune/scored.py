@@ -15,7 +15,7 @@ from yoco import artefact
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.disk import replace_file, write_npz
-from yoco.prune.dynamics import tensor
+from yoco.prune.numbers import tensor
 
 KIND, VERSION = "scores", 1
 

@@ -11,7 +11,7 @@ from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.device import cpu_by_default
 from yoco.prune.asked import Asked, ask
-from yoco.prune.material import check_kind, given_features
+from yoco.prune.material import check_kind, features_name, given_features
 from yoco.prune.observe import Evidence, recipe_values
 from yoco.prune.probes import FROM_FEATURES
 from yoco.prune.scored import Scores
@@ -45,7 +45,7 @@ def score(
     """
     check_kind("score", data)
     training, own = split(options)
-    asked = ask(score, data, training, own, recorded=recorded(evidence))
+    asked = ask(score, data, training, own, recorded=recorded_epochs(evidence))
     if evidence is None and asked.at_end and training.passes == "train":
         raise ValueError(f"score {score}: looks at networks at their end, got passes=train")
     if features is not None:
@@ -53,7 +53,7 @@ def score(
             raise ValueError(f"score {score}: must be {' or '.join(FROM_FEATURES)} to read given features")
         check_untrained(f"score {score}", evidence, options)
         seen = [_view(data, given_features(data, features))]
-        return _mean(data, asked, seen, {**asked.options, "features": _name(features)})
+        return _mean(data, asked, seen, {**asked.options, "features": features_name(features)})
     if evidence is None:
         return _mean(data, asked, asked.gather(data), asked.said)
     wanted = {**options, "passes": None} if asked.at_end else options
@@ -79,7 +79,7 @@ def _ranks(values: Tensor) -> Tensor:
     return (count.cumsum(0) - (count + 1) / 2)[place].double()
 
 
-def recorded(evidence: Any) -> int | None:
+def recorded_epochs(evidence: Any) -> int | None:
     """Epochs of the shortest of trainings that are over, where all have dynamics."""
     if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
         return None
@@ -137,7 +137,3 @@ def _view(data: CondensedSet | Source, features: Tensor) -> Evidence:
     return Evidence(
         snapshot=Snapshot(logits=blank, targets=labels, features=features, inputs=features), checksum=data.checksum
     )
-
-
-def _name(features: Any) -> str:
-    return features if isinstance(features, str) else "given"

@@ -66,7 +66,7 @@ class Selection:
         """
         self.check(data)
         if isinstance(data, CondensedSet) and self.entry:
-            return recorded("prune", data, self)
+            return kept_set("prune", data, self)
         return data.take(self.indices)
 
     def weights_of(self, data: CondensedSet | Source) -> Tensor | None:
@@ -197,7 +197,7 @@ def _made(scores: Mapping[str, Any] | None) -> str:
     return f"; score {scores['score']}" + (f" ({', '.join(shown)})" if shown else "")
 
 
-def recorded(step: str, data: CondensedSet, found: Selection) -> CondensedSet:
+def kept_set(step: str, data: CondensedSet, found: Selection) -> CondensedSet:
     """The chosen cells with their scores, and a line in the history."""
     small = data.take(found.indices, order=found.entry["rule"])
     if found.scores is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from yoco.prune.budget import Budget
-from yoco.prune.distances import Points, blocks, check_total, directions, nearest, squared
+from yoco.prune.distances import Points, blocks, directions, nearest, squared
 from yoco.prune.rules import Items, Rule, need
 from yoco.rng import Rng
 
@@ -50,13 +50,13 @@ class Graph:
         return self.columns[part], self.values[part]
 
 
-def distance_graph(points: Points, neighbours: int, everything: int = ALL) -> Graph:
-    """Squared distances of all pairs of up to `everything` points, else of each with its `neighbours` nearest ones.
+def distance_graph(points: Points, neighbours: int) -> Graph:
+    """Squared distances of all pairs of up to `ALL` points, else of each with its `neighbours` nearest ones.
 
     A pair is in if one of the two is near to the other. O(n^2 D) time; 4 n^2, or about 40 n neighbours, bytes.
     """
     n = len(points.diagonal)
-    if n <= everything:
+    if n <= ALL:
         values = np.empty((n, n), dtype=np.float32)
         for part in blocks(n, n):
             values[part, part.start :] = squared(points, part, slice(part.start, None)).numpy()
@@ -73,7 +73,7 @@ def distance_graph(points: Points, neighbours: int, everything: int = ALL) -> Gr
     return Graph(flat.numpy()[first], starts, pairs % n)
 
 
-def cosine_graph(features: Tensor, where: str, neighbours: int, everything: int = ALL) -> Graph:
+def cosine_graph(features: Tensor, where: str, neighbours: int) -> Graph:
     """Similarities (1 + cosine) / 2 in 0..1 of features [n, D], not centred; that of a row of zeros with others is 0.5.
 
     They are 1 minus a float32 number, so multiples of 2^-24.
@@ -81,7 +81,7 @@ def cosine_graph(features: Tensor, where: str, neighbours: int, everything: int 
     Raises:
         ValueError: features are not a finite matrix.
     """
-    graph = distance_graph(directions(features, where), neighbours, everything)
+    graph = distance_graph(directions(features, where), neighbours)
     np.subtract(1, np.divide(graph.values, 4, out=graph.values), out=graph.values)
     return graph
 
@@ -90,11 +90,7 @@ def lazy_greedy(gain: Callable[[int], float], take: Callable[[int], object], n: 
     """The greedy order of `total` out of range(n), of equal gains the smaller number: long [total].
 
     gain: what i would add now, which must never rise; take: add i.
-
-    Raises:
-        ValueError: total is not in 1..n.
     """
-    check_total(total, n, "greedy")
     heap = [(-gain(i), i) for i in range(n)]
     heapify(heap)
     chosen: list[int] = []

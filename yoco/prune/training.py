@@ -1,19 +1,14 @@
 """Training: how networks are trained whose behaviour ranks the samples."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from tqdm import tqdm
-
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.device import pick
 from yoco.prune.kinds import same_kind
 from yoco.prune.material import data_name
-from yoco.prune.observe import Evidence, Passes, observe, recipe_values, yoco_recipe
-from yoco.rng import Rng
-from yoco.screen import hidden
+from yoco.prune.observe import Passes, recipe_values, yoco_recipe
 from yoco.train import Recipe
 
 SOURCE_EPOCHS = 10
@@ -91,25 +86,3 @@ def check_untrained(where: str, evidence: Any, options: Mapping[str, Any]) -> No
         value = options.get(option)
         if value not in (None, usual[option]):
             raise ValueError(f"{where}: trains nothing beside given features, got {option}={value!r}")
-
-
-def gather(
-    data: CondensedSet | Source,
-    training: Training,
-    recipe: Recipe,
-    epochs: int,
-    *,
-    dynamics: bool,
-    shift: bool,
-    snapshot: bool,
-    images: bool = True,
-    reference: Source | None = None,
-) -> Iterator[Evidence]:
-    """What independent trainings show, one at a time, under a progress bar; see `observe`."""
-    how: dict[str, Any] = {name: getattr(training, name) for name in ("network", "passes", "stage", "bf16")}
-    how |= {"dynamics": dynamics, "shift": shift, "snapshot": snapshot, "images": images, "reference": reference}
-    place, rng, silent = pick(training.device), Rng(training.seed), hidden(training.progress)
-    with tqdm(total=training.runs * epochs, desc="score", unit="epoch", disable=silent) as bar:
-        for run in range(training.runs):
-            how |= {"rng": rng.child("score", run), "device": place, "progress": lambda _: bar.update()}
-            yield observe(data, epochs=epochs, recipe=recipe, **how)

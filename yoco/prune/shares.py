@@ -1,4 +1,4 @@
-"""Classes: what each of them is asked for by name, and whether a rule can give it, which is known before training."""
+"""Shares: what each class is asked for by name, whether a rule can give it, and the order in which samples are met."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
-from yoco.prune.quotas import KINDS, quotas, water
+from yoco.prune.quotas import QUOTAS, quotas, water
 from yoco.prune.rules import Rule
 from yoco.prune.sampling import turn_in
 from yoco.registry import unknown
 
 
-def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] | None) -> list[int] | None:
-    """The samples of each class that are asked for by the name of the class, or by the label that it had.
+def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] | None) -> list[int]:
+    """The samples of each class that are asked for by the name of the class, or by the label that it had; else [].
 
     Raises:
         ValueError: shares without the quota given, or the other way round; no mapping, no class, or more than it has.
@@ -24,7 +24,7 @@ def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] 
     if (shares is not None) != (kind == "given"):
         raise ValueError(f"prune: shares go with the quota given, got {kind} {'with' if shares else 'without'} shares")
     if shares is None:
-        return None
+        return []
     if not isinstance(shares, Mapping):
         raise ValueError(f"prune: shares must be the samples of each class by its name, got {shares!r}")
     named = {str(name): count for name, count in shares.items()}
@@ -39,7 +39,7 @@ def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] 
 
 
 def check_classes(
-    rule: Rule, data: CondensedSet | Source, total: int, kind: str, given: list[int] | None, floor: float
+    rule: Rule, data: CondensedSet | Source, total: int, kind: str, given: list[int], floor: float
 ) -> None:
     """Refuse what could not be answered once all is learned: quotas, and a rule that leaves out too many.
 
@@ -48,8 +48,8 @@ def check_classes(
     Raises:
         ValueError: it cannot be answered.
     """
-    if kind not in KINDS:
-        raise unknown("quota", kind, KINDS)
+    if kind not in QUOTAS:
+        raise unknown("quota", kind, QUOTAS)
     if kind == "none":
         rule.left(len(data), total)
         return

@@ -11,8 +11,8 @@ from yoco.classes import only
 from yoco.condensed import CondensedSet
 from yoco.data import Source, Splits, from_arrays
 from yoco.prune import prune, report, select
-from yoco.prune.classes import check_classes, counts_of
 from yoco.prune.presets import find
+from yoco.prune.shares import check_classes, counts_of
 from yoco.rng import Rng
 
 
@@ -24,7 +24,7 @@ def data() -> Source:
 
 
 def test_shares_go_by_the_name_of_a_class_or_by_its_label(data: Source) -> None:
-    assert counts_of(data, "equal", None) is None
+    assert counts_of(data, "equal", None) == []
     assert counts_of(data, "given", {"7": 2, "11": 1}) == [0, 2, 1]
     assert counts_of(data, "given", {7: 2, 11: 1}) == [0, 2, 1]
     kept = select(data, rule="random", n=3, shares={7: 2, 11: 1})
@@ -68,7 +68,7 @@ def test_mistakes_are_one_line_before_any_training(
     def trained(*words: object, **options: object) -> None:
         raise AssertionError("it trained")
 
-    monkeypatch.setattr("yoco.prune.training.observe", trained)
+    monkeypatch.setattr("yoco.prune.asked.observe", trained)
     with pytest.raises(ValueError) as caught:
         select(data, **options)
     assert str(caught.value).startswith(message)
@@ -78,7 +78,7 @@ def test_mistakes_are_one_line_before_any_training(
 @pytest.mark.parametrize("kind", ["none", "equal", "proportional", "floor"])
 def test_what_can_be_answered_passes(data: Source, kind: str) -> None:
     for total in (1, 12, 40):
-        check_classes(find("random"), data, total, kind, None, 0.5)
+        check_classes(find("random"), data, total, kind, [], 0.5)
 
 
 @pytest.mark.parametrize("rule", ["easy", "hard", "window", "first"])
