@@ -124,6 +124,23 @@ def test_another_command_in_the_same_folder_is_refused(
     assert (tmp_path / "run" / "condensed.safetensors").read_bytes() == before
 
 
+def test_a_folder_of_images_has_one_spelling_and_no_other_name(
+    tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for half in ("train", "test"):
+        for label, shade in (("a", 0), ("b", 200)):
+            (tmp_path / "digits" / half / label).mkdir(parents=True)
+            Image.new("L", (8, 8), shade).save(tmp_path / "digits" / half / label / "0.png")
+    (tmp_path / "other").symlink_to("digits")
+    argv = ["condense", "--method", "random", "--ipc", "1", "--out", "run", "--data"]
+    assert run([*argv, "./digits/"]) == 0  # but digits, without a dot, are other data
+    assert "holds a run with data=./digits/, got digits" in fails(*argv, "digits")
+    assert "holds a run with data=./digits/, got other" in fails(*argv, "other")
+    assert run([*argv, "./other/", "--out", "again"]) == 0
+    assert run([*argv, "other", "--out", "again"]) == 0
+
+
 def test_a_file_where_the_folder_should_be(tmp_path: Path, fails: Callable[..., str]) -> None:
     (tmp_path / "run").write_text("here")
     fails("condense", *TOY, "--ipc", "1", "--episodes", "1", "--out", str(tmp_path / "run"))

@@ -89,4 +89,4 @@ def test_a_network_of_a_notebook_is_refused_among_processes(
     with pytest.raises(ValueError) as caught:
         evaluate(tiny_set, tiny, epochs=1, jobs=2, **{**QUICK, "networks": ("mlp:width=4", "__main__:Small:width=4")})
     rule = "networks must be in a module that other processes can import where jobs is above 1"
-    assert str(caught.value) == f"evaluate: {rule}, got '__main__:Small:width=4' of a notebook"
+    assert str(caught.value) == f"evaluate: {rule}, got '__main__:Small:width=4', which stands in no file"

@@ -29,7 +29,7 @@ BESIDE = {
 INSIDE_CONDENSE = {
     "methods": {
         *("method", "synthetic", "matching", "siamese", "experts", "learner", "lamb", "descent"),
-        *("alternating", "inner_steps", "selection", "coreset", "crops", "teacher", "trajectories", "growing"),
+        *("alternating", "inner_steps", "selection", "coreset", "crops", "teacher", "trajectories", "growing", "aside"),
     },
     "loop": {"method", "signals", "synthetic"},
 }

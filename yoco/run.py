@@ -23,10 +23,7 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 FREE = ("minutes", "device")
-"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits.
-
-Where a checksum says that the data are the same, their name may change, too.
-"""
+"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits."""
 MARK = "# written by yoco condense\n"
 """How a configuration begins that a run wrote, and may write anew."""
 
@@ -114,8 +111,8 @@ class Run:
             before = None
         if not isinstance(before, dict):
             raise ValueError(f"run: {path} is missing or damaged; choose another folder")
-        same = self.config.get("checksum") is not None and self.config["checksum"] == before.get("checksum")
-        for name in sorted({*before, *self.config} - {*FREE, *(("data",) if same else ())}):
+        names = sorted({*before, *self.config} - {*FREE}, key=lambda name: (name == "checksum", name))  # words say more
+        for name in names:
             old, new = before.get(name), self.config.get(name)
             if old != new:
                 raise ValueError(f"run: {self.folder} holds a run with {name}={old}, got {new}; choose another folder")

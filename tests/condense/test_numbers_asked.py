@@ -39,6 +39,7 @@ def test_a_seed_of_torch_is_a_seed(tiny: Splits) -> None:
         ({"seed": torch.tensor(1.5)}, "seed must be a whole number, got tensor(1.5000)"),
         ({"seed": "1"}, "seed must be a whole number, got '1'"),
         ({"size": 8.5}, "size must be a whole number, got 8.5"),
+        ({"labels": "teacher", "teacher_epochs": 2.0}, "teacher_epochs must be a whole number, got 2.0"),
     ],
 )
 def test_other_numbers_are_one_line(tiny: Splits, asked: dict[str, Any], line: str) -> None:
@@ -55,5 +56,7 @@ def test_so_are_they_elsewhere(tiny: Splits, tiny_set: CondensedSet, tmp_path: A
         load(tiny, size=half)
     with pytest.raises(ValueError, match=r"^relabel: seed must be a whole number, got 1\.5$"):
         relabel(tiny_set, tiny, seed=half)
+    with pytest.raises(ValueError, match=r"^relabel: epochs must be a whole number, got 1\.5$"):
+        relabel(tiny_set, tiny, epochs=half)
     with pytest.raises(ValueError, match=r"^experts: seed must be a whole number, got 1\.5$"):
         record(Task(tiny.train, 1), Recipe(epochs=1), tmp_path, 1, seed=half)

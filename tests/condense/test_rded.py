@@ -198,12 +198,13 @@ def test_the_pool_grows_with_the_cells(task: Task, teacher: Teacher) -> None:
     assert len(torch.unique(cells, dim=0)) == 8
 
 
-@pytest.mark.parametrize(("episodes", "parts"), [(0, [0]), (1, [1]), (10, [9, 1])])
+@pytest.mark.parametrize(("episodes", "parts"), [(0, [0]), (1, [1]), (2, [1, 1]), (10, [9, 1])])
 def test_estimates_measure_the_choice(task: Task, episodes: int, parts: list[int]) -> None:
     assert [phase.episodes for phase in RDED(episodes=episodes).phases(task)] == parts
 
 
-def test_an_estimate_chooses_once(tiny: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("episodes", [1, 2, 3, 10])
+def test_an_estimate_chooses_once(tiny: Splits, episodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     plain = RDED.easiest
 
@@ -212,7 +213,6 @@ def test_an_estimate_chooses_once(tiny: Splits, monkeypatch: pytest.MonkeyPatch)
         return plain(self, task, teacher, label, rng)
 
     monkeypatch.setattr(RDED, "easiest", easiest)
-    found = estimate(tiny, "rded", ipc=2, network=NETWORK, episodes=10, device="cpu")
+    found = estimate(tiny, "rded", ipc=2, network=NETWORK, episodes=episodes, device="cpu")
     assert asked == [0, 1, 2]
-    assert [part.episodes for part in found.parts] == [9, 1]
-    assert found.episodes == 10
+    assert found.episodes == episodes

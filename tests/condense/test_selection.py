@@ -7,7 +7,7 @@ import torch
 
 import yoco
 from yoco.cells import upsample
-from yoco.condense import condense, settings_of
+from yoco.condense import condense, estimate, settings_of
 from yoco.condense.coreset import herding, medoids
 from yoco.condense.crops import random_crops
 from yoco.condense.method import Task
@@ -92,6 +92,16 @@ def test_best_crops_follow_the_mean_of_whole_images(task: Task, factor: int) -> 
         total = total + seen[chosen[-1]]
         free = [i for i in free if i // 3 != chosen[-1] // 3]
     torch.testing.assert_close(found, crops[chosen])
+
+
+@pytest.mark.parametrize("episodes", [1, 2, 3])
+def test_an_estimate_chooses_by_the_network_once(tiny: Splits, episodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    plain = Teacher.features
+    monkeypatch.setattr(Teacher, "features", lambda self, images: looked.append(len(images)) or plain(self, images))
+    found = estimate(tiny, "herding", ipc=2, network=NETWORK, episodes=episodes, device="cpu")
+    assert looked == list(tiny.train.counts)
+    assert found.episodes == episodes
 
 
 def test_too_few_images_fill_the_cells_again(tiny: Splits) -> None:

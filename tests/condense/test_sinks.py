@@ -11,7 +11,7 @@ import torch
 
 from yoco.condense import condense
 from yoco.condense.loop import Progress, Stop
-from yoco.condense.sinks import SINKS, sink
+from yoco.condense.sinks import SINKS, closing, sink
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Splits
 
@@ -58,7 +58,8 @@ def test_tensorboard_gets_every_episode(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[Any] = []
-    run = SimpleNamespace(log=lambda row, step: rows.append((step, row)), finish=lambda: rows.append("end"))
+    tell: Any = {"log": lambda row, step: rows.append((step, row)), "finish": lambda exit_code: rows.append(exit_code)}
+    run = SimpleNamespace(**tell)
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: rows.append(options) or run))
     write = sink("wandb", tmp_path / "mine")
     assert not rows
@@ -66,7 +67,26 @@ def test_wandb_gets_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write(progress(2))
     assert rows[0]["name"] == "mine"
     assert rows[0]["reinit"] is True
-    assert rows[1:] == [(1, {"seconds": 3.0}), (2, {"loss": 1.0, "seconds": 3.0}), "end"]
+    assert rows[1:] == [(1, {"seconds": 3.0}), (2, {"loss": 1.0, "seconds": 3.0}), 0]
+
+
+def test_wandb_is_told_whether_a_run_came_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    run = SimpleNamespace(log=lambda row, step: None, finish=lambda exit_code: codes.append(exit_code))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **options: run))
+
+    def work(fails: bool) -> None:
+        write = sink("wandb", tmp_path)
+        with closing([write]):
+            write(progress(1))
+            if fails:
+                raise KeyError
+
+    try:
+        work(True)
+    except KeyError:
+        work(False)  # an earlier failure is none of this run
+    assert codes == [1, 0]
 
 
 @pytest.mark.parametrize("name", sorted(SINKS))
@@ -126,7 +146,7 @@ def test_what_was_opened_is_closed_once(name: str, tmp_path: Path, monkeypatch: 
         flush=lambda: None,
         close=lambda: ends.append("closed"),
         log=lambda row, step: None,
-        finish=lambda: ends.append("closed"),
+        finish=lambda exit_code: ends.append("closed"),
     )
     made = SimpleNamespace(SummaryWriter=lambda *words, **how: writer, init=lambda **how: writer)
     for module in ("tensorboard", "torch.utils.tensorboard", "wandb"):

@@ -214,6 +214,14 @@ def test_counts_by_layer_are_exact_too() -> None:
     assert torch.equal(found["a"], torch.zeros(24).bool().index_fill(0, scores["a"].topk(3).indices, True))
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.bool, torch.int64, torch.float16])
+def test_scores_of_any_kind_are_ranked(kind: torch.dtype) -> None:
+    scores = {"a": torch.tensor([0, 1, 0, 1, 1]).to(kind), "b": torch.tensor([0.5, 2.0])}
+    assert top(scores, {"a": 3, "b": 1})["a"].tolist() == [False, True, False, True, True]
+    assert top(scores, 2)["a"].tolist() == [False, True, False, False, False]
+    assert top(scores, 2)["b"].tolist() == [False, True]
+
+
 def test_thresholds_refuse_what_cannot_be() -> None:
     scores = {"a": torch.tensor([1.0, 2.0]), "b": torch.ones(1)}
     with pytest.raises(ValueError, match=r"^top: keep must be in 0..3, got 4$"):

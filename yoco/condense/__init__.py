@@ -19,6 +19,7 @@ from yoco.condense.asked import (
     check_sink,
     check_space,
     has_teacher,
+    name_of,
     numbers_of,
     place_of,
     table_name,
@@ -187,7 +188,7 @@ def condense(
     teaching = teaching_of(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     check_space(space, chosen, real)
-    name = str(data) if isinstance(data, str | Path) else real.name
+    name = name_of(data, real)
     made = {"data": name, "size": size, "grey": grey, "checksum": real.checksum, "method": method, "ipc": ipc}
     how = {"seed": seed, "network": network, "bf16": bf16, "minutes": minutes, "device": device}
     more: dict[str, Any] = {"labels": "teacher", "teacher_epochs": teaching} if asked.afterwards else {}
@@ -203,7 +204,7 @@ def condense(
     shown = [Bar.of(chosen, minutes)] if progress else []
     kept = [make_sink(sink, run.folder)] if sink and run else []
     told: list[Callback] = [*shown, *callbacks, *kept]
-    with run.working() if run else nullcontext(), closing(kept):
+    with closing(kept), run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return finished(run, chosen.episodes, asked.afterwards)
         result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))

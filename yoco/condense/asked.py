@@ -1,6 +1,6 @@
 """What a caller of `condense` asks for, checked, and what a set says of where its data are."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from yoco import data as data_sets
@@ -15,9 +15,16 @@ from yoco.rng import Rng
 from yoco.whole import whole_number
 
 
+def name_of(data: Any, real: Source) -> str:
+    """What data are called where they are named: a folder in one spelling, unless that is the name of other data."""
+    name = str(data) if isinstance(data, str | Path) else real.name
+    plain = str(PurePath(name))
+    return name if plain in data_sets.SOURCES else plain
+
+
 def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
     """How the data were named and brought into form, as far as their own name does not say it: `Task.where`."""
-    name = str(data) if isinstance(data, str | Path) else real.name
+    name = name_of(data, real)
     where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
     named = isinstance(data, str | Path) or real.name in data_sets.SOURCES
     return where if named else {**where, "python": True}
@@ -61,14 +68,16 @@ def teaching_of(epochs: int | None, asked: Labels) -> int:
     """Epochs of a teacher that labels what the method has made.
 
     Raises:
-        ValueError: they are below 1, or nobody asked for such a teacher.
+        ValueError: they are no whole number of at least 1, or nobody asked for such a teacher.
     """
-    if epochs is not None and epochs < 1:
+    if epochs is None:
+        return TEACHER_EPOCHS
+    if (epochs := whole_number("condense: teacher_epochs", epochs)) < 1:
         raise ValueError(f"condense: teacher_epochs must be at least 1, got {epochs}")
-    if epochs is not None and not asked.afterwards:
+    if not asked.afterwards:
         rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
         raise ValueError(f"condense: {rule}, got {epochs} with {asked.method}")
-    return TEACHER_EPOCHS if epochs is None else epochs
+    return epochs
 
 
 def has_teacher(method: Method) -> bool:

@@ -1,19 +1,16 @@
 """Experts: networks trained on the real data whose weights are noted after every epoch (MTT, CVPR 2022)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim import SGD, Optimizer
 
 from yoco import artefact
-from yoco.condense.learner import Learner
 from yoco.condense.method import Task
-from yoco.condense.synthetic import Synthetic, start
 from yoco.disk import at_home, check_place
 from yoco.rng import Rng
 from yoco.train import Recipe, fit
@@ -142,33 +139,6 @@ class Experts:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing, see `state_dict`."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """The training of experts as a method that leaves the cells alone: what estimates measure."""
-
-    unit: ClassVar[str] = "step of an expert"
-    task: Task
-    recipe: Recipe
-    episodes: int
-
-    def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Noise."""
-        return start("noise", task.real, task.per_class, 1, rng)
-
-    def optimizer(self, synthetic: Synthetic) -> Optimizer:
-        """One that has nothing to do."""
-        return SGD(synthetic.parameters())
-
-    def memory(self, task: Task, rng: Rng) -> Learner:
-        """An expert."""
-        return Learner(self.task, self.recipe, life=1, rng=rng)
-
-    def episode(self, task: Task, synthetic: Synthetic, memory: Learner, rng: Rng) -> Iterator[Tensor]:
-        """One step of its training."""
-        memory.learn(1, rng)
-        yield from ()
 
 
 def flat(network: nn.Module) -> Tensor:

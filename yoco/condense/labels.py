@@ -88,7 +88,7 @@ def relabel(
         raise ValueError(f"relabel: needs a condensed set, got {type(condensed).__name__}")
     if not temperature > 0:
         raise ValueError(f"relabel: temperature must be above 0, got {temperature:g}")
-    seed = whole_number("relabel: seed", seed)
+    seed, epochs = whole_number("relabel: seed", seed), whole_number("relabel: epochs", epochs)
     if epochs < 1:
         raise ValueError(f"relabel: epochs must be at least 1, got {epochs}")
     if isinstance(teacher, nn.Module):

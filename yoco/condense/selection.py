@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
+from yoco.condense.aside import before_the_last
 from yoco.condense.coreset import enough
 from yoco.condense.method import Task
 from yoco.condense.synthetic import Synthetic, check_factor, check_tiles, shrunk
@@ -66,6 +67,10 @@ class Selection(ABC):
             with torch.no_grad():
                 synthetic.cells.copy_(self.cells(task, memory.features, rng))
         yield from ()
+
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """The epochs, and apart from them the last one with the choice after it: what estimates measure."""
+        return before_the_last(self)
 
     def cells(self, task: Task, see: See, rng: Rng) -> Tensor:
         """Those of all classes; a choice too short for its cells is gone through again."""

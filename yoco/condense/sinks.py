@@ -11,7 +11,10 @@ from yoco.condense.loop import Callback, Progress
 from yoco.registry import resolve
 
 SINKS = {"tensorboard": "yoco.condense.sinks:TensorBoard", "wandb": "yoco.condense.sinks:WandB"}
-"""name -> function(folder of the run) -> callback; one that has `close` is closed when the run ends."""
+"""name -> function(folder of the run) -> callback; one that has `close` is closed when the run ends.
+
+One that has `fail`, too, is told by that instead that the run was stopped or failed.
+"""
 
 
 def sink(name: str, folder: Path) -> Callback:
@@ -67,19 +70,28 @@ class WandB:
 
     def close(self) -> None:
         """End the run there, if there is one."""
+        self._finish(0)
+
+    def fail(self) -> None:
+        """The same for a run that was stopped or failed, which is not to be shown as one that came to its end."""
+        self._finish(1)
+
+    def _finish(self, code: int) -> None:
         run, self.run = self.run, None
         if run is not None:
-            run.finish()
+            run.finish(exit_code=code)
 
 
 @contextmanager
 def closing(sinks: Sequence[Callback]) -> Iterator[None]:
-    """Close the sinks that can be closed, however what is done within ends."""
+    """Close the sinks that can be closed, however what is done within ends; if it fails, by their `fail` if any."""
+    ways = ("fail", "close")
     try:
         yield
+        ways = ("close",)
     finally:
         for each in sinks:
-            getattr(each, "close", lambda: None)()
+            next((getattr(each, way) for way in ways if hasattr(each, way)), lambda: None)()
 
 
 def numbers(progress: Progress) -> dict[str, float]:

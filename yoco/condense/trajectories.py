@@ -13,7 +13,9 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from augment import Policy
-from yoco.condense.experts import Experts, Recording, unflat
+from yoco.condense.aside import Aside
+from yoco.condense.experts import Experts, unflat
+from yoco.condense.learner import Learner
 from yoco.condense.method import Task
 from yoco.condense.siamese import WORDS, stepped_normalised
 from yoco.condense.synthetic import Synthetic
@@ -187,7 +189,12 @@ class Trajectories:
     def phases(self, task: Task) -> tuple[Any, ...]:
         """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""
         steps = self.missing(task) * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
-        return (*([Recording(self.matched(task), self.recipe(), steps)] if steps else []), self)
+
+        def expert(_: Task, rng: Rng) -> Learner:
+            return Learner(self.matched(task), self.recipe(), life=1, rng=rng)
+
+        recording = Aside(expert, lambda learner, rng: learner.learn(1, rng), steps, "step of an expert")
+        return (recording, self) if steps else (self,)
 
     def missing(self, task: Task) -> int:
         """Experts that the iterations will probably ask for, and that are not there yet."""

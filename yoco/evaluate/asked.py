@@ -70,7 +70,7 @@ def check_numbers(
 
 
 def check_reachable(networks: tuple[str, ...], jobs: int) -> None:
-    """Check that processes of their own can import the networks, which those of a notebook are not.
+    """Check that processes of their own can import the networks, which stand in no file if they are a notebook's.
 
     Raises:
         ValueError: they cannot.
@@ -80,4 +80,4 @@ def check_reachable(networks: tuple[str, ...], jobs: int) -> None:
     for name in networks:
         if isinstance(name, str) and name.startswith("__main__:"):
             rule = "networks must be in a module that other processes can import where jobs is above 1"
-            raise ValueError(f"evaluate: {rule}, got {name!r} of a notebook")
+            raise ValueError(f"evaluate: {rule}, got {name!r}, which stands in no file")

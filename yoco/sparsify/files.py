@@ -55,7 +55,7 @@ class Files:
         if self.folder is None:
             return
         if (self.folder / SPARSE).is_file():
-            for name in (SPARSE, *SAID):
+            for name in (*SAID, SPARSE):  # it goes last: as long as it is there, what is said of it is taken away, too
                 (self.folder / name).unlink(missing_ok=True)
         state = {name: value.cpu().contiguous().clone() for name, value in network.state_dict().items()}
         self.bytes = sum(value.numel() * value.element_size() for value in state.values())

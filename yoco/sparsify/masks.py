@@ -224,16 +224,15 @@ def top(scores: Mapping[str, Tensor], keep: int | Mapping[str, int]) -> Masks:
     for name, score in scores.items():
         if score.isnan().any():
             raise ValueError(f"top: scores must be numbers, got nan in {name}")
+    flat = {name: score.flatten().double() for name, score in scores.items()}
     if isinstance(keep, Mapping):
         if set(keep) != set(scores):
             raise ValueError(
                 f"top: keep must name the layers of the scores, got {sorted(set(keep) ^ set(scores))[0]!r}"
             )
-        return Masks(
-            {name: _largest(score.flatten(), keep[name]).reshape(score.shape) for name, score in scores.items()}
-        )
-    flat = _largest(torch.cat([score.flatten().double() for score in scores.values()]), keep)
-    parts = flat.split([score.numel() for score in scores.values()])
+        return Masks({name: _largest(flat[name], keep[name]).reshape(score.shape) for name, score in scores.items()})
+    largest = _largest(torch.cat([*flat.values()]), keep)
+    parts = largest.split([score.numel() for score in scores.values()])
     return Masks({name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)})
 
 

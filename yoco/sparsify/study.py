@@ -55,7 +55,7 @@ class Study:
     see `shrink`.
 
     Raises:
-        ValueError: numbers or combinations that make no sense, or a set in ZCA space.
+        ValueError: numbers or combinations that make no sense, or a set in ZCA space or of other classes.
     """
 
     data: Splits

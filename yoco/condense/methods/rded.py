@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Optimizer
 
 from yoco.cells import cell_size
+from yoco.condense.aside import before_the_last
 from yoco.condense.coreset import enough
 from yoco.condense.crops import random_crops
 from yoco.condense.method import Task
@@ -91,11 +92,9 @@ class RDED:
                 memory.label(synthetic, self.temperature)
         yield from ()
 
-    def phases(self, task: Task) -> tuple[Self, ...]:
-        """The epochs, and one more with the choice after it: what estimates measure."""
-        if self.episodes < 2:
-            return (self,)
-        return replace(self, episodes=self.episodes - 1), replace(self, episodes=1)
+    def phases(self, task: Task) -> tuple[Any, ...]:
+        """The epochs, and apart from them the last one with the choice after it: what estimates measure."""
+        return before_the_last(self)
 
     def easiest(self, task: Task, teacher: Teacher, label: int, rng: Rng) -> Tensor:
         """The cells of one class: the crop of least cross-entropy of each image, and of these the lowest, in order."""
