@@ -23,10 +23,19 @@ def data() -> Source:
     return from_arrays(np.zeros((40, 4, 4), np.uint8), labels)
 
 
+def test_narrow_numbers_of_numpy_are_summed_whole() -> None:
+    many = from_arrays(np.zeros((400, 2, 2), np.uint8), [0, 1] * 200)
+    shares = {"0": np.uint8(200), "1": np.uint8(100)}
+    assert select(many, rule="random", n=300, shares=shares).entry["kept"] == [200, 100]
+    with pytest.raises(ValueError, match=r"^quota given: must sum to the 44 that are kept, got 300$"):
+        select(many, rule="random", n=44, shares=shares)
+
+
 def test_shares_go_by_the_name_of_a_class_or_by_its_label(data: Source) -> None:
     assert counts_of(data, "equal", None) == []
     assert counts_of(data, "given", {"7": 2, "11": 1}) == [0, 2, 1]
     assert counts_of(data, "given", {7: 2, 11: 1}) == [0, 2, 1]
+    assert counts_of(data, "given", {7: np.uint8(2)}) == [0, 2, 0]
     kept = select(data, rule="random", n=3, shares={7: 2, 11: 1})
     assert kept.entry["kept"] == [0, 2, 1]
     assert torch.bincount(data.labels[kept.indices]).tolist() == [0, 2, 1]

@@ -48,7 +48,7 @@ def quotas(
         return _floored(available, total, natural, floor)
     if sum(given) != total:
         raise ValueError(f"quota given: must sum to the {total} that are kept, got {sum(given)}")
-    return [int(count) for count in given]
+    return list(given)
 
 
 def water(most: Sequence[int], total: int) -> list[int]:

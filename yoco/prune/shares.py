@@ -35,7 +35,7 @@ def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] 
         count = named.get(name, 0)
         if not isinstance(count, Integral) or not 0 <= count <= had:
             raise ValueError(f"prune: shares of class {name!r} must be in 0..{had}, got {count!r}")
-    return [named.get(name, 0) for name in data.classes]
+    return [int(named.get(name, 0)) for name in data.classes]
 
 
 def check_classes(
