@@ -1,6 +1,7 @@
 """What zeros are held in: networks with hooks and shared weights of their own, and masks that do not fit them."""
 
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,12 @@ from torch import Tensor, nn
 
 from yoco.networks import build
 from yoco.rng import Rng
+from yoco.sparsify.certificate import certify
 from yoco.sparsify.hold import held, install, remove
 from yoco.sparsify.masks import Masks, prunable, weights
+from yoco.sparsify.measure import measure
+from yoco.sparsify.sparse import load, save
+from yoco.sparsify.trial import twin
 
 
 def network() -> nn.Module:
@@ -58,6 +63,36 @@ def test_zeros_of_a_weight_that_is_read_without_its_layer_stay(tmp_path: Path) -
         optimizer.step()
     assert torch.equal(given.layer.weight != 0, mask)
     torch.save(given, tmp_path / "whole.pt")  # without a warning of hooks that are not written
+
+
+class Masked(nn.Linear):
+    """Has masks of its own, which its forward reads."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("weight_mask", (torch.arange(outputs * inputs) % 3 > 0).float().view(outputs, inputs))
+        self.register_buffer("bias_mask", torch.tensor([1.0] * (outputs - 1) + [0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight * self.weight_mask, self.bias * self.bias_mask)
+
+
+def test_masks_that_a_layer_has_of_its_own_are_left_alone(tmp_path: Path) -> None:
+    given, images = nn.Sequential(nn.Flatten(), Masked(64, 3)), torch.ones(2, 1, 8, 8)
+    masks = Masks({"1.weight": torch.arange(192).view(3, 64) % 2 > 0})
+    own = [given[1].weight_mask, given[1].bias_mask]
+    assert held(given) is None
+    sparse = install(deepcopy(given), masks)
+    assert held(sparse) == masks
+    assert list(sparse.state_dict()) == list(given.state_dict())
+    assert certify(given, sparse, [images]).moved > 0
+    assert measure(sparse, (1, 8, 8)).total.kept == masks.kept
+    assert torch.equal(twin(sparse)(images.double()), deepcopy(sparse).double()(images.double()))
+    save(sparse, tmp_path / "sparse.safetensors", masks=masks)
+    for layer in (sparse[1], remove(sparse)[1]):
+        assert all(torch.equal(*pair) for pair in zip(own, [layer.weight_mask, layer.bias_mask], strict=True))
+    assert torch.equal(load(tmp_path / "sparse.safetensors").state["1.weight_mask"], own[0])
+    assert held(sparse) is None
 
 
 def state(given: nn.Module) -> list[Tensor]:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from yoco.sparsify.masks import Masks
 from yoco.sparsify.network import Prunable, biases, layers
 
-MASK, BIAS_MASK = "weight_mask", "bias_mask"
+MASK, BIAS_MASK = "yoco_weight_mask", "yoco_bias_mask"
 BUFFERS = {"weight": MASK, "bias": BIAS_MASK}
-"""Parameter of a layer -> the buffer with its mask."""
+"""Parameter of a layer -> the buffer with its mask, by a name that no layer has for masks of its own."""
 
 
 class Hold:
