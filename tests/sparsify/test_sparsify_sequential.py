@@ -1,6 +1,7 @@
 """Sequential pruning: each layer mends what those before it have changed."""
 
 from copy import deepcopy
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from yoco.networks import build
 from yoco.rng import Rng
 from yoco.sparsify.calibration import Calibration
-from yoco.sparsify.hessian import moments_after
+from yoco.sparsify.hessian import moments, moments_after
 from yoco.sparsify.hold import held as held_masks
 from yoco.sparsify.hold import install
 from yoco.sparsify.network import layers, matrix, patches, run
@@ -121,3 +122,81 @@ def test_a_layer_that_runs_twice_is_solved_for_all_that_it_sees(data: Calibratio
     for sums, (one, two) in ((found.dense, (0, 0)), (found.sparse, (1, 1)), (found.cross, (1, 0))):
         torch.testing.assert_close(sums[0], literal[one].T @ literal[two])
     assert (found.n, found.images) == (120, 60)
+
+
+class Sometimes(nn.Module):
+    """A layer in the middle that runs once for each 5 that a batch is brighter, and `more` times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last, self.more = nn.Linear(16, 8), nn.Linear(8, 8), nn.Linear(8, 3), 0
+
+    def forward(self, x: Tensor) -> Any:
+        found = self.first(x[:, 0, ::2, ::2].flatten(1)).relu()
+        for _ in range(round(float(x.mean()) / 5) + self.more):
+            found = self.middle(found).relu()
+        return self.last(found)
+
+
+MIDDLE = "middle.weight"
+
+
+@pytest.fixture
+def sometimes() -> Sometimes:
+    with Rng(0).as_global():
+        return Sometimes().double()
+
+
+def test_a_layer_that_some_batches_meet_is_solved_for_those(sometimes: Sometimes, data: Calibration) -> None:
+    x, how = torch.cat(list(data)), Pruner(solver="magnitude", allocation="uniform", sequential=True)
+    bright = x[:40] + 5
+    found = how(sometimes, [bright, x[40:]], sparsity=0.5, rng=Rng(0))  # type: ignore[arg-type]
+    mended = found.applied(sometimes)
+    target = literal_target(sometimes, mended, MIDDLE, mended, bright)
+    assert target > 0
+    assert found.layers[MIDDLE].target == pytest.approx(target, rel=1e-6)
+
+
+def test_a_layer_must_run_as_often_in_both_networks_and_all_batches(sometimes: Sometimes, data: Calibration) -> None:
+    x, other = torch.cat(list(data)), deepcopy(sometimes)
+    other.more = 1
+    with pytest.raises(
+        ValueError, match=rf"^sequential: {MIDDLE} must run as often in both networks, got 1 and 2 times$"
+    ):
+        moments_after(sometimes, other, [x + 5], MIDDLE)
+    batches = [x[:40] + 5, x[40:] + 10]
+    known = moments(sometimes, batches)[MIDDLE]
+    line = rf"^sequential: {MIDDLE} must run as often in all batches that meet it, got 60 of 80 inputs$"
+    with pytest.raises(ValueError, match=line):
+        moments_after(sometimes, deepcopy(sometimes), batches, MIDDLE, known)
+
+
+def test_what_is_known_of_the_dense_network_is_not_summed_again(
+    network: nn.Module, data: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: Any = torch.cat(list(data)).split(25)
+    how: Any = {"solver": "magnitude", "allocation": "uniform", "sequential": True}
+    module, squares = import_module("yoco.sparsify.hessian"), list[int]()
+    plain = module.squared
+    with monkeypatch.context() as patched:
+        after = import_module("yoco.sparsify.pruner")
+        patched.setattr(after, "moments_after", lambda dense, sparse, x, name, _: moments_after(dense, sparse, x, name))
+        twice = prune(network, batches, **how)
+    monkeypatch.setattr(module, "squared", lambda rows: (squares.append(1), plain(rows))[1])
+    once = prune(network, batches, **how)
+    assert len(squares) == 2 * 3 * 3  # of both networks, three layers and three batches
+    assert once.masks == twice.masks
+    assert once.layers == twice.layers
+    assert all(torch.equal(weight, twice.weights[name]) for name, weight in once.weights.items())
+
+
+def test_what_is_known_is_left_as_it_is(network: nn.Module, data: Calibration) -> None:
+    sparse = prune(network, data, 0.6, solver="magnitude").applied(network)
+    known = moments(network, data)[LAST]
+    before, plain = known.dense.clone(), moments_after(network, sparse, data, LAST)
+    found = moments_after(network, sparse, data, LAST, known)
+    assert torch.equal(known.dense, before)
+    assert (found.n, found.images) == (plain.n, plain.images)
+    for name in ("dense", "sparse", "cross"):
+        assert torch.equal(getattr(found, name), getattr(plain, name))
+    assert not torch.equal(found.sparse, found.dense)

@@ -31,9 +31,10 @@ class Moments:
         """Inputs for each image: 1 for most linear layers."""
         return self.n / self.images
 
-    def add(self, dense: Tensor, sparse: Tensor | None, images: int) -> None:
-        """Count inputs, float64 [groups, n, d]; sparse: None if they are the same."""
-        self.dense += squared(dense)
+    def add(self, dense: Tensor, sparse: Tensor | None, images: int, *, known: bool = False) -> None:
+        """Count inputs, float64 [groups, n, d]; sparse: None if they are the same. known: the sum `dense` has them."""
+        if not known:
+            self.dense += squared(dense)
         if sparse is not None:
             self.sparse += squared(sparse)
             self.cross += sparse.mT @ dense
@@ -88,18 +89,36 @@ def moments(network: nn.Module, batches: Iterable[Tensor], names: Iterable[str] 
 
 
 @torch.no_grad()
-def moments_after(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor], name: str) -> Moments:
-    """The second moments of the inputs of one layer in a network and in a copy that is sparse ahead of it."""
+def moments_after(
+    dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor], name: str, known: Moments | None = None
+) -> Moments:
+    """The second moments of the inputs of one layer in a network and in a copy that is sparse ahead of it.
+
+    known: what `moments` has found of the layer in the dense network and these batches; its sums are not taken again.
+
+    Raises:
+        ValueError: the layer does not run as often in both networks, or in one batch that meets it as in another.
+    """
     pair = [layers(network)[name] for network in (dense, sparse)]
     found, once = empty(pair[0], pair[0].weight.device, apart=True), False
+    if known is not None:
+        found.dense = known.dense
     for images in batches:
-        inputs, calls = list[list[Tensor]](), 0
+        inputs, calls = list[list[Tensor]](), list[int]()
         for network, layer in zip((dense, sparse), pair, strict=True):
             with watched({name: layer}, stop=once) as seen:
                 run(network, images)
-            inputs.append([part for one in seen[name] for part in portions(layer, one)])
-            calls = len(seen[name])
+            given = seen.get(name, [])
+            inputs.append([part for one in given for part in portions(layer, one)])
+            calls.append(len(given))
+        if calls[0] != calls[1]:
+            got = f"{calls[0]} and {calls[1]} times"
+            raise ValueError(f"sequential: {name} must run as often in both networks, got {got}")
         for number, (before, after) in enumerate(zip(*inputs, strict=True)):
-            found.add(patches(pair[0], before), patches(pair[1], after), 0 if number else len(images))
-        once = calls == 1
+            rows = patches(pair[0], before), patches(pair[1], after)
+            found.add(*rows, 0 if number else len(images), known=known is not None)
+        once = calls[0] == 1
+    if known is not None and found.n != known.n:
+        got = f"{found.n} of {known.n} inputs"
+        raise ValueError(f"sequential: {name} must run as often in all batches that meet it, got {got}")
     return found

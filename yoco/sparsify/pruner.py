@@ -252,7 +252,7 @@ class Pruner:
         masks, weights = dict[str, Tensor](), dict[str, Tensor]()
         for name, dense in found.items():
             place, own = layers(network)[name], [unit for unit in units if unit.name == name]
-            sums = moments_after(network, sparse, data, name) if self.sequential else dense
+            sums = moments_after(network, sparse, data, name, dense) if self.sequential else dense
             problems = {unit: self._target(place, sums, unit) if self.sequential else units[unit] for unit in own}
             solved = [problem.solve(zeros[unit], self.solver, **how.of(unit)) for unit, problem in problems.items()]
             rows = torch.stack([one.weight for one in solved])
