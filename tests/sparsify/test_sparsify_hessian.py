@@ -131,6 +131,24 @@ def test_a_layer_may_be_called_by_keyword() -> None:
     torch.testing.assert_close(moments(Named(), [x])["layer.weight"].dense[0], x.T @ x)
 
 
+class Adding(nn.Module):
+    """Changes what has entered its layer, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4, bias=False).double()
+
+    def forward(self, x: Tensor) -> Any:
+        sum_ = x.clone()
+        sum_ += self.layer(sum_)
+        return sum_
+
+
+def test_what_has_entered_a_layer_may_change_afterwards() -> None:
+    x = images(6, 4)
+    torch.testing.assert_close(moments(Adding(), [x])["layer.weight"].dense[0], x.T @ x)
+
+
 def test_only_the_layers_that_are_named(tiny: Splits) -> None:
     network, x = build("mlp:width=8", (1, 8, 8), 3, Rng(0)), tiny.train.batch(torch.arange(9)).images
     assert list(moments(network, [x], ["head.weight"])) == ["head.weight"]

@@ -136,11 +136,11 @@ def watched(chosen: Mapping[str, Prunable], stop: bool = False) -> Iterator[dict
     seen: dict[str, list[Tensor]] = {}
 
     def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
-        """A hook that notes what enters the layer of this name."""
+        """A hook that notes what enters the layer of this name, before anything else changes it in place."""
 
         def hook(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
             given = (inputs[0] if inputs else named["input"]).detach()
-            seen.setdefault(name, []).append(given.float() if given.dtype.itemsize < 4 else given)
+            seen.setdefault(name, []).append(given.float() if given.dtype.itemsize < 4 else given.clone())
             if stop:
                 raise Reached
 
