@@ -179,6 +179,23 @@ def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.
 
 
 @pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ({"pattern": "block:4", "options": {"swaps": 20}}, "swaps: exchange single weights, got pattern block:4"),
+        ({"options": {"swaps": -1}}, "exact: swaps must be at least 0, got -1"),
+        ({"solver": "none:at_all"}, "solver: 'none:at_all' cannot be imported (No module named 'none')"),
+    ],
+)
+def test_what_a_solver_refuses_is_found_ahead_of_any_work(
+    how: dict[str, Any], line: str, network: nn.Module, data: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for work in ("moments", "curves"):
+        monkeypatch.setattr(f"yoco.sparsify.pruner.{work}", None)
+    with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
+        Pruner(**how)(network, data, sparsity=0.5, rng=Rng(0))
+
+
+@pytest.mark.parametrize(
     ("wanted", "line"),
     [
         ({FIRST: 1, SECOND: 2}, "sparsify: allocation must name all layers that are pruned, got none for '5.weight'"),

@@ -231,6 +231,7 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
         )
         for how, got in FREE
     ),
+    ({"pattern": "block:4", "swaps": 20, "images": 0}, "swaps: exchange single weights, got pattern block:4"),
     ({"images": 0}, "sparsify: images must be at least 1, got 0"),
     (
         {"allocation": "tolerance", "tolerance": 0.1},

@@ -17,7 +17,7 @@ from yoco.sparsify.counts import check_allocation, counts
 from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, bounds_of, curves, put
 from yoco.sparsify.hessian import Moments, moments, moments_after
 from yoco.sparsify.hold import remove
-from yoco.sparsify.layer import Layer, Solved
+from yoco.sparsify.layer import Layer, Solved, solver_of, try_solver
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
 from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts, sharers
@@ -116,11 +116,13 @@ class Pruner:
         return "" if self.allocation in ALLOCATIONS else f"allocation {self.allocation}"
 
     def check(self, sparsity: float | None) -> None:
-        """Check that no sparsity stands beside something else that says how many zeros there are.
+        """Check that the solver takes its options and the pattern, and that one thing says how many zeros there are.
 
         Raises:
-            ValueError: that is a tolerance, a mapping, or a pattern of another sparsity.
+            ValueError: it does not, or a tolerance, a mapping or a pattern of another sparsity says it, too.
         """
+        solver_of(self.solver, self.options)
+        try_solver(self.solver, self.pattern, self.options)
         if sparsity is None:
             return
         form = parse(self.pattern)

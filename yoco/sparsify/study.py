@@ -24,7 +24,6 @@ from yoco.sparsify.calibration import calibration
 from yoco.sparsify.certificate import Certificate
 from yoco.sparsify.files import Files
 from yoco.sparsify.given import check_set
-from yoco.sparsify.layer import solver_of, try_solver
 from yoco.sparsify.masks import budget
 from yoco.sparsify.measure import measure
 from yoco.sparsify.methods import LOOKING
@@ -104,10 +103,7 @@ class Study:
                 raise ValueError("sparsify: solver is for trained networks, got it beside at_init")
             self._check_unread()
         else:
-            pruner = Pruner.of(self.options)
-            solver_of(pruner.solver, pruner.options)
-            pruner.check(self.sparsity)
-            try_solver(pruner.solver, pruner.pattern, pruner.options)
+            Pruner.of(self.options).check(self.sparsity)
         fixed = parse(self.options.get("pattern")).group > 0
         if self.sparsity is not None:
             budget(1, self.sparsity)
