@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from yoco.condensed import CondensedSet
-from yoco.data import Splits
+from yoco.data import Splits, load
 from yoco.networks import Network
 from yoco.sparsify.solvers import SOLVERS
 from yoco.sparsify.study import Study
@@ -226,6 +226,16 @@ def test_sets_of_other_classes_are_refused(study: Any, tiny: Splits, tiny_set: C
                 study(data=data, **how)
     for classes in ("012", "xbz"):
         assert study(data=named, calibrate=replace(tiny_set, classes=tuple(classes))).calibrate is not None
+
+
+def test_images_of_another_size_or_number_of_classes_are_refused(study: Any, tiny: Splits) -> None:
+    large = replace(tiny.train, images=tiny.train.images.repeat(1, 1, 2, 2))
+    for other, got in ((large, "[1, 16, 16] and 3 classes"), (load("digits").train, "[1, 8, 8] and 10 classes")):
+        for how in ({"calibrate": other}, {"retrain_on": other, "retrain": 1.0}):
+            with pytest.raises(ValueError) as caught:
+                study(**how)
+            rule = f"{next(iter(how))} must have images [1, 8, 8] and 3 classes as the data"
+            assert str(caught.value) == f"sparsify: {rule}, got {got}"
 
 
 def test_a_training_that_diverges_is_said(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:

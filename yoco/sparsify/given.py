@@ -5,16 +5,21 @@ from yoco.data.names import misplaced, of_others, unshared
 from yoco.data.source import Source
 
 
-def check_set(given: CondensedSet | Source, data: Source) -> None:
-    """Refuse images of another space, of other classes, or of classes that the data have at other places.
+def check_set(name: str, given: CondensedSet | Source, data: Source) -> None:
+    """Refuse images of another space or size, of other classes, or of classes that the data have at other places.
+
+    name: of the option that they are given by.
 
     Raises:
         ValueError: they are.
     """
     if given.space == "zca":
         raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
+    wanted, got = (f"{list(each.shape)} and {len(each.classes)} classes" for each in (data, given))
+    if got != wanted:
+        raise ValueError(f"sparsify: {name} must have images {wanted} as the data, got {got}")
     if of_others(given.classes, data.classes) or unshared(given.classes, data.classes):
         theirs, ours = (f"{part[0]} to {part[-1]}" for part in (data.classes, given.classes))
         raise ValueError(f"sparsify: classes must be those of {data.name}, {theirs}, got {ours}")
-    if (name := misplaced(given.classes, data.classes)) is not None:
-        raise ValueError(f"sparsify: classes must stand in the order of {data.name}, got {name!r} at another place")
+    if (moved := misplaced(given.classes, data.classes)) is not None:
+        raise ValueError(f"sparsify: classes must stand in the order of {data.name}, got {moved!r} at another place")

@@ -54,7 +54,7 @@ class Study:
     see `shrink`.
 
     Raises:
-        ValueError: numbers or combinations that make no sense, or a set in ZCA space or of other classes.
+        ValueError: numbers or combinations that make no sense, or a set in ZCA space or of other images or classes.
     """
 
     data: Splits
@@ -90,9 +90,9 @@ class Study:
             raise ValueError("sparsify: rounds need a sparsity and retraining between them, got none")
         if self.retrain_on is not None and not self.retrain:
             raise ValueError("sparsify: retrain_on goes with retrain, got none")
-        for given in (self.calibrate, self.retrain_on):
-            if given is not None:
-                check_set(given, self.data.train)
+        for name in ("calibrate", "retrain_on"):
+            if (given := getattr(self, name)) is not None:
+                check_set(name, given, self.data.train)
         self._check_words()
 
     def _check_words(self) -> None:
