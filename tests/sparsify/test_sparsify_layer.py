@@ -9,7 +9,7 @@ from yoco.data import load
 from yoco.rng import Rng
 from yoco.sparsify.layer import Layer, curve, solve
 from yoco.sparsify.patterns import parse
-from yoco.sparsify.solvers import SOLVERS
+from yoco.sparsify.solvers import FITTED, SOLVERS
 from yoco.sparsify.solvers.problem import damped
 
 PATTERNS: dict[str | None, int | None] = {None: 71, "row": 72, "2:4": None, "1:4": None, "block:4": 60}
@@ -59,6 +59,23 @@ def test_every_solver_under_every_pattern(solver: str, text: str | None, bias: b
     again = solve(weight, hessian, zeros=zeros, solver=solver, pattern=text, bias=bias, rng=Rng(0))
     assert torch.equal(again.weight, fit.weight)
     assert all(torch.equal(*pair) for pair in zip(before, (weight, hessian), strict=True))
+
+
+@pytest.mark.parametrize("text", PATTERNS)
+@pytest.mark.parametrize("solver", FITTED)
+def test_what_a_solver_has_fitted_is_not_fitted_again(
+    solver: str, text: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = Layer(*with_bias(*correlated(6, 24, dead=(3, 17))), pattern=text, bias=True)
+    with monkeypatch.context() as patched:
+        patched.setattr("yoco.sparsify.layer.FITTED", ())
+        twice = layer.solve(PATTERNS[text], solver)
+    monkeypatch.setattr("yoco.sparsify.layer.fitted", None)
+    for refit in (True, False):
+        once = layer.solve(PATTERNS[text], solver, refit=refit)
+        assert torch.equal(once.mask, twice.mask)
+        assert torch.equal(once.weight, twice.weight)
+        assert once.error == twice.error
 
 
 @pytest.mark.parametrize(("solver", "text"), PAIRS)

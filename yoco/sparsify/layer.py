@@ -16,7 +16,7 @@ from yoco.device import cpu_by_default
 from yoco.registry import resolve
 from yoco.rng import Rng
 from yoco.sparsify.patterns import Zeros, parse
-from yoco.sparsify.solvers import CURVES, SOLVERS
+from yoco.sparsify.solvers import CURVES, FITTED, SOLVERS
 from yoco.sparsify.solvers.problem import Problem, check_weight, checked_moments
 from yoco.sparsify.solvers.refit import refit as fitted
 
@@ -90,7 +90,7 @@ class Layer:
             options["inverse"] = inverse[self.order][:, self.order]
         weight, mask = solver_of(solver, options)(self.problem, count, rng=rng, **options)
         self._check(solver, weight, mask, count)
-        if refit:
+        if refit and solver not in FITTED:
             weight = fitted(self.problem, mask)
         new = torch.where(mask, weight, 0).to(self.given.dtype)
         change = new.double() - self.problem.weight

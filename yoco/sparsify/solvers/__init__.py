@@ -19,3 +19,6 @@ SOLVERS: dict[str, str] = {
 
 CURVES: dict[str, str] = {"exact": "yoco.sparsify.solvers.exact:errors"}
 """name -> function(problem, counts of zeros) -> errors, for solvers that know the errors of many counts at once."""
+
+FITTED = ("exact", "rounds")
+"""Those whose last step is `refit`; it would find the same weights again."""
