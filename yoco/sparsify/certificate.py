@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from yoco.networks.base import Network
 from yoco.sparsify.hold import remove
-from yoco.sparsify.network import Prunable, both, layers, matrix, patches, portions, run, watched
+from yoco.sparsify.network import Prunable, answered, both, layers, matrix, patches, portions, run, watched
 
 KEEPS = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Tanh, nn.Sigmoid, nn.Hardtanh)
 """Modules that bring no two inputs further apart, in evaluation mode."""
@@ -62,14 +62,14 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
     for chains: networks of yoco.networks without branches and nn.Sequential, of layers, ReLU, pooling and batch norm.
 
     Raises:
-        ValueError: there are no images.
+        ValueError: there are no images, or a network answers with something else than one tensor.
     """
     sparse = remove(deepcopy(sparse))  # its zeros are zero, whatever has moved them
     places, pruned = layers(dense), layers(sparse)
     sums, moved, images, calls = dict.fromkeys(places, 0.0), 0.0, 0, dict.fromkeys(places, 0)
     with watched(places) as seen:
         for batch in batches:
-            outputs = run(dense, batch)
+            outputs = answered("certify", run(dense, batch))
             for name, inputs in seen.items():
                 change = matrix(pruned[name]).double() - matrix(places[name]).double()
                 for given in (part for one in inputs for part in portions(places[name], one)):
@@ -77,7 +77,6 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
                     sums[name] += float((rows @ change.mT).square().sum())
                     calls[name] += rows.shape[1]
             seen.clear()
-            assert outputs is not None
             moved += float((_outputs(sparse, batch) - outputs.double()).square().sum())
             images += len(batch)
     if not images:
@@ -93,9 +92,7 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
 
 
 def _outputs(network: nn.Module, batch: Tensor) -> Tensor:
-    answer = run(network, batch)
-    assert answer is not None
-    return answer.double()
+    return answered("certify", run(network, batch)).double()
 
 
 def factors(network: nn.Module, norm: str) -> dict[str, float]:

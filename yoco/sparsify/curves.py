@@ -16,7 +16,7 @@ from yoco.sparsify.certificate import factors
 from yoco.sparsify.hessian import Moments
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer
-from yoco.sparsify.network import layers, matrix, parts, run
+from yoco.sparsify.network import answered, layers, matrix, parts, run
 
 SHARES = tuple(1 - 0.9**level for level in range(45))
 """Shares of zeros of a layer: 0 to 0.9903 (Frantar and Alistarh, OBC, NeurIPS 2022)."""
@@ -67,7 +67,7 @@ def curves(
     cost: a zero is worth 1 ("weights"), or the multiplications that it saves for one image ("flops").
 
     Raises:
-        ValueError: no bound for this kind of network.
+        ValueError: no bound, or no loss on these labels, for this kind of network.
     """
     pricing = _loss_prices(network, data, how) if weigh == "loss" else _error_prices(network, found, how, weigh)
     made = {}
@@ -152,12 +152,15 @@ def put(place: Any, rows: Tensor) -> None:
 
 @torch.no_grad()
 def loss(network: nn.Module, data: Calibration) -> float:
-    """Mean cross-entropy on the calibration images in evaluation mode."""
+    """Mean cross-entropy on the calibration images in evaluation mode.
+
+    Raises:
+        ValueError: the network does not answer with a number for each class of the labels.
+    """
     total, at = 0.0, 0
     for images in data:
         labels = data.batch.labels[at : at + len(images)].to(images.device)
-        answers = run(network, images)
-        assert answers is not None
+        answers = answered("weigh loss", run(network, images), labels)
         answers = answers.float() if answers.dtype.itemsize < 4 else answers
         total, at = total + float(cross_entropy(answers, labels, reduction="sum")), at + len(images)
     return total / at

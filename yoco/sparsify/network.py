@@ -168,6 +168,26 @@ def run(network: nn.Module, images: Tensor) -> Tensor | None:
             return None
 
 
+def answered(where: str, answer: Any, labels: Tensor | None = None) -> Tensor:
+    """What a network has answered, if it is one tensor and, where labels are read, has a column for each class.
+
+    labels: long [n], or soft [n, k], for which the answer must be [n, k].
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(answer, Tensor):
+        raise ValueError(f"{where}: the network must answer with one tensor, got {type(answer).__name__}")
+    if labels is not None:
+        soft = labels.dim() > 1
+        least = labels.shape[1] if soft else int(labels.max()) + 1
+        rows, *columns = answer.shape or (0,)
+        if rows != len(labels) or len(columns) != 1 or columns[0] < least or (soft and columns[0] > least):
+            wanted = f"[{len(labels)}, {least}{'' if soft else ' or more'}]"
+            raise ValueError(f"{where}: the network must answer {wanted} as the labels, got {list(answer.shape)}")
+    return answer
+
+
 @torch.no_grad()
 def entering(network: nn.Module, shape: tuple[int, int, int]) -> dict[str, list[Tensor]]:
     """What enters the layers that an image of zeros (C, H, W) meets, in their order; see `watched`."""

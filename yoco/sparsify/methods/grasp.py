@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from yoco.data.source import Batch
 from yoco.rng import Rng
 from yoco.sparsify.masks import Masks, budget, top
+from yoco.sparsify.network import answered
 from yoco.sparsify.trial import Normaliser, leaves, material, twin
 
 
@@ -31,7 +32,8 @@ def grasp(
     their gradients, H g the sum of what each makes of that one g. Batch norm takes the statistics of each part.
 
     Raises:
-        ValueError: sparsity is not in [0, 1), a temperature of 0 or below, no data, or fewer images than parts.
+        ValueError: sparsity is not in [0, 1), a temperature of 0 or below, no data, fewer images than parts, or a
+            network that does not answer with a number for each of their classes.
 
     Not in the paper: the temperature and the two halves, which are the authors' code's. That code draws the weights of
     linear layers anew, and cuts a batch that is sorted by class, so that its halves share no class; neither is done
@@ -69,6 +71,6 @@ def _gradient(
 ) -> tuple[Tensor, ...]:
     """dL/dw of every prunable weight; again: with its own graph."""
     with rng.child("forward").as_global():
-        loss = cross_entropy(trial(images) / temperature, labels)
+        loss = cross_entropy(answered("grasp", trial(images), labels) / temperature, labels)
     weights = list(leaves(trial).values())
     return torch.autograd.grad(loss, weights, create_graph=again, materialize_grads=True)

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from yoco.data.source import Batch
 from yoco.rng import Rng
 from yoco.sparsify.masks import Masks, budget, keep_schedule, top
+from yoco.sparsify.network import answered
 from yoco.sparsify.trial import Normaliser, impose, leaves, material, twin
 
 
@@ -34,7 +35,8 @@ def snip(
     Batch norm takes its running statistics, as the authors' code does.
 
     Raises:
-        ValueError: sparsity is not in [0, 1), iterations is below 1, or there are no data.
+        ValueError: sparsity is not in [0, 1), iterations is below 1, there are no data, or the network does not answer
+            with a number for each of their classes.
 
     Not in the paper: scores are not divided by their sum, which does not change their order; biases are not pruned
     (the authors' code prunes them, too); all rounds look at one batch, where the code of Iterative SNIP draws images
@@ -62,7 +64,7 @@ def _sensitivity(trial: nn.Module, batch: Batch, rng: Rng) -> dict[str, Tensor]:
     """|w * dL/dw| of every prunable weight."""
     weights = leaves(trial)
     with torch.enable_grad(), rng.child("forward").as_global():
-        loss = cross_entropy(trial(batch.images), batch.labels)
+        loss = cross_entropy(answered("snip", trial(batch.images), batch.labels), batch.labels)
     grads = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
     return {name: (w.detach() * grad).abs() for (name, w), grad in zip(weights.items(), grads, strict=True)}
 
