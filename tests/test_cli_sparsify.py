@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yoco
 from yoco.cli import run
 from yoco.commands.sparsify import PRUNER, SparsifyOptions, _settings
 from yoco.condensed import CondensedSet
+from yoco.run import alone
 from yoco.sparsify import Pruner
 from yoco.sparsify.sparse import load
 from yoco.sparsify.study import Study
@@ -42,6 +44,22 @@ def test_it_names_what_it_wrote_and_takes_away_curves_of_another_run(
         names,
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names.split(", "), "stray.txt"])
+
+
+def test_tables_and_curves_are_written_while_nobody_else_works_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Path] = []
+
+    def draw(curves: Any, zeros: Any, path: Path) -> None:
+        drawn.append(path)
+        with pytest.raises(ValueError, match="is being worked on by another process"), alone(path.parent):
+            pass
+
+    monkeypatch.setattr(import_module("yoco.report"), "layer_curves", draw)
+    assert run([*QUICK, "--sparsity", "0.5", "--solver", "magnitude", "--images", "60", "--out", str(tmp_path)]) == 0
+    assert drawn == [tmp_path / "curves.png"]
+    assert (tmp_path / "table.md").is_file()
 
 
 @pytest.mark.parametrize(

@@ -166,3 +166,18 @@ def test_what_is_said_of_another_file_goes_and_all_else_stays(study: Any, tmp_pa
     made.run(tmp_path)
     assert names(tmp_path) == sorted([*MADE, "mine.txt", "sparsify.json"])
     load_weights(made.fresh(), tmp_path / "dense.safetensors")
+
+
+def test_what_came_out_is_told_while_nobody_else_works_in_the_folder(study: Any, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    def tell(found: Any) -> None:
+        told.append(found)
+        with pytest.raises(ValueError, match="is being worked on by another process"), alone(tmp_path):
+            pass
+
+    found = study().run(tmp_path, tell)
+    assert len(told) == 1
+    assert told[0] is found
+    with alone(tmp_path):
+        assert names(tmp_path) == [*MADE, "sparsify.json"]

@@ -14,6 +14,7 @@ from yoco.commands.options import DataOptions, Device, apart, named
 if TYPE_CHECKING:
     from yoco.condensed import CondensedSet
     from yoco.data.source import Source
+    from yoco.sparsify.outcome import Outcome
     from yoco.sparsify.study import Study
 
 PRUNER = (
@@ -156,12 +157,15 @@ def _say(study: Study, out: Path) -> None:
     from yoco.disk import replace_file
     from yoco.report import layer_curves
 
-    result = study.run(out)
-    words = result.markdown()
     names = ["dense.safetensors", "sparse.safetensors", "sparsify.json", "table.md"]
-    replace_file(out / "table.md", lambda path: path.write_text(words + "\n", encoding="utf-8"))
-    if result.pruned.curves:
-        layer_curves(result.pruned.curves, result.pruned.shares, out / "curves.png")
-        names.append("curves.png")
-    print(words)
+
+    def tell(result: Outcome) -> None:
+        """The table and the curves, in the folder."""
+        words = result.markdown() + "\n"
+        replace_file(out / "table.md", lambda path: path.write_text(words, encoding="utf-8"))
+        if result.pruned.curves:
+            layer_curves(result.pruned.curves, result.pruned.shares, out / "curves.png")
+            names.append("curves.png")
+
+    print(study.run(out, tell).markdown())
     print(f"written to {out}: {', '.join(sorted(names))}")

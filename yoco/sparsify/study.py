@@ -134,17 +134,20 @@ class Study:
             shrink(network, shape)
 
     @cpu_by_default
-    def run(self, out: Path | None = None) -> Outcome:
+    def run(self, out: Path | None = None, tell: Callable[[Outcome], object] = lambda _: None) -> Outcome:
         """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json.
 
         Each is written as soon as it is there: the dense weights before they are pruned, the sparse ones before they
         are retrained, in each round, and again after that and without dead channels.
+        tell: called with the outcome while no other process works in the folder.
         """
         watch, network, files = Watch(self.accuracy), self.fresh(), Files(out, self.about)
         self.check(network)
         files.check()
         with files.alone():
-            return self._stages(watch, network, files)
+            found = self._stages(watch, network, files)
+            tell(found)
+        return found
 
     def _stages(self, watch: Watch, network: nn.Module, files: Files) -> Outcome:
         """What `run` does, in a folder that no other process works in."""
