@@ -54,7 +54,7 @@ class Evidence:
         """
         tensors = {} if self.dynamics is None else dict(self.dynamics.parts)
         if self.snapshot is not None:
-            tensors |= {name: getattr(self.snapshot, name).clone() for name in SEEN}
+            tensors |= {name: getattr(self.snapshot, name) for name in SEEN}
             tensors |= dict(zip(REFERENCE, self.snapshot.reference or (), strict=False))
         header = {"checksum": self.checksum, "meta": self.meta}
         artefact.write(Path(path), KIND, VERSION, tensors, header)
