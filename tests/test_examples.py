@@ -69,22 +69,14 @@ def test_the_score_of_the_readme_runs_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "my_score.py").write_text(
         code + "\n\ndef untyped(dynamics, *, epochs=3):\n    return dynamics.error[0]\n"
     )
+    options = ["--network", "mlp:width=4", "--epochs", "4", "--n", "20"]
+    words = ["prune", "--data", "digits", "--rule", "hard", *options]
+    each = f"[*{words}, '--score', f'my_score:{{name}}', '--out', f'{{name}}.npz']"
+    said = python("-c", f"from yoco.cli import run; print([run({each}) for name in ('late', 'untyped')])", cwd=tmp_path)
+    assert "[0, 0]\n" in said
     for name in ("late", "untyped"):
-        options = ["--network", "mlp:width=4", "--epochs", "4", "--n", "20", "--out", f"{name}.npz"]
-        said = python(
-            "-m",
-            "yoco",
-            "prune",
-            "--data",
-            "digits",
-            "--rule",
-            "hard",
-            "--score",
-            f"my_score:{name}",
-            *options,
-            cwd=tmp_path,
-        )
         assert f"score my_score:{name}" in said
+        assert (tmp_path / f"{name}.npz").is_file()
 
 
 def test_the_network_and_the_protocol_of_the_readme_judge_a_set(tmp_path: Path) -> None:

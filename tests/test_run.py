@@ -1,10 +1,12 @@
 """Run directories: identity, atomic checkpoints, metrics after a kill."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from yoco.run import Run
 
@@ -34,6 +36,35 @@ def test_checkpoints_come_back(tmp_path: Path) -> None:
     assert state["episode"] == 3
     assert torch.equal(state["cells"], torch.arange(4.0))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_checkpoint_is_tried_out_without_its_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[dict[str, Any]] = []
+    load = torch.load
+
+    def spy(*given: Any, **how: Any) -> Any:
+        tried.append(load(*given, **how))
+        return tried[-1]
+
+    monkeypatch.setattr(torch, "load", spy)
+    both = torch.arange(6.0)
+    state = {"episode": 1, "some": [both[:4], both[2:]], "none": torch.zeros(0), "weight": nn.Parameter(both)}
+    run = Run(tmp_path, {})
+    run.save(state)
+    (seen,) = tried
+    assert {part.device.type for part in (*seen["some"], seen["none"], seen["weight"])} == {"meta"}
+    again = run.restore()
+    assert again is not None
+    assert [part.tolist() for part in again["some"]] == [[0, 1, 2, 3], [2, 3, 4, 5]]
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants:UserWarning")
+def test_sparse_tensors_are_kept(tmp_path: Path) -> None:
+    run = Run(tmp_path, {})
+    run.save({"episode": 1, "sparse": torch.eye(3).to_sparse()})
+    state = run.restore()
+    assert state is not None
+    assert torch.equal(state["sparse"].to_dense(), torch.eye(3))
 
 
 def test_a_failing_write_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,14 +190,24 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _check_readable(buffer: io.BytesIO) -> None:
-    buffer.seek(0)
     try:
-        torch.load(buffer, map_location="cpu", weights_only=True)
+        _try_out(buffer, "meta")
     except UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = found[1] if found else str(error).splitlines()[0]
         rule = "a checkpoint must hold tensors, Python's numbers and words, and dicts and lists of them"
         raise ValueError(f"run: {rule}, got {what}") from error
+
+
+def _try_out(buffer: io.BytesIO, place: str) -> None:
+    """Read all but the numbers in tensors; these, too, where there are some that cannot be without, as sparse ones."""
+    buffer.seek(0)
+    try:
+        torch.load(buffer, map_location=place, weights_only=True)
+    except RuntimeError:
+        if place == "cpu":
+            raise
+        _try_out(buffer, "cpu")
 
 
 def row_of(line: str | bytes) -> dict[str, Any] | None:

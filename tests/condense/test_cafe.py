@@ -10,7 +10,7 @@ import yoco
 from augment import Policy
 from yoco.condense import condense, settings_of
 from yoco.condense.method import Task
-from yoco.condense.methods.cafe import CAFE, discrimination, spread
+from yoco.condense.methods.cafe import CAFE, Watched, discrimination, spread
 from yoco.condense.siamese import siamese
 from yoco.data import Splits
 from yoco.data.source import Batch
@@ -111,9 +111,30 @@ def test_loops_that_would_spin_end(task: Task) -> None:
     method = CAFE(**{**SMALL, "moved": 1.0, "still": 0.0, "outer": 3, "window": 2, "inner": 4})
     memory, ages = turns(method, task, 7)
     assert ages == [1, 2, 3, 1, 2, 3, 1]
+    memory.renew(Rng(3))
     memory.accuracy = lambda: steps.append(0) or 0.5
     method.train(method.synthetic(task, Rng(0)), memory, Rng(0))
     assert len(steps) == 1 + 4
+
+
+@pytest.mark.parametrize(
+    ("network", "counts"), [(NETWORK, [3, 2, 2, 3]), ("convnet:norm=batch,width=8,depth=2", [3, 3, 3, 3])]
+)
+def test_an_accuracy_is_measured_again_only_where_it_may_have_changed(
+    tiny: Splits, monkeypatch: pytest.MonkeyPatch, network: str, counts: list[int]
+) -> None:
+    """A loss moves the statistics of batch norms, and nothing else of a network."""
+    task, method, found = Task(tiny.train, 2, network), CAFE(**SMALL, moved=1.0, outer=3), []
+    synthetic, memory, measure = method.synthetic(task, Rng(0)), method.memory(task, Rng(1)), Watched.accuracy
+    asked: list[int] = []
+    monkeypatch.setattr(Watched, "accuracy", lambda self: (asked.append(1), measure(self))[1])
+    for k in range(4):
+        asked.clear()
+        list(method.episode(task, synthetic, memory, Rng(2).child(k)))
+        found.append(len(asked))
+        method.loss(task, synthetic, memory.network, Rng(3))
+        assert network != NETWORK or memory.seen[-1] == measure(memory)
+    assert found == counts
 
 
 def test_the_network_loop_ends_when_the_accuracy_has_moved(task: Task) -> None:

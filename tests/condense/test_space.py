@@ -105,6 +105,29 @@ def test_evaluation_whitens_both_halves_by_the_training_half(tiny: Splits, monke
     assert [trial.name for trial in plan.trials] == ["condensed", "random", "full"]
 
 
+@pytest.mark.parametrize(
+    ("how", "space"),
+    [({}, "unit"), ({"baselines": ("random",)}, "zca"), ({"protocol": "rded", "teacher_epochs": 1}, "zca")],
+)
+def test_a_training_half_that_nothing_learns_stays_plain(
+    tiny: Splits, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], space: str
+) -> None:
+    plans: list[trials.Plan] = []
+
+    def run(plan: trials.Plan, jobs: int, progress: bool, found: dict[int, trials.Measured]) -> None:
+        plans.append(plan)
+        found |= dict.fromkeys(range(len(plan.trials)), trials.Measured(((1, 50.0),)))
+
+    monkeypatch.setattr("yoco.evaluate.run", run)
+    said = yoco.evaluate(made(tiny, "dm"), tiny, seeds=1, networks=NETWORK, epochs=1, progress=False, **how)
+    (plan,) = plans
+    assert [half.space for half in plan.splits] == [space, "zca"]
+    images = plan.splits.test.batch(torch.arange(120)).images
+    assert torch.equal(images, Whitening.fit(tiny.train)(tiny.test).white)
+    assert torch.equal(plan.normalise(images), images)
+    assert (said.checksum, said.test_checksum) == (tiny.train.checksum, tiny.test.checksum)
+
+
 def test_noise_is_standard_normal_and_real_starts_are_whitened(tiny: Splits) -> None:
     white = in_space("zca", tiny.train)
     noise = start("noise", white, 30, 2, Rng(0)).cells.detach()

@@ -19,7 +19,7 @@ NARROW = {
 }
 NAMES = [
     *(f"{name}:{NARROW[name]}" if name in NARROW else name for name in NETWORKS),
-    *("convnet:norm=batch", "convnet:norm=group,width=16", "convnet:norm=none,width=32,depth=2"),
+    *("convnet:norm=batch,width=32", "convnet:norm=group,width=16", "convnet:norm=none,width=32,depth=2"),
 ]
 CLASSES = 10
 

@@ -10,8 +10,9 @@ import torch
 
 from yoco.condensed import CondensedSet, load
 from yoco.data import Splits
-from yoco.prune import Evidence, Scores, prune, score, select
+from yoco.prune import Evidence, Scores, observe, prune, score, select
 from yoco.prune.choosing import scores_for
+from yoco.rng import Rng
 from yoco.train import Recipe
 
 QUICK: dict[str, Any] = {"network": "mlp:width=4", "progress": False, "recipe": Recipe(epochs=2, batch=16)}
@@ -72,6 +73,37 @@ def test_scores_beside_features_take_no_longer_than_they_read(
         with pytest.raises(KeyboardInterrupt):
             scores_for(tiny_set, rule="d2", score=name, ipc=1, progress=False)
     assert seen == [(20, 1000), (100, 1000), (1000, 1000)]
+
+
+def test_no_look_is_taken_in_epochs_that_nothing_reads(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    how: dict[str, Any] = {"network": "mlp:width=4", "recipe": Recipe(epochs=6, batch=16)}
+    whole = observe(tiny_set, epochs=6, rng=Rng(0).child("score", 0), snapshot=True, **how)
+    module, looks = sys.modules["yoco.prune.observe"], []
+    predict = module.predict
+    monkeypatch.setattr(module, "predict", lambda *given, **how: (looks.append(1), predict(*given, **how))[1])
+    rules: list[tuple[dict[str, Any], int]] = [
+        ({"rule": "d2", "score": "el2n", "epochs": 2}, 2),
+        ({"rule": "d2", "score": "lbpe", "epochs": 3, "top": 2}, 3),
+        ({"rule": "d2", "score": "forgetting"}, 6),
+        ({"rule": "d2", "score": "entropy"}, 0),
+        ({"rule": "beta", "score": "el2n", "epochs": 2}, 2),
+    ]
+    for rule, count in rules:
+        looks.clear()
+        made = select(tiny_set, ipc=1, device="cpu", progress=False, **how, **rule)
+        assert len(looks) == count, rule
+        same = select(tiny_set, ipc=1, evidence=[whole], **rule)
+        assert torch.equal(made.indices, same.indices)
+        assert torch.equal(made.scores, same.scores)
+
+
+def test_dynamics_of_the_first_epochs_say_how_many_they_are(tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"network": "mlp:width=4", "recipe": Recipe(epochs=4, batch=16), "snapshot": True}
+    whole, first = (observe(tiny_set, epochs=4, rng=Rng(0), until=until, **how) for until in (None, 2))
+    assert (whole.dynamics.epochs, first.dynamics.epochs) == (4, 2)
+    assert (first.dynamics.meta["epochs"], first.meta["epochs"]) == (2, 4)
+    assert all(torch.equal(part, whole.dynamics.parts[name][:2]) for name, part in first.dynamics.parts.items())
+    assert torch.equal(first.snapshot.logits, whole.snapshot.logits)
 
 
 def test_paths_among_options_are_words(tiny_set: CondensedSet, mine: ModuleType, tmp_path: Path) -> None:

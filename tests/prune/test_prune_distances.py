@@ -1,9 +1,12 @@
 """Distances, neighbours and k-means against plain loops, with offsets, ties, rows of zeros, and bounded blocks."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from yoco.prune import distances, geometry
 from yoco.prune.coresets import cluster_sizes
@@ -131,6 +134,35 @@ def test_directions_have_length_one_at_any_scale_and_rows_of_zeros_have_no_cosin
     assert squared(found, torch.tensor([3]), torch.tensor([0])).item() == 2
     assert cosines(x, x[:1]).tolist() == pytest.approx([1, 1, 1, 0])
     assert cosines(x, x).tolist() == pytest.approx([1, 1, 1, 0])
+
+
+class Made(TorchFunctionMode):
+    """Keeps the float64 matrices that torch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Tensor] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.dtype == torch.float64 and made.shape == (6, 3):
+            self.found.append(made)
+        return made
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_one_matrix_is_made_and_what_is_given_stays(kind: torch.dtype) -> None:
+    x = some(6, 3).to(kind)
+    given, exact = x.clone(), x.double().clone()
+    with Made() as about_means:
+        apart = centred(x, "here")
+    with Made() as about_lengths:
+        unit = directions(x, "here").rows
+    assert torch.equal(x, given)
+    assert torch.equal(apart, exact - exact.mean(0))
+    assert torch.equal(unit, exact / exact.norm(dim=1, keepdim=True))
+    for made in (about_means, about_lengths):
+        assert len({part.data_ptr() for part in made.found} - {x.data_ptr()}) == 1
 
 
 def test_the_first_of_values_that_rounding_may_have_parted_is_the_least() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from yoco.data import from_arrays
-from yoco.prune import find, select
+from yoco.prune import distances, find, geometry, select
 from yoco.prune.budget import Budget
 from yoco.prune.distances import centred, k_means
 from yoco.prune.geometry import (
@@ -78,6 +78,25 @@ def test_ssp_is_one_minus_the_cosine_to_the_own_centre() -> None:
         assert float(found[i]) == pytest.approx(1 - float(h @ middle / h.norm() / middle.norm()), abs=1e-6)
     line = torch.tensor([[1.0, y] for y in (-3.0, -0.2, 0.1, 0.3, 2.0)])
     assert ssp_distance(line, 1, Rng(0)).argsort(descending=True)[:2].tolist() == [4, 0]
+
+
+@pytest.mark.parametrize(("block", "sizes"), [(40, [8] * 4 + [7] * 4), (295, [30, 30]), (300, [60])])
+def test_ssp_is_the_same_in_blocks_none_of_which_is_one_row(
+    block: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, found = clusters(60, 5) + 1, []
+    whole = ssp_distance(x, 3, Rng(5))
+
+    def watched(rows: Tensor, others: Tensor) -> Tensor:
+        assert rows.dtype == torch.float64
+        assert rows.shape == others.shape
+        found.append(len(rows))
+        return distances.cosine_distances(rows, others)
+
+    monkeypatch.setattr(geometry, "cosine_distances", watched)
+    monkeypatch.setattr(distances, "BLOCK", block)
+    assert torch.equal(ssp_distance(x, 3, Rng(5)), whole)
+    assert found == sizes
 
 
 def test_a_sample_is_no_distance_from_itself() -> None:

@@ -264,6 +264,15 @@ def test_evidence_is_kept_in_a_file(tiny_set: CondensedSet, tmp_path: Path) -> N
         Evidence.load(tmp_path / "set.safetensors")
 
 
+def test_a_file_is_made_of_the_tensors_themselves(tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = observe(tiny_set, epochs=1, recipe=RECIPE, rng=Rng(5), network=NETWORK, snapshot=True, dynamics=False)
+    given: dict[str, Tensor] = {}
+    monkeypatch.setattr("yoco.artefact.write", lambda path, kind, version, tensors, header: given.update(tensors))
+    made.save("e.safetensors")
+    assert sorted(given) == ["features", "inputs", "logits", "targets"]
+    assert all(part is getattr(made.snapshot, name) for name, part in given.items())
+
+
 def test_references_are_kept_in_the_file(tiny: Splits, tiny_set: CondensedSet, tmp_path: Path) -> None:
     how: dict[str, Any] = {"network": NETWORK, "snapshot": True, "dynamics": False, "reference": tiny.train}
     made = observe(tiny_set, epochs=1, recipe=RECIPE, rng=Rng(5), **how)

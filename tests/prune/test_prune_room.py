@@ -79,3 +79,37 @@ def test_a_clean_pass_is_measured_in_parts(tiny: Splits, monkeypatch: pytest.Mon
     assert parts.parts.keys() == whole.parts.keys()
     for name, part in parts.parts.items():
         torch.testing.assert_close(part, whole.parts[name], msg=name)
+
+
+def test_a_look_at_the_last_stage_joins_its_output_once(
+    tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = material(tiny_set, torch.device("cpu"))
+    network = build("convnet:width=4,depth=2", what.shape, what.classes, Rng(0))
+    wanted = look(network, what, batch=14)
+    joined: list[int] = []
+    cat = torch.cat
+    monkeypatch.setattr(torch, "cat", lambda *given, **how: (joined.append(1), cat(*given, **how))[1])
+    counts = []
+    for stage in (0, 1, -1):
+        joined.clear()
+        seen = look(network, what, stage=stage, batch=14)
+        counts.append(len(joined))
+        assert torch.equal(seen.inputs, wanted.inputs)
+        assert torch.equal(seen.logits, wanted.logits)
+    assert counts == [counts[1] + 1, counts[1], counts[1]]
+
+
+def test_a_snapshot_is_checked_in_parts_and_what_is_there_twice_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+    isfinite = torch.isfinite
+    monkeypatch.setattr(torch, "isfinite", lambda part: (checked.append(part.numel()), isfinite(part))[1])
+    rows, own = torch.zeros(3000, 400), {"logits": torch.zeros(3000, 2), "targets": torch.zeros(3000).long()}
+    Snapshot(**own, features=rows, inputs=rows)
+    assert checked == [6000, 2621 * 400, 379 * 400]
+    checked.clear()
+    Snapshot(**own, features=rows, inputs=torch.zeros(3000, 5))
+    assert checked == [6000, 2621 * 400, 379 * 400, 15000]
+    rows[-1, -1] = torch.nan
+    with pytest.raises(ValueError, match=r"^snapshot: features must be finite, got nan or infinity$"):
+        Snapshot(**own, features=rows, inputs=rows)

@@ -24,6 +24,7 @@ from yoco.evaluate.result import Interrupted, Result, Row, gathered
 from yoco.evaluate.teachers import with_teachers
 from yoco.evaluate.trials import Measured, Plan, Trial, evened, run, threads_of
 from yoco.protocols import LEARNED, PROTOCOLS, recipe
+from yoco.recipes import Distilled
 from yoco.rng import Rng
 from yoco.train import Normalise
 from yoco.verb import make_callable
@@ -92,12 +93,12 @@ def evaluate(
     check_numbers({**counts, "teacher_epochs": teacher_epochs}, same_compute, names, baselines)
     splits = _fitting(examples, data, names)
     rows = _rows(examples, splits.train, protocol, epochs, same_compute, baselines, full_epochs)
-    like = examples if splits.test.space == "unit" else splits.train
+    seen, normalise = _alike(examples, splits, rows)
     plan = Plan(
         examples=examples.to("cpu") if isinstance(examples, Source) else examples,
-        splits=Splits(splits.train.to("cpu"), splits.test.to("cpu")),
+        splits=seen,
         budget=_budget(examples),
-        normalise=Normalise(like.mean, like.std),
+        normalise=normalise,
         device=where,
         autocast=compute_type(bf16, where),
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
@@ -148,10 +149,10 @@ def _machine(device: torch.device, jobs: int) -> dict[str, Any]:
 
 
 def _fitting(examples: CondensedSet | Source, data: Any, names: tuple[str, ...]) -> Splits:
-    """The data to measure on, which fit the set and the networks, in the space of the set."""
+    """The data to measure on, which fit the set and the networks."""
     splits = _splits(examples, data)
     _check_fit(examples, splits.test, names)
-    return _alike(examples, splits)
+    return splits
 
 
 def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -> Splits:
@@ -196,12 +197,18 @@ def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, 
         architectures.build(name, test.shape, len(test.classes), Rng(0))
 
 
-def _alike(examples: CondensedSet | Source, splits: Splits) -> Splits:
-    """The data as networks are to see them that learn the set: plain, or whitened as the set was."""
+def _alike(examples: CondensedSet | Source, splits: Splits, rows: Sequence[Trial]) -> tuple[Splits, Normalise]:
+    """The data on the CPU, plain or whitened as the set was, and how images are normalised.
+
+    A training half that nothing learns, no baseline and no teacher, stays plain.
+    """
+    train, test = splits
     if isinstance(examples, Source) or examples.space != "zca":
-        return splits
-    whiten = refit(examples.whitening, splits.train, "evaluate")
-    return Splits(whiten(splits.train), whiten(splits.test))
+        return Splits(train.to("cpu"), test.to("cpu")), Normalise(examples.mean, examples.std)
+    whiten = refit(examples.whitening, train, "evaluate")
+    learned, white = len(rows) > 1 or isinstance(rows[0].recipe, Distilled), whiten(test)
+    train = whiten(train) if learned else train
+    return Splits(train.to("cpu"), white.to("cpu")), Normalise(white.mean, white.std)
 
 
 def _budget(examples: CondensedSet | Source) -> tuple[int, ...]:

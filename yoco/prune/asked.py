@@ -77,6 +77,7 @@ class Asked:
         shift: bool = False,
         images: bool = False,
         reference: Source | None = None,
+        until: int | None = None,
     ) -> Iterator[Evidence]:
         """New trainings that show what the score reads, and more if asked for: one at a time, under a progress bar."""
         training, device = self.training, pick(self.training.device)
@@ -99,6 +100,7 @@ class Asked:
                     device=device,
                     bf16=training.bf16,
                     progress=lambda _: bar.update(),
+                    until=until,
                 )
 
     def decides(self, views: bool = False) -> tuple[str, ...]:

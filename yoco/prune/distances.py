@@ -56,9 +56,13 @@ def matrix(features: Tensor, where: str, part: str = "features") -> Tensor:
 
 
 def centred(features: Tensor, where: str) -> Tensor:
-    """Features without their mean: float64 [n, D]. Distances stay, and no digits are lost to a common offset."""
+    """Features without their mean: float64 [n, D], in new memory, 8 n D bytes.
+
+    Distances stay, and no digits are lost to a common offset.
+    """
     rows = matrix(features, where).double()
-    return rows - rows.mean(0)
+    mean = rows.mean(0)
+    return rows - mean if rows is features else rows.sub_(mean)
 
 
 def directions(features: Tensor, where: str) -> Vectors:
@@ -68,7 +72,9 @@ def directions(features: Tensor, where: str) -> Vectors:
     """
     rows = matrix(features, where).double()
     length = rows.norm(dim=1, keepdim=True)
-    return Vectors(rows / torch.where(length > 0, length, 1), torch.ones(len(rows), dtype=torch.float64))
+    length = torch.where(length > 0, length, 1)
+    rows = rows / length if rows is features else rows.div_(length)
+    return Vectors(rows, torch.ones(len(rows), dtype=torch.float64))
 
 
 def blocks(count: int, width: int) -> Iterator[slice]:

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 from yoco import artefact
 from yoco.disk import at_home
 from yoco.prune import tape
-from yoco.prune.numbers import tensor, whole
+from yoco.prune.numbers import finite, tensor, whole
 
 KIND, VERSION = "training dynamics", 1
 NAMES = ("correct", "log_p", "margin", "logit_margin", "error", "entropy")
@@ -48,11 +48,10 @@ class Dynamics:
             raise ValueError(f"dynamics: correct must be [epochs, samples], got {list(shape)}")
         if self.correct.dtype != torch.bool:
             raise ValueError(f"dynamics: correct must be bool, got {_said(self.correct)}")
-        few = max(1, 2**20 // shape[1])  # epochs that are checked at a time, so that a mapped file stays on the disk
         for name, part in self.parts.items():
             if part.shape != shape:
                 raise ValueError(f"dynamics: {name} must be {list(shape)}, got {list(part.shape)}")
-            if not all(torch.isfinite(some).all() for some in part.split(few)):
+            if not finite(part):
                 raise ValueError(f"dynamics: {name} must be finite, got nan or infinity")
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Numbers from anywhere: tensors, arrays and lists, as tensors; and which of them are whole."""
+"""Numbers from anywhere: tensors, arrays and lists, as tensors; and which of them are whole, or finite."""
 
 import numpy as np
 import torch
@@ -27,3 +27,9 @@ def tensor(what: str, values: Tensor | ArrayLike) -> Tensor:
 def whole(values: Tensor) -> bool:
     """Whether these are whole numbers; truth values are not."""
     return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+
+
+def finite(rows: Tensor) -> bool:
+    """Whether all of these numbers [n, size] are; few rows are read at a time, so that a mapped file stays on disk."""
+    few = max(1, 2**20 // max(1, rows.shape[1]))
+    return all(bool(torch.isfinite(part).all()) for part in rows.split(few))

@@ -54,7 +54,7 @@ class Evidence:
         """
         tensors = {} if self.dynamics is None else dict(self.dynamics.parts)
         if self.snapshot is not None:
-            tensors |= {name: getattr(self.snapshot, name).clone() for name in SEEN}
+            tensors |= {name: getattr(self.snapshot, name) for name in SEEN}
             tensors |= dict(zip(REFERENCE, self.snapshot.reference or (), strict=False))
         header = {"checksum": self.checksum, "meta": self.meta}
         artefact.write(Path(path), KIND, VERSION, tensors, header)
@@ -109,6 +109,7 @@ def observe(
     device: torch.device | None = None,
     bf16: bool = False,
     progress: Callable[[int], object] | None = None,
+    until: int | None = None,
 ) -> Evidence:
     """Train a new network on the set for its first `epochs` epochs, and note how it takes every sample.
 
@@ -120,7 +121,8 @@ def observe(
     of the same classes and form. Those of a whitened set are whitened as it was: by `draw_references`, or here if they
     are the whole training half.
     bf16: compute the network in bfloat16.
-    progress: called with the epoch, from 0, after each one.
+    progress: called with the epoch, from 0, after each one. until: how many epochs the clean looks are taken in, by
+    default all; the dynamics are of these alone.
 
     Raises:
         ValueError: an unknown word, epochs outside of the recipe, references that do not fit the set, or a training
@@ -146,7 +148,7 @@ def observe(
         recorder.log(epoch, indices, logits, targets[indices.to(targets.device)])
 
     def after(epoch: int) -> None:
-        if dynamics and passes == "clean":
+        if dynamics and passes == "clean" and epoch < (until or epochs):
             for part in parts:
                 note(epoch, part, predict(model, what.examples, what.normalise, among=part))
             model.train()

@@ -206,6 +206,16 @@ class Request:
             lacks.add("snapshot")
         return frozenset(lacks)
 
+    @property
+    def until(self) -> int | None:
+        """Epochs whose dynamics are read; None where any may be, or where their number decides over the recipe."""
+        scores = [each for each in (self.ranking, self.dropping) if each is not None and each.reads == "dynamics"]
+        own = any(":" in each.name for each in scores)
+        if own or isinstance(self.data, Source) or "confidence" in self.rule.needs:
+            return None
+        epochs = [each.options.get("epochs") for each in scores]
+        return None if None in epochs else max(epochs, default=None)
+
     def _refuse_unread(self) -> None:
         """What nobody would read must not be given."""
         name, needs, given = self.name, self.rule.needs, self.given

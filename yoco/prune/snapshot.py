@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from yoco.networks import Network
 from yoco.prune.material import Material
+from yoco.prune.numbers import finite
 from yoco.train import Examples, evaluating, in_turn
 
 
@@ -36,11 +37,12 @@ class Snapshot:
     images: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("logits", "features", "inputs"):
-            part = getattr(self, name)
+        parts = {"logits": self.logits, "features": self.features}
+        parts |= {} if self.inputs is self.features else {"inputs": self.inputs}
+        for name, part in parts.items():
             if part.ndim != 2 or len(part) != len(self.targets):
                 raise ValueError(f"snapshot: {name} must be [{len(self.targets)}, size], got {list(part.shape)}")
-            if not torch.isfinite(part).all():
+            if not finite(part):
                 raise ValueError(f"snapshot: {name} must be finite, got nan or infinity")
 
     def __len__(self) -> int:
@@ -107,6 +109,7 @@ def look(
         ValueError: the network has no such stage.
     """
     check_stage(network, stage)
+    last = stage in (-1, len(network.stages) - 1)
     kept, rows = [], []
     with evaluating(network):
         others = None if reference is None else _features(network, what, stage, reference, batch)
@@ -115,13 +118,15 @@ def look(
             kept += [shown.cpu()] if images else []
             outputs = network.features(shown)
             seen = outputs[-1].flatten(1)
-            rows.append((network.head(seen).cpu(), drawn.labels.cpu(), outputs[stage].flatten(1).cpu(), seen.cpu()))
-    logits, targets, features, inputs = (torch.cat(parts) for parts in zip(*rows, strict=True))
+            shows = (network.head(seen), drawn.labels, outputs[stage].flatten(1), *(() if last else (seen,)))
+            rows.append([part.cpu() for part in shows])
+    logits, targets, features, *inputs = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    del rows
     return Snapshot(
         logits=logits,
         targets=targets,
         features=features,
-        inputs=features if stage in (-1, len(network.stages) - 1) else inputs,
+        inputs=features if last else inputs[0],
         network=deepcopy(network).eval() if images else network,
         reference=others,
         images=torch.cat(kept) if images else None,

@@ -141,7 +141,7 @@ class CAFE:
 
     def train(self, synthetic: Synthetic, memory: "Watched", rng: Rng) -> float:
         """Steps of the network on the synthetic set until its accuracy has moved; the last accuracy."""
-        examples, seen = Examples(synthetic.decoded(), synthetic.labels), [memory.accuracy()]
+        examples, seen = Examples(synthetic.decoded(), synthetic.labels), [memory.before()]
         normalise = memory.task.normalise
         for step in range(self.inner):
             stream = rng.child(step)
@@ -178,6 +178,11 @@ class Watched(Learner):
     def accuracy(self) -> float:
         """The share of its query images that it gets right, 0 to 1."""
         return accuracy(self.network, self.task.real.take(self.asked), self.task.normalise) / 100
+
+    def before(self) -> float:
+        """The accuracy ahead of an episode's training: as noted, where a look at images leaves the network as it is."""
+        fixed = next(self.network.buffers(), None) is None
+        return self.seen[-1] if self.seen and fixed else self.accuracy()
 
     def state_dict(self) -> dict[str, Any]:
         """A learner's, the query images and the accuracies."""
