@@ -202,17 +202,18 @@ def condense(
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder, where=where)
     teacher = Afterwards(task, teaching, seed, run, progress) if asked.afterwards else None
     shown = [Bar.of(chosen, minutes)] if progress else []
-    kept = [make_sink(sink, run.folder)] if sink and run else []
-    told: list[Callback] = [*shown, *callbacks, *kept]
-    with closing(kept), run.working() if run else nullcontext():
+    with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return finished(run, chosen.episodes, asked.afterwards)
-        result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
-        result = teacher.label(result) if teacher else result
-        if run:
-            result.save(run.result)
-            if result.config["episodes_done"] >= chosen.episodes:
-                run.finish()
+        kept = [make_sink(sink, run.folder)] if sink and run else []
+        told: list[Callback] = [*shown, *callbacks, *kept]
+        with closing(kept):
+            result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
+            result = teacher.label(result) if teacher else result
+            if run:
+                result.save(run.result)
+                if result.config["episodes_done"] >= chosen.episodes:
+                    run.finish()
     return result
 
 
