@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from functools import partial
 from inspect import signature
-from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -29,9 +28,9 @@ from yoco.condense.contract import keep
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.ending import Afterwards, finished
 from yoco.condense.labels import Labels, relabel
-from yoco.condense.loop import Callback, Interrupted, Progress, Stop
+from yoco.condense.loop import NOTED, Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
-from yoco.condense.method import Method, Task, check_class, check_kept, with_factor
+from yoco.condense.method import Method, Task, check_class, check_kept, check_steps, with_factor
 from yoco.condense.progress import Bar
 from yoco.condense.sinks import closing
 from yoco.condense.sinks import sink as make_sink
@@ -98,7 +97,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
         ValueError: no such method, or it has no such setting, or not this value.
     """
     cls = _class_of(method)
-    known = [f.name for f in fields(cls)]
+    known = [f.name for f in fields(cls) if f.init]
     ipc = python_number(ipc) if isinstance(ipc, np.generic) else ipc
     changes |= {name: python_number(value) for name, value in changes.items() if isinstance(value, np.generic)}
     changes |= {name: str(value) for name, value in changes.items() if isinstance(value, PurePath)}
@@ -110,10 +109,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     published: Method = replace(with_factor(usual, {**deciding, **changes}.get("factor")), **changes)
     if published.episodes < 0:
         raise ValueError(f"condense: episodes must be at least 0, got {published.episodes}")
-    for name in known:
-        value: Any = getattr(published, name)
-        if name.startswith(("lr", "momentum", "weight_decay")) and isinstance(value, Real) and not float(value) >= 0:
-            raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
+    check_steps(published)
     check_kept(published, method)
     return published
 
@@ -125,6 +121,8 @@ def _class_of(method: str) -> Any:
     taken = {*signature(condense).parameters, *BESIDE} - ({"labels"} if hasattr(cls, "label_kinds") else set())
     if doubled := [f.name for f in fields(cls) if f.name in taken]:
         raise ValueError(f"method {method}: settings must not be named as options of every run, got {doubled[0]}")
+    if doubled := [f.name for f in fields(cls) if f.name in NOTED]:
+        raise ValueError(f"method {method}: settings must not be named as what every set notes, got {doubled[0]}")
     return cls
 
 
