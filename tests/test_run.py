@@ -1,5 +1,7 @@
 """Run directories: identity, atomic checkpoints, metrics after a kill."""
 
+import io
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
 
-from yoco.run import Run
+from yoco.run import Run, check_state
 
 DAMAGED = r"checkpoint\.pt is damaged; remove it, and condensed\.safetensors if it is there, to start again$"
 
@@ -199,8 +202,9 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
 def test_numbers_of_numpy_in_lists_and_mappings_are_numbers(tmp_path: Path) -> None:
     numpys = {"a": [np.int64(3), (np.float64(0.5),)], "b": {"c": [np.bool_(True)]}, "d": (np.int64(1), 2)}
     run = Run(tmp_path, numpys)
-    assert run.config == {"a": [3, [0.5]], "b": {"c": [True]}, "d": "(1, 2)"}
+    assert run.config == {"a": [3, [0.5]], "b": {"c": [True]}, "d": [1, 2]}
     assert run.config == Run(tmp_path, {"a": [3, (0.5,)], "b": {"c": [True]}, "d": (1, 2)}).config
+    assert run.config == Run(tmp_path, {"a": (3, [0.5]), "b": {"c": (True,)}, "d": [1, 2]}).config
     with run.working():
         run.save({"episode": 1})
     Run(tmp_path, numpys)
@@ -239,3 +243,50 @@ def test_data_without_a_checksum_are_known_by_their_name(tmp_path: Path) -> None
     (tmp_path / "config.yaml").write_text("data: a\n")
     with pytest.raises(ValueError, match="holds a run with data=a, got b; choose another folder"):
         Run(tmp_path, {"data": "b"})
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"a": torch.arange(4.0), "b": [1, (0.5, "word", None)], "c": {"d": {2: True}}},
+        {"network": nn.Linear(2, 2).state_dict(), "weight": nn.Parameter(torch.ones(2)), "size": torch.Size((1, 2))},
+        {"optimizer": SGD([torch.ones(2, requires_grad=True)], lr=0.1, momentum=0.9).state_dict()},
+    ],
+)
+def test_a_state_that_comes_back_may_be_kept(tmp_path: Path, state: dict[str, Any]) -> None:
+    check_state(state)
+    run = Run(tmp_path, {})
+    run.save({**state, "episode": 1})
+    assert run.restore() is not None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"a": np.zeros(2)},
+        {"a": [1, ({"b": np.float64(1.0)},)]},
+        {"network": OrderedDict(weight=np.zeros(2))},
+        {"place": Path("here")},
+    ],
+)
+def test_a_state_that_would_not_come_back_is_refused(tmp_path: Path, state: dict[str, Any]) -> None:
+    rule = "^run: a checkpoint must hold tensors, Python's numbers and words, and dicts and lists of them, got "
+    with pytest.raises(ValueError, match=rule):
+        check_state(state)
+    with pytest.raises(ValueError, match=rule):
+        Run(tmp_path, {}).save(state)
+
+
+def test_a_state_is_checked_without_what_is_in_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    save = torch.save
+
+    def watched(state: Any, buffer: io.BytesIO) -> None:
+        save(state, buffer)
+        sizes.append(len(buffer.getbuffer()))
+
+    monkeypatch.setattr(torch, "save", watched)
+    networks = [nn.Linear(300, 300).state_dict() for _ in range(3)]
+    check_state({"networks": networks, "cells": torch.zeros(10, 3, 32, 32)})
+    assert sizes[0] < 20_000
+    assert networks[0]["weight"].shape == (300, 300)

@@ -113,7 +113,7 @@ def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
 def _check_once(form: Any, argv: Sequence[str], command: str) -> None:
     """Let no option of several words stand twice, as the last would take the place of the others."""
     flags = [word.partition("=")[0].replace("_", "-") for word in argv if word.startswith("--")]
-    for f in fields(form):
+    for f in (f for f in fields(form) if f.init):
         flag = f"--{f.name}".replace("_", "-")
         if isinstance(getattr(form, f.name), tuple | dict) and (count := flags.count(flag)) > 1:
             raise ValueError(f"{command}: {flag} must stand once, with all its words after it, got it {count} times")
@@ -127,7 +127,7 @@ def _at_home(form: Any) -> Any:
             return tuple(map(home, value))
         return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
-    found = {f.name: getattr(form, f.name) for f in fields(form)}
+    found = {f.name: getattr(form, f.name) for f in fields(form) if f.init}
     moved = {name: home(value) for name, value in found.items() if "~" in str(value)}
     return replace(form, **moved) if moved else form
 

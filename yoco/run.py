@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 from yoco.artefact import python_number
 from yoco.disk import DAMAGE, at_home, naming, replace_file
@@ -189,6 +191,26 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def check_state(state: Mapping[str, Any]) -> None:
+    """Check ahead that a checkpoint could hold a state, whatever the values in its tensors, at little cost.
+
+    Raises:
+        ValueError: `restore` would not read it.
+    """
+    buffer = io.BytesIO()
+    torch.save(_emptied(dict(state)), buffer)
+    _check_readable(buffer)
+
+
+def _emptied(value: Any) -> Any:
+    """The same without what is in its plain tensors."""
+    if type(value) in (dict, OrderedDict):
+        return type(value)((name, _emptied(part)) for name, part in value.items())
+    if type(value) in (list, tuple):
+        return type(value)(map(_emptied, value))
+    return torch.empty(0) if type(value) is Tensor else value
+
+
 def _check_readable(buffer: io.BytesIO) -> None:
     try:
         _try_out(buffer, "meta")
@@ -230,9 +252,9 @@ def _scalar(value: Any) -> Any:
 
 
 def _pythons(value: Any) -> Any:
-    """Numbers of NumPy as Python's own, in lists and mappings, too."""
+    """Numbers of NumPy as Python's own, and tuples as lists, as YAML gives them back, in lists and mappings, too."""
     if isinstance(value, dict):
         return {_pythons(name): _pythons(part) for name, part in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(map(_pythons, value))
+        return [*map(_pythons, value)]
     return python_number(value) if isinstance(value, np.generic) else value

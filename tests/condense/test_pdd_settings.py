@@ -1,7 +1,7 @@
 """PDD: published settings, those of the base and its experts' windows, the command line, and impossible ones."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -161,6 +161,21 @@ def test_a_base_need_not_have_a_factor(tiny: Splits) -> None:
     assert (made.factor, made.counts, made.config["episodes_done"]) == (1, (3, 3, 3), 3)
     with pytest.raises(ValueError, match=rf"^pdd: factor must be 1 with the base {__name__}:Fading, got 2$"):
         condense(tiny, "pdd", ipc=3, factor=2, progress=False, **how)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubling(Fading):
+    """One field follows from another."""
+
+    twice: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "twice", 2 * self.lr)
+
+
+def test_a_base_may_have_what_cannot_be_asked_for() -> None:
+    found: Any = settings_of("pdd", "digits", 3, None, base=f"{__name__}:Doubling:lr=0.25", stages=3)
+    assert (found.base, found.base_method.twice) == (f"{__name__}:Doubling:lr=0.25", 0.5)
 
 
 @pytest.mark.parametrize(

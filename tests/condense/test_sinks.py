@@ -14,6 +14,7 @@ from yoco.condense.loop import Progress, Stop
 from yoco.condense.sinks import SINKS, closing, sink
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Splits
+from yoco.run import alone
 
 
 def progress(episode: int, loss: float | None = None, **answers: float) -> Progress:
@@ -158,3 +159,30 @@ def test_what_was_opened_is_closed_once(name: str, tmp_path: Path, monkeypatch: 
     told.close()
     told.close()
     assert ends == ["closed"]
+
+
+def test_a_sink_is_made_within_the_folder_of_its_run(
+    tiny: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def own(folder: Path) -> Any:
+        with pytest.raises(ValueError, match="is being worked on by another process"), alone(folder):
+            pass
+        (folder / "mine.txt").write_text("begun")
+        return lambda progress: None
+
+    module: Any = ModuleType("mine_sinks")
+    module.own, module.number, module.silent = own, 3, lambda folder: None
+    monkeypatch.setitem(sys.modules, "mine_sinks", module)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    how: dict[str, Any] = {"ipc": 1, "episodes": 1, "network": "convnet:width=4,depth=1", "progress": False}
+    for name, line in (
+        ("wand", "sink: unknown name 'wand'"),
+        ("wandb", "sink: the package wandb must be installed"),
+        ("mine_sinks:number", "sink: mine_sinks:number must be a function of a folder that answers with a callback, "),
+        ("mine_sinks:silent", "sink: mine_sinks:silent must be a function of a folder that answers with a callback, "),
+    ):
+        with pytest.raises(ValueError, match=f"^{line}"):
+            condense(tiny, "dm", out=tmp_path / "a" / "run", sink=name, **how)
+        assert list(tmp_path.iterdir()) == []
+    condense(tiny, "dm", out=tmp_path / "a" / "run", sink="mine_sinks:own", **how)
+    assert (tmp_path / "a/run/mine.txt").read_text() == "begun"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from yoco.cli import parse
+from yoco.commands.config import content_of, parted, words_of
 from yoco.commands.options import DataOptions, Device, Space, named, peek
 
 
@@ -56,12 +55,13 @@ def condense(argv: list[str]) -> None:
     from yoco.condense.ending import Unlabelled
 
     typed = named(argv, CondenseOptions)
-    ahead = _from_config(argv)
-    published = _published([*ahead, *argv])
-    options = _options(published, ahead, argv)
+    content = _content(argv)
+    published = _published([*words_of(content), *argv])
+    ahead, beside = parted(content, type(published))
+    options = _options(published, beside, ahead, argv)
     argv = [*ahead, *argv]
     given = {f.name: getattr(options, f.name) for f in fields(CondenseOptions) if f.name not in ("config", "dry_run")}
-    settings = {name: getattr(options, name) for name in named(argv, published) if name not in given}
+    settings = {name: getattr(options, name) for name in (*beside, *named(argv, published)) if name not in given}
     if "teacher_epochs" not in typed and not labels_of(options.method, options.labels).afterwards:
         given["teacher_epochs"] = None  # of a file whose labels or method are not those of the words
     data, method = given.pop("data"), given.pop("method")
@@ -108,10 +108,10 @@ def _form(method: type) -> Any:
     return form
 
 
-def _options(published: Any, ahead: list[str], argv: list[str]) -> Any:
-    """The options of the file, then those of the command line; a mistake in the file names it."""
+def _options(published: Any, beside: dict[str, Any], ahead: list[str], argv: list[str]) -> Any:
+    """The options of the file, words and what is beside them, then those of the line; its mistakes name the file."""
     form = _form(type(published))
-    default = form(**asdict(published))
+    default = form(**{f.name: getattr(published, f.name) for f in fields(published) if f.init} | beside)
     try:
         return parse(form, [*ahead, *argv], "condense", default=default)
     except ValueError:
@@ -130,23 +130,7 @@ def _published(argv: Sequence[str]) -> Any:
     return settings_of(said["method"], said["data"], ipc, (1, side, side) if side else None)
 
 
-def _from_config(argv: Sequence[str]) -> list[str]:
-    """The options of the file that --config names, as words; a typo in it is named as any other."""
+def _content(argv: Sequence[str]) -> dict[str, Any]:
+    """The options of the file that --config names, if it is there."""
     path = peek(argv, CondenseOptions)["config"]
-    if path is None:
-        return []
-    from yoco.disk import at_home
-
-    try:
-        content = yaml.safe_load(at_home(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"condense: {path} is no YAML ({error})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"condense: {path} must be a mapping of options, got {type(content).__name__}")
-    words = []
-    for name, value in content.items():
-        flag = str(name).replace("_", "-")
-        if value is None or name == "checksum":
-            continue
-        words.append(f"--{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f"--{flag}={value}")
-    return words
+    return {} if path is None else content_of(path)

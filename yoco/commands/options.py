@@ -48,8 +48,9 @@ def peek(argv: Sequence[str], form: Any) -> dict[str, Any]:
 
 
 def named(argv: Sequence[str], form: Any) -> list[str]:
-    """The fields of a form whose flags stand on the command line."""
-    words = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
+    """The fields of a form whose flags stand on the command line; of a mapping, tyro has a flag for each key."""
+    flags = [word[2:].partition("=")[0].partition(".")[0] for word in argv if word.startswith("--")]
+    words = {flag.replace("-", "_") for flag in flags}
     return [f.name for f in fields(form) if f.name in words or f"no_{f.name}" in words]
 
 

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from functools import partial
 from inspect import signature
-from numbers import Real
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -29,9 +28,9 @@ from yoco.condense.contract import keep
 from yoco.condense.cost import Estimate, measure
 from yoco.condense.ending import Afterwards, finished
 from yoco.condense.labels import Labels, relabel
-from yoco.condense.loop import Callback, Interrupted, Progress, Stop
+from yoco.condense.loop import NOTED, Callback, Interrupted, Progress, Stop
 from yoco.condense.loop import condense as run_episodes
-from yoco.condense.method import Method, Task, check_class, check_kept, with_factor
+from yoco.condense.method import Method, Task, check_class, check_kept, check_steps, with_factor
 from yoco.condense.progress import Bar
 from yoco.condense.sinks import closing
 from yoco.condense.sinks import sink as make_sink
@@ -98,7 +97,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
         ValueError: no such method, or it has no such setting, or not this value.
     """
     cls = _class_of(method)
-    known = [f.name for f in fields(cls)]
+    known = [f.name for f in fields(cls) if f.init]
     ipc = python_number(ipc) if isinstance(ipc, np.generic) else ipc
     changes |= {name: python_number(value) for name, value in changes.items() if isinstance(value, np.generic)}
     changes |= {name: str(value) for name, value in changes.items() if isinstance(value, PurePath)}
@@ -110,10 +109,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
     published: Method = replace(with_factor(usual, {**deciding, **changes}.get("factor")), **changes)
     if published.episodes < 0:
         raise ValueError(f"condense: episodes must be at least 0, got {published.episodes}")
-    for name in known:
-        value: Any = getattr(published, name)
-        if name.startswith(("lr", "momentum", "weight_decay")) and isinstance(value, Real) and not float(value) >= 0:
-            raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
+    check_steps(published)
     check_kept(published, method)
     return published
 
@@ -125,6 +121,8 @@ def _class_of(method: str) -> Any:
     taken = {*signature(condense).parameters, *BESIDE} - ({"labels"} if hasattr(cls, "label_kinds") else set())
     if doubled := [f.name for f in fields(cls) if f.name in taken]:
         raise ValueError(f"method {method}: settings must not be named as options of every run, got {doubled[0]}")
+    if doubled := [f.name for f in fields(cls) if f.name in NOTED]:
+        raise ValueError(f"method {method}: settings must not be named as what every set notes, got {doubled[0]}")
     return cls
 
 
@@ -202,17 +200,18 @@ def condense(
     task = Task(in_space(space, real).to(place), ipc, network, compute_type(bf16, place), folder=folder, where=where)
     teacher = Afterwards(task, teaching, seed, run, progress) if asked.afterwards else None
     shown = [Bar.of(chosen, minutes)] if progress else []
-    kept = [make_sink(sink, run.folder)] if sink and run else []
-    told: list[Callback] = [*shown, *callbacks, *kept]
-    with closing(kept), run.working() if run else nullcontext():
+    with run.working() if run else nullcontext():
         if run and run.finished:  # by another process, meanwhile
             return finished(run, chosen.episodes, asked.afterwards)
-        result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
-        result = teacher.label(result) if teacher else result
-        if run:
-            result.save(run.result)
-            if result.config["episodes_done"] >= chosen.episodes:
-                run.finish()
+        kept = [make_sink(sink, run.folder)] if sink and run else []
+        told: list[Callback] = [*shown, *callbacks, *kept]
+        with closing(kept):
+            result = run_episodes(task, chosen, seed=seed, run=run, minutes=minutes, callbacks=told, last=bool(teacher))
+            result = teacher.label(result) if teacher else result
+            if run:
+                result.save(run.result)
+                if result.config["episodes_done"] >= chosen.episodes:
+                    run.finish()
     return result
 
 

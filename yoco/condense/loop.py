@@ -20,12 +20,14 @@ from yoco.condensed import CondensedSet
 from yoco.data.whitened import Whitened
 from yoco.device import at_work
 from yoco.rng import Rng
-from yoco.run import Run
+from yoco.run import Run, check_state
 
 CHECKPOINT_SECONDS = 30.0
 """Between two checkpoints, at least."""
 SAVING = 1.5
 """Seconds that writing one may take, a twentieth of that; if it takes k times as long, the wait is k times as long."""
+NOTED = ("autocast", "episodes_done", "seconds", "learned", "whitening")
+"""What is noted on every set beside the settings of its method and the options of its run."""
 
 
 def _no_set() -> CondensedSet:
@@ -108,15 +110,19 @@ class Journey:
         self.episode, self.before = state["episode"], state["seconds"]
         self.seconds = self.before
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        beside = {name: value.detach() for name, value in self.synthetic.beside.items()}
+        state = {"cells": self.synthetic.cells.detach(), "beside": beside, "optimizer": self.optimizer.state_dict()}
+        memory = None if self.memory is None else self.memory.state_dict()
+        return {**state, "memory": memory, "episode": self.episode, "seconds": self.seconds}
+
     def save(self, run: Run | None) -> None:
         """Write a checkpoint, and see how long that takes."""
         if run is None:
             return
         began = time.monotonic()
-        beside = {name: value.detach() for name, value in self.synthetic.beside.items()}
-        state = {"cells": self.synthetic.cells.detach(), "beside": beside, "optimizer": self.optimizer.state_dict()}
-        memory = None if self.memory is None else self.memory.state_dict()
-        run.save({**state, "memory": memory, "episode": self.episode, "seconds": self.seconds})
+        run.save(self.state())
         self.saved = time.monotonic()
         self.saving = self.saved - began
 
@@ -144,7 +150,7 @@ def condense(
     last episode, too, as more will follow.
 
     Raises:
-        ValueError: a loss is not finite, or another process works on the same run.
+        ValueError: a loss is not finite, another process works on the same run, or no checkpoint could hold its state.
         Interrupted: Ctrl-C or SIGTERM, also in a run within a callback; the state was saved, if there is a run.
     """
     rng = Rng(seed)
@@ -154,6 +160,8 @@ def condense(
         journey.restore(run.restore() if run else None)
         standing = partial(describe, task, method, seed, journey)
         standing()  # a start that is no set is refused now, not when all is learned
+        if run and not journey.episode:  # so is what no checkpoint could hold
+            check_state(journey.state())
         going = True
         while going and journey.episode < method.episodes and not _late(journey, minutes) and not interrupted():
             loss = descend(task, method, journey, rng.child("episode", journey.episode))

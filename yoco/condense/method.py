@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -90,10 +90,13 @@ class Stateful(Protocol):
 class Method(Protocol):
     """One paper: a frozen dataclass whose fields are its hyper-parameters, none named as an option of `condense`.
 
+    Settings are whole numbers, numbers, truth values, words, None, and tuples, lists and mappings of these; a path that
+    is given for one becomes a word. Fields that others decide (`init=False`) are noted, but cannot be asked for.
     All randomness of an episode comes from the `rng` it is given; whatever outlives an episode lives in `memory`.
     All of it runs in one thread, which holds the lock under which networks are made and layers draw: one that waits for
     threads of its own that do either waits for ever.
     An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.
+    Estimates take two episodes or three, whatever `episodes` says, all with the `rng` of the first.
     Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
     `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
     are settings that decide on others: `published` takes those of them that are asked for, too.
@@ -109,7 +112,7 @@ class Method(Protocol):
 
     @property
     def episodes(self) -> int:
-        """How many episodes make a whole run."""
+        """How many episodes make a whole run; a field, as it can be asked for."""
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
@@ -130,18 +133,26 @@ class Method(Protocol):
 
 PARTS = ("published", "synthetic", "optimizer", "memory", "episode")
 """What a method can do."""
+STEPS = (
+    *("lr", "lr_image", "lr_labels", "lr_lr", "lr_start", "lr_network", "lr_head", "lr_expert", "lr_teacher"),
+    *("momentum_image", "momentum_labels", "momentum_network", "weight_decay"),
+)
+"""Settings of the methods here that may not be negative."""
 
 
 def check_class(cls: Any, where: str) -> None:
     """Check that a class has what `Method` says. where: its kind and its name, in the message.
 
     Raises:
-        ValueError: it is no dataclass, or lacks a part.
+        ValueError: it is no frozen dataclass, or lacks a part, or the field `episodes`.
     """
-    if not isinstance(cls, type) or not is_dataclass(cls):
+    made: Any = getattr(cls, "__dataclass_params__", None)
+    if not isinstance(cls, type) or not getattr(made, "frozen", False):
         raise ValueError(f"{where}: must be a frozen dataclass, got {cls!r}")
     if lacking := [name for name in PARTS if not callable(getattr(cls, name, None))]:
         raise ValueError(f"{where}: must have {', '.join(PARTS)}, got none of {', '.join(lacking)}")
+    if "episodes" not in (settings := [f.name for f in fields(cls) if f.init]):
+        raise ValueError(f"{where}: must have a field episodes, got {', '.join(settings) or 'none'}")
 
 
 def with_factor(published: Any, factor: int | None) -> Any:
@@ -155,16 +166,38 @@ def with_factor(published: Any, factor: int | None) -> Any:
     return replace(published, factor=factor, **mixed)
 
 
+def check_steps(settings: Any) -> None:
+    """Check the step sizes of a method, its momenta and its weight decay; settings: a dataclass.
+
+    Raises:
+        ValueError: one is below 0.
+    """
+    for name in (f.name for f in fields(settings) if f.name in STEPS):
+        value: Any = getattr(settings, name)
+        if isinstance(value, Real) and not float(value) >= 0:
+            raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
+
+
 def check_kept(settings: Any, method: str) -> None:
-    """Check that the file of a set can hold the settings of its method, which else fails after the whole run.
+    """Check that the files of a run can hold the settings of its method, which else fails after the whole run.
 
     settings: a dataclass; method: its name in the message.
 
     Raises:
         ValueError: one is no number, no word, and no list or mapping of them.
     """
-    for name, value in asdict(settings).items():
+    for name in (f.name for f in fields(settings)):
         try:
-            json.dumps(value, default=python_number)
+            _check_plain(getattr(settings, name))
+            json.dumps(getattr(settings, name), sort_keys=True, default=python_number)
         except TypeError as error:
             raise ValueError(f"condense: setting {name} of {method}: {error}") from None
+
+
+def _check_plain(value: Any) -> None:
+    """Refuse what only looks like a number, a word or a mapping, such as a member of an enumeration."""
+    if type(value) in (list, tuple, dict):
+        for part in (*value, *value.values()) if type(value) is dict else value:
+            _check_plain(part)
+    elif value is not None and type(value) not in (bool, int, float, str):
+        python_number(value)

@@ -1,6 +1,6 @@
 """Other places for the metrics of a run, beside its metrics.jsonl; each is a callback and wants its own package."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from math import isnan
@@ -21,10 +21,13 @@ def sink(name: str, folder: Path) -> Callback:
     """The callback of this name, or of `module:function`.
 
     Raises:
-        ValueError: there is none, or its package is not installed.
+        ValueError: there is none, its package is not installed, or it gives no callback.
     """
-    made: Callable[[Path], Callback] = resolve("sink", SINKS, name)
-    return made(folder)
+    made: Any = resolve("sink", SINKS, name)
+    told: Callback = made(folder) if callable(made) else made
+    if not callable(told):
+        raise ValueError(f"sink: {name} must be a function of a folder that answers with a callback, got {told!r}")
+    return told
 
 
 class TensorBoard:
@@ -85,13 +88,14 @@ class WandB:
 @contextmanager
 def closing(sinks: Sequence[Callback]) -> Iterator[None]:
     """Close the sinks that can be closed, however what is done within ends; if it fails, by their `fail` if any."""
-    ways = ("fail", "close")
+    failed = True
     try:
         yield
-        ways = ("close",)
+        failed = False
     finally:
         for each in sinks:
-            next((getattr(each, way) for way in ways if hasattr(each, way)), lambda: None)()
+            close = getattr(each, "close", lambda: None)
+            (getattr(each, "fail", close) if failed else close)()
 
 
 def numbers(progress: Progress) -> dict[str, float]:

@@ -245,7 +245,8 @@ def base_of(text: str) -> tuple[Any, dict[str, Any]]:
 
 def named(text: str, method: Any) -> str:
     """The name of a base, and all settings of it that are not those of its class."""
-    changed = {f.name: getattr(method, f.name) for f in fields(method) if getattr(method, f.name) != f.default}
+    asked = {f.name: f.default for f in fields(method) if f.init}
+    changed = {name: getattr(method, name) for name, usual in asked.items() if getattr(method, name) != usual}
     name, _ = split_options("base", text)
     return join_options(name, {key: value for key, value in changed.items() if key not in OWN})
 
