@@ -119,7 +119,7 @@ def test_words_of_a_file_and_what_is_beside_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("kind: [1]\n", "--kind"), ("ipc: [1]\n", "--ipc"), ("epizodes: [1]\n", "--episodes")]
+    ("text", "said"), [("kind: [1]\n", "--kind"), ("ipc: [1]\n", "--ipc"), ("epizodes: [1]\n", "--epizodes")]
 )
 def test_what_an_option_cannot_be_is_named(tmp_path: Path, fails: Callable[..., str], text: str, said: str) -> None:
     path = tmp_path / "config.yaml"

@@ -101,9 +101,10 @@ def _say_experts(folder: Any) -> None:
 
 def _form(method: type) -> Any:
     """The options and those of a method, which checks its own when they are handed over, not here."""
-    unchecked = {"__post_init__": lambda self: None}
-    bases = (method, CondenseOptions)
-    form: Any = make_dataclass("Condense", [], bases=bases, namespace=unchecked, frozen=True, kw_only=True)
+    # fields that follow from others are not there yet, so that they must not be compared
+    same: dict[str, Any] = {"__hash__": object.__hash__, "__eq__": object.__eq__}
+    space, bases = {"__post_init__": lambda self: None, **same}, (method, CondenseOptions)
+    form: Any = make_dataclass("Condense", [], bases=bases, namespace=space, frozen=True, kw_only=True, eq=False)
     form.__doc__ = CondenseOptions.__doc__
     return form
 

@@ -213,7 +213,7 @@ class Request:
         own = any(":" in each.name for each in scores)
         if own or isinstance(self.data, Source) or "confidence" in self.rule.needs:
             return None
-        epochs = [each.options.get("epochs") for each in scores]
+        epochs: list[Any] = [each.options.get("epochs") for each in scores]
         return None if None in epochs else max(epochs, default=None)
 
     def _refuse_unread(self) -> None:
