@@ -100,10 +100,10 @@ def test_all_of_a_layer_without_bias_is_all_of_its_energy(network: nn.Module, da
 
 def test_bound_is_the_term_of_the_theorem(network: nn.Module, data: Calibration) -> None:
     error, bound = (curves(network, data, weigh=weigh) for weigh in ("error", "bound"))
-    known, positions = factors(network, "spectral"), {FIRST: 9, SECOND: 4, LAST: 1}
+    known, share = factors(network, "spectral"), {FIRST: 9, SECOND: 4 / 2, LAST: 1}
     for label, curve in bound.items():
         name = label.split()[0]
-        wanted = [known[name] * sqrt(2 * e * positions[name]) for e in error[label].errors]
+        wanted = [known[name] * sqrt(2 * e * share[name]) for e in error[label].errors]
         assert list(curve.errors) == pytest.approx(wanted, rel=1e-12)
     pruner = Pruner(solver="obd")
     units = pruner.units(network, pruner.moments(network, data))

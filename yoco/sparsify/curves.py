@@ -63,7 +63,8 @@ def curves(
 
     weigh: "error" is that of the layer's outputs, "relative" the same next to the square of these outputs, "bound" its
     term in Theorem 3.2 of L-OBS with spectral norms of the dense network, "loss" the rise of the cross-entropy on the
-    calibration images and labels when this layer alone is sparse.
+    calibration images and labels when this layer alone is sparse. The term of a group alone is divided by the root of
+    how many groups there are: in sum they are the term of their layer if their errors are equal, and never above it.
     cost: a zero is worth 1 ("weights"), or the multiplications that it saves for one image ("flops").
 
     Raises:
@@ -110,7 +111,8 @@ def _error_prices(network: nn.Module, found: Mapping[str, Moments], how: Solving
             return [error / energy for error in errors]
         if weigh == "bound":
             moments = found[unit.name]
-            return [bounds[unit.name] * sqrt(2 * error * moments.positions) for error in errors]
+            share = moments.positions / len(moments.dense)
+            return [bounds[unit.name] * sqrt(2 * error * share) for error in errors]
         return [float(error) for error in errors]
 
     return pricing
