@@ -202,6 +202,22 @@ def test_groups_have_equal_parts_of_a_tolerance(network: nn.Module, data: Calibr
     assert counts(network, given, "tolerance", None, "exact", lambda: lines, most=20.0) == wanted
 
 
+def test_programme_leaves_a_few_weights_where_they_are_enough(data: Calibration) -> None:
+    """At 99.2 %, the first layer would be empty if its curve ended with 99.03 % and all of it."""
+    first, second = nn.Linear(64, 100), nn.Linear(100, 3)
+    with torch.no_grad():
+        for layer in (first, second):
+            layer.weight.fill_(1e-3)
+            layer.bias.zero_()
+        first.weight[:10, :10].fill_diagonal_(1)
+        second.weight[0, :10] = 1
+    network = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second).double()
+    pruner = Pruner(solver="magnitude", refit=False, allocation="programme")
+    masks = pruner(network, data, sparsity=0.992, rng=Rng(0)).masks
+    assert masks.kept <= 54
+    assert min(count.kept for count in masks.by_layer().values()) >= 10
+
+
 def test_no_curves_are_made_where_none_are_needed(network: nn.Module, data: Calibration) -> None:
     given = units(network, data)
     for allocation in (*LAYOUTS, "global", {FIRST: 1, SECOND: 2, LAST: 3}):
