@@ -177,6 +177,19 @@ def test_the_bound_of_one_last_layer_is_what_is_measured() -> None:
     assert [layer.moved > 0 for layer in certificate.layers.values()] == [False] * 4 + [True]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_roundings_of_16_bits_are_not_measured(dtype: torch.dtype) -> None:
+    dense = deepcopy(network("lenet")).to(dtype)
+    sparse = deepcopy(dense)
+    with torch.no_grad():
+        sparse.head.weight[:, ::2].mul_(0)
+    found = certify(dense, sparse, [images(20).to(dtype)])
+    assert found == certify(deepcopy(dense).double(), deepcopy(sparse).double(), [images(20).to(dtype).double()])
+    assert found.bound("spectral") == pytest.approx(found.moved, rel=1e-9)
+    assert found.moved > 0
+    assert dense.head.weight.dtype == sparse.head.weight.dtype == dtype
+
+
 def test_the_norms_are_those_of_the_sparse_network() -> None:
     dense = network("mlp:width=16")
     sparse = deepcopy(dense)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -177,11 +178,44 @@ def test_curves_decide(allocation: str, network: nn.Module, data: Calibration) -
         unit: Curve(tuple(range(25)), tuple(float(k * slope) for k in range(25))) for slope, unit in enumerate(given)
     }
     made = found(network, given, allocation, 30 / 156, straight)
-    assert made == ALLOCATIONS[allocation](straight, 30)
+    assert made == ALLOCATIONS[allocation](seen(allocation, straight), 30)
     dear = {unit: Curve(curve.counts, curve.errors, price=2.0) for unit, curve in straight.items()}
     made = found(network, given, allocation, 0.25, dear)
-    assert made == ALLOCATIONS[allocation](dear, 0.25 * 4 * 48)
+    assert made == ALLOCATIONS[allocation](seen(allocation, dear), 0.25 * 4 * 48)
     assert 2 * sum(made.values()) >= 48
+
+
+def seen(allocation: str, curves: Mapping[Unit, Curve]) -> dict[Unit, Curve]:
+    """For tolerance each of the two groups of the second layer has twice its error."""
+    twice = (B, C) if allocation == "tolerance" else ()
+    return {
+        unit: replace(curve, errors=tuple((1 + (unit in twice)) * error for error in curve.errors))
+        for unit, curve in curves.items()
+    }
+
+
+def test_groups_have_equal_parts_of_a_tolerance(network: nn.Module, data: Calibration) -> None:
+    given = units(network, data)
+    lines = {unit: Curve((0, layer.count(1.0)), (0.0, float(layer.count(1.0)))) for unit, layer in given.items()}
+    wanted = {A: 20, B: 10, C: 10, D: 20}
+    assert found(network, given, "tolerance", 60.5 / 156, lines) == wanted
+    assert counts(network, given, "tolerance", None, "exact", lambda: lines, most=20.0) == wanted
+
+
+def test_programme_leaves_a_few_weights_where_they_are_enough(data: Calibration) -> None:
+    """At 99.2 %, the first layer would be empty if its curve ended with 99.03 % and all of it."""
+    first, second = nn.Linear(64, 100), nn.Linear(100, 3)
+    with torch.no_grad():
+        for layer in (first, second):
+            layer.weight.fill_(1e-3)
+            layer.bias.zero_()
+        first.weight[:10, :10].fill_diagonal_(1)
+        second.weight[0, :10] = 1
+    network = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second).double()
+    pruner = Pruner(solver="magnitude", refit=False, allocation="programme")
+    masks = pruner(network, data, sparsity=0.992, rng=Rng(0)).masks
+    assert masks.kept <= 54
+    assert min(count.kept for count in masks.by_layer().values()) >= 10
 
 
 def test_no_curves_are_made_where_none_are_needed(network: nn.Module, data: Calibration) -> None:

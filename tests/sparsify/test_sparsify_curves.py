@@ -58,6 +58,31 @@ def test_levels_come_closer_and_closer_to_everything() -> None:
     assert levels(Layer(torch.ones(1, 3), torch.eye(3), bias=True)) == [0, 1, 2]
 
 
+def test_levels_may_go_on_to_the_last_weight() -> None:
+    layer = Layer(torch.ones(10, 100), torch.eye(100))
+    wanted = {int(1000 * (1 - 0.9**k) + 0.5) for k in range(66)} | {1000}
+    assert levels(layer, far=True) == sorted(wanted)
+    assert levels(layer, far=True)[-2:] == [999, 1000]
+    assert levels(layer)[-2:] == [990, 1000]
+    assert levels(Layer(torch.ones(10, 100), torch.eye(100), pattern="row"), far=True)[-2:] == [990, 1000]
+    assert levels(Layer(torch.ones(1, 3), torch.eye(3), bias=True), far=True) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("allocation", "sparsity", "far"), [("programme", 0.95, True), ("programme", 0.9, False), ("hull", 0.95, False)]
+)
+def test_programme_sees_them_where_little_is_kept(
+    allocation: str, sparsity: float, far: bool, data: Calibration
+) -> None:
+    with Rng(0).as_global():
+        plain = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).double()
+    pruner = Pruner(solver="magnitude", allocation=allocation)
+    layer = pruner.units(plain, pruner.moments(plain, data))[Unit("1.weight", 0)]
+    found = pruner(plain, data, sparsity=sparsity, rng=Rng(0)).curves["1.weight"]
+    assert found.counts == tuple(levels(layer, far))
+    assert (191 in found.counts) == far
+
+
 def outputs_of(network: nn.Module, data: Calibration) -> dict[str, Tensor]:
     """What each layer answers in the dense network."""
     caught: dict[str, Tensor] = {}
@@ -100,10 +125,10 @@ def test_all_of_a_layer_without_bias_is_all_of_its_energy(network: nn.Module, da
 
 def test_bound_is_the_term_of_the_theorem(network: nn.Module, data: Calibration) -> None:
     error, bound = (curves(network, data, weigh=weigh) for weigh in ("error", "bound"))
-    known, positions = factors(network, "spectral"), {FIRST: 9, SECOND: 4, LAST: 1}
+    known, share = factors(network, "spectral"), {FIRST: 9, SECOND: 4 / 2, LAST: 1}
     for label, curve in bound.items():
         name = label.split()[0]
-        wanted = [known[name] * sqrt(2 * e * positions[name]) for e in error[label].errors]
+        wanted = [known[name] * sqrt(2 * e * share[name]) for e in error[label].errors]
         assert list(curve.errors) == pytest.approx(wanted, rel=1e-12)
     pruner = Pruner(solver="obd")
     units = pruner.units(network, pruner.moments(network, data))

@@ -55,3 +55,14 @@ def test_rows_stay_alike_in_each_group() -> None:
     how = Pruner(solver="magnitude", allocation={"weight": 18}, pattern="row")
     mask = how(network, drawn(normal(9, 4, 5, 5, seed=4)), sparsity=None, rng=Rng(0)).masks["weight"]
     assert mask.flatten(1).sum(1).tolist() == [4, 4, 5, 5]
+
+
+def test_bounds_of_equal_groups_are_in_sum_that_of_their_layer() -> None:
+    weight, images = normal(1, 1, 3, 3, seed=5).repeat(4, 1, 1, 1), normal(9, 1, 5, 5, seed=6).repeat(1, 4, 1, 1)
+    network, given = depthwise(weight), drawn(images)
+    curves = Pruner(solver="magnitude", refit=False, weigh="bound").curves(network, given, Rng(0))
+    assert len(curves) == 4
+    for at, zeros in enumerate(curves["weight"].counts):
+        how = Pruner(solver="magnitude", refit=False, allocation={"weight": 4 * zeros})
+        bound = how(network, given, sparsity=None, rng=Rng(0)).certify(network, given).bound("spectral")
+        assert sum(curve.errors[at] for curve in curves.values()) == pytest.approx(bound, rel=1e-9)

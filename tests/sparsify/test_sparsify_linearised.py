@@ -134,6 +134,27 @@ def test_signs_are_taken_from_what_is_finite_and_no_integer() -> None:
 
 @METHODS
 @pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        (nn.Conv1d, (2, 8)),
+        (nn.Conv3d, (2, 2, 2, 2)),
+        (nn.ConvTranspose1d, (2, 8)),
+        (nn.ConvTranspose2d, (2, 2, 4)),
+        (nn.ConvTranspose3d, (2, 2, 2, 2)),
+    ],
+)
+def test_biases_of_layers_of_other_kinds_have_no_part(method: Method, kind: Any, shape: tuple[int, ...]) -> None:
+    with Rng(0).as_global():
+        first, other, last = nn.Linear(6, 16), kind(2, 3, 1), nn.Linear(24, 3)
+    network = nn.Sequential(nn.Flatten(), first, nn.Unflatten(1, shape), other, nn.Flatten(), last)
+    plain = method(network, (1, 2, 3))
+    with torch.no_grad():
+        other.bias.fill_(1e6)
+    assert method(network, (1, 2, 3)) == plain
+
+
+@METHODS
+@pytest.mark.parametrize(
     ("last", "name"), [(nn.LogSoftmax(1), "log_softmax"), (nn.Softmax(1), "softmax"), (nn.Softmin(1), "softmin")]
 )
 def test_a_softmax_is_refused(method: Method, last: nn.Module, name: str) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from yoco.networks.base import Network
 from yoco.sparsify.hold import remove
-from yoco.sparsify.network import Prunable, answered, both, layers, matrix, patches, portions, run, watched
+from yoco.sparsify.network import Prunable, answered, both, dtype_of, layers, matrix, patches, portions, run, watched
+from yoco.sparsify.trial import twin
 
 KEEPS = (nn.ReLU, nn.LeakyReLU, nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Tanh, nn.Sigmoid, nn.Hardtanh)
 """Modules that bring no two inputs further apart, in evaluation mode."""
@@ -60,11 +61,14 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
 
     dense, sparse: the network before and after; only the weights and biases of their layers may differ. Bounds exist
     for chains: networks of yoco.networks without branches and nn.Sequential, of layers, ReLU, pooling and batch norm.
+    Networks in 16 bits are measured as copies in float64: bounds are of the weights, not of what rounding adds.
 
     Raises:
         ValueError: there are no images, or a network answers with something else than one tensor.
     """
     sparse = remove(deepcopy(sparse))  # its zeros are zero, whatever has moved them
+    if dtype_of(dense).itemsize < 4:
+        dense, sparse, batches = twin(dense), twin(sparse), (batch.double() for batch in batches)
     places, pruned = layers(dense), layers(sparse)
     sums, moved, images, calls = dict.fromkeys(places, 0.0), 0.0, 0, dict.fromkeys(places, 0)
     with watched(places) as seen:

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from numbers import Integral
 
 from torch import nn
 
 from yoco.registry import unknown
-from yoco.sparsify.allocate import ALLOCATIONS, Curve, most_zeros
+from yoco.sparsify.allocate import ALLOCATIONS, Curve, within
 from yoco.sparsify.curves import Unit
 from yoco.sparsify.layer import Layer
 from yoco.sparsify.layout import LAYOUTS
@@ -31,7 +32,8 @@ def counts(
     most: float | None = None,
 ) -> Counts:
     """Zeros of each unit; see `Pruner`. curves: makes them, if they are needed. weigh: for global, see `by_score`.
-    most: for tolerance in place of sparsity, the error that no layer shall exceed; its groups have equal parts of it.
+    most: for tolerance in place of sparsity, the error that no layer shall exceed. Of a tolerance, given or found,
+    groups of a layer have equal parts.
     The allocation is one that fits the network, see `check_allocation`.
 
     Raises:
@@ -42,10 +44,7 @@ def counts(
     if isinstance(allocation, Mapping):
         return _divided(units, allocation, solver)
     if most is not None:
-        groups = Counter(unit.name for unit in units)
-        part = 0.5 if weigh == "bound" else 1.0  # bounds are roots of errors
-        parts = {name: most / count**part for name, count in groups.items()}
-        return {unit: most_zeros(curve, parts[unit.name]) for unit, curve in curves().items()}
+        return within(_whole(curves()), most)
     if sparsity is None:
         raise ValueError("sparsify: needs sparsity, got None")
     total = sum(layer.count(1.0) for layer in units.values())
@@ -57,7 +56,16 @@ def counts(
     made = curves()
     plain = all(curve.price == 1 for curve in made.values())
     saved = zeros if plain else sparsity * sum(curve.worth for curve in made.values())
-    return ALLOCATIONS[allocation](made, saved)
+    return ALLOCATIONS[allocation](_whole(made) if allocation == "tolerance" else made, saved)
+
+
+def _whole(curves: Mapping[Unit, Curve]) -> dict[Unit, Curve]:
+    """Each error times the groups of its layer: within the same tolerance, each group then has an equal part of it."""
+    groups = Counter(unit.name for unit in curves)
+    return {
+        unit: replace(curve, errors=tuple(groups[unit.name] * error for error in curve.errors))
+        for unit, curve in curves.items()
+    }
 
 
 def check_allocation(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from math import sqrt
+from math import log, sqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,8 @@ from yoco.sparsify.network import answered, layers, matrix, parts, run
 
 SHARES = tuple(1 - 0.9**level for level in range(45))
 """Shares of zeros of a layer: 0 to 0.9903 (Frantar and Alistarh, OBC, NeurIPS 2022)."""
+ENOUGH = 0.9
+"""The sparsity up to which they are enough for programme, which knows no counts but those that curves show."""
 WEIGHINGS = ("relative", "error", "bound", "loss")
 COSTS = ("weights", "flops")
 
@@ -58,13 +60,16 @@ def curves(
     weigh: str,
     cost: str,
     data: Calibration,
+    far: bool = False,
 ) -> dict[Unit, Curve]:
     """The cost of zeros in each unit.
 
     weigh: "error" is that of the layer's outputs, "relative" the same next to the square of these outputs, "bound" its
     term in Theorem 3.2 of L-OBS with spectral norms of the dense network, "loss" the rise of the cross-entropy on the
-    calibration images and labels when this layer alone is sparse.
+    calibration images and labels when this layer alone is sparse. The term of a group alone is divided by the root of
+    how many groups there are: in sum they are the term of their layer if their errors are equal, and never above it.
     cost: a zero is worth 1 ("weights"), or the multiplications that it saves for one image ("flops").
+    far: with levels on to the last weight, see `levels`.
 
     Raises:
         ValueError: no bound, or no loss on these labels, for this kind of network.
@@ -72,16 +77,21 @@ def curves(
     pricing = _loss_prices(network, data, how) if weigh == "loss" else _error_prices(network, found, how, weigh)
     made = {}
     for unit, layer in units.items():
-        counts = levels(layer)
+        counts = levels(layer, far)
         price = found[unit.name].positions if cost == "flops" else 1.0
         step = layer.problem.pattern.step(len(layer.given))
         made[unit] = Curve(tuple(counts), tuple(pricing(unit, layer, counts)), price, step)
     return made
 
 
-def levels(layer: Layer) -> list[int]:
-    """The different counts of zeros that the shares mean, and all of the layer."""
-    return sorted({layer.count(share) for share in (*SHARES, 1.0)})
+def levels(layer: Layer, far: bool = False) -> list[int]:
+    """The different counts of zeros that the shares mean, and all of the layer.
+
+    far: the shares go on in the same way while a weight is left; each is one more solve for most solvers.
+    """
+    last = int(log(layer.count(1.0)) / -log(0.9)) if far else 0
+    beyond = [1 - 0.9**level for level in range(len(SHARES), last + 1)]
+    return sorted({layer.count(share) for share in (*SHARES, *beyond, 1.0)})
 
 
 Pricing = Callable[[Unit, Layer, list[int]], list[float]]
@@ -110,7 +120,8 @@ def _error_prices(network: nn.Module, found: Mapping[str, Moments], how: Solving
             return [error / energy for error in errors]
         if weigh == "bound":
             moments = found[unit.name]
-            return [bounds[unit.name] * sqrt(2 * error * moments.positions) for error in errors]
+            share = moments.positions / len(moments.dense)
+            return [bounds[unit.name] * sqrt(2 * error * share) for error in errors]
         return [float(error) for error in errors]
 
     return pricing

@@ -13,6 +13,8 @@ SOFTMAXES = (
     *("softmax", "log_softmax", "softmin", "gumbel_softmax"),
     *("scaled_dot_product_attention", "multi_head_attention_forward"),
 )
+LAYERS = ("linear", *(f"{kind}{n}d" for kind in ("conv", "conv_transpose") for n in (1, 2, 3)))
+"""Functions whose third argument is a bias."""
 
 
 class Linearised(TorchFunctionMode):
@@ -38,7 +40,7 @@ class Linearised(TorchFunctionMode):
             return args[0]
         if name in NORMS:
             return _scaled(name, signature(func).bind(*args, **given).arguments) if self.scaled else args[0]
-        if name in ("linear", "conv2d"):
+        if name in LAYERS:
             args = args[:2] + (None,) * (len(args) > 2) + args[3:]
             given = {key: value for key, value in given.items() if key != "bias"}
         return func(*args, **given)

@@ -14,7 +14,7 @@ from yoco.rng import Rng
 from yoco.sparsify.allocate import ALLOCATIONS, Curve
 from yoco.sparsify.calibration import Calibration
 from yoco.sparsify.counts import check_allocation, counts
-from yoco.sparsify.curves import COSTS, WEIGHINGS, Solving, Unit, bounds_of, curves, put
+from yoco.sparsify.curves import COSTS, ENOUGH, WEIGHINGS, Solving, Unit, bounds_of, curves, put
 from yoco.sparsify.hessian import Moments, moments, moments_after
 from yoco.sparsify.hold import remove
 from yoco.sparsify.layer import Layer, Solved, solver_of, try_solver
@@ -187,7 +187,8 @@ class Pruner:
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 
         def costs() -> dict[Unit, Curve]:
-            made.update(curves(network, units, found, how, weigh=self.weigh, cost=self.cost, data=data))
+            far = self.allocation == "programme" and (sparsity or 0) > ENOUGH
+            made.update(curves(network, units, found, how, weigh=self.weigh, cost=self.cost, data=data, far=far))
             return made
 
         zeros = counts(network, units, self.allocation, sparsity, self.solver, costs, self.weigh, self.tolerance)
