@@ -19,7 +19,7 @@ from yoco.data.names import misplaced, of_others
 from yoco.data.source import Source, Splits
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
-from yoco.evaluate.asked import BASELINES, check_kind, check_numbers, seeds_of
+from yoco.evaluate.asked import BASELINES, check_kind, check_numbers, check_sent, seeds_of
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
 from yoco.evaluate.teachers import with_teachers
 from yoco.evaluate.trials import Measured, Plan, Trial, evened, run, threads_of
@@ -92,12 +92,12 @@ def evaluate(
     check_numbers({**counts, "teacher_epochs": teacher_epochs}, same_compute, names, baselines)
     splits = _fitting(examples, data, names)
     rows = _rows(examples, splits.train, protocol, epochs, same_compute, baselines, full_epochs)
-    like = examples if splits.test.space == "unit" else splits.train
+    check_sent([row.recipe for row in rows], teacher, jobs)
     plan = Plan(
         examples=examples.to("cpu") if isinstance(examples, Source) else examples,
         splits=Splits(splits.train.to("cpu"), splits.test.to("cpu")),
         budget=_budget(examples),
-        normalise=Normalise(like.mean, like.std),
+        normalise=_normalise(examples, splits),
         device=where,
         autocast=compute_type(bf16, where),
         trials=tuple(replace(row, network=name, seed=seed) for row in rows for name in names for seed in numbers),
@@ -202,6 +202,12 @@ def _alike(examples: CondensedSet | Source, splits: Splits) -> Splits:
         return splits
     whiten = refit(examples.whitening, splits.train, "evaluate")
     return Splits(whiten(splits.train), whiten(splits.test))
+
+
+def _normalise(examples: CondensedSet | Source, splits: Splits) -> Normalise:
+    """As the set says, or where it is whitened the data are that were whitened likewise."""
+    like = examples if splits.test.space == "unit" else splits.train
+    return Normalise(like.mean, like.std)
 
 
 def _budget(examples: CondensedSet | Source) -> tuple[int, ...]:
