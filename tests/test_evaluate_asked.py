@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+from augment import Flip, InTurn
 from yoco.condensed import CondensedSet
 from yoco.data import from_arrays, load
 from yoco.data.source import Splits
 from yoco.evaluate import evaluate, made_from
-from yoco.evaluate.asked import seeds_of
+from yoco.evaluate.asked import check_sent, seeds_of
+from yoco.train import Recipe
 
 QUICK: dict[str, Any] = {"networks": "mlp:width=4", "progress": False, "device": "cpu"}
 
@@ -90,3 +93,56 @@ def test_a_network_of_a_notebook_is_refused_among_processes(
         evaluate(tiny_set, tiny, epochs=1, jobs=2, **{**QUICK, "networks": ("mlp:width=4", "__main__:Small:width=4")})
     rule = "networks must be in a module that other processes can import where jobs is above 1"
     assert str(caught.value) == f"evaluate: {rule}, got '__main__:Small:width=4', which stands in no file"
+
+
+class Slow(Recipe):
+    """A recipe of a notebook."""
+
+
+class Still:
+    """An augmentation of a notebook, which changes nothing."""
+
+    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {}
+
+    def apply(self, images: torch.Tensor, params: Any) -> torch.Tensor:
+        return images
+
+
+class Knowing(nn.Flatten):
+    """A teacher of a notebook, or a part of one."""
+
+
+def test_what_else_of_a_notebook_is_refused_among_processes(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = ModuleType("mine")
+    module.slow = lambda *about: Slow(epochs=1)
+    module.still = lambda *about: Recipe(epochs=1, augment=InTurn((Flip(), Still())))
+    monkeypatch.setitem(sys.modules, "mine", module)
+    for kind in (Slow, Still, Knowing):
+        monkeypatch.setattr(kind, "__module__", "__main__")
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    monkeypatch.setattr("yoco.evaluate.with_teachers", None)
+    teacher = nn.Sequential(Knowing(), nn.Linear(64, 3))
+    rule = "recipes, augmentations and teachers must be in a module that other processes can import"
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"protocol": "mine:slow"}, "Slow"),
+        ({"protocol": "mine:still"}, "Still"),
+        ({"protocol": "rded", "epochs": 1, "teacher": teacher}, "Knowing"),
+    )
+    for how, name in cases:
+        with pytest.raises(ValueError) as caught:
+            evaluate(tiny_set, tiny, jobs=2, **how, **QUICK)
+        got = f"'__main__:{name}', which stands in no file"
+        assert str(caught.value) == f"evaluate: {rule} where jobs is above 1, got {got}"
+    check_sent([Recipe(epochs=1)], nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), 2)
+    check_sent([Slow(epochs=1)], teacher, 1)
+
+
+def test_what_a_script_defines_may_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    script: Any = ModuleType("__main__")
+    script.__file__ = "study.py"
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    monkeypatch.setattr(Slow, "__module__", "__main__")
+    check_sent([Slow(epochs=1)], None, 2)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -118,3 +118,43 @@ def test_a_class_or_function_itself_is_told_its_name() -> None:
         assert str(caught.value) == f"thing: must be a name, or module:Name, got {said}"
     with pytest.raises(ValueError, match=r"got type; name it 'yoco\.rng:Rng'$"):
         split_options("thing", Rng)  # type: ignore[arg-type]
+
+
+def shaped(
+    widths: tuple[int, ...] = (8,),
+    side: Literal[8, 16] = 8,
+    way: Literal["up", False] | None = None,
+    most: Literal["all"] | int = 3,
+    place: Path | float | None = None,
+    sides=(8,),
+    free=None,
+) -> None: ...
+
+
+def test_words_say_what_is_declared_or_are_refused() -> None:
+    words = {"side": "16", "way": "false", "most": "all", "place": "0.5", "free": "x"}
+    found = typed_options("thing", shaped, words)
+    assert found == {"side": 16, "way": False, "most": "all", "place": 0.5, "free": "x"}
+    assert [type(value) for value in found.values()] == [int, bool, str, float, str]
+    assert typed_options("thing", shaped, {"most": "7"}) == {"most": 7}
+    kinds = "must be declared as bool, int, float, str or Literal to be given in a word, got tuple"
+    for key, text, line in (
+        ("widths", "16", f"{kinds}[int, ...]"),
+        ("sides", "16", kinds),
+        ("side", "12", "must be one of 8, 16, got '12'"),
+        ("way", "True", "must be one of up, false, got 'True'"),
+        ("most", "some", "must be a whole number, got 'some'"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            typed_options("thing", shaped, {key: text})
+        assert str(caught.value) == f"thing: {key} {line}"
+
+
+def test_options_without_a_default_are_said_to_lack_it() -> None:
+    def thing(first: int, second: int, width: int, *, depth: int, side: int = 1) -> None: ...
+
+    for key in ("width", "depth"):
+        with pytest.raises(ValueError, match=rf"^thing: options must have defaults, got {key} without one$"):
+            typed_options("thing", thing, {key: "3"}, given=2)
+    with pytest.raises(ValueError, match=r"^thing option: unknown name 'first'; known: side$"):
+        typed_options("thing", thing, {"first": "3"}, given=2)

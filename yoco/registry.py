@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
@@ -81,22 +82,28 @@ def _readable(made: Any) -> Iterator[tuple[str, Any]]:
                     yield name, get_type_hints(alone)[name]
 
 
-def typed_options(where: str, factory: Callable[..., Any], options: Mapping[str, str]) -> dict[str, Any]:
+def typed_options(
+    where: str, factory: Callable[..., Any], options: Mapping[str, str], given: int = 0
+) -> dict[str, Any]:
     """Options with the types that the function, or the constructor of the class, declares, or else of their defaults.
 
+    given: how many parameters, from the first, are none of them.
+
     Raises:
-        ValueError: there is no such option, or it has not this type.
+        ValueError: there is no such option, it has not this type, or no default, or a type that no word can say.
     """
-    parameters = inspect.signature(factory).parameters.values()
+    parameters = list(inspect.signature(factory).parameters.values())
     known = {p.name: type(p.default) for p in parameters if p.default is not p.empty}
+    named = {p.name for p in parameters[given:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     made: Any = factory.func if isinstance(factory, partial) else factory
     hints = declared(made.__init__ if inspect.isclass(made) else made)
     typed: dict[str, Any] = {}
     for key, text in options.items():
+        if key in named - {*known}:
+            raise ValueError(f"{where}: options must have defaults, got {key} without one")
         if key not in known:
             raise unknown(f"{where} option", key, known)
-        hint = hints.get(key, known[key])
-        typed[key] = _value(f"{where}: {key}", text, get_args(hint) or (hint,))
+        typed[key] = _value(f"{where}: {key}", text, hints.get(key, known[key]))
     return typed
 
 
@@ -113,7 +120,26 @@ def _called(thing: Any) -> str:
     return f"; name it '{thing.__module__}:{name}'" if name.isidentifier() else ""
 
 
-def _value(where: str, text: str, kinds: tuple[Any, ...]) -> Any:
+def sayable(hint: Any) -> bool:
+    """Whether a word can say a value of this type: a truth value, a number, a word, or one of a Literal."""
+    return any(kind in (bool, int, float, str) or get_origin(kind) is Literal for kind in _alternatives(hint))
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or this one alone."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _value(where: str, text: str, hint: Any) -> Any:
+    """What a word says of a type; a word, if all that is known of it is that it may be None."""
+    if hint is not NoneType and not sayable(hint):
+        rule = "must be declared as bool, int, float, str or Literal to be given in a word"
+        raise ValueError(f"{where} {rule}, got {inspect.formatannotation(hint)}")
+    kinds = _alternatives(hint)
+    values = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    words = {str(value).lower() if isinstance(value, bool) else str(value): value for value in values}
+    if text in words:
+        return words[text]
     if bool in kinds:
         if text not in ("true", "false"):
             raise ValueError(f"{where} must be true or false, got {text!r}")
@@ -124,4 +150,6 @@ def _value(where: str, text: str, kinds: tuple[Any, ...]) -> Any:
                 return kind(text)
             except ValueError as error:
                 raise ValueError(f"{where} must be {rule}, got {text!r}") from error
+    if words and str not in kinds:
+        raise ValueError(f"{where} must be one of {', '.join(words)}, got {text!r}")
     return text

@@ -58,10 +58,19 @@ class Own(Network):
         self.head = nn.Linear(8 * size[0], classes)
 
 
+class Held(Own):
+    """What it draws does not move, and is held where the weights of another network do not bring it."""
+
+    def __init__(self, channels: int, classes: int, size: tuple[int, int], drawn: bool = True) -> None:
+        super().__init__(channels, classes, size)
+        self.norm = nn.BatchNorm1d(4, affine=False)
+        self.register_buffer("places", torch.randn(3) if drawn else torch.ones(3))
+
+
 @pytest.fixture(autouse=True)
 def mine(monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = types.ModuleType("own_networks")
-    module.Own = Own
+    module.Own, module.Held = Own, Held
     monkeypatch.setitem(sys.modules, "own_networks", module)
 
 
@@ -132,3 +141,16 @@ def test_weights_that_do_not_learn_are_neither_matched_nor_moved(tiny: Splits) -
     parts = zip(before.split([weight.numel() for weight in network.parameters()]), network.parameters(), strict=True)
     changed = [not torch.equal(old, weight.flatten()) for old, weight in parts]
     assert changed == [weight.requires_grad and weight.ndim > 1 for weight in network.parameters()]
+
+
+@pytest.mark.parametrize("method", ["mtt", "datm"])
+def test_experts_of_networks_that_draw_buffers_are_refused(
+    tiny: Splits, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"ipc": 1, "episodes": 1, "progress": False, **SMALL[method]}
+    assert condense(tiny, method, network="own_networks:Held:drawn=false", **how).config["episodes_done"] == 1
+    monkeypatch.setattr("yoco.condense.experts.fit", None)
+    rule = "what a network draws must be a parameter, with requires_grad=False if it does not learn"
+    with pytest.raises(ValueError) as caught:
+        condense(tiny, method, network="own_networks:Held", **how)
+    assert str(caught.value) == f"experts: {rule}, got the buffer places"

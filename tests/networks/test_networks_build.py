@@ -30,6 +30,7 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module = types.ModuleType("my_networks")
     module.Small = Small
     module.Sized = type("Sized", (Small,), {"__init__": lambda self, width=3: None})
+    module.Bare = type("Bare", (Small,), {"__init__": lambda self, channels, classes, size, width: None})
     module.Plain = lambda channels, classes, size: nn.Linear(channels, classes)
     monkeypatch.setitem(sys.modules, "my_networks", module)
     return
@@ -80,6 +81,8 @@ def test_ones_own_class_with_and_without_options() -> None:
             "my_networks:Sized",
             "network my_networks:Sized: must be called as Sized(channels, classes, (height, ",
         ),
+        ("my_networks:Bare:width=3", "network my_networks:Bare: options must have defaults, got width without one"),
+        ("my_networks:Bare:size=3", "network my_networks:Bare option: unknown name 'size'; known: "),
         ("my_networks:None_", "network: 'my_networks:None_' cannot be imported"),
         ("no_such_module:X", "network: 'no_such_module:X' cannot be imported"),
     ],

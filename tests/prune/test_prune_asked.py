@@ -26,10 +26,11 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_an_option_of_ones_own_may_have_any_name(tiny_set: CondensedSet, mine: ModuleType) -> None:
-    mine.own = lambda dynamics, *, epochs=2, name="a", values=1, data=0: dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
+def test_an_option_of_ones_own_may_be_named_as_a_part_of_the_scores(tiny_set: CondensedSet, mine: ModuleType) -> None:
+    mine.own = lambda dynamics, *, epochs=2, name="a", values=1, checksum=0: dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
     found = score(tiny_set, score="mine:own", name="b", **QUICK)
-    assert (found.name, found.meta["name"], found.meta["values"], found.meta["data"]) == ("mine:own", "b", 1, 0)
+    assert found.name == "mine:own"
+    assert (found.meta["name"], found.meta["values"], found.meta["checksum"]) == ("b", 1, 0)
     chosen = select(tiny_set, rule="hard", score="mine:own", name="b", ipc=1, **QUICK)
     assert (chosen.entry["scores"]["score"], chosen.entry["scores"]["name"]) == ("mine:own", "b")
 

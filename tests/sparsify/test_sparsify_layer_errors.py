@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from yoco.data import Splits
 from yoco.rng import Rng
-from yoco.sparsify.layer import Solved, solve
+from yoco.sparsify import Pruner
+from yoco.sparsify.layer import Solved, solve, try_solver
 from yoco.sparsify.solvers.problem import Problem
+from yoco.sparsify.study import Study
 
 
 def layer(d: int = 8) -> tuple[Tensor, Tensor]:
@@ -34,6 +37,22 @@ def misshapen(problem: Problem, zeros: int, **options: Any) -> tuple[Tensor, Ten
     return problem.weight, torch.ones(2, 2)
 
 
+def placed(problem: Problem, zeros: int, first: int = 0, *, rng: Rng | None = None) -> tuple[Tensor, Tensor]:
+    return everything(problem, zeros, first=first)
+
+
+def blind(problem: Problem, zeros: int) -> tuple[Tensor, Tensor]:
+    return everything(problem, zeros)
+
+
+def lacking(problem: Problem, zeros: int, *, rng: Rng, span: Any) -> tuple[Tensor, Tensor]:
+    return everything(problem, zeros)
+
+
+def strict(problem: Problem, zeros: int, *, rng: Rng | None = None, ridge: float = 0.1) -> tuple[Tensor, Tensor]:
+    return everything(problem, zeros)
+
+
 def test_a_solver_of_ones_own_is_found_and_checked() -> None:
     weight, hessian = layer(9)
     found = solve(weight, hessian, zeros=4, solver=f"{__name__}:everything", first=2, bias=True)
@@ -45,10 +64,37 @@ def test_a_solver_of_ones_own_is_found_and_checked() -> None:
         ("everything", 6, {"pattern": "row"}, "must leave 6 zeros in the pattern and finite weights, got 6"),
         ("misshapen", 4, {}, "must answer weights and a bool mask [3, 9], got other shapes"),
         ("everything", 4, {"last": 1}, "has options first, got 'last'"),
+        ("placed", 4, {"first": 1}, "options must be keyword-only, got 'first'"),
     ]
     for name, zeros, options, line in cases:
         with pytest.raises(ValueError, match=rf"^solver {__name__}:{name}: {re.escape(line)}$"):
             solve(weight, hessian, zeros=zeros, solver=f"{__name__}:{name}", bias=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("blind", "cannot be called as it is asked for ("),
+        ("lacking", "cannot be called as it is asked for ("),
+        ("careless", "must leave 2 zeros in the pattern and finite weights, got 1"),
+        ("misshapen", "must answer weights and a bool mask [2, 2], got other shapes"),
+    ],
+)
+def test_a_solver_of_ones_own_is_tried_before_any_training(tiny: Splits, name: str, line: str) -> None:
+    own = f"{__name__}:{name}"
+    with pytest.raises(ValueError, match=rf"^solver {own}: {re.escape(line)}[^\n]*$"):
+        Study(data=tiny, network="mlp:width=4", sparsity=0.5, options={"solver": own})
+
+
+def test_a_solver_that_is_given_tensors_is_not_tried_without_them() -> None:
+    try_solver(f"{__name__}:lacking", None, {"span": torch.ones(3)})
+    try_solver(f"{__name__}:everything", None, {"first": 1})
+
+
+def test_options_of_a_solver_are_not_named_as_those_of_a_pruner() -> None:
+    with pytest.raises(ValueError, match=r":strict: options must not be named as those of a Pruner, got ridge$"):
+        Pruner.of({"solver": f"{__name__}:strict", "ridge": 0.5})
+    assert Pruner.of({"solver": f"{__name__}:careless", "ridge": 0.5, "span": 3}).options == {"span": 3}
 
 
 def entry(*place: int, value: float) -> Callable[[Tensor], Tensor]:

@@ -219,10 +219,9 @@ def _read(argv: list[str], command: str, form: Any, own: Mapping[str, tuple[Any,
 
 def _score_fields(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     """The options of a score: name -> type and help. settings: those that a rule has for them."""
-    from yoco.prune import ALL_SCORES
-    from yoco.registry import resolve
+    from yoco.prune.asked import function_of
 
-    function = resolve("score", ALL_SCORES, name)
+    function = function_of(name)
     _, *parameters = inspect.signature(function).parameters.values()
     return _fields(function, {p.name: settings.get(p.name, p.default) for p in parameters})
 

@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from yoco.cli import parse
 from yoco.commands.options import DataOptions, Device, apart, named
@@ -115,24 +115,19 @@ def _settings(options: SparsifyOptions) -> dict[str, Any]:
     Raises:
         ValueError: the function has no such option, or one of another type.
     """
-    from yoco.registry import declared, resolve, typed_options, unknown
+    from yoco.registry import declared, resolve, sayable, typed_options, unknown
     from yoco.sparsify import METHODS, SOLVERS
 
     kind, table, name = ("method", METHODS, options.at_init) if options.at_init else ("solver", SOLVERS, options.solver)
     found = resolve(kind, table, name)
     function = found.func if isinstance(found, partial) else found
     hints, parameters = declared(function), inspect.signature(function).parameters.values()
-    known = {p.name for p in parameters if p.default is not p.empty and _worded(hints.get(p.name, type(p.default)))}
+    known = {p.name for p in parameters if p.default is not p.empty and sayable(hints.get(p.name, type(p.default)))}
     words = {key: value for key, _, value in (word.partition("=") for word in options.settings)}
     for key in words:
         if key not in known:
             raise unknown(f"option of {name}", key, sorted(known))
     return typed_options("sparsify", function, words)
-
-
-def _worded(hint: Any) -> bool:
-    """Whether a word can say a value of this type."""
-    return any(kind in (bool, int, float, str) or isinstance(kind, str) for kind in (hint, *get_args(hint)))
 
 
 def _set(path: Path | None, data: Source) -> CondensedSet | None:

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from yoco import artefact
 from yoco.condense.method import Task
 from yoco.disk import at_home, check_place
+from yoco.registry import split_options
 from yoco.rng import Rng
 from yoco.train import Recipe, fit
 from yoco.whole import whole_number
@@ -29,7 +30,8 @@ class Experts:
     decides.
 
     Raises:
-        ValueError: a file in the folder is damaged, or of other data, another space, normalisation, network or recipe.
+        ValueError: a file in the folder is damaged, or of other data, another space, normalisation, network or recipe;
+            or the network draws what is no parameter.
     """
 
     task: Task
@@ -39,6 +41,7 @@ class Experts:
     known: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_drawn(self.task)
         self._stream()
 
     def trajectory(self, number: int) -> Tensor:
@@ -139,6 +142,21 @@ class Experts:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing, see `state_dict`."""
+
+
+def check_drawn(task: Task) -> None:
+    """Check that all that a network of anybody's own draws is in its parameters, which are all that an expert hands on.
+
+    Raises:
+        ValueError: two new ones differ in a buffer.
+    """
+    if ":" not in split_options("network", task.network_name)[0]:
+        return
+    one, other = (dict(task.network(Rng(seed)).named_buffers()) for seed in (0, 1))
+    for name, buffer in one.items():
+        if not torch.equal(buffer, other[name]):
+            rule = "what a network draws must be a parameter, with requires_grad=False if it does not learn"
+            raise ValueError(f"experts: {rule}, got the buffer {name}")
 
 
 def flat(network: nn.Module) -> Tensor:

@@ -19,7 +19,7 @@ from yoco.data.names import misplaced, of_others
 from yoco.data.source import Source, Splits
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
-from yoco.evaluate.asked import BASELINES, check_kind, check_numbers, seeds_of
+from yoco.evaluate.asked import BASELINES, check_kind, check_numbers, check_sent, seeds_of
 from yoco.evaluate.result import Interrupted, Result, Row, gathered
 from yoco.evaluate.teachers import with_teachers
 from yoco.evaluate.trials import Measured, Plan, Trial, evened, run, threads_of
@@ -93,6 +93,7 @@ def evaluate(
     check_numbers({**counts, "teacher_epochs": teacher_epochs}, same_compute, names, baselines)
     splits = _fitting(examples, data, names)
     rows = _rows(examples, splits.train, protocol, epochs, same_compute, baselines, full_epochs)
+    check_sent([row.recipe for row in rows], teacher, jobs)
     seen, normalise = _alike(examples, splits, rows)
     plan = Plan(
         examples=examples.to("cpu") if isinstance(examples, Source) else examples,

@@ -1,15 +1,20 @@
 """What a caller of `evaluate` asks for, checked ahead of all work."""
 
+import pickle
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
 from numbers import Integral
+from types import FunctionType
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.registry import unknown
+from yoco.train import Recipe
 from yoco.whole import whole_number
 
 BASELINES = ("random", "full")
@@ -81,3 +86,35 @@ def check_reachable(networks: tuple[str, ...], jobs: int) -> None:
         if isinstance(name, str) and name.startswith("__main__:"):
             rule = "networks must be in a module that other processes can import where jobs is above 1"
             raise ValueError(f"evaluate: {rule}, got {name!r}, which stands in no file")
+
+
+def check_sent(recipes: Sequence[Recipe], teacher: nn.Module | None, jobs: int) -> None:
+    """Check that processes of their own can import what a recipe and a teacher are made of, such as augmentations.
+
+    Raises:
+        ValueError: some of it is a notebook's, and stands in no file.
+    """
+    if jobs < 2 or hasattr(sys.modules["__main__"], "__file__"):
+        return
+    parts = _Parts(BytesIO())
+    with suppress(Exception):  # what is found by then counts; what cannot be sent is said where it is sent
+        parts.dump((recipes, teacher))
+    if parts.own:
+        rule = "recipes, augmentations and teachers must be in a module that other processes can import"
+        got = f"'__main__:{parts.own[0]}', which stands in no file"
+        raise ValueError(f"evaluate: {rule} where jobs is above 1, got {got}")
+
+
+class _Parts(pickle.Pickler):
+    """Looks at all that would be sent, but for numbers, and notes the classes and functions of the main module."""
+
+    def __init__(self, file: BytesIO) -> None:
+        super().__init__(file)
+        self.own: list[str] = []
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Asked about every part, of which tensors are left out."""
+        kind = obj if isinstance(obj, type | FunctionType) else type(obj)
+        if kind.__module__ == "__main__":
+            self.own.append(kind.__qualname__)
+        return (int, ()) if isinstance(obj, Tensor) else NotImplemented

@@ -51,7 +51,7 @@ def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Net
     if not callable(factory) or (isinstance(factory, type) and not issubclass(factory, Network)):
         got = getattr(factory, "__name__", type(factory).__name__)
         raise ValueError(f"network {base}: must be a yoco.networks.Network, got {got}")
-    arguments = typed_options(f"network {base}", factory, options)
+    arguments = typed_options(f"network {base}", factory, options, given=3)
     try:
         signature(factory).bind(channels, classes, (height, width), **arguments)
     except TypeError as error:

@@ -10,7 +10,8 @@ class Network(nn.Module):
     """Stages and a head; a subclass only fills `stages` and `head`.
 
     It is made by Class(channels, classes, (height, width), **options), and expects normalised images, float
-    [n, C, H, W].
+    [n, C, H, W]. What it draws when it is made is a parameter, with requires_grad=False if it does not learn, and no
+    buffer: methods that go on from the weights of another network (MTT, DATM) take its parameters alone.
     autocast: a dtype, such as torch.bfloat16, in which the device may compute; what comes out is float32 even so.
     """
 

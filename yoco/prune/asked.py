@@ -18,6 +18,7 @@ from yoco.prune.dynamics import NAMES, Dynamics
 from yoco.prune.kinds import check_kept, same_kind, worded
 from yoco.prune.material import Material, data_name
 from yoco.prune.observe import Evidence, observe
+from yoco.prune.own import check_score
 from yoco.prune.probes import PROBES
 from yoco.prune.scores import LBPE_SETTINGS, SCORES
 from yoco.prune.snapshot import Snapshot, look
@@ -120,6 +121,22 @@ class Asked:
         return {"passes": "clean"} if self.reads == "snapshot" else {}
 
 
+def function_of(name: str) -> Callable[..., Tensor]:
+    """The function of the score of this name.
+
+    Raises:
+        ValueError: there is none, or it looks at something else; or an option of anybody's own has no default, or the
+            name of one of every call.
+    """
+    function: Callable[..., Tensor] = resolve("score", ALL_SCORES, name)
+    first, *options = inspect.signature(function).parameters.values()
+    if first.name not in ("dynamics", "snapshot"):
+        raise ValueError(f"score {name}: its first parameter must be dynamics or snapshot, got {first.name}")
+    if ":" in name:
+        check_score(name, options)
+    return function
+
+
 def ask(
     name: str,
     data: CondensedSet | Source,
@@ -139,10 +156,8 @@ def ask(
     Raises:
         ValueError: an unknown score or option, an impossible value, or one that no file can hold.
     """
-    function = resolve("score", ALL_SCORES, name)
+    function = function_of(name)
     first, *parameters = inspect.signature(function).parameters.values()
-    if first.name not in ("dynamics", "snapshot"):
-        raise ValueError(f"score {name}: its first parameter must be dynamics or snapshot, got {first.name}")
     usual = {p.name: p.default for p in parameters if p.default is not p.empty}
     chosen, given = worded(usual | _published(name, data)), worded(given)
     if first.name == "dynamics" and "epochs" not in chosen:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from yoco.prune.own import own_rule
 from yoco.prune.rules import Rule, with_options
 from yoco.registry import resolve
 
@@ -125,7 +126,7 @@ def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
     """The rule of this name, or behind `module:Class`, with its options.
 
     Raises:
-        ValueError: there is none, it has no such option, or only the paper's way is here.
+        ValueError: there is none, it has no such option, or only the paper's way is here; or see `own_rule`.
     """
     if not isinstance(name, str):
         raise ValueError(f"rule: must be a name, or module:Class, got {name!r}")
@@ -135,7 +136,7 @@ def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
     if mode == "repo" and name in RULES and name not in REPO:
         raise ValueError(f"rule {name}: mode must be paper, as there is no other of it here; got 'repo'")
     target = resolve("rule", {key: row.target for key, row in table.items()}, name)
-    base: Any = target(**table[name].options) if name in table else target() if isinstance(target, type) else target
+    base: Any = target(**table[name].options) if name in table else own_rule(name, target)
     if not isinstance(base, Rule):
         raise ValueError(f"rule {name}: must be a yoco.prune.Rule, got {type(base).__name__}")
     return with_options(name, base, options)

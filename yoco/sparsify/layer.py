@@ -5,7 +5,7 @@ tr(D H D'). All is about half of that, which is exact for any D (Dong, Chen and 
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,31 +198,51 @@ def solver_of(name: str, options: Mapping[str, Any]) -> Any:
     """The function behind the name of a solver.
 
     Raises:
-        ValueError: no such solver, or it has no such option.
+        ValueError: no such solver, or it has no such option that is keyword-only.
     """
     found = resolve("solver", SOLVERS, name)
     known = inspect.signature(found).parameters
     taken = {word for word, kind in known.items() if kind.kind is kind.KEYWORD_ONLY} - {"rng"}
+    placed = {*list(known)[2:]} - taken - {"rng"}
     if not any(kind.kind is kind.VAR_KEYWORD for kind in known.values()):
         for word in options:
+            if word in placed:
+                raise ValueError(f"solver {name}: options must be keyword-only, got {word!r}")
             if word not in taken:
                 raise ValueError(f"solver {name}: has options {', '.join(sorted(taken)) or 'none'}, got {word!r}")
     return found
 
 
-@cpu_by_default
-def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> None:
-    """Let a solver of SOLVERS refuse its options, or the pattern, on a small layer, before minutes of training.
-
-    Tensors are left out: they are made for layers of one size.
+def check_names(name: Any, taken: Collection[str]) -> None:
+    """Check that no option of anybody's own solver is named as another that stands beside it: one of `taken`.
 
     Raises:
-        ValueError: as `solve`.
+        ValueError: one is, or there is no such solver.
     """
-    if name not in SOLVERS:
-        return
+    if isinstance(name, str) and ":" in name:
+        known = list(inspect.signature(resolve("solver", SOLVERS, name)).parameters.values())
+        for option in known[2:]:
+            if option.name in taken and option.kind is not option.VAR_KEYWORD:
+                raise ValueError(f"solver {name}: options must not be named as those of a Pruner, got {option.name}")
+
+
+@cpu_by_default
+def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> None:
+    """Let a solver refuse its options, or the pattern, on a small layer, before minutes of training.
+
+    Tensors, which are made for layers of one size, are left out; a solver of anybody's own that is given one may need
+    it, and is not tried.
+
+    Raises:
+        ValueError: as `solve`; or it cannot be called with these options.
+    """
     form, words = parse(pattern), {key: value for key, value in options.items() if not isinstance(value, Tensor)}
+    if len(words) < len(options) and ":" in name:
+        return
     inputs = 2 * (form.group or form.block)
     weight, hessian = torch.arange(1, inputs + 1).double().repeat(2, 1), torch.eye(inputs, dtype=torch.float64)
     zeros = None if form.group else 0.5
-    solve(weight, hessian, zeros=zeros, solver=name, pattern=pattern, refit=False, rng=Rng(0), **words)
+    try:
+        Layer(weight, hessian, pattern=pattern).solve(zeros, name, refit=False, rng=Rng(0), **words)
+    except TypeError as error:
+        raise ValueError(f"solver {name}: cannot be called as it is asked for ({error})") from error

@@ -17,7 +17,7 @@ from yoco.sparsify.counts import check_allocation, counts
 from yoco.sparsify.curves import COSTS, ENOUGH, WEIGHINGS, Solving, Unit, bounds_of, curves, put
 from yoco.sparsify.hessian import Moments, moments, moments_after
 from yoco.sparsify.hold import remove
-from yoco.sparsify.layer import Layer, Solved, solver_of, try_solver
+from yoco.sparsify.layer import Layer, Solved, check_names, solver_of, try_solver
 from yoco.sparsify.layout import LAYOUTS
 from yoco.sparsify.masks import Masks
 from yoco.sparsify.network import Prunable, biases, layers, matrix, neighbours, parts, sharers
@@ -62,6 +62,7 @@ class Pruner:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Pruner":
         """By these options: its own, and all others of the solver, beside those that stand in `options` already."""
+        check_names(options.get("solver"), [f.name for f in fields(cls)])
         own = {f.name: options[f.name] for f in fields(cls) if f.name in options}
         others = {name: value for name, value in options.items() if name not in own}
         return cls(**{**own, "options": {**own.get("options", {}), **others}})

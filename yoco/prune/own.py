@@ -1,0 +1,58 @@
+"""Own: what the options of anybody's own score or rule must be like, so that each is given what was meant for it."""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from inspect import Parameter, signature
+from typing import Any
+
+from yoco.prune.rules import Rule, options_of_rule
+
+TAKEN = frozenset(
+    (
+        *("data", "set", "size", "grey", "download", "out", "uint8"),
+        *("epochs", "runs", "network", "passes", "recipe", "stage", "device", "bf16", "progress", "seed"),
+        *("rule", "mode", "ipc", "cells", "keep", "n", "quota", "floor", "shares", "reference"),
+        *("score", "scores", "evidence", "features"),
+    )
+)
+"""Options of `score`, `select` and `Training`, and of the commands, which would take what is meant for another."""
+
+
+def check_score(name: str, options: Iterable[Parameter]) -> None:
+    """Check the options of anybody's own score; `epochs` is the one that it shares with others.
+
+    Raises:
+        ValueError: one has no default, or the name of an option of every call.
+    """
+    options = list(options)
+    _check_defaults(f"score {name}", options)
+    _check_names(f"score {name}", [option.name for option in options if option.name != "epochs"])
+
+
+def own_rule(name: str, target: Any) -> Any:
+    """What stands behind the name of anybody's own rule: made with its defaults, if it is a class.
+
+    Raises:
+        ValueError: an option has no default, or the name of an option of every call, unless the library's rule that it
+            goes back to has such an option.
+    """
+    if isinstance(target, type) and issubclass(target, Rule):
+        _check_defaults(f"rule {name}", signature(target).parameters.values())
+    made = target() if isinstance(target, type) else target
+    if isinstance(made, Rule):
+        library = [base for base in type(made).__mro__ if base.__module__.startswith("yoco.") and is_dataclass(base)]
+        theirs = {field.name for base in library for field in fields(base)}
+        _check_names(f"rule {name}", [option for option in options_of_rule(made) if option not in theirs])
+    return made
+
+
+def _check_defaults(where: str, options: Iterable[Parameter]) -> None:
+    for option in options:
+        if option.default is option.empty and option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD):
+            raise ValueError(f"{where}: options must have defaults, got {option.name} without one")
+
+
+def _check_names(where: str, options: Iterable[str]) -> None:
+    for option in options:
+        if option in TAKEN:
+            raise ValueError(f"{where}: options must not be named as those of every call, got {option}")
