@@ -107,7 +107,7 @@ def evaluate(
         confusion=confusion,
         weights=None if weights is None else evened(weights, len(examples), rows[0].recipe),
     )
-    began = time.monotonic()
+    began, found = time.monotonic(), dict[int, Measured]()
     plan, teachers = with_teachers(plan, protocol, teacher, teacher_epochs, progress)
     about: dict[str, Any] = {"protocol": protocol, "epochs": rows[0].recipe.epochs, "teachers": teachers}
     about |= {**_images(examples, splits), **_how(plan), **_machine(where, min(jobs, len(plan.trials)))}
@@ -116,7 +116,6 @@ def evaluate(
         rows, seconds = gathered(plan.trials, found, len(numbers), curve), round(time.monotonic() - began, 2)
         return Result(results=rows, seconds=seconds, **about)
 
-    found: dict[int, Measured] = {}
     try:
         run(plan, jobs, progress, found)
     except KeyboardInterrupt:
