@@ -44,7 +44,8 @@ class Part:
     def __str__(self) -> str:
         if not self.episodes:
             return f"{duration(self.start)}, without a step"
-        many = f"{self.episodes:,} {self.unit.replace('step', 'steps', 1)} in {duration(self.seconds)}"
+        unit = self.unit if self.episodes == 1 else self.unit.replace("step", "steps", 1)
+        many = f"{self.episodes:,} {unit} in {duration(self.seconds)}"
         return f"{duration(self.start)} to start, then {self.pace:.3g} s a {self.unit}: {many}"
 
 
