@@ -39,6 +39,20 @@ def test_some_classes_of_a_set_keep_its_order_and_their_part_of_soft_labels(tiny
     assert torch.equal(learned.soft_labels, (soft - 0.5)[rows][:, [2, 0]])
 
 
+def test_cells_whose_soft_labels_say_nothing_of_the_classes_keep_their_labels(tiny_set: CondensedSet) -> None:
+    soft = torch.eye(3)[(tiny_set.labels + 1) % 3]  # a teacher takes 0 for 1, 1 for 2 and 2 for 0
+    found = only(replace(tiny_set, soft_labels=soft), ["0", "1"])
+    assert torch.equal(found.soft_labels, torch.tensor([[0.0, 1.0]]).repeat(24, 1))
+
+
+def test_a_whitened_set_keeps_its_classes(tiny_set: CondensedSet) -> None:
+    white = replace(tiny_set, space="zca", config={"whitening": {"eps": 0.1}})
+    assert only(white, tiny_set.classes).checksum == white.checksum
+    for names, said in ((["0", "1"], "0, 1"), (["2", "1", "0"], "2, 1, 0")):
+        with pytest.raises(ValueError, match=rf"^only: a set in ZCA space must keep its classes, .*, got {said}$"):
+            only(white, names)
+
+
 def test_parts_merged_are_the_whole(tiny_set: CondensedSet, tiny: Splits) -> None:
     four = replace(tiny_set, classes=("a", "b", "c", "d"), labels=torch.arange(4).repeat_interleave(9), order="mdc")
     parts = only(four, ["a", "b"]), only(four, ["c", "d"])
@@ -103,7 +117,7 @@ def test_chosen_images_count_as_all_that_they_were_chosen_from() -> None:
     found = merge(*(as_set(data, select(data, rule="random", ipc=1)) for data in whole))
     mean, std = channel_statistics(torch.cat(images))
     assert (*found.mean, *found.std) == pytest.approx((*mean, *std))
-    assert found.source == {"name": "arrays", "images": 40}
+    assert found.source == {"name": "arrays", "images": 40, "python": True}
 
 
 def test_tasks_are_learned_one_after_the_other_and_judged_together(tiny: Splits) -> None:

@@ -95,6 +95,14 @@ def test_a_class_at_another_place_is_said_beside_strange_ones(tiny: Splits, tiny
     assert evaluate(replace(mine, classes=("a", "cat", "b")), data, epochs=1, seeds=1, **QUICK).results
 
 
+def test_names_that_the_data_have_none_of_are_other_classes(tiny: Splits, tiny_set: CondensedSet) -> None:
+    data, mine = other(tiny, classes=("crow", "owl", "tit")), replace(tiny_set, classes=("cat", "dog", "fox"))
+    with pytest.raises(
+        ValueError, match=r"^evaluate: the set must have the classes of digits, crow to tit, got cat to"
+    ):
+        evaluate(mine, data, epochs=1, **QUICK)
+
+
 def test_numbers_of_other_classes_are_no_places(tiny: Splits, tiny_set: CondensedSet) -> None:
     later, rule = ("5", "6", "7"), "evaluate: the set must have the classes of digits,"
     for mine, data, said in (

@@ -19,10 +19,12 @@ def only(part: Any, names: Sequence[str]) -> Any:
     """The images of these classes alone; in this order they become the classes 0, 1 and so on.
 
     part: both halves of a data set, a source, or a condensed set; the answer is of the same kind. Mean and standard
-    deviation stay those of the whole. Soft labels keep their columns for these classes, and a sum of 1 if they had it.
+    deviation stay those of the whole. Soft labels keep their columns for these classes, and a sum of 1 if they had
+    it, by the label alone where they say nothing of these classes.
 
     Raises:
-        ValueError: no such class, one twice, fewer than two, or no image of any.
+        ValueError: no such class, one twice, fewer than two, or no image of any; or some classes of a set in ZCA
+            space, which is judged by a fit on the images of all.
     """
     if isinstance(part, Splits):
         return Splits(only(part.train, names), only(part.test, names))
@@ -40,6 +42,9 @@ def only(part: Any, names: Sequence[str]) -> Any:
     rows = torch.nonzero(labels >= 0).flatten()
     if isinstance(part, Source):
         return replace(part.take(rows), labels=labels[rows], classes=wanted)
+    if part.space == "zca" and wanted != part.classes:
+        rule = "a set in ZCA space must keep its classes, as it is judged by a fit on the images of all"
+        raise ValueError(f"only: {rule}, got {', '.join(wanted)}")
     if not len(rows):
         raise ValueError(f"only: needs cells of these classes, got none of {', '.join(wanted)}")
     return _cells(part, rows[torch.argsort(labels[rows], stable=True)], labels, wanted, columns)
@@ -48,7 +53,8 @@ def only(part: Any, names: Sequence[str]) -> Any:
 def _cells(s: CondensedSet, rows: Tensor, labels: Tensor, names: tuple[str, ...], columns: Tensor) -> CondensedSet:
     soft = None if s.soft_labels is None else s.soft_labels[rows][:, columns]
     if soft is not None and s.soft_labels is not None and _shares(s.soft_labels):
-        soft = soft / soft.sum(1, keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
+        soft = torch.where(soft.sum(1, keepdim=True) > 0, soft, one_hot(labels[rows], len(names)).to(soft.dtype))
+        soft = soft / soft.sum(1, keepdim=True)
     scores = None if s.scores is None else s.scores[rows]
     gone = ("checksum", "images") if len(names) < len(s.classes) else ()  # of the whole data
     source = {name: value for name, value in s.source.items() if name not in gone}

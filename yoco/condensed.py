@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from math import inf
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -258,25 +259,24 @@ def check(s: CondensedSet) -> None:
     Raises:
         ValueError: the first rule that does not.
     """
-    n, k = len(s.cells), len(s.classes)
-    _require(s.cells.ndim == 4 and n > 0, "cells must be [n, C, h, w] with n > 0", list(s.cells.shape))
+    _require(s.cells.ndim == 4 and len(s.cells) > 0, "cells must be [n, C, h, w] with n > 0", list(s.cells.shape))
+    (n, channels), k = s.cells.shape[:2], len(s.classes)
     _require(s.cells.dtype in (torch.float32, torch.uint8), "cells must be float32 or uint8", s.cells.dtype)
     _require(isinstance(s.factor, Integral) and s.factor >= 1, "factor must be a whole number of at least 1", s.factor)
-    _require(len(s.size) == 2 and all(isinstance(side, int) for side in s.size), "size must be (H, W)", s.size)
+    _require(sum(isinstance(x, int) and x > 0 for x in s.size) == len(s.size) == 2, "size must be (H, W)", s.size)
     expected = cell_size(s.size, s.factor)
     _require(tuple(s.cells.shape[2:]) == expected, f"cells must be {expected}", tuple(s.cells.shape[2:]))
-    _require(
-        s.labels.dtype == torch.long and s.labels.shape == (n,), f"labels must be int64 [{n}]", list(s.labels.shape)
-    )
+    whole = s.labels.dtype == torch.long and s.labels.shape == (n,)
+    _require(whole, f"labels must be int64 [{n}]", list(s.labels.shape))
     _require(k >= 2, "classes must name at least two", k)
-    twice = repeated(s.classes)
-    _require(twice is None, "classes must have different names", f"{twice!r} twice")
+    _require((twice := repeated(s.classes)) is None, "classes must have different names", f"{twice!r} twice")
     low, high = int(s.labels.min()), int(s.labels.max())
     _require(low >= 0 and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")
-    channels = s.cells.shape[1]
-    _require(len(s.mean) == len(s.std) == channels, f"mean and std must have {channels} values", (s.mean, s.std))
     _require(s.space in SPACES, f"space must be one of {', '.join(SPACES)}", s.space)
     _check_values(s)
+    finite = all(abs(each) < inf for each in (*s.mean, *s.std)) and min(s.std, default=0) > 0
+    known = finite and len(s.mean) == len(s.std) == channels
+    _require(known, f"mean and std must have {channels} values, std above 0", (s.mean, s.std))
 
 
 def _check_values(s: CondensedSet) -> None:

@@ -144,6 +144,10 @@ def test_a_failing_write_leaves_nothing(saved: Path, tmp_path: Path, monkeypatch
             {"images": np.zeros((2, 4, 4)), "labels": np.array([-1, 1])},
             "labels must be at least 0 and below 100000, got -1",
         ),
+        (
+            {"images": np.zeros((2, 4, 4)), "labels": np.zeros((2, 1), int)},
+            "labels must be whole numbers [2], got int64",
+        ),
         ({"images": np.full((2, 4, 4), np.nan), "labels": np.arange(2)}, "cells must be finite"),
         ({"header": np.array("{}"), "labels": np.arange(2)}, "has a header that was not written by yoco"),
         ({"header": np.array("[]"), "labels": np.arange(2)}, "has a header that was not written by yoco"),
@@ -198,6 +202,7 @@ def test_our_npz_of_a_later_version_or_with_a_broken_part(saved: Path, tmp_path:
         ({"header": np.array(header.replace('"version": 1', '"version": 2'))}, "got a condensed set of version 2"),
         ({"header": np.array(header.replace('"factor": 2', '"factor": 3'))}, "cells must be"),
         ({"cells": parts["cells"][:5]}, "labels must be int64"),
+        ({"labels": np.array(["a"] * len(parts["labels"]))}, r"^convert: .*bad\.npz: can't convert np\.ndarray"),
     ]:
         np.savez(tmp_path / "bad.npz", **{**parts, **changes})
         with pytest.raises(ValueError, match=message):

@@ -67,6 +67,18 @@ def test_endings_in_capitals_are_read_too(tmp_path: Path) -> None:
     assert convert(tmp_path / "pngs", tmp_path / "back.npz").counts == (3, 3)
 
 
+def test_images_stand_upright(tmp_path: Path) -> None:
+    whole = coloured(("a", "b"))
+    whole.save(tmp_path / "set.safetensors")
+    convert(tmp_path / "set.safetensors", tmp_path / "pngs")
+    for path in (tmp_path / "pngs").rglob("*.png"):
+        with Image.open(path) as image:
+            turned, exif = image.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+        exif[0x0112] = 6  # what is seen has been turned back
+        turned.save(path, exif=exif)
+    assert torch.equal(convert(tmp_path / "pngs", tmp_path / "back.safetensors").cells, whole.quantised().cells)
+
+
 def test_colours_survive_a_folder(tmp_path: Path) -> None:
     whole = coloured(("a", "b"))
     whole.save(tmp_path / "set.safetensors")

@@ -69,6 +69,10 @@ def test_the_floor_is_half_of_an_equal_share_unless_another_is_named(tiny_set: C
 def test_a_data_set_becomes_a_set_of_whole_images(tiny: Splits, tmp_path: Path) -> None:
     chosen = select(tiny.train, rule="random", ipc=2, quota="equal")
     small = as_set(tiny.train, chosen)
+    assert small.source == {"name": "digits", "checksum": tiny.train.checksum, "images": len(tiny.train)}
+    there = as_set(replace(tiny.train, name="mine", place="/x/mine"), chosen).source
+    assert (there["data"], "python" in there) == ("/x/mine", False)
+    assert as_set(replace(tiny.train, name="arrays", place=""), chosen).source["python"] is True
     small.save(tmp_path / "s.safetensors")
     again = load(tmp_path / "s.safetensors")
     assert (again.factor, again.counts, again.method, again.order) == (1, (2, 2, 2), "real", "random")

@@ -60,6 +60,16 @@ def test_sets_of_several_seeds_are_repetitions(runs: list[Path], tmp_path: Path)
         assert picture.size[0] > picture.size[1] > 400
 
 
+def test_a_seed_of_two_files_counts_once(runs: list[Path], tmp_path: Path) -> None:
+    path = runs[0] / "evaluation-condensed-idc.json"
+    found = json.loads(path.read_text())
+    for name, seeds, last in ((path.name, [0, 1], [70.0, 72.0]), ("evaluation-more.json", [1, 2], [72.0, 80.0])):
+        row = {**found["results"][0], "seeds": seeds, "last": last, "best": last}
+        (runs[0] / name).write_text(json.dumps({**found, "results": [row]}))
+    line = compare(runs[0], runs[3], out=tmp_path)[0].read_text().splitlines()[4]
+    assert line.endswith("| 1 | 74.00 | 74.00 |")
+
+
 def test_a_set_that_is_judged_twice_is_one_set(runs: list[Path], tmp_path: Path) -> None:
     whole = (runs[0] / "evaluation-condensed-idc.json").read_text()
     (runs[0] / "evaluation-again-idc.json").write_text(whole)

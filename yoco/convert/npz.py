@@ -57,8 +57,8 @@ def _ours(origin: Origin, found: Arrays) -> CondensedSet:
     if kind != KIND or version > VERSION:
         origin.refuse(f"must hold a {KIND} of format version {VERSION} or less", f"a {kind} of version {version}")
     need(found, ("cells", "labels"), origin.path)
-    tensors = {name: torch.from_numpy(found[name]) for name in TENSORS if name in found}
     try:
+        tensors = {name: torch.from_numpy(found[name]) for name in TENSORS if name in found}
         return assembled(header, tensors)
     except (TypeError, ValueError) as error:
         raise ValueError(f"convert: {origin.path}: {error}") from error

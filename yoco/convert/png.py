@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from yoco.condensed import CondensedSet
@@ -147,7 +147,8 @@ def _pixels(file: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
         with Image.open(file) as image:
             if (deep := deep_mode(image)) is not None:
                 raise ValueError(f"needs 8 bits a channel, got mode {deep}")
-            return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(upright.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"convert: {file} cannot be read as a PNG ({error})") from error
 

@@ -30,4 +30,5 @@ def form_of(source: Path) -> str:
 def _one_hot(source: Path) -> bool:
     """Whether an archive that is not ours has a row of label values for each image, as those of KIP."""
     found = arrays(source, ("header", "labels"))
-    return "header" not in found and "labels" in found and found["labels"].ndim == 2
+    labels = found.get("labels")
+    return "header" not in found and labels is not None and labels.ndim == 2 and labels.shape[1] > 1

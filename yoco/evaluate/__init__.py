@@ -15,7 +15,7 @@ import yoco
 from yoco import data as data_sets
 from yoco import networks as architectures
 from yoco.condensed import CondensedSet
-from yoco.data.names import misplaced, of_others
+from yoco.data.names import misplaced, of_others, unshared
 from yoco.data.source import Source, Splits
 from yoco.data.whitened import plain, refit
 from yoco.device import compute_type, cpu_by_default, pick
@@ -182,7 +182,7 @@ def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, 
     count, own = len(test.classes), len(examples.classes)
     if own != count:
         raise ValueError(f"evaluate: the set must have the {count} classes of {test.name}, got {own}")
-    if of_others(examples.classes, test.classes):
+    if of_others(examples.classes, test.classes) or unshared(examples.classes, test.classes):
         theirs, ours = (f"{part[0]} to {part[-1]}" for part in (test.classes, examples.classes))
         raise ValueError(f"evaluate: the set must have the classes of {test.name}, {theirs}, got {ours}; give its data")
     if (name := misplaced(examples.classes, test.classes)) is not None:

@@ -9,6 +9,7 @@ from typing import Any, overload
 import torch
 
 from yoco.condensed import CondensedSet
+from yoco.data import SOURCES
 from yoco.data.arrays import from_arrays
 from yoco.data.source import Source
 from yoco.data.whitened import plain
@@ -206,7 +207,9 @@ def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
 
 
 def _whole(data: Source) -> CondensedSet:
-    """A data set in the form of a condensed one."""
+    """A data set in the form of a condensed one, which says where its images are."""
+    where = {"data": data.place} if data.place and data.place != data.name else {}
+    named = data.place or data.name in SOURCES
     return CondensedSet(
         cells=plain(data).images.cpu(),
         labels=data.labels.cpu(),
@@ -216,7 +219,12 @@ def _whole(data: Source) -> CondensedSet:
         mean=data.mean,
         std=data.std,
         method="real",
-        source={"name": data.name, "checksum": data.checksum, "images": len(data)},
+        source={
+            "name": data.name,
+            "checksum": data.checksum,
+            "images": len(data),
+            **(where if named else {"python": True}),
+        },
     )
 
 

@@ -79,12 +79,13 @@ def _worth(runs: Sequence[RunFiles], ways: Sequence[Way]) -> dict[tuple[Any, ...
     found = [_shown(run) for run in runs]
     said = iter(protocols([pair for pairs in found for pair in pairs]))
     for pairs, way in zip(found, ways, strict=True):
-        own: dict[tuple[str, ...], tuple[list[float], list[float]]] = {}
+        own: dict[tuple[str, ...], dict[int, tuple[float, float]]] = {}
         for _, row in pairs:
-            last, best = own.setdefault(trained(row, next(said)), ([], []))
-            last += row["last"]
-            best += row["best"]
-        for judge, (last, best) in own.items():
+            seeds = row.get("seeds", range(len(row["last"])))
+            trials = zip(seeds, zip(row["last"], row["best"], strict=True), strict=True)
+            own.setdefault(trained(row, next(said)), {}).update(trials)  # one seed of two files counts once
+        for judge, each in own.items():
+            last, best = zip(*each.values(), strict=True)
             worth.setdefault((way, *judge), []).append((fmean(last), fmean(best)))
     return worth
 
