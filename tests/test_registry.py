@@ -137,7 +137,7 @@ def test_words_say_what_is_declared_or_are_refused() -> None:
     assert found == {"side": 16, "way": False, "most": "all", "place": 0.5, "free": "x"}
     assert [type(value) for value in found.values()] == [int, bool, str, float, str]
     assert typed_options("thing", shaped, {"most": "7"}) == {"most": 7}
-    kinds = "must be declared as bool, int, float, str or Literal to be given in a word, got tuple"
+    kinds = "must be declared as bool, int, float, str, Path or Literal to be given in a word, got tuple"
     for key, text, line in (
         ("widths", "16", f"{kinds}[int, ...]"),
         ("sides", "16", kinds),

@@ -238,9 +238,17 @@ def test_a_stray_line_among_the_metrics_is_dropped(tmp_path: Path) -> None:
     assert run.metrics.read_text() == '{"episode": 1, "loss": 2.0}\n'
 
 
-def test_data_without_a_checksum_are_known_by_their_name(tmp_path: Path) -> None:
-    Run(tmp_path, {"data": "a"}).save({"episode": 1})
-    (tmp_path / "config.yaml").write_text("data: a\n")
+def test_the_same_data_may_be_at_another_place_but_have_no_other_name(tmp_path: Path) -> None:
+    run = Run(tmp_path, {"data": "images/", "checksum": "a"}, ("mnist",))
+    with run.working():
+        run.save({"episode": 1})
+    with Run(tmp_path, {"data": "images", "checksum": "a"}, ("mnist",)).working():
+        assert "data: images\n" in (tmp_path / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="holds a run with checksum=a, got b; choose another folder"):
+        Run(tmp_path, {"data": "images", "checksum": "b"}, ("mnist",))
+    with pytest.raises(ValueError, match="holds a run with data=images, got mnist; choose another folder"):
+        Run(tmp_path, {"data": "mnist", "checksum": "a"}, ("mnist",))
+    (tmp_path / "config.yaml").write_text("data: a\n")  # without a checksum names decide
     with pytest.raises(ValueError, match="holds a run with data=a, got b; choose another folder"):
         Run(tmp_path, {"data": "b"})
 

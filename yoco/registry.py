@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -121,8 +122,13 @@ def _called(thing: Any) -> str:
 
 
 def sayable(hint: Any) -> bool:
-    """Whether a word can say a value of this type: a truth value, a number, a word, or one of a Literal."""
-    return any(kind in (bool, int, float, str) or get_origin(kind) is Literal for kind in _alternatives(hint))
+    """Whether a word can say a value of this type: a truth value, a number, a word, a path, or one of a Literal."""
+    kinds = _alternatives(hint)
+    return any(kind in (bool, int, float, str, Any) or get_origin(kind) is Literal or _is_path(kind) for kind in kinds)
+
+
+def _is_path(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, PurePath)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -133,7 +139,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 def _value(where: str, text: str, hint: Any) -> Any:
     """What a word says of a type; a word, if all that is known of it is that it may be None."""
     if hint is not NoneType and not sayable(hint):
-        rule = "must be declared as bool, int, float, str or Literal to be given in a word"
+        rule = "must be declared as bool, int, float, str, Path or Literal to be given in a word"
         raise ValueError(f"{where} {rule}, got {inspect.formatannotation(hint)}")
     kinds = _alternatives(hint)
     values = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
@@ -152,4 +158,5 @@ def _value(where: str, text: str, hint: Any) -> Any:
                 raise ValueError(f"{where} must be {rule}, got {text!r}") from error
     if words and str not in kinds:
         raise ValueError(f"{where} must be one of {', '.join(words)}, got {text!r}")
-    return text
+    made = None if str in kinds else next((kind for kind in kinds if _is_path(kind)), None)
+    return text if made is None else made(text)

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
@@ -25,7 +25,10 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 FREE = ("minutes", "device")
-"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits."""
+"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits.
+
+Where a checksum says that the images are the same, the place of the data may change, too, from one path to another.
+"""
 MARK = "# written by yoco condense\n"
 """How a configuration begins that a run wrote, and may write anew."""
 
@@ -33,12 +36,14 @@ MARK = "# written by yoco condense\n"
 class Run:
     """The folder of one run; a folder that holds the same configuration is gone on with.
 
+    named: names of data that have settings, classes and constants of their own, which no other name of theirs has.
+
     Raises:
         ValueError: the folder holds a run with another configuration, or a configuration or metrics of somebody else.
     """
 
-    def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
-        self.folder = at_home(folder)
+    def __init__(self, folder: str | Path, config: Mapping[str, Any], named: Collection[str] = ()) -> None:
+        self.folder, self.named = at_home(folder), named
         self.config = _plain(config)
         self.held = False
         self._check_same()
@@ -113,11 +118,16 @@ class Run:
             before = None
         if not isinstance(before, dict):
             raise ValueError(f"run: {path} is missing or damaged; choose another folder")
-        names = sorted({*before, *self.config} - {*FREE}, key=lambda name: (name == "checksum", name))  # words say more
-        for name in names:
+        names = {*before, *self.config} - {*FREE, *(("data",) if self._moved(before) else ())}
+        for name in sorted(names, key=lambda name: (name == "checksum", name)):  # words say more than checksums
             old, new = before.get(name), self.config.get(name)
             if old != new:
                 raise ValueError(f"run: {self.folder} holds a run with {name}={old}, got {new}; choose another folder")
+
+    def _moved(self, before: Mapping[str, Any]) -> bool:
+        """Whether the data are the same as before, at a place that may be another one."""
+        same = self.config.get("checksum") is not None and self.config["checksum"] == before.get("checksum")
+        return same and not {self.config.get("data"), before.get("data")} & {*self.named}
 
     def log(self, **row: Any) -> None:
         """Append one row to the metrics.

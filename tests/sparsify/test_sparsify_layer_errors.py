@@ -71,24 +71,16 @@ def test_a_solver_of_ones_own_is_found_and_checked() -> None:
             solve(weight, hessian, zeros=zeros, solver=f"{__name__}:{name}", bias=True, **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "line"),
-    [
-        ("blind", "cannot be called as it is asked for ("),
-        ("lacking", "cannot be called as it is asked for ("),
-        ("careless", "must leave 2 zeros in the pattern and finite weights, got 1"),
-        ("misshapen", "must answer weights and a bool mask [2, 2], got other shapes"),
-    ],
-)
-def test_a_solver_of_ones_own_is_tried_before_any_training(tiny: Splits, name: str, line: str) -> None:
+@pytest.mark.parametrize("name", ["blind", "lacking"])
+def test_the_call_of_a_solver_of_ones_own_is_looked_at_before_any_training(tiny: Splits, name: str) -> None:
     own = f"{__name__}:{name}"
-    with pytest.raises(ValueError, match=rf"^solver {own}: {re.escape(line)}[^\n]*$"):
+    with pytest.raises(ValueError, match=rf"^solver {own}: cannot be called as it is asked for \([^\n]*$"):
         Study(data=tiny, network="mlp:width=4", sparsity=0.5, options={"solver": own})
 
 
-def test_a_solver_that_is_given_tensors_is_not_tried_without_them() -> None:
+def test_solvers_of_ones_own_may_want_more_than_a_small_layer_has() -> None:
     try_solver(f"{__name__}:lacking", None, {"span": torch.ones(3)})
-    try_solver(f"{__name__}:everything", None, {"first": 1})
+    try_solver(f"{__name__}:misshapen", None, {"span": 64})
 
 
 def test_options_of_a_solver_are_not_named_as_those_of_a_pruner() -> None:

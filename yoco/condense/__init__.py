@@ -18,7 +18,6 @@ from yoco.condense.asked import (
     check_sink,
     check_space,
     has_teacher,
-    name_of,
     numbers_of,
     place_of,
     table_name,
@@ -186,12 +185,13 @@ def condense(
     teaching = teaching_of(teacher_epochs, asked)
     chosen = settings_of(method, real.name, ipc, real.shape, **settings, **asked.settings)
     check_space(space, chosen, real)
-    name = name_of(data, real)
+    name = str(data) if isinstance(data, str | Path) else real.name
     made = {"data": name, "size": size, "grey": grey, "checksum": real.checksum, "method": method, "ipc": ipc}
     how = {"seed": seed, "network": network, "bf16": bf16, "minutes": minutes, "device": device}
     more: dict[str, Any] = {"labels": "teacher", "teacher_epochs": teaching} if asked.afterwards else {}
     more |= {} if space == "unit" else {"space": space}
-    run = Run(out, {**made, **how, **asdict(chosen), **more}) if out is not None else None  # type: ignore[call-overload]
+    said = {**made, **how, **asdict(chosen), **more}  # type: ignore[call-overload]
+    run = Run(out, said, data_sets.SOURCES) if out is not None else None
     if run and run.finished:
         return finished(run, chosen.episodes, asked.afterwards)
     check_network(network, chosen, real, asked)

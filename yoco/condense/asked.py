@@ -1,6 +1,6 @@
 """What a caller of `condense` asks for, checked, and what a set says of where its data are."""
 
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from yoco import data as data_sets
@@ -15,16 +15,9 @@ from yoco.rng import Rng
 from yoco.whole import whole_number
 
 
-def name_of(data: Any, real: Source) -> str:
-    """What data are called where they are named: a folder in one spelling, unless that is the name of other data."""
-    name = str(data) if isinstance(data, str | Path) else real.name
-    plain = str(PurePath(name))
-    return name if plain in data_sets.SOURCES else plain
-
-
 def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
     """How the data were named and brought into form, as far as their own name does not say it: `Task.where`."""
-    name = name_of(data, real)
+    name = str(data) if isinstance(data, str | Path) else real.name
     where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
     named = isinstance(data, str | Path) or real.name in data_sets.SOURCES
     return where if named else {**where, "python": True}

@@ -167,15 +167,21 @@ def with_factor(published: Any, factor: int | None) -> Any:
 
 
 def check_steps(settings: Any) -> None:
-    """Check the step sizes of a method, its momenta and its weight decay; settings: a dataclass.
+    """Check the step sizes of a method, its momenta and its weight decay, of one's own for NaN alone.
+
+    settings: a dataclass.
 
     Raises:
-        ValueError: one is below 0.
+        ValueError: one is below 0, or any setting is NaN.
     """
-    for name in (f.name for f in fields(settings) if f.name in STEPS):
+    for name in (f.name for f in fields(settings)):
         value: Any = getattr(settings, name)
-        if isinstance(value, Real) and not float(value) >= 0:
+        if not isinstance(value, Real):
+            continue
+        if name in STEPS and not float(value) >= 0:
             raise ValueError(f"condense: {name} must be at least 0, got {float(value):g}")
+        if float(value) != float(value):
+            raise ValueError(f"condense: {name} must be a number, got nan")
 
 
 def check_kept(settings: Any, method: str) -> None:

@@ -151,7 +151,7 @@ def _machine(device: torch.device, jobs: int) -> dict[str, Any]:
 def _fitting(examples: CondensedSet | Source, data: Any, names: tuple[str, ...]) -> Splits:
     """The data to measure on, which fit the set and the networks."""
     splits = _splits(examples, data)
-    _check_fit(examples, splits.test, names)
+    _check_fit(examples, splits, names)
     return splits
 
 
@@ -178,11 +178,12 @@ def made_from(examples: CondensedSet | Source, who: str = "evaluate") -> str:
     return str(name)
 
 
-def _check_fit(examples: CondensedSet | Source, test: Source, names: tuple[str, ...]) -> None:
-    count, own = len(test.classes), len(examples.classes)
+def _check_fit(examples: CondensedSet | Source, splits: Splits, names: tuple[str, ...]) -> None:
+    test, count, own = splits.test, len(splits.test.classes), len(examples.classes)
     if own != count:
         raise ValueError(f"evaluate: the set must have the {count} classes of {test.name}, got {own}")
-    if of_others(examples.classes, test.classes) or unshared(examples.classes, test.classes):
+    strange = unshared(examples.classes, test.classes) and not _same_data(examples, splits.train)
+    if strange or of_others(examples.classes, test.classes):
         theirs, ours = (f"{part[0]} to {part[-1]}" for part in (test.classes, examples.classes))
         raise ValueError(f"evaluate: the set must have the classes of {test.name}, {theirs}, got {ours}; give its data")
     if (name := misplaced(examples.classes, test.classes)) is not None:

@@ -230,19 +230,20 @@ def check_names(name: Any, taken: Collection[str]) -> None:
 def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> None:
     """Let a solver refuse its options, or the pattern, on a small layer, before minutes of training.
 
-    Tensors, which are made for layers of one size, are left out; a solver of anybody's own that is given one may need
-    it, and is not tried.
+    Tensors, which are made for layers of one size, are left out. Of anybody's own, which may work for layers of some
+    sizes alone, only the call is looked at.
 
     Raises:
         ValueError: as `solve`; or it cannot be called with these options.
     """
-    form, words = parse(pattern), {key: value for key, value in options.items() if not isinstance(value, Tensor)}
-    if len(words) < len(options) and ":" in name:
+    if ":" in name:
+        try:
+            inspect.signature(solver_of(name, options)).bind(None, 0, rng=Rng(0), **options)
+        except TypeError as error:
+            raise ValueError(f"solver {name}: cannot be called as it is asked for ({error})") from error
         return
+    form, words = parse(pattern), {key: value for key, value in options.items() if not isinstance(value, Tensor)}
     inputs = 2 * (form.group or form.block)
     weight, hessian = torch.arange(1, inputs + 1).double().repeat(2, 1), torch.eye(inputs, dtype=torch.float64)
     zeros = None if form.group else 0.5
-    try:
-        Layer(weight, hessian, pattern=pattern).solve(zeros, name, refit=False, rng=Rng(0), **words)
-    except TypeError as error:
-        raise ValueError(f"solver {name}: cannot be called as it is asked for ({error})") from error
+    solve(weight, hessian, zeros=zeros, solver=name, pattern=pattern, refit=False, rng=Rng(0), **words)

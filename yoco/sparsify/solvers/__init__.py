@@ -1,8 +1,8 @@
 """Solvers by name: each chooses the zeros of one layer, and may move the weights that stay.
 
-Called as solver(problem, zeros, rng=...) with keyword-only options of its own, none named as a field of `Pruner`, and
-tried so on a layer of few weights before any training; it answers (weight, mask), float64 and bool [m, d], with exactly
-`zeros` weights of the prunable columns not kept, in the pattern of the problem.
+Called as solver(problem, zeros, rng=...) with keyword-only options of its own, none named as a field of `Pruner`; it
+answers (weight, mask), float64 and bool [m, d], with exactly `zeros` weights of the prunable columns not kept, in the
+pattern of the problem.
 """
 
 SOLVERS: dict[str, str] = {
