@@ -252,17 +252,6 @@ def test_whitened_pixels_from_experts_to_an_evaluation(
     assert "--space must be one of unit, zca, got 'rgb'" in fails(*matching, "--space", "rgb")
 
 
-def test_a_file_of_options_with_a_teacher_may_be_told_not_to_have_one(tmp_path: Path) -> None:
-    quick = ["condense", "--method", "random", "--ipc", "1", "--network", "mlp:width=4"]
-    taught = [*quick, "--labels", "teacher", "--teacher-epochs", "1", "--out", str(tmp_path / "taught")]
-    assert run(taught) == 0
-    again = ["condense", "--config", str(tmp_path / "taught/config.yaml")]
-    assert run([*again, "--labels", "hard", "--out", str(tmp_path / "hard")]) == 0
-    assert load(tmp_path / "hard/condensed.safetensors").soft_labels is None
-    assert run([*again, "--out", str(tmp_path / "same")]) == 0
-    assert load(tmp_path / "same/condensed.safetensors").soft_labels is not None
-
-
 def test_a_set_of_a_folder_is_evaluated_on_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for half, count in (("train", 6), ("test", 2)):
         for label in "ab":

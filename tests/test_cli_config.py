@@ -127,3 +127,14 @@ def test_what_an_option_cannot_be_is_named(tmp_path: Path, fails: Callable[..., 
     found = fails("condense", "--config", str(path))
     assert found.startswith(f"yoco: condense: {path}: ")
     assert said in found
+
+
+def test_a_file_of_options_with_a_teacher_may_be_told_not_to_have_one(tmp_path: Path) -> None:
+    quick = ["condense", "--method", "random", "--ipc", "1", "--network", "mlp:width=4"]
+    taught = [*quick, "--labels", "teacher", "--teacher-epochs", "1", "--out", str(tmp_path / "taught")]
+    assert run(taught) == 0
+    again = ["condense", "--config", str(tmp_path / "taught/config.yaml")]
+    assert run([*again, "--labels", "hard", "--out", str(tmp_path / "hard")]) == 0
+    assert load(tmp_path / "hard/condensed.safetensors").soft_labels is None
+    assert run([*again, "--out", str(tmp_path / "same")]) == 0
+    assert load(tmp_path / "same/condensed.safetensors").soft_labels is not None

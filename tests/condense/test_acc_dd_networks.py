@@ -1,6 +1,6 @@
 """Acc-DD's early networks: when they are trained, how they are perturbed, and what is saved."""
 
-import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,13 @@ from yoco.networks import build
 from yoco.rng import Rng
 from yoco.train import Recipe
 
+Same = Callable[[Any], Any]
 RECIPE = Recipe(epochs=1, batch=16, cutmix=0.5)
 
 
 @pytest.fixture
 def task(tiny: Splits) -> Task:
     return Task(tiny.train, 1, "convnet:width=4,depth=2,norm=batch")
-
-
-def through_disk(state: dict[str, Any]) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
-    return loaded
-
-
-def bits(value: Any) -> Any:
-    """A state as plain nested tuples, so that two are equal only if every number is."""
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: bits(each) for key, each in value.items()}
-    return [bits(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def test_early_networks_are_trained_once_and_for_their_epochs(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +42,7 @@ def test_numbers_are_uniform_and_stay_below_the_count(task: Task) -> None:
     assert set(early.weights) == {0, 1, 2}
 
 
-def test_the_order_of_drawing_changes_no_early_network(task: Task) -> None:
+def test_the_order_of_drawing_changes_no_early_network(task: Task, bits: Same) -> None:
     forwards, backwards = (EarlyNetworks(task, RECIPE, 2, 1, 1, Rng(0)) for _ in range(2))
     ahead = [bits(forwards.early(k)) for k in (0, 1)]
     back = [bits(backwards.early(k)) for k in (1, 0)]
@@ -66,7 +50,7 @@ def test_the_order_of_drawing_changes_no_early_network(task: Task) -> None:
     assert ahead[0] != ahead[1]
 
 
-def test_learning_with_the_copy_leaves_the_early_network_alone(task: Task) -> None:
+def test_learning_with_the_copy_leaves_the_early_network_alone(task: Task, bits: Same) -> None:
     early = EarlyNetworks(task, RECIPE, 1, 1, 2, Rng(0))
     before = bits(early.early(0))
     early.renew(0.01, 0.09, Rng(1))
@@ -75,7 +59,7 @@ def test_learning_with_the_copy_leaves_the_early_network_alone(task: Task) -> No
     assert bits(early.learner.network.state_dict()) != before
 
 
-def test_a_renewed_copy_is_the_early_network_plus_its_perturbation(task: Task) -> None:
+def test_a_renewed_copy_is_the_early_network_plus_its_perturbation(task: Task, bits: Same) -> None:
     early = EarlyNetworks(task, RECIPE, 1, 1, 2, Rng(0))
     early.learner.age = 2
     early.renew(0.01, 0.09, Rng(4))
@@ -87,7 +71,12 @@ def test_a_renewed_copy_is_the_early_network_plus_its_perturbation(task: Task) -
     assert not early.learner.optimizer.state_dict()["state"]
 
 
-def test_saved_early_networks_are_not_trained_again(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_early_networks_are_not_trained_again(
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    through_disk: Same,
+    bits: Same,
+) -> None:
     early, other = EarlyNetworks(task, RECIPE, 1, 1, 2, Rng(0)), EarlyNetworks(task, RECIPE, 1, 1, 2, Rng(0))
     early.renew(0.01, 0.09, Rng(1))
     early.learner.learn(1, Rng(2))

@@ -1,6 +1,6 @@
 """IDM's queue of networks: who joins and leaves, what they learn, and what is saved."""
 
-import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,29 +13,13 @@ from yoco.data import Splits
 from yoco.rng import Rng
 from yoco.train import Recipe
 
+Same = Callable[[Any], Any]
 RECIPE = Recipe(epochs=1, batch=16, cutmix=0.5)
 
 
 @pytest.fixture
 def task(tiny: Splits) -> Task:
     return Task(tiny.train, 1, "convnet:width=4,depth=2,norm=batch")
-
-
-def through_disk(state: dict[str, Any]) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
-    return loaded
-
-
-def bits(value: Any) -> Any:
-    """A state as plain nested tuples, so that two are equal only if every number is."""
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: bits(each) for key, each in value.items()}
-    return [bits(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def test_a_new_network_joins_at_the_end_and_the_oldest_leaves(task: Task) -> None:
@@ -86,7 +70,7 @@ def test_a_member_learns_by_sgd_and_counts_in_percent(task: Task) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
-def test_a_saved_pool_goes_on_in_the_same_bits(task: Task) -> None:
+def test_a_saved_pool_goes_on_in_the_same_bits(task: Task, through_disk: Same, bits: Same) -> None:
     pool, other = Pool(task, RECIPE, 2, 3, Rng(0)), Pool(task, RECIPE, 1, 3, Rng(9))
     pool.members[0].learn(2, Rng(1))
     pool.push(Rng(2))
