@@ -1,6 +1,8 @@
 """Some classes alone, and sets of different classes as one."""
 
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +110,28 @@ def test_mean_and_deviation_are_those_of_all_images(tiny_set: CondensedSet) -> N
     assert (*steps.mean, *steps.std) == pytest.approx((*once.mean, *once.std))
     assert steps.source == once.source == {"name": "x", "images": 110}
     assert merge(more, more, sets[0]).mean == pytest.approx(merge(more, sets[0]).mean)
+
+
+def test_a_merged_set_says_how_its_parts_were_made_and_files_keep_it(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    first = replace(tiny_set, config={"lr": 1}, history=({"step": "prune"},), versions={"yoco": "0"})
+    found = merge(first, replace(first, seed=4, config={"lr": 2}, history=()))
+    ours, theirs = found.config["parts"]
+    assert (ours["seed"], ours["config"], ours["history"]) == (0, {"lr": 1}, [{"step": "prune"}])
+    assert (theirs["seed"], theirs["config"], theirs["history"]) == (4, {"lr": 2}, [])
+    assert merge(found, first).config["parts"][0]["config"] == found.config
+    paths = [tmp_path / name for name in ("set.safetensors", "set.npz", "back.safetensors")]
+    found.save(paths[0])
+    assert yoco.load(paths[0]).config == found.config
+    for source, target in pairwise(paths):
+        yoco.convert(source, target)
+    assert paths[2].read_bytes() == paths[0].read_bytes()
+
+
+def test_a_step_size_that_all_parts_have_learned_is_kept(tiny_set: CondensedSet) -> None:
+    learned = replace(tiny_set, config={"learned": {"lr": 0.5}})
+    assert merge(only(learned, ["0", "1"]), only(learned, ["1", "2"])).config["learned"] == {"lr": 0.5}
+    for config in ({"learned": {"lr": 0.25}}, {}):
+        assert "learned" not in merge(learned, replace(tiny_set, config=config)).config
 
 
 def test_chosen_images_count_as_all_that_they_were_chosen_from() -> None:

@@ -13,6 +13,9 @@ from yoco.data.source import Source, Splits
 from yoco.device import cpu_by_default
 from yoco.registry import unknown
 
+MADE = ("method", "order", "space", "seed", "source", "config", "history")
+"""What a merged set keeps of each of its parts: how it was made, and what was done with it since."""
+
 
 @cpu_by_default
 def only(part: Any, names: Sequence[str]) -> Any:
@@ -73,7 +76,8 @@ def merge(*sets: CondensedSet) -> CondensedSet:
     Mean and standard deviation are those of all images that the sets were made from; if one does not say how many
     these are, all sets count alike. Where one set has soft labels, labels of the others become such, and classes that a
     set does not know are 0 there. Scores are left out, as they do not compare; so is an order of cells, unless each
-    class comes from one set and all have the same.
+    class comes from one set and all have the same. How each was made stands in `config` under "parts"; numbers that
+    were learned beside the cells, such as the step size of protocol mtt, are kept where all sets have the very same.
 
     Raises:
         ValueError: no set, or they differ in factor, size, channels, pixel space or whitening.
@@ -103,7 +107,7 @@ def merge(*sets: CondensedSet) -> CondensedSet:
         order=_one({each.order for each in sets} if alone else {"condensed"}, "condensed"),
         seed=None,
         source=_source(sets),
-        config={"whitening": dict(first.whitening)} if first.whitening else {},
+        config=_config(sets),
         history=({"step": "merge", "sets": [each.checksum for each in sets]},),
         versions=_common([each.versions for each in sets]),
         soft_labels=None if all(some is None for _, some in parts) else torch.cat(soft),
@@ -153,6 +157,14 @@ def _source(sets: Sequence[CondensedSet]) -> dict[str, Any]:
     found = _common([each.source for each in sets])
     found.pop("images", None)
     return found if None in counts else {**found, "images": sum(int(count) for count in counts if count is not None)}
+
+
+def _config(sets: Sequence[CondensedSet]) -> dict[str, Any]:
+    """How each part was made, and what of all that holds for the whole, too."""
+    learned = _common([each.config.get("learned", {}) for each in sets])
+    whole = {"whitening": dict(sets[0].whitening), "learned": learned}
+    parts = [{name: each.header[name] for name in MADE} | {"history": [*each.history]} for each in sets]
+    return {"parts": parts, **{name: value for name, value in whole.items() if value}}
 
 
 def _common(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     """Compare runs by their folders; the paths of what was written into `out`: comparison.md and comparison.png.
 
     Runs that differ in nothing but seed and device are repetitions; without config.yaml the set says how it was made,
-    and what was done with it since. A time budget counts where it ended a run, not the episodes that it had room for.
+    and what was done with it since, a merged one so for each of its parts. A time budget counts where it ended a run,
+    not the episodes that it had room for.
     The accuracy of a set is its mean over networks; of repetitions there are mean and sample standard deviation over
     sets, of which the table has the number. Evaluations on other data, by other teachers or of more measurements are
     told apart; those of another state of a set are left out. The picture has all sets and losses.

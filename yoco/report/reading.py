@@ -14,6 +14,8 @@ from yoco.run import row_of
 
 Metrics = list[dict[str, Any]]
 Evaluations = dict[str, Mapping[str, Any]]
+Header = Mapping[str, Any]
+"""A set without its tensors, see `CondensedSet.header`, or what a merged set keeps of a part."""
 SPENT = ("episodes_done", "seconds", "learned", "whitening")
 """What a set says of the run that made it in which repetitions differ, or which follows from all else."""
 ASKED = ("rule", "mode", "options", "quota", "budget", "scores", "views", "teacher", "epochs", "data", "temperature")
@@ -90,15 +92,10 @@ class RunFiles:
         made = load(self.condensed) if self.condensed.is_file() else None
         if config := self.config():
             asked = config.pop("minutes", None)
-            return {**config, **(_cut(made, asked) if made and asked else {})}
-        if made is None or not (made.config or made.source):
+            return {**config, **(_cut(made.config, asked) if made and asked else {})}
+        if made is None or _silent(made.header):
             return {"method": made.method if made else None, "folder": self.folder.as_posix()}
-        data = made.source.get("data") or made.source.get("name")
-        own = {name: value for name, value in made.config.items() if name not in SPENT}
-        own["bf16"] = own.pop("autocast", None) is not None
-        own |= {} if made.space == "unit" else {"space": made.space}
-        source = {"data": data, "checksum": made.source.get("checksum"), **made.form}
-        return {"method": made.method, **source, **own, **_unusual(made), **_later(made), **_cut(made)}
+        return _said(made.header, made.soft_labels is not None)
 
 
 def evaluation(path: Path) -> Mapping[str, Any]:
@@ -125,18 +122,47 @@ def of_another(found: Mapping[str, Any], condensed: CondensedSet) -> bool:
     return bool((found.get("set_checksum") or condensed.checksum) != condensed.checksum)
 
 
-def _unusual(made: CondensedSet) -> dict[str, Any]:
+def _silent(header: Header) -> bool:
+    """Whether a set, or a part of a merged one, does not say how it was made."""
+    return not (header["config"] or header["source"]) or any(map(_silent, _parts(header)))
+
+
+def _parts(header: Header) -> list[Header]:
+    """What the parts of a merged set said; none of others."""
+    found = header["config"].get("parts")
+    return found if isinstance(found, list) else []
+
+
+def _said(header: Header, soft: bool = False) -> dict[str, Any]:
+    """How a set says that it was made, and what was done with it since; of a merged one so for each part, too.
+
+    soft: whether it has soft labels. Where data have a checksum, those of a part go by it, however they are spelt.
+    """
+    config, source, parts = header["config"], header["source"], _parts(header)
+    unsaid = (*SPENT, "parts") if parts else SPENT
+    own = {name: value for name, value in config.items() if name not in unsaid}
+    own["bf16"] = own.pop("autocast", None) is not None
+    own |= {} if header["space"] == "unit" else {"space": header["space"]}
+    data = {"data": source.get("data") or source.get("name"), "checksum": source.get("checksum")}
+    data |= {"size": source.get("size"), "grey": source.get("grey", False)}
+    said = {"method": header["method"], **data, **own, **_unusual(header, soft), **_later(header), **_cut(config)}
+    for at, part in enumerate(map(_said, parts), 1):
+        known = ("data",) if part["checksum"] else ()
+        said |= {f"part {at} {name}": value for name, value in part.items() if name not in known}
+    return said
+
+
+def _unusual(header: Header, soft: bool) -> dict[str, Any]:
     """The labels and the order of a set where they are not those that its method is known to make."""
-    soft = made.soft_labels is not None and made.config.get("labels", "hard") == "hard"
-    found = {"labels": "soft"} if soft else {}
-    return {**found, "order": made.order} if made.order not in ("condensed", made.method) else found
+    found = {"labels": "soft"} if soft and header["config"].get("labels", "hard") == "hard" else {}
+    return {**found, "order": header["order"]} if header["order"] not in ("condensed", header["method"]) else found
 
 
-def _later(made: CondensedSet) -> dict[str, Any]:
+def _later(header: Header) -> dict[str, Any]:
     """The steps that a set has gone through since it was made, and what each was asked for; seeds are left out."""
-    names = [str(entry.get("step")) for entry in made.history]
+    names = [str(entry.get("step")) for entry in header["history"]]
     found: dict[str, Any] = {"steps": ", ".join(names)} if names else {}
-    for at, (name, entry) in enumerate(zip(names, made.history, strict=True)):
+    for at, (name, entry) in enumerate(zip(names, header["history"], strict=True)):
         before = names[:at].count(name)
         head = f"{name} {before + 1}" if before else name
         for part in ASKED:
@@ -146,13 +172,13 @@ def _later(made: CondensedSet) -> dict[str, Any]:
     return found
 
 
-def _cut(made: CondensedSet, asked: float = 0) -> dict[str, str]:
+def _cut(config: Mapping[str, Any], asked: float = 0) -> dict[str, str]:
     """The minutes of a run that ended ahead of its last episode; none of others.
 
     They are those that were asked for if the run took as long, and less than twice that; else, as of a set that does
     not say them, those that it took, cut to two digits: repetitions may differ a little in them.
     """
-    done, wanted, seconds = (made.config.get(name) for name in ("episodes_done", "episodes", "seconds"))
+    done, wanted, seconds = (config.get(name) for name in ("episodes_done", "episodes", "seconds"))
     if done is None or wanted is None or seconds is None or done >= wanted:
         return {}
     spent = seconds / 60
