@@ -10,7 +10,7 @@ import torch
 from yoco.classes import only
 from yoco.condensed import CondensedSet
 from yoco.data import Source, Splits, from_arrays
-from yoco.prune import prune, report, select
+from yoco.prune import prune, rank, report, select
 from yoco.prune.presets import find
 from yoco.prune.shares import check_classes, counts_of
 from yoco.rng import Rng
@@ -107,8 +107,14 @@ def test_ties_of_a_condensed_set_go_class_by_class(tiny_set: CondensedSet) -> No
     assert chosen.indices.tolist() == list(range(20))
 
 
-def test_the_report_of_a_set_of_fewer_classes_is_of_those_that_it_had(tiny_set: CondensedSet) -> None:
+def test_the_report_of_a_set_that_was_cut_since_is_refused(tiny_set: CondensedSet) -> None:
     small = prune(tiny_set, rule="random", ipc=1)
-    assert report(only(small, ["2", "0"])) == report(small)
     old = {name: value for name, value in small.history[-1].items() if name != "classes"}
-    assert report(replace(small, history=(old,))) == report(small)
+    before = replace(small, history=(old,))
+    assert report(only(small, ["2", "1", "0"])) == report(before) == report(small)
+    cuts = [only(small, ["2", "0"]), only(before, ["2", "0"]), small.subset(cells=2)]
+    cuts += [small.take(torch.arange(11)), rank(tiny_set, "hard", scores=torch.arange(36.0)).subset(ipc=1)]
+    for cut in cuts:
+        with pytest.raises(ValueError, match=r"^report: the set must have been .*, got one that was cut after that$"):
+            report(cut)
+    assert report(prune(small.subset(cells=2), rule="random", cells=1))

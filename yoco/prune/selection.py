@@ -209,9 +209,19 @@ def report(result: CondensedSet) -> str:
     """A Markdown table of a pruned or ranked set: for each class what there was, what is kept and its scores; bytes.
 
     Raises:
-        ValueError: the set was neither pruned nor ranked.
+        ValueError: the set was neither pruned nor ranked, or has not the cells any more that were kept then.
     """
     steps = [entry for entry in result.history if entry.get("step") in ("prune", "rank")]
     if not steps:
         raise ValueError("report: the set must have been pruned or ranked, got one that was not")
+    if not _as_kept(result, steps[-1]):
+        raise ValueError("report: the set must have been pruned or ranked, got one that was cut after that")
     return table(steps[-1], result.classes)
+
+
+def _as_kept(result: CondensedSet, entry: Mapping[str, Any]) -> bool:
+    """Whether a set still has as many cells of each class as a step has kept."""
+    names, kept, counts = entry.get("classes", result.classes), entry["kept"], result.counts
+    if not len(names) == len(kept) == len(counts):
+        return False
+    return dict(zip(names, kept, strict=True)) == dict(zip(result.classes, counts, strict=True))
