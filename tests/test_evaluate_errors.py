@@ -118,6 +118,14 @@ def test_numbers_of_other_classes_are_no_places(tiny: Splits, tiny_set: Condense
         assert evaluate(tiny_set, other(tiny, classes=classes), epochs=1, seeds=1, **QUICK).results
 
 
+def test_the_same_numbers_are_the_same_classes(tiny: Splits, tiny_set: CondensedSet) -> None:
+    padded = ("00", "01", "02")
+    for mine, data in ((tiny_set, other(tiny, classes=padded)), (replace(tiny_set, classes=padded), tiny)):
+        assert evaluate(mine, data, epochs=1, seeds=1, **QUICK).results
+    with pytest.raises(ValueError, match=r"in the order of digits, got '0' at another place$"):
+        evaluate(tiny_set, other(tiny, classes=("01", "00", "02")), epochs=1, **QUICK)
+
+
 def test_a_process_that_is_ended_is_said(tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     class Ended:
         def result(self) -> None:

@@ -122,6 +122,14 @@ def test_numbers_of_classes_stand_for_names_in_their_order(tiny: Splits, tiny_se
     assert torch.equal(found, wanted)
 
 
+def test_numbers_of_classes_go_by_their_value(tiny: Splits, tiny_set: CondensedSet) -> None:
+    how: dict[str, Any] = {"epochs": 2, "network": NETWORK, "device": "cpu", "progress": False}
+    other = Splits(*(renamed(half, ("2", "0", "1")) for half in tiny))
+    padded = Splits(*(replace(half, classes=("02", "00", "01")) for half in other))
+    found, wanted = (relabel(tiny_set, data, **how).soft_labels for data in (padded, other))
+    assert torch.equal(found, wanted)  # type: ignore[arg-type]
+
+
 def test_numbers_stand_for_no_names_of_other_data(tiny: Splits, tiny_set: CondensedSet) -> None:
     how: dict[str, Any] = {"epochs": 12, "network": NETWORK, "device": "cpu", "progress": False}
     named = Splits(*(replace(half, classes=("b", "c", "a")) for half in tiny))

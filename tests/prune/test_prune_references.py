@@ -50,3 +50,12 @@ def test_references_of_evidence_are_named_where_they_are_read(tiny: Splits, tiny
         assert "reference" not in select(tiny_set, rule=rule, ipc=1, evidence=evidence).entry["views"]
     assert "reference" not in score(tiny_set, score="entropy", evidence=[seen]).meta
     assert "reference" not in observe(tiny_set, rng=Rng(0), reference=named, **{**HOW, "snapshot": False}).meta
+
+
+def test_references_whose_classes_are_the_same_numbers_fit(tiny: Splits, tiny_set: CondensedSet) -> None:
+    padded = replace(tiny.train, classes=("00", "01", "02"))
+    seen = observe(tiny_set, rng=Rng(0), reference=padded, **HOW)
+    assert seen.meta["reference"] == {"name": "digits", "checksum": padded.checksum}
+    turned = replace(padded, classes=("01", "00", "02"))
+    with pytest.raises(ValueError, match=r"^reference: must have the classes 0, 1, 2, got 01, 00, 02$"):
+        observe(tiny_set, rng=Rng(0), reference=turned, **HOW)

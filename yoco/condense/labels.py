@@ -12,7 +12,7 @@ from yoco import data as data_sets
 from yoco.condense.method import Task
 from yoco.condense.teacher import taught
 from yoco.condensed import CondensedSet
-from yoco.data.names import by_place
+from yoco.data.names import by_place, places
 from yoco.data.source import Source
 from yoco.data.whitened import refit
 from yoco.device import compute_type, cpu_by_default, pick
@@ -76,9 +76,9 @@ def relabel(
     teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data, as `yoco.data.load`
     takes them, brought into the set's size and colours, whose training half, whitened as the set was if it was, teaches
     a network for some `epochs`. classes: the names behind a module's outputs, in order; by default those of the set.
-    Labels stand in the order of the set's classes, whichever the teacher's is; classes that are numbers, as those of a
-    converted set, stand for those of the data that it names, in their order. out: a folder for the teacher's state,
-    from which a killed training goes on.
+    Labels stand in the order of the set's classes, whichever the teacher's is; of numbers 00 is 0. Classes that are
+    numbers, as those of a converted set, stand for names of the data that it names, in their order. out: a folder for
+    the teacher's state, from which a killed training goes on.
 
     Raises:
         ValueError: the teacher's classes or images are not those of the set, or it was whitened by others, or a module
@@ -170,9 +170,9 @@ def _order(wanted: tuple[str, ...], names: tuple[str, ...], *, numbered: bool = 
     """Where each class of the set stands among the teacher's: long [classes]; numbered: numbers go by their place."""
     if numbered and by_place(wanted, names):
         return torch.arange(len(names))
-    if sorted(wanted) != sorted(names):
+    if (found := places(wanted, names)) is None:
         raise ValueError(f"relabel: classes must be those of the set, {', '.join(wanted)}, got {', '.join(names)}")
-    return torch.tensor([names.index(name) for name in wanted])
+    return torch.tensor(found)
 
 
 def _check_knows(condensed: CondensedSet, logits: Tensor) -> None:

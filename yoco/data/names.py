@@ -21,30 +21,49 @@ def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
 
     classes, others: as many names, in the order of the labels.
     """
-    if _counted(classes) and set(classes) != set(others):
+    found = places(classes, others)
+    if found is None and _counted(classes):
         return None
-    places = {name: at for at, name in enumerate(others)}
-    return next((name for at, name in enumerate(classes) if places.get(name, at) != at), None)
+    if found is None:
+        known = {name: at for at, name in enumerate(others)}
+        found = tuple(known.get(name, at) for at, name in enumerate(classes))
+    return next((name for at, name in enumerate(classes) if found[at] != at), None)
 
 
 def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
     """Whether all names of both are numbers, and none is among the others: as names decide, these are other classes.
 
-    Where they are numbers from 0 up, as those of a converted set, 01 among the others is 1.
+    Where all are the same numbers, or those from 0 up, as of a converted set, 01 among the others is 1.
     """
-    if not all(name.isdecimal() for name in (*classes, *others)):
+    if places(classes, others) is not None or not all(name.isdecimal() for name in (*classes, *others)):
         return False
     read: Callable[[str], Any] = int if _counted(classes) else str
     return {*map(read, classes)}.isdisjoint(map(read, others))
 
 
 def unshared(classes: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether no name is among the others, and neither are numbers from 0 up, which may stand for names."""
-    return not (_counted(classes) or _counted(others)) and {*classes}.isdisjoint(others)
+    """Whether no name is among the others, and neither are the same numbers, or those from 0 up in place of names."""
+    if places(classes, others) is not None or _counted(classes) or _counted(others):
+        return False
+    return {*classes}.isdisjoint(others)
 
 
 def _counted(classes: Sequence[str]) -> bool:
     return tuple(classes) == tuple(map(str, range(len(classes))))
+
+
+def places(classes: Sequence[str], others: Sequence[str]) -> tuple[int, ...] | None:
+    """Where each class stands among the others: by name or, where all are numbers, by value, so that 00 is 0.
+
+    None where these are not one to one; numbers may stand for names yet, see `by_place`.
+    """
+    numbers = all(name.isdecimal() for name in (*classes, *others))
+    kinds: tuple[Callable[[str], Any], ...] = (str, int) if numbers else (str,)
+    for read in kinds:
+        known = {read(name): at for at, name in enumerate(others)}
+        if len(known) == len(others) == len(classes) and {*map(read, classes)} == {*known}:
+            return tuple(known[read(name)] for name in classes)
+    return None
 
 
 def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:

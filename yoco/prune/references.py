@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from yoco.condensed import CondensedSet
-from yoco.data.names import by_place
+from yoco.data.names import by_place, places
 from yoco.data.source import Source
 from yoco.data.whitened import Whitened, plain, refit
 from yoco.prune.material import data_name
@@ -20,7 +20,8 @@ def alike(data: CondensedSet | Source, reference: Any) -> Source:
     if not isinstance(reference, Source):
         raise ValueError(f"reference: must be a Source, see yoco.data.from_arrays, got {type(reference).__name__}")
     numbered = data_name(data) in ("", reference.name) and by_place(data.classes, reference.classes)
-    if reference.classes != data.classes and not numbered:
+    same = places(data.classes, reference.classes) == tuple(range(len(data.classes)))
+    if not same and not numbered:
         raise ValueError(
             f"reference: must have the classes {', '.join(data.classes)}, got {', '.join(reference.classes)}"
         )
