@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import yoco
 from yoco.cli import run
@@ -85,3 +86,22 @@ def test_a_place_that_cannot_be_written_is_said_before_any_training(
 ) -> None:
     monkeypatch.setattr("yoco.condense.relabel", None)
     assert "set.safetensors" in fails(*words[:3], str(Path(words[1]) / "soft.safetensors"))
+
+
+def test_data_come_in_the_form_that_is_asked_for_where_the_set_does_not_say_it(
+    tmp_path: Path, fails: Callable[..., str]
+) -> None:
+    for at in range(10):
+        place = tmp_path / "birds" / ("owl", "tit")[at % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8 + at % 3, 8), (200 * (at % 2), at, 0)).save(place / f"{at}.png")
+    birds, path = str(tmp_path / "birds"), tmp_path / "set.safetensors"
+    words = ["relabel", str(path), "--data", birds, "--out", str(tmp_path / "soft.safetensors")]
+    made = yoco.condense(birds, "random", ipc=1, size=8, grey=True, progress=False)
+    made.save(path)
+    assert fails(*words, "--size", "6") == "yoco: relabel: size must be that of the set, 8, got 6\n"
+    replace(made, source={}).save(path)
+    assert "choose a --size" in fails(*words)
+    assert "relabel: data must have images [1, 8, 8] as the set, got [3, 8, 8]" in fails(*words, "--size", "8")
+    assert run([*words, "--size", "8", "--grey", "--network", "mlp:width=4", "--epochs", "1"]) == 0
+    assert load(words[-1]).soft_labels is not None

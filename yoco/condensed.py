@@ -109,7 +109,7 @@ class CondensedSet:
 
     @property
     def form(self) -> dict[str, Any]:
-        """The `size` and `grey` that `yoco.data.load` needs to give the data of the set in its size and colours."""
+        """The `size` and `grey`, as the set says them, that `yoco.data.load` needs to give its data in its form."""
         return {"size": self.source.get("size"), "grey": self.source.get("grey", False)}
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from yoco.cli import one_line, parse
-from yoco.commands.options import Device, Place, apart, load_like
+from yoco.commands.options import Device, Place, apart, load_for
 
 if TYPE_CHECKING:
     from yoco.data.source import Source
@@ -90,15 +90,12 @@ def evaluate(argv: list[str]) -> None:
     options = parse(EvaluateOptions, argv, "evaluate")
     from yoco.condensed import load
     from yoco.disk import check_place
-    from yoco.evaluate import Interrupted, Result, made_from
+    from yoco.evaluate import Interrupted, Result
     from yoco.evaluate import evaluate as measure
 
     apart("evaluate", set=options.set, teacher=options.teacher, out=options.out)
     condensed = load(options.set)
-    asked, own = options.size, condensed.form["size"]
-    if None not in (asked, own) and asked != own:
-        raise ValueError(f"evaluate: size must be that of the set, {own}, got {asked}")
-    data = load_like(condensed.form, options.data or made_from(condensed), options)
+    data = load_for("evaluate", condensed, options)
     skip = {"set", "data", "size", "grey", "download", "network", "teacher", "teacher_network", "out"}
     given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in skip}
     teacher = read_teacher(options, data.train)

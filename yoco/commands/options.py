@@ -37,6 +37,20 @@ def load_like(form: Mapping[str, Any], name: str, options: Any) -> Any:
     return load(name, size=size, grey=options.grey or form.get("grey", False), download=options.download)
 
 
+def load_for(command: str, condensed: Any, options: Any) -> Any:
+    """The data of a set: those that are named or that it was made from, in the form that it says or that is asked for.
+
+    Raises:
+        ValueError: another size is asked for than the set says; or it does not say its data, and none are named.
+    """
+    from yoco.evaluate import made_from
+
+    asked, own = options.size, condensed.form["size"]
+    if None not in (asked, own) and asked != own:
+        raise ValueError(f"{command}: size must be that of the set, {own}, got {asked}")
+    return load_like(condensed.form, options.data or made_from(condensed, command), options)
+
+
 def peek(argv: Sequence[str], form: Any) -> dict[str, Any]:
     """The options that decide which others there are, before they are parsed."""
     found = {f.name: f.default for f in fields(form)}

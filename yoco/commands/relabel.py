@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yoco.cli import parse
-from yoco.commands.options import Device, Place, apart
+from yoco.commands.options import Device, Place, apart, load_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,10 @@ class RelabelOptions:
     """the same set with the labels (.safetensors)"""
     data: str | None = None
     """the data whose training half is learned; by default those the set was made from"""
+    size: int | None = None
+    """pixels: resize and centre-crop the images to this side; by default as for the set"""
+    grey: bool = False
+    """turn colour images into one channel; by default as for the set"""
     download: bool = False
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     epochs: int = 20
@@ -41,15 +45,13 @@ def relabel(argv: list[str]) -> None:
     options = parse(RelabelOptions, argv, "relabel")
     from yoco.condense import relabel as label
     from yoco.condensed import load
-    from yoco.data import load as load_data
     from yoco.disk import check_place
-    from yoco.evaluate import made_from
 
     if options.out.suffix != ".safetensors":
         raise ValueError(f"relabel: out must end in .safetensors, got {options.out.name!r}")
     apart("relabel", set=options.set, out=options.out)
     condensed = load(options.set)
-    data = load_data(options.data or made_from(condensed, "relabel"), download=options.download, **condensed.form)
+    data = load_for("relabel", condensed, options)
     check_place(options.out)
     names = ("epochs", "network", "temperature", "seed", "device", "bf16")
     how: dict[str, Any] = {name: getattr(options, name) for name in names}

@@ -74,8 +74,9 @@ def relabel(
     """The same set with soft labels: softmax of a teacher's logits over `temperature`, for each decoded cell.
 
     teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data, as `yoco.data.load`
-    takes them, brought into the set's size and colours, whose training half, whitened as the set was if it was, teaches
-    a network for some `epochs`. classes: the names behind a module's outputs, in order; by default those of the set.
+    takes them, brought into the size and colours that the set says of its own data, whose training half, whitened as
+    the set was if it was, teaches a network for some `epochs`. classes: the names behind a module's outputs, in order;
+    by default those of the set.
     Labels stand in the order of the set's classes, whichever the teacher's is; of numbers 00 is 0. Classes that are
     numbers, as those of a converted set, stand for names of the data that it names, in their order. out: a folder for
     the teacher's state, from which a killed training goes on.

@@ -59,8 +59,8 @@ def evaluate(
 ) -> Result:
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
-    data: as `yoco.data.load` takes them, brought into the size and colours of the set; by default those it says it was
-    made from, by name or path. Their training half is not trained on, except in the baselines.
+    data: as `yoco.data.load` takes them, brought into the size and colours that a set says of its own data; by default
+    those it says it was made from, by name or path. Their training half is not trained on, except in the baselines.
     protocol: a name, or `module:function` of (data name, (C, H, W), factor, images per class) that answers a
     `yoco.train.Recipe`; networks: names, or `module:Class`, with their options, see `yoco.networks.build`.
     epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, or as much less as makes the
