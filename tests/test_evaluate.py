@@ -197,6 +197,7 @@ def test_same_seed_same_numbers_other_seed_others(tiny: Splits) -> None:
 
 def test_processes_find_what_one_finds(tiny: Splits) -> None:
     settings = {**QUICK, "epochs": 12, "seeds": 3, "curve": True, "confusion": True}
+    settings |= {"protocol": "rded", "teacher_epochs": 2}  # they are sent the teacher
     apart, inside = (evaluate(tiny.train, tiny, jobs=jobs, **settings).results[0] for jobs in (2, 1))
     assert apart.seeds == inside.seeds == (0, 1, 2)
     assert len(set(inside.curves)) > 1

@@ -113,11 +113,6 @@ def test_labels_are_the_teachers_alone(tiny: Splits, tiny_set: CondensedSet) -> 
     assert "teacher" not in repr(by_labels)
 
 
-def test_several_processes_give_the_same(tiny: Splits, tiny_set: CondensedSet) -> None:
-    how: dict[str, Any] = {"teacher_epochs": 2, "seeds": 2}
-    assert found(tiny, tiny_set, jobs=2, **how).results == found(tiny, tiny_set, **how).results
-
-
 def test_regression_counts_in_steps_but_its_baselines_in_images(
     tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
 
 import yoco
 from yoco import sparsify
+from yoco.cli import run
 from yoco.condense import METHODS
 from yoco.prune import ALL_SCORES, RULES
 from yoco.sparsify import SOLVERS
@@ -27,12 +29,30 @@ def python(*argv: str, cwd: Path) -> str:
     return subprocess.check_output([sys.executable, *strict, *argv], text=True, **how)
 
 
+def example(name: str, longest: int) -> str:
+    """The Python below a mark of the README, of at most so many lines."""
+    (code,) = re.findall(rf"<!-- {name} -->\n```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line.strip()]) <= longest
+    return str(code)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where one works: its modules can be imported, as they can by `python -m yoco`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
 def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"<!-- example -->\n```python\n(.*?)```", README, flags=re.DOTALL)
-    lines = [line for line in code.splitlines() if line.strip()]
-    assert len(lines) <= 10
-    quick = code.replace("minutes=1", "episodes=2, pretrain=1").replace("epochs=100", "epochs=4")
-    (tmp_path / "example.py").write_text(quick.replace("ipc=2)", "ipc=2, epochs=3, top=1)"))
+    code = example("example", 10)
+    for long, short in (
+        ("minutes=1", "episodes=2, pretrain=1, network='convnet:width=16'"),
+        ("epochs=100", "epochs=4"),
+        ("ipc=2)", "ipc=2, epochs=3, top=1)"),
+    ):
+        code = code.replace(long, short)
+    (tmp_path / "example.py").write_text(code)
     said = python("example.py", cwd=tmp_path)
     assert "torch.Size([16, 1, 8, 8])" in said
     assert (tmp_path / "runs/readme/condensed.safetensors").is_file()
@@ -50,9 +70,10 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
         ("sparsify", 10, "| total |"),
     ],
 )
-def test_the_short_examples_of_the_readme_run(name: str, longest: int, said: str, tmp_path: Path) -> None:
-    (code,) = re.findall(rf"<!-- example:{name} -->\n```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= longest
+def test_the_short_examples_of_the_readme_run(
+    name: str, longest: int, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = example(f"example:{name}", longest)
     for long, short in (
         ("=40", "=4"),
         ("% 20", "% 2"),
@@ -60,46 +81,40 @@ def test_the_short_examples_of_the_readme_run(name: str, longest: int, said: str
         ("1, episodes=20)", "1, episodes=2)"),
     ):
         code = code.replace(long, short)
-    (tmp_path / "example.py").write_text(code)
-    assert said in python("example.py", cwd=tmp_path)
+    (here / "example.py").write_text(code)
+    run_path("example.py", run_name="__main__")
+    assert said in capsys.readouterr().out
 
 
-def test_the_score_of_the_readme_runs_by_its_name(tmp_path: Path) -> None:
-    (code,) = re.findall(r"<!-- example:score -->\n```python\n(.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "my_score.py").write_text(
-        code + "\n\ndef untyped(dynamics, *, epochs=3):\n    return dynamics.error[0]\n"
+def test_the_score_of_the_readme_runs_by_its_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_score.py").write_text(
+        example("example:score", 20) + "\n\ndef untyped(dynamics, *, epochs=3):\n    return dynamics.error[0]\n"
     )
     options = ["--network", "mlp:width=4", "--epochs", "4", "--n", "20"]
     words = ["prune", "--data", "digits", "--rule", "hard", *options]
-    each = f"[*{words}, '--score', f'my_score:{{name}}', '--out', f'{{name}}.npz']"
-    said = python("-c", f"from yoco.cli import run; print([run({each}) for name in ('late', 'untyped')])", cwd=tmp_path)
-    assert "[0, 0]\n" in said
     for name in ("late", "untyped"):
-        assert f"score my_score:{name}" in said
-        assert (tmp_path / f"{name}.npz").is_file()
+        assert run([*words, "--score", f"my_score:{name}", "--out", f"{name}.npz"]) == 0
+        assert f"score my_score:{name}" in capsys.readouterr().out
+        assert (here / f"{name}.npz").is_file()
 
 
-def test_the_network_and_the_protocol_of_the_readme_judge_a_set(tmp_path: Path) -> None:
-    (code,) = re.findall(r"<!-- example:study -->\n```python\n(.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "my_study.py").write_text(code)
-    yoco.condense("digits", "random", ipc=1, progress=False).save(tmp_path / "set.safetensors")
+def test_the_network_and_the_protocol_of_the_readme_judge_a_set(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_study.py").write_text(example("example:study", 30))
+    yoco.condense("digits", "random", ipc=1, progress=False).save(here / "set.safetensors")
     words = ["--protocol", "my_study:mine", "--network", "my_study:Small:width=32", "--epochs", "2"]
-    said = python("-m", "yoco", "evaluate", "set.safetensors", *words, cwd=tmp_path)
-    assert "my_study:Small:width=32" in said
-    assert (tmp_path / "evaluation-set-my_study-mine.json").is_file()
+    assert run(["evaluate", "set.safetensors", *words]) == 0
+    assert "my_study:Small:width=32" in capsys.readouterr().out
+    assert (here / "evaluation-set-my_study-mine.json").is_file()
 
 
-def test_the_method_of_the_readme_runs_by_its_name(tmp_path: Path) -> None:
-    (code,) = re.findall(r"<!-- example:method -->\n```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip()]) <= 25
-    (tmp_path / "my_paper.py").write_text(code)
+def test_the_method_of_the_readme_runs_by_its_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my_paper.py").write_text(example("example:method", 25))
     options = ["--data", "digits", "--ipc", "1", "--real-batch", "32", "--out", "run"]
-    assert "meanpixels on digits" in python(
-        "-m", "yoco", "condense", "--method", "my_paper:MeanPixels", *options, cwd=tmp_path
-    )
-    config = yoco.load(tmp_path / "run/condensed.safetensors").config
+    assert run(["condense", "--method", "my_paper:MeanPixels", *options]) == 0
+    assert "meanpixels on digits" in capsys.readouterr().out
+    config = yoco.load("run/condensed.safetensors").config
     assert (config["lr"], config["real_batch"], config["episodes_done"]) == (0.1, 32, 50)
-    said = python("-c", "import yoco; print(yoco.condense.check('my_paper:MeanPixels'))", cwd=tmp_path)
+    said = repr(yoco.condense.check("my_paper:MeanPixels"))
     assert said.startswith("CondensedSet(meanpixels on digits: 10 classes, 1 images per class")
 
 
