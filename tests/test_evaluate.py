@@ -6,7 +6,6 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -193,16 +192,6 @@ def test_same_seed_same_numbers_other_seed_others(tiny: Splits) -> None:
     assert curves[0] == curves[1][::-1]
     assert curves[0][0] != curves[0][1]
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_processes_find_what_one_finds(tiny: Splits) -> None:
-    settings = {**QUICK, "epochs": 12, "seeds": 3, "curve": True, "confusion": True}
-    settings |= {"protocol": "rded", "teacher_epochs": 2}  # they are sent the teacher
-    apart, inside = (evaluate(tiny.train, tiny, jobs=jobs, **settings).results[0] for jobs in (2, 1))
-    assert apart.seeds == inside.seeds == (0, 1, 2)
-    assert len(set(inside.curves)) > 1
-    assert [sum(map(sum, counts)) for counts in apart.confusions] == [120, 120, 120]
-    np.testing.assert_allclose(np.array(apart.curves), np.array(inside.curves), atol=1.0)
 
 
 def test_more_epochs_on_real_images_are_worth_more(tiny: Splits) -> None:

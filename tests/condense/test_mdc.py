@@ -232,13 +232,14 @@ def test_one_image_per_class_is_idc_to_the_bit(tiny: Splits) -> None:
 def test_goes_on_in_the_middle_of_a_measurement_to_the_same_bits(tiny: Splits, tmp_path: Path) -> None:
     how: dict[str, Any] = {"ipc": 4, "network": NETWORK, "progress": False, "episodes": 6, **TOY, "lr_image": 1.0}
     whole = condense(tiny, "mdc", **how)
-    for stop in (1, 2, 5):  # while noting, before a choice, and with one made
+    stops = [1, 2, 5]  # while noting, before a choice, and with one made
 
-        def interrupt(progress: Progress, stop: int = stop) -> None:
-            if progress.episode == stop:
-                os.kill(os.getpid(), signal.SIGINT)
+    def interrupt(progress: Progress) -> None:
+        if progress.episode == stops[0]:
+            del stops[0]
+            os.kill(os.getpid(), signal.SIGINT)
 
-        folder = tmp_path / str(stop)
+    while stops:
         with pytest.raises(Interrupted):
-            condense(tiny, "mdc", out=folder, callbacks=(interrupt,), **how)
-        assert torch.equal(condense(tiny, "mdc", out=folder, **how).cells, whole.cells)
+            condense(tiny, "mdc", out=tmp_path, callbacks=(interrupt,), **how)
+    assert torch.equal(condense(tiny, "mdc", out=tmp_path, **how).cells, whole.cells)
