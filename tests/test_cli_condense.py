@@ -18,6 +18,7 @@ from PIL import Image
 
 import yoco
 from yoco.cli import run
+from yoco.condense.loop import Journey
 from yoco.condensed import load
 
 TOY = [
@@ -155,56 +156,59 @@ def test_a_full_disk_is_one_line(tmp_path: Path, fails: Callable[..., str], monk
     assert said == f"yoco: {tmp_path / 'run/condensed.safetensors'}: No space left on device\n"
 
 
-def interrupted(folder: Path, number: int) -> tuple[int, str]:
-    """Exit status and stderr of a run in a process of its own that gets this signal once it has a checkpoint."""
-    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "4", "--out", str(folder)]
-    environment, go = {**os.environ, "OMP_NUM_THREADS": "1"}, folder.with_name(f"{folder.name}.go")
+LONG = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "4"]
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> torch.Tensor:
+    """The cells of a run that nobody stops."""
+    assert run([*LONG, "--out", str(tmp_path / "whole")]) == 0
+    return load(tmp_path / "whole/condensed.safetensors").cells
+
+
+def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, whole: torch.Tensor) -> None:
+    folder = tmp_path / "killed"
     code = f"""
 import time
-from pathlib import Path
 import yoco.condense.loop as loop
 from yoco.cli import main
 loop.CHECKPOINT_SECONDS = 0
-save, go = loop.Journey.save, Path({str(go)!r})
-def slowly(self, run):
+save = loop.Journey.save
+def wait(self, run):
     save(self, run)
-    last = time.monotonic() + 60
-    while not go.exists() and time.monotonic() < last:  # a run that is done before it is stopped shows nothing
-        time.sleep(0.01)
-    go.touch()
-loop.Journey.save = slowly
-main({argv})
+    time.sleep(300)
+loop.Journey.save = wait
+main({[*LONG, "--out", str(folder)]})
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-    deadline = time.monotonic() + 300
-    while not (folder / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(number)
-    go.touch()
-    said = process.communicate(timeout=300)[1]
-    return process.returncode, said
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        while not (folder / "checkpoint.pt").exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (folder / "condensed.safetensors").exists()
+    assert run([*LONG, "--out", str(folder)]) == 0
+    assert torch.equal(load(folder / "condensed.safetensors").cells, whole)
 
 
-def test_killed_and_interrupted_runs_end_in_the_same_bits(tmp_path: Path) -> None:
-    argv = ["condense", *TOY, "--ipc", "1", "--inner", "5", "--episodes", "4"]
-    assert run([*argv, "--out", str(tmp_path / "whole")]) == 0
-    for name, number, status in (("killed", signal.SIGKILL, -signal.SIGKILL), ("asked", signal.SIGINT, 130)):
-        found, said = interrupted(tmp_path / name, number)
-        assert found == status
-        assert not (tmp_path / name / "condensed.safetensors").exists()
-        if status == 130:
-            assert "and with --minutes 0.01 writes the set as it stands" in said.splitlines()[-1]
-            assert run([*argv, "--minutes", "1e-6", "--out", str(tmp_path / name)]) == 0
-            assert load(tmp_path / name / "condensed.safetensors").config["episodes_done"] < 4
-        assert run([*argv, "--out", str(tmp_path / name)]) == 0
-        one, two = (yoco.load(tmp_path / folder / "condensed.safetensors") for folder in ("whole", name))
-        assert torch.equal(one.cells, two.cells)
+def test_an_interrupted_run_ends_in_the_same_bits_or_as_it_stands(
+    tmp_path: Path, whole: torch.Tensor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save, words = Journey.save, [*LONG, "--out", str(tmp_path / "asked")]
+
+    def stop(self: Journey, of: Any) -> None:
+        monkeypatch.setattr(Journey, "save", save)
+        save(self, of)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("yoco.condense.loop.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(Journey, "save", stop)
+    assert run(words) == 130
+    assert "and with --minutes 0.01 writes the set as it stands" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "asked/condensed.safetensors").exists()
+    assert run([*words, "--minutes", "1e-6"]) == 0
+    assert load(tmp_path / "asked/condensed.safetensors").config["episodes_done"] < 4
+    assert run(words) == 0
+    assert torch.equal(load(tmp_path / "asked/condensed.safetensors").cells, whole)
 
 
 def test_experts_are_recorded_and_matched(
