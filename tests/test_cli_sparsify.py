@@ -224,14 +224,15 @@ def test_mistakes_end_in_one_line(
     assert said.count("\n") == 1
 
 
-def test_a_set_of_other_images_or_classes_is_refused(
-    tiny_set: CondensedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_set_of_fewer_classes_is_refused_where_labels_are_read(
+    asked: Callable[[str], Study], fails: Callable[..., str], tiny_set: CondensedSet, tmp_path: Path
 ) -> None:
     path = tmp_path / "three.safetensors"
     tiny_set.save(path)
-    assert run([*QUICK, "--sparsity", "0.5", "--calibrate", str(path), "--out", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert "must have images [1, 8, 8] and 10 classes as the data, got [1, 8, 8] and 3 classes" in said
+    quick, rule = [*QUICK, "--sparsity", "0.5"], "must have images [1, 8, 8] and 10 classes as the data, got [1, 8, 8]"
+    for words in (["--at-init", "snip", "--calibrate"], ["--retrain", "1", "--retrain-on"]):
+        assert f"{rule} and 3 classes" in fails(*quick, *words, str(path))
+    assert asked(f"--sparsity 0.5 --calibrate {path}").calibrate is not None
 
 
 def test_a_set_that_was_made_from_other_images_is_said(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_info, threadpool_limits
+from torch import Tensor
 
 from yoco import device
 from yoco.condense.coreset import medoids
@@ -20,7 +21,7 @@ from yoco.kmeans import k_means
 from yoco.networks import Network
 from yoco.prune import distances, observe
 from yoco.rng import Rng
-from yoco.train import Recipe
+from yoco.train import Normalise, Recipe
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -151,3 +152,29 @@ def test_k_means_has_no_more_sums_than_two(cluster: Callable[..., object], monke
     with threadpool_limits(4, "openmp"):
         cluster(torch.rand(8, 2, generator=Rng(0).generator()).double(), 2, Rng(0))
     assert {*seen} == {2}
+
+
+def test_constants_of_channels_are_made_once_for_each_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.dtype] = []
+    tensor, normalise = torch.tensor, Normalise((0.11, 0.21, 0.31), (1.1, 2.1, 4.1))
+
+    def counted(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        made.append(dtype)
+        return tensor(values, dtype=dtype, device=device)
+
+    monkeypatch.setattr(torch, "tensor", counted)
+    for kind in (torch.float32, torch.float64, torch.float32, torch.float64):
+        images = torch.rand(2, 3, 4, 4, dtype=kind)
+        mean, std = (images.new_tensor(each)[:, None, None] for each in (normalise.mean, normalise.std))
+        assert torch.equal(normalise(images), (images - mean) / std)
+    assert made == [torch.float32] * 2 + [torch.float64] * 2
+
+
+def test_constants_of_channels_that_were_made_without_gradients_serve_learning() -> None:
+    normalise, images = Normalise((0.12,), (0.52,)), torch.rand(2, 1, 4, 4)
+    with torch.inference_mode():
+        seen = normalise(images)
+    learned = normalise(images.requires_grad_())
+    learned.sum().backward()
+    assert images.grad is not None
+    assert torch.equal(learned, seen)

@@ -74,6 +74,12 @@ def test_a_teacher_may_compute_in_another_type(tiny: Splits, tiny_set: Condensed
     assert len(double.results[0].last) == 1
 
 
+def test_a_teacher_without_weights_is_shown_images_in_the_type_of_its_buffers() -> None:
+    images, norm = torch.rand(2, 1, 4, 4), nn.BatchNorm2d(1, affine=False).double().eval()
+    assert teachers.Cast(norm)(images).dtype == torch.float64
+    assert teachers.Cast(nn.Flatten())(images).dtype == images.dtype
+
+
 def test_a_teacher_of_the_protocol_itself_teaches(
     tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

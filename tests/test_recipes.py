@@ -98,6 +98,30 @@ def test_a_network_follows_its_teacher_on_the_mixed_images_and_reads_no_label() 
     assert all(weight.grad is None for weight in teacher.parameters())
 
 
+class Said(nn.Module):
+    """Says the same of all images."""
+
+    def __init__(self, answers: Tensor) -> None:
+        super().__init__()
+        self.answers = answers
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.answers
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_answers_of_a_teacher_in_sixteen_bits_become_shares_in_float32(kind: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits, answers = torch.randn(2, 6, 3, generator=generator, dtype=torch.float32)
+    given, labels = examples(6).batch(torch.arange(6)), torch.zeros(6, dtype=torch.long)
+    found, expected = (
+        Distilled(epochs=1, teacher=Said(said)).loss(logits, given.images, labels, labels, 1.0)
+        for said in (9 * answers.to(kind), (9 * answers.to(kind)).float())
+    )
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
 def test_without_a_teacher_there_is_nothing_to_follow() -> None:
     with pytest.raises(ValueError, match="train: this recipe needs a teacher, got none"):
         fit(linear(1), examples(3), Distilled(epochs=1), NORMALISE, Rng(0))

@@ -75,7 +75,7 @@ class Distilled(Recipe):
         return optimizer
 
     def loss(self, logits: Tensor, images: Tensor, targets: Tensor, partner: Tensor, share: float) -> Tensor:
-        """KL(teacher || network), mean over images.
+        """KL(teacher || network), mean over images; a teacher in 16 bits is read in float32.
 
         Raises:
             ValueError: there is no teacher.
@@ -83,5 +83,7 @@ class Distilled(Recipe):
         if self.teacher is None:
             raise ValueError("train: this recipe needs a teacher, got none")
         with torch.no_grad():
-            said = (self.teacher(images) / self.temperature).softmax(1).to(logits)
+            answers = self.teacher(images)
+            exact = answers.to(torch.promote_types(answers.dtype, torch.float32))
+            said = (exact / self.temperature).softmax(1).to(logits)
         return kl_div((logits / self.temperature).log_softmax(1), said, reduction="batchmean")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import prod
 from typing import Any, Protocol, Self
 
@@ -53,8 +54,15 @@ class Normalise:
     std: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        mean, std = images.new_tensor(self.mean), images.new_tensor(self.std)
-        return (images - mean[:, None, None]) / std[:, None, None]
+        mean, std = (_planes(tuple(each), images.dtype, images.device) for each in (self.mean, self.std))
+        return (images - mean) / std
+
+
+@lru_cache(maxsize=64)
+def _planes(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers of channels, [C, 1, 1]; made once, as the way to a GPU is a wait for all that it has to do."""
+    with torch.inference_mode(False):  # which those who come later may not be in
+        return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,11 +83,12 @@ def test_no_look_is_taken_in_epochs_that_nothing_reads(tiny_set: CondensedSet, m
     predict = module.predict
     monkeypatch.setattr(module, "predict", lambda *given, **how: (looks.append(1), predict(*given, **how))[1])
     rules: list[tuple[dict[str, Any], int]] = [
-        ({"rule": "d2", "score": "el2n", "epochs": 2}, 2),
+        ({"rule": "d2", "score": "el2n", "epochs": 2}, 1),
+        ({"rule": "d2", "score": "el2n", "epochs": 2, "how": "sum"}, 2),
         ({"rule": "d2", "score": "lbpe", "epochs": 3, "top": 2}, 3),
         ({"rule": "d2", "score": "forgetting"}, 6),
         ({"rule": "d2", "score": "entropy"}, 0),
-        ({"rule": "beta", "score": "el2n", "epochs": 2}, 2),
+        ({"rule": "beta", "score": "el2n", "epochs": 2}, 1),
     ]
     for rule, count in rules:
         looks.clear()
@@ -105,6 +106,43 @@ def test_dynamics_of_the_first_epochs_say_how_many_they_are(tiny_set: CondensedS
     assert (first.dynamics.meta["epochs"], first.meta["epochs"]) == (2, 4)
     assert all(torch.equal(part, whole.dynamics.parts[name][:2]) for name, part in first.dynamics.parts.items())
     assert torch.equal(first.snapshot.logits, whole.snapshot.logits)
+
+
+def test_el2n_looks_at_its_last_epoch_alone(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"network": "mlp:width=4", "recipe": Recipe(epochs=6, batch=16)}
+    module, looks = sys.modules["yoco.prune.observe"], []
+    predict = module.predict
+    monkeypatch.setattr(module, "predict", lambda *given, **how: (looks.append(1), predict(*given, **how))[1])
+    for data in (tiny_set, tiny.train):
+        for passes, count in (("clean", 1), ("train", 0)):
+            whole = observe(data, epochs=6, rng=Rng(0).child("score", 0), passes=passes, **how).dynamics
+            looks.clear()
+            found = score(data, score="el2n", epochs=4, passes=passes, device="cpu", progress=False, **how)
+            assert len(looks) == count
+            assert torch.equal(found.values, whole.error[3])
+            assert "unrecorded" not in found.meta
+
+
+def test_dynamics_of_later_epochs_say_which_they_are(tiny_set: CondensedSet, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"network": "mlp:width=4", "recipe": Recipe(epochs=4, batch=16)}
+    whole, late = (observe(tiny_set, epochs=4, rng=Rng(0), since=since, **how) for since in (0, 2))
+    late.save(tmp_path / "late.safetensors")
+    for each in (late, Evidence.load(tmp_path / "late.safetensors")):
+        assert (each.dynamics.since, each.dynamics.epochs, whole.dynamics.since) == (2, 2, 0)
+        assert all(torch.equal(part, whole.dynamics.parts[name][2:]) for name, part in each.dynamics.parts.items())
+        for epochs in (3, 4):
+            read = [score(tiny_set, score="el2n", evidence=[seen], epochs=epochs) for seen in (whole, each)]
+            assert torch.equal(read[0].values, read[1].values)
+            assert read[0].meta == read[1].meta
+        for name, epochs, first in (("el2n", 2, 1), ("aum", None, 0), ("confidence", 3, 0)):
+            line = rf"^{name}: needs the dynamics of epoch {first}, counted from 0, got those from 2 on$"
+            with pytest.raises(ValueError, match=line):
+                score(tiny_set, score=name, evidence=[each], epochs=epochs)
+    for wrong, last in (({"since": 4}, 3), ({"since": 2, "until": 2}, 1), ({"since": 1, "passes": "train"}, 0)):
+        with pytest.raises(ValueError, match=rf"^dynamics: since must be in 0..{last}, got {wrong['since']}$"):
+            observe(tiny_set, epochs=4, rng=Rng(0), **wrong, **how)
 
 
 def test_paths_among_options_are_words(tiny_set: CondensedSet, mine: ModuleType, tmp_path: Path) -> None:

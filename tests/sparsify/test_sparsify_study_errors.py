@@ -238,6 +238,29 @@ def test_images_of_another_size_or_number_of_classes_are_refused(study: Any, tin
             assert str(caught.value) == f"sparsify: {rule}, got {got}"
 
 
+def test_some_of_the_classes_will_do_where_no_label_is_read(study: Any, tiny: Splits) -> None:
+    kept = tiny.train.take(torch.cat(tiny.train.by_class[1:]))
+    two = replace(kept, labels=kept.labels - 1, classes=("1", "2"))
+    for solver in ("lobs", "magnitude"):
+        found = study(calibrate=two, epochs=1, images=60, options={"solver": solver}).run()
+        assert found.pruned.masks.sparsity == pytest.approx(0.8, abs=0.01)
+    rule = "must have images [1, 8, 8] and 3 classes as the data, got [1, 8, 8] and 2 classes"
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"retrain_on": two, "retrain": 1.0}, f"retrain_on {rule}"),
+        ({"calibrate": two, "at_init": "snip"}, f"calibrate {rule}"),
+        ({"calibrate": two, "options": {"weigh": "loss"}}, f"calibrate {rule}"),
+        (
+            {"calibrate": replace(two, images=two.images.repeat(1, 1, 2, 2))},
+            "calibrate must have images [1, 8, 8] and 3 classes as the data, got [1, 16, 16] and 2 classes",
+        ),
+        ({"calibrate": replace(two, classes=("7", "8"))}, "classes must be those of digits, 0 to 2, got 7 to 8"),
+    ]
+    for how, line in refused:
+        with pytest.raises(ValueError) as caught:
+            study(**how)
+        assert str(caught.value) == f"sparsify: {line}"
+
+
 def test_a_training_that_diverges_is_said(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(network: nn.Module, *_: Any, **__: Any) -> None:
         torch.nn.init.constant_(next(network.parameters()), float("nan"))

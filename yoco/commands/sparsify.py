@@ -71,7 +71,8 @@ class SparsifyOptions(DataOptions):
     """images that the second moments or scores are taken from: 2048 for solvers, 128 at initialisation for the methods
     that look at any: snip, iterative_snip and grasp, which has 10 for each class in its paper"""
     calibrate: Path | None = None
-    """a condensed set (.safetensors) in place of the data for these images"""
+    """a condensed set (.safetensors) in place of the data for these images; some of the classes will do where no label
+    is read"""
     retrain: float = 0.0
     """light retraining after pruning: as many steps as so many epochs on the data have"""
     retrain_on: Path | None = None

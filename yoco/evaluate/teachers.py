@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ Teachers = Mapping[str, nn.Module]
 
 
 class Cast(nn.Module):
-    """A teacher that is shown images in the type of its own weights, whatever that of the networks is."""
+    """A teacher that is shown images in the type of its own weights, or buffers, whatever that of the networks is."""
 
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
@@ -30,7 +31,8 @@ class Cast(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """What it says of images [n, C, H, W]."""
-        kinds = (weight.dtype for weight in self.teacher.parameters() if weight.is_floating_point())
+        held = chain(self.teacher.parameters(), self.teacher.buffers())
+        kinds = (each.dtype for each in held if each.is_floating_point())
         return self.teacher(images.to(next(kinds, images.dtype)))
 
 

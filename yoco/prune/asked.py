@@ -20,7 +20,7 @@ from yoco.prune.material import Material, data_name
 from yoco.prune.observe import Evidence, observe
 from yoco.prune.own import check_score
 from yoco.prune.probes import PROBES
-from yoco.prune.scores import LBPE_SETTINGS, SCORES
+from yoco.prune.scores import LBPE_SETTINGS, SCORES, unread
 from yoco.prune.snapshot import Snapshot, look
 from yoco.prune.training import Training
 from yoco.registry import resolve, unknown
@@ -69,6 +69,11 @@ class Asked:
         """Whether its snapshot must hold the images, or may, if the score is anybody's own."""
         return self.options.get("parameters") == "all" or ":" in self.name
 
+    @property
+    def since(self) -> int:
+        """The first epoch, from 0, whose dynamics it reads; batches that are watched in training show all of them."""
+        return unread(self.name, self.options) if self.training.passes == "clean" else 0
+
     def gather(
         self,
         data: CondensedSet | Source,
@@ -78,9 +83,13 @@ class Asked:
         shift: bool = False,
         images: bool = False,
         reference: Source | None = None,
+        since: int | None = None,
         until: int | None = None,
     ) -> Iterator[Evidence]:
-        """New trainings that show what the score reads, and more if asked for: one at a time, under a progress bar."""
+        """New trainings that show what the score reads, and more if asked for: one at a time, under a progress bar.
+
+        since, until: epochs whose dynamics are read, see `observe`; by default from the first that the score reads on.
+        """
         training, device = self.training, pick(self.training.device)
         rng, epochs, silent = Rng(training.seed), training.runs * self.epochs, hidden(training.progress)
         with tqdm(total=epochs, desc="score", unit="epoch", disable=silent) as bar:
@@ -101,6 +110,7 @@ class Asked:
                     device=device,
                     bf16=training.bf16,
                     progress=lambda _: bar.update(),
+                    since=self.since if since is None else since,
                     until=until,
                 )
 

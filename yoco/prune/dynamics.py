@@ -63,6 +63,11 @@ class Dynamics:
         return self.correct.shape[0]
 
     @property
+    def since(self) -> int:
+        """How many epochs of the training went by before those that are recorded."""
+        return int(self.meta.get("unrecorded", 0))
+
+    @property
     def parts(self) -> dict[str, Tensor]:
         """The tensors by name; `shift` is among them if it was recorded."""
         found = {name: getattr(self, name) for name in (*NAMES, "shift")}

@@ -89,6 +89,7 @@ def _evidence(request: Request) -> Sequence[Evidence] | None:
         shift=dropping is not None and dropping.shifts,
         images=dropping is not None and dropping.looks,
         reference=given.reference,
+        since=request.since,
         until=request.until,
     )
     return list(new)

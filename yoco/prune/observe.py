@@ -109,6 +109,7 @@ def observe(
     device: torch.device | None = None,
     bf16: bool = False,
     progress: Callable[[int], object] | None = None,
+    since: int = 0,
     until: int | None = None,
 ) -> Evidence:
     """Train a new network on the set for its first `epochs` epochs, and note how it takes every sample.
@@ -121,18 +122,15 @@ def observe(
     of the same classes and form. Those of a whitened set are whitened as it was: by `draw_references`, or here if they
     are the whole training half.
     bf16: compute the network in bfloat16.
-    progress: called with the epoch, from 0, after each one. until: how many epochs the clean looks are taken in, by
-    default all; the dynamics are of these alone.
+    progress: called with the epoch, from 0, after each one. since, until: the first epoch, from 0, after which a clean
+    look is taken, and how many epochs there are looks in, all by default; the dynamics are of these alone.
 
     Raises:
         ValueError: an unknown word, epochs outside of the recipe, references that do not fit the set, or a training
             that diverges.
     """
     check_kind("observe", data)
-    if passes not in ("clean", "train"):
-        raise ValueError(f"dynamics: passes must be clean or train, got {passes!r}")
-    if not 1 <= epochs <= recipe.length:
-        raise ValueError(f"dynamics: epochs must be in 1..{recipe.length}, got {epochs}")
+    _check_epochs(passes, epochs, recipe.length, since, min(until or epochs, epochs))
     others = None if reference is None else alike(data, reference)
     what = material(data, device or (data.images if isinstance(data, Source) else data.cells).device)
     model = build(network, what.shape, what.classes, rng.child("network")).to(what.device)
@@ -148,16 +146,17 @@ def observe(
         recorder.log(epoch, indices, logits, targets[indices.to(targets.device)])
 
     def after(epoch: int) -> None:
-        if dynamics and passes == "clean" and epoch < (until or epochs):
+        if dynamics and passes == "clean" and since <= epoch < (until or epochs):
             for part in parts:
-                note(epoch, part, predict(model, what.examples, what.normalise, among=part))
+                note(epoch - since, part, predict(model, what.examples, what.normalise, among=part))
             model.train()
         if progress:
             progress(epoch)
 
     how: dict[str, Any] = {"after_epoch": after, "observe": note if dynamics and passes == "train" else None}
     fit(model, what.examples, recipe, what.normalise, rng.child("train"), stop=epochs, **how)
-    meta = {"passes": passes, "network": network, "bf16": bf16, "seed": rng.seed, "recipe": recipe_values(recipe)}
+    meta: dict[str, Any] = {"passes": passes, "network": network, "bf16": bf16, "seed": rng.seed}
+    meta |= {"recipe": recipe_values(recipe), **({"unrecorded": since} if since and dynamics else {})}
     met = {"reference": told(others)} if others is not None and snapshot else {}
     return Evidence(
         dynamics=recorder.dynamics(**meta) if dynamics else None,
@@ -165,6 +164,16 @@ def observe(
         checksum=what.checksum,
         meta={**meta, "epochs": epochs, "stage": stage, **met},
     )
+
+
+def _check_epochs(passes: str, epochs: int, most: int, since: int, until: int) -> None:
+    if passes not in ("clean", "train"):
+        raise ValueError(f"dynamics: passes must be clean or train, got {passes!r}")
+    if not 1 <= epochs <= most:
+        raise ValueError(f"dynamics: epochs must be in 1..{most}, got {epochs}")
+    last = until - 1 if passes == "clean" else 0
+    if not 0 <= since <= last:
+        raise ValueError(f"dynamics: since must be in 0..{last}, got {since}")
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:

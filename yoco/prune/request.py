@@ -207,9 +207,21 @@ class Request:
         return frozenset(lacks)
 
     @property
+    def _watching(self) -> list[Asked]:
+        """The scores that read dynamics."""
+        return [each for each in (self.ranking, self.dropping) if each is not None and each.reads == "dynamics"]
+
+    @property
+    def since(self) -> int:
+        """The first epoch, from 0, whose dynamics are read."""
+        if "confidence" in self.rule.needs:
+            return 0
+        return min((each.since for each in self._watching), default=0)
+
+    @property
     def until(self) -> int | None:
         """Epochs whose dynamics are read; None where any may be, or where their number decides over the recipe."""
-        scores = [each for each in (self.ranking, self.dropping) if each is not None and each.reads == "dynamics"]
+        scores = self._watching
         own = any(":" in each.name for each in scores)
         if own or isinstance(self.data, Source) or "confidence" in self.rule.needs:
             return None

@@ -6,9 +6,9 @@ end large are turned round; each function says so. Sums run epoch by epoch in fl
 in memory whole.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -81,10 +81,10 @@ def el2n(dynamics: Dynamics, *, epochs: int = 20, how: How = "last") -> Tensor:
     Raises:
         ValueError: fewer epochs were recorded, or an unknown word for `how`.
     """
-    epochs = enough("el2n", dynamics, epochs)
+    epochs = enough("el2n", dynamics, epochs, last=how == "last")
     one_of("el2n", "how", how, ("last", "mean", "sum"))
     if how == "last":
-        return dynamics.error[epochs - 1].float().clone()
+        return dynamics.error[epochs - 1 - dynamics.since].float().clone()
     found = total(dynamics.error[:epochs])
     return (found / epochs if how == "mean" else found).float()
 
@@ -216,17 +216,28 @@ def one_of(name: str, option: str, value: str, words: Sequence[str]) -> None:
         raise ValueError(f"{name}: {option} must be {', '.join(words[:-1])} or {words[-1]}, got {value!r}")
 
 
-def enough(name: str, dynamics: Dynamics | int, epochs: int | None) -> int:
+def unread(name: str, options: Mapping[str, Any]) -> int:
+    """How many of the first epochs a score does not read, by its name and all its options."""
+    last = name == "el2n" and options["how"] == "last" and options["epochs"] is not None
+    return int(options["epochs"]) - 1 if last else 0
+
+
+def enough(name: str, dynamics: Dynamics | int, epochs: int | None, *, last: bool = False) -> int:
     """How many epochs a score reads: those that it asks for, or all. dynamics: or how many epochs there are.
 
+    last: it reads the last of them alone, so that those before it need not be recorded.
+
     Raises:
-        ValueError: fewer were recorded, or it is no number of epochs.
+        ValueError: fewer were recorded, or not the first that it reads, or it is no number of epochs.
     """
     countable(name, epochs)
-    recorded = dynamics if isinstance(dynamics, int) else dynamics.epochs
+    since, recorded = (0, dynamics) if isinstance(dynamics, int) else (dynamics.since, dynamics.since + dynamics.epochs)
     if epochs is not None and recorded < epochs:
         raise ValueError(f"{name}: needs the dynamics of {epochs} epochs, got {recorded}")
-    return recorded if epochs is None else epochs
+    wanted = recorded if epochs is None else epochs
+    if since > (first := wanted - 1 if last else 0):
+        raise ValueError(f"{name}: needs the dynamics of epoch {first}, counted from 0, got those from {since} on")
+    return wanted
 
 
 def countable(name: str, epochs: int | None) -> None:

@@ -80,10 +80,10 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def recorded_epochs(evidence: Any) -> int | None:
-    """Epochs of the shortest of trainings that are over, where all have dynamics."""
+    """Epochs of the shortest of trainings that are over, up to the last in their dynamics, where all have some."""
     if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
         return None
-    epochs = [0 if each.dynamics is None else each.dynamics.epochs for each in evidence]
+    epochs = [0 if each.dynamics is None else each.dynamics.since + each.dynamics.epochs for each in evidence]
     return min(epochs, default=0) or None
 
 
@@ -91,7 +91,8 @@ def agreed(evidence: Sequence[Evidence], references: bool = False) -> dict[str, 
     """How it was gathered, as far as all of it was in the same way; references: also which were looked at."""
     first, *others = (each.meta for each in evidence)
     same = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-    return {name: value for name, value in same.items() if references or name != "reference"}
+    unsaid = {"unrecorded"} if references else {"unrecorded", "reference"}
+    return {name: value for name, value in same.items() if name not in unsaid}
 
 
 def checked(

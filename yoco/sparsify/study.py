@@ -47,7 +47,8 @@ class Study:
 
     data: both halves. weights: a file of trained weights; else the network is trained for `epochs` at step size `lr`.
     sparsity, at_init, images, options: as `yoco.sparsify` takes them; at_init: masks come first, then training.
-    calibrate, retrain_on: condensed sets, or other sources, in place of the training half. rounds: see `gradually`.
+    calibrate, retrain_on: condensed sets, or other sources, in place of the training half. Where no label is read,
+    as by solvers that do not weigh by the loss, some of the classes will do to calibrate. rounds: see `gradually`.
     retrain: light retraining, in steps that so many epochs on the training half have. bf16: train and judge in
     bfloat16; pruning, which looks at small differences, stays in float32, or on GPUs that have TF32 in what
     `torch.backends.cudnn.allow_tf32` makes of it. shrink: the sparse file gets the network without its dead channels,
@@ -90,9 +91,10 @@ class Study:
             raise ValueError("sparsify: rounds need a sparsity and retraining between them, got none")
         if self.retrain_on is not None and not self.retrain:
             raise ValueError("sparsify: retrain_on goes with retrain, got none")
-        for name in ("calibrate", "retrain_on"):
+        pruning = self.at_init is not None or self.options.get("weigh") == "loss"  # whether it reads labels
+        for name, labels in (("calibrate", pruning), ("retrain_on", True)):
             if (given := getattr(self, name)) is not None:
-                check_set(name, given, self.data.train)
+                check_set(name, given, self.data.train, labels)
         self._check_words()
 
     def _check_words(self) -> None:
