@@ -213,6 +213,7 @@ def test_the_command_says_it_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     argv = ["condense", "--data", "digits", "--network", "convnet:width=4,depth=2", "--network-images", "64"]
+    argv += ["--inner", "5"]
     assert run([*argv, "--ipc", "1", "--minutes", "2", "--dry-run", "--out", "here"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in said] == ["estimate", "memory", "time", "budget", "the"]

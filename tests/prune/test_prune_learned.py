@@ -129,7 +129,7 @@ def test_references_are_drawn_evenly_and_refused_where_nobody_reads_them(
 
 
 def test_anybodys_scores_go_with_features_that_are_learned(tiny_set: CondensedSet) -> None:
-    kept = select(tiny_set, ipc=1, rule="d2", scores=np.arange(36.0), **QUICK)
+    kept = select(tiny_set, ipc=1, rule="d2", scores=np.arange(36.0), recipe=Recipe(epochs=4), **QUICK)
     assert kept.scores is not None
     assert torch.equal(kept.scores, kept.indices.float())
     with pytest.raises(ValueError, match=r"^option of given: unknown name 'network'"):
