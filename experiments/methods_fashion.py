@@ -51,8 +51,9 @@ FITTED: dict[str, dict[str, Any]] = {
     "readout": {"episodes": 850},
 }
 """Settings in place of published ones that would spend hours: experts, early networks or a teacher of about half of ten
-minutes; stages that are all done, and a step size that has fallen, when about ten minutes are over. The steps of datm,
-80 in a segment, each on all of its images, would want more than 24 GiB at once.
+minutes, and so many episodes that stages are all done, and a step size has fallen, when about ten minutes are over;
+where fewer come to be done, the README says how many. The steps of datm, 80 in a segment, each on all of its images,
+would want more than 24 GiB at once.
 """
 NETWORKS = {"readout": "convnet:width=32"}
 """Networks that methods learn with, if not with those that judge: narrow ones make a step of readout quicker."""

@@ -19,6 +19,8 @@ classes that its settings make: VICO-UoE/DatasetCondensation for DC and DSA, and
 snu-mllab/Efficient-Dataset-Condensation."""
 FALLING = ("frepo", "readout", "sre2l")
 """Methods whose step size of the pixels falls over all episodes of a run."""
+FALLEN = 0.9
+"""The share of the episodes after which it has fallen, or nearly."""
 
 
 def methods_digits(content: dict[str, Any]) -> list[str]:
@@ -64,7 +66,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         accuracy, updates = PUBLISHED.get((method, ipc), ("-", 0))
         compute = f"{mean(rows[-1]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
         lines.append(f"| `{method}` | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
-    changed, processor = changes(content["changed"]), content.get("processor")
+    changed, processor = changes(fitted(groups, content["changed"])), content.get("processor")
     judged = " and ".join(content.get("judged_on", ["cpu"]))
     taught = {"rded", "sre2l"} & {method.partition(":")[0] for method in groups}
     return [
@@ -80,7 +82,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         "Settings are published ones, of CIFAR-10 where a paper has none for these data; `readout`, which has no",
         "paper, was tried on training images of these data that were held back.",
         *([f"Fitted to the minutes: {changed}."] if changed else []),
-        *falling(list(groups), content["changed"]),
+        *falling(groups, content["changed"]),
         *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
         f"so many.{' Of `rded` all, of `sre2l` the first are epochs of a teacher.' if taught else ''}"
@@ -88,14 +90,29 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
     ]
 
 
-def falling(methods: list[str], changed: dict[str, dict[str, Any]]) -> list[str]:
-    """Whose step sizes are made to fall within the minutes, as the number of episodes is fitted to them."""
-    found = [method for method in methods if method.partition(":")[0] in FALLING]
-    fitted = [f"`{method}`" for method in found if "episodes" in changed.get(method, {})]
-    others = [f"`{method}`" for method in found if "episodes" not in changed.get(method, {})]
-    said = [f"Step sizes that fall over a whole run have fallen at the end of these minutes with {listed(fitted)}."]
+def falling(groups: dict[str, list[dict[str, Any]]], changed: dict[str, dict[str, Any]]) -> list[str]:
+    """Whose step sizes are made to fall within the minutes, as the number of episodes is fitted to them, and have."""
+    found = [method for method in groups if method.partition(":")[0] in FALLING]
+    asked = {method: changed[method]["episodes"] for method in found if "episodes" in changed.get(method, {})}
+    done = {method: mean(groups[method][-1]["steps"]) for method in asked}
+    fallen = [f"`{method}`" for method, many in asked.items() if done[method] >= FALLEN * many]
+    short = [f"`{m}` ({done[m]:,.0f} of {many:,} episodes)" for m, many in asked.items() if done[m] < FALLEN * many]
+    others = [f"`{method}`" for method in found if method not in asked]
+    sizes = "Step sizes that fall over a whole run"
+    said = [f"{sizes} have fallen at the end of these minutes with {listed(fallen)}."] if fallen else []
+    less = [f"{'They' if fallen else sizes} have not fallen to their end with {listed(short)}."] if short else []
     hardly = [f"Those of {listed(others)}, whose published runs are far longer, hardly fall."] if others else []
-    return [*(said if fitted else []), *hardly]
+    return [*said, *less, *hardly]
+
+
+def fitted(groups: dict[str, list[dict[str, Any]]], changed: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is changed in each method, with how many episodes were done, where those are fewer."""
+    made = {method: dict(each) for method, each in changed.items()}
+    for method, rows in groups.items():
+        asked, done = made.get(method, {}).get("episodes", 0), round(mean(rows[-1]["steps"]))
+        if done < asked:
+            made[method]["episodes"] = f"{asked} ({done} done)"
+    return made
 
 
 def changes(made: dict[str, dict[str, Any]]) -> str:
