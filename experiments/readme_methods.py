@@ -1,5 +1,6 @@
 """The tables of the methods beside each other, for readme.py; what the papers report stands with them."""
 
+from math import inf
 from statistics import mean
 from typing import Any
 
@@ -60,13 +61,14 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
     ]
     for row in sorted(content["rows"], key=lambda row: row["stop"]):
         groups.setdefault(row["method"], []).append(row)
-    for method, rows in sorted(groups.items(), key=lambda each: -each[1][-1]["last_mean"]):
-        there = [[row for row in rows if mean(row["minutes"]) <= 1.25 * stop] for stop in content["stops"]]
-        cells = " | ".join(result.plus(each[-1], "last") if each else "-" for each in there)
+    ends = {method: latest(rows) for method, rows in groups.items()}
+    for method, rows in sorted(groups.items(), key=lambda each: -ends[each[0]]["last_mean"]):
+        there = [latest(rows, 1.25 * stop) for stop in content["stops"]]
+        cells = " | ".join(result.plus(each, "last") if each else "-" for each in there)
         accuracy, updates = PUBLISHED.get((method, ipc), ("-", 0))
-        compute = f"{mean(rows[-1]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
+        compute = f"{mean(ends[method]['steps']):,.0f} | {accuracy} | {f'{updates:,}' if updates else '-'}"
         lines.append(f"| `{method}` | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
-    changed, processor = changes(fitted(groups, content["changed"])), content.get("processor")
+    changed, processor = changes(fitted(ends, content["changed"])), content.get("processor")
     judged = " and ".join(content.get("judged_on", ["cpu"]))
     taught = {"rded", "sre2l"} & {method.partition(":")[0] for method in groups}
     return [
@@ -82,7 +84,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         "Settings are published ones, of CIFAR-10 where a paper has none for these data; `readout`, which has no",
         "paper, was tried on training images of these data that were held back.",
         *([f"Fitted to the minutes: {changed}."] if changed else []),
-        *falling(groups, content["changed"]),
+        *falling(ends, content["changed"]),
         *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
         f"so many.{' Of `rded` all, of `sre2l` the first are epochs of a teacher.' if taught else ''}"
@@ -90,11 +92,28 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
     ]
 
 
-def falling(groups: dict[str, list[dict[str, Any]]], changed: dict[str, dict[str, Any]]) -> list[str]:
+def latest(rows: list[dict[str, Any]], minutes: float = inf) -> dict[str, Any]:
+    """The last stop of each seed that came within the minutes, as one row: accuracies and steps; empty without any.
+
+    rows: of one method, by rising stop.
+    """
+    there = [
+        (seed, row["stop"], last, steps)
+        for row in rows
+        for seed, spent, last, steps in zip(row["seed"], row["minutes"], row["last"], row["steps"], strict=True)
+        if spent <= minutes
+    ]
+    ends = {seed: stop for seed, stop, _, _ in there}
+    found = [(last, steps) for seed, stop, last, steps in there if stop == ends[seed]]
+    last, steps = ([pair[part] for pair in found] for part in (0, 1))
+    return {"last": last, "steps": steps, **result.spread("last", last)} if found else {}
+
+
+def falling(ends: dict[str, dict[str, Any]], changed: dict[str, dict[str, Any]]) -> list[str]:
     """Whose step sizes are made to fall within the minutes, as the number of episodes is fitted to them, and have."""
-    found = [method for method in groups if method.partition(":")[0] in FALLING]
+    found = [method for method in ends if method.partition(":")[0] in FALLING]
     asked = {method: changed[method]["episodes"] for method in found if "episodes" in changed.get(method, {})}
-    done = {method: mean(groups[method][-1]["steps"]) for method in asked}
+    done = {method: mean(ends[method]["steps"]) for method in asked}
     fallen = [f"`{method}`" for method, many in asked.items() if done[method] >= FALLEN * many]
     short = [f"`{m}` ({done[m]:,.0f} of {many:,} episodes)" for m, many in asked.items() if done[m] < FALLEN * many]
     others = [f"`{method}`" for method in found if method not in asked]
@@ -105,11 +124,11 @@ def falling(groups: dict[str, list[dict[str, Any]]], changed: dict[str, dict[str
     return [*said, *less, *hardly]
 
 
-def fitted(groups: dict[str, list[dict[str, Any]]], changed: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def fitted(ends: dict[str, dict[str, Any]], changed: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What is changed in each method, with how many episodes were done, where those are fewer."""
     made = {method: dict(each) for method, each in changed.items()}
-    for method, rows in groups.items():
-        asked, done = made.get(method, {}).get("episodes", 0), round(mean(rows[-1]["steps"]))
+    for method, end in ends.items():
+        asked, done = made.get(method, {}).get("episodes", 0), round(mean(end["steps"]))
         if done < asked:
             made[method]["episodes"] = f"{asked} ({done} done)"
     return made

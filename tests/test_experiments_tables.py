@@ -7,18 +7,29 @@ from typing import Any
 def test_step_sizes_have_fallen_where_nearly_all_episodes_were_done(experiment: Callable[[str], Any]) -> None:
     table = experiment("readme_methods")
     steps = {"readout": [850, 800], "sre2l": [330], "pdd": [69], "frepo": [372], "rded": [2]}
-    groups = {method: [{"steps": [0]}, {"steps": done}] for method, done in steps.items()}
+    ends = {method: {"steps": done} for method, done in steps.items()}
     changed = {"readout": {"episodes": 850}, "sre2l": {"squeeze": 1, "episodes": 1001}, "pdd": {"episodes": 110}}
     changed |= {"rded": {"episodes": 2}, "mtt": {"count": 1}}
-    fallen, short, others = table.falling(groups, changed)
+    fallen, short, others = table.falling(ends, changed)
     assert fallen == "Step sizes that fall over a whole run have fallen at the end of these minutes with `readout`."
     assert short == "They have not fallen to their end with `sre2l` (330 of 1,001 episodes)."
     assert others == "Those of `frepo`, whose published runs are far longer, hardly fall."
-    (alone,) = table.falling({"sre2l": groups["sre2l"]}, changed)
+    (alone,) = table.falling({"sre2l": ends["sre2l"]}, changed)
     assert alone == short.replace("They", "Step sizes that fall over a whole run")
-    said = table.changes(table.fitted(groups, changed))
+    said = table.changes(table.fitted(ends, changed))
     assert said == (
         "`readout` episodes 850 (825 done); `sre2l` squeeze 1, episodes 1001 (330 done); `pdd` episodes 110 (69 done);"
         " `rded` episodes 2; `mtt` count 1"
     )
     assert changed["pdd"] == {"episodes": 110}
+
+
+def test_a_column_has_the_latest_stop_of_each_seed(experiment: Callable[[str], Any]) -> None:
+    latest = experiment("readme_methods").latest
+    first = {"stop": 4, "seed": [0, 1, 1], "minutes": [10.1, 4.0, 4.0], "steps": [5, 2, 2], "last": [70.0, 60.0, 61.0]}
+    second = {"stop": 10, "seed": [1, 1], "minutes": [9.9, 9.9], "steps": [6, 6], "last": [72.0, 74.0]}
+    found = {"last": [70.0, 72.0, 74.0], "steps": [5, 6, 6], "last_mean": 72.0, "last_std": 2.0}
+    assert latest([first, second]) == latest([first, second], 12.5) == found
+    within = latest([first, second], 5.0)
+    assert (within["last"], within["steps"], within["last_mean"]) == ([60.0, 61.0], [2, 2], 60.5)
+    assert latest([first, second], 3.0) == {}
