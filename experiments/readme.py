@@ -129,6 +129,8 @@ def resize_curve(content: dict[str, Any]) -> list[str]:
 def resize_sets(content: dict[str, Any]) -> list[str]:
     """Accuracy by set, way and size, and the figure."""
     rows, sizes = content["rows"], sorted({row["ipc"] for row in content["rows"]})
+    many = content.get("networks_per_set", 1)
+    judge = "Each judges another set of the method," if many == 1 else f"Each {many} judge another set of the method,"
     lines = head("set | smaller sets", sizes)
     for method, way in dict.fromkeys((row["set"], row["way"]) for row in rows):
         mine = [row for row in rows if row["set"] == method]
@@ -136,7 +138,7 @@ def resize_sets(content: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"On {content['data']}. {spread_of(content)} Each judges another set of the method,",
+        f"On {content['data']}. {spread_of(content)} {judge}",
         "whose settings for digits were tried on these test images.",
         "",
         "![accuracy against size of sets made in three ways](experiments/results/resize_sets.png)",

@@ -18,6 +18,8 @@ PUBLISHED = {
 """(method, images per class) -> accuracy on Fashion-MNIST, from the READMEs of the authors' code, and updates of all
 classes that its settings make: VICO-UoE/DatasetCondensation for DC and DSA, and for IDC
 snu-mllab/Efficient-Dataset-Condensation."""
+TAUGHT = {"rded": "`rded` all", "sre2l": "`sre2l` the first"}
+"""method -> it, and which of its updates are epochs of a teacher."""
 FALLING = ("frepo", "readout", "sre2l")
 """Methods whose step size of the pixels falls over all episodes of a run."""
 FALLEN = 0.9
@@ -37,11 +39,13 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {row['method']}{' | -' * (len(sizes) - 1)} | {result.plus(row, 'last')} | hard | - | {row['bytes']:,} |"
         )
+    many = content.get("networks_per_set", 1)
+    seeds = "The seeds are those of the sets, too." if many == 1 else f"Each set is judged by {many} networks."
     failed = sorted({f"`{row['method']}` at {row['ipc']} per class ({row['failed']})" for row in content["failed"]})
     return [
         *lines,
         "",
-        f"{spread_of(content)} The seeds are those of the sets, too. Seconds of one thread,",
+        f"{spread_of(content)} {seeds} Seconds of one thread,",
         "and bytes of pixels (float32) and labels, both at the largest size. All training images, a byte a pixel:",
         f"{content['full_epochs']} epochs.{' Without a set: ' + '; '.join(failed) + '.' if failed else ''}",
         f"All are judged by protocol `{content['protocol']}` on the labels that the set holds, not by the protocols of",
@@ -70,7 +74,8 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         lines.append(f"| `{method}` | {cells} | {compute} | {rows[-1]['labels']} | {rows[-1]['bytes']:,} |")
     changed, processor = changes(fitted(ends, content["changed"])), content.get("processor")
     judged = " and ".join(content.get("judged_on", ["cpu"]))
-    taught = {"rded", "sre2l"} & {method.partition(":")[0] for method in groups}
+    named = {method.partition(":")[0] for method in groups}
+    taught = ", of ".join(words for name, words in TAUGHT.items() if name in named)
     return [
         *lines,
         "",
@@ -87,7 +92,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         *falling(ends, content["changed"]),
         *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
         "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
-        f"so many.{' Of `rded` all, of `sre2l` the first are epochs of a teacher.' if taught else ''}"
+        f"so many.{f' Of {taught} are epochs of a teacher.' if taught else ''}"
         f"{' Of `m3d` they are networks, with five updates each.' if 'm3d' in groups else ''}",
     ]
 

@@ -1,7 +1,13 @@
 """The tables that the README has of results: words beside the numbers say what holds for these."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
 def test_step_sizes_have_fallen_where_nearly_all_episodes_were_done(experiment: Callable[[str], Any]) -> None:
@@ -33,3 +39,34 @@ def test_a_column_has_the_latest_stop_of_each_seed(experiment: Callable[[str], A
     within = latest([first, second], 5.0)
     assert (within["last"], within["steps"], within["last_mean"]) == ([60.0, 61.0], [2, 2], 60.5)
     assert latest([first, second], 3.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "two"),
+    [
+        ("resize_sets", "Each judges another set of the method,", "Each 2 judge another set of the method,"),
+        ("methods_digits", "The seeds are those of the sets, too.", "Each set is judged by 2 networks."),
+    ],
+)
+def test_how_many_networks_judge_a_set(experiment: Callable[[str], Any], name: str, one: str, two: str) -> None:
+    def said(**changes: int) -> str:
+        return "\n".join(experiment("readme").TABLES[name]({**content, **changes}))
+
+    content = json.loads((EXPERIMENTS / "results" / f"{name}.json").read_text())
+    assert content.pop("networks_per_set") == 1
+    assert said() == said(networks_per_set=1)
+    assert one in said()
+    assert said(networks_per_set=2) == said().replace(one, two)
+
+
+def test_the_teachers_of_the_methods_that_are_there(experiment: Callable[[str], Any]) -> None:
+    def said(*methods: str) -> str:
+        rows = [row for row in content["rows"] if row["method"] in methods]
+        last = experiment("readme_methods").methods_fashion({**content, "rows": rows})[-1]
+        return str(last).removeprefix("so many.")
+
+    content = json.loads((EXPERIMENTS / "results" / "methods_fashion.json").read_text())
+    assert said("rded", "sre2l", "dm") == " Of `rded` all, of `sre2l` the first are epochs of a teacher."
+    assert said("rded", "dm") == " Of `rded` all are epochs of a teacher."
+    assert said("sre2l") == " Of `sre2l` the first are epochs of a teacher."
+    assert said("dm") == ""
