@@ -70,14 +70,16 @@ class Resizer:
         return sets.by_network(found)
 
     def kept(self, method: str, way: str, ipc: int, seed: int) -> dict[str, Any] | None:
-        """One trial, by a name that changes with the set and the trainings' length; or one of methods_digits.py."""
+        """One trial, or one of methods_digits.py; its name changes with the set, what its way means, and who judges."""
         asked = {"set": method, "way": way, "ipc": ipc, "seed": seed}
         if way in (MADE, WHOLE):
             judged = self.bench.kept(method, ipc, seed, shared=True)
             return judged and {**judged, **asked}
         options, larger = self.options, self.bench.kept(method, self.options.full, seed, shared=True) or {}
         name = larger.get("checksum", self.bench.name(method, options.full, seed))
-        made = key(set=name, epochs=options.epochs, score_epochs=options.score_epochs)
+        judging = {"epochs": options.epochs, "judges": list(self.bench.judges(seed))}
+        means = grid.WAYS["yoco" if way == INSIDE else way]
+        made = key(set=name, score_epochs=options.score_epochs, way=means, **judging)
         file = f"{method.replace(':', '-')}-{way.replace(' ', '_')}-{ipc}-{seed}-{made}"
         return self.folder.keep(file, partial(self.trial, **asked))
 

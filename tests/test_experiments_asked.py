@@ -86,11 +86,21 @@ def test_stops_that_a_run_has_passed_are_told(
     assert json.loads(note.read_text()) == {"commit": "the first"}
 
 
-def test_smaller_sets_are_those_of_the_larger_one(experiment: Callable[[str], Any]) -> None:
-    def name(larger: dict[str, str] | None) -> str:
-        bench = SimpleNamespace(kept=lambda *_, **__: larger, name=lambda *_: "idc-10-0")
+def test_smaller_sets_are_those_of_the_larger_one(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def name(larger: dict[str, str] | None, way: str = "yoco", judges: int = 1) -> str:
+        bench = SimpleNamespace(
+            kept=lambda *_, **__: larger, name=lambda *_: "idc-10-0", judges=lambda _: range(judges)
+        )
         options, folder = Namespace(full=10, epochs=1, score_epochs=1), SimpleNamespace(keep=lambda name, _: name)
-        return str(experiment("resize_sets").Resizer(folder, bench, options).kept("idc", "yoco", 1, 0))
+        return str(sizes.Resizer(folder, bench, options).kept("idc", way, 1, 0))
 
-    assert name({"checksum": "a"}) == name({"checksum": "a"}) != name({"checksum": "b"})
+    sizes, made = experiment("resize_sets"), {"checksum": "a"}
+    assert name(made) == name({"checksum": "a"}) != name({"checksum": "b"})
     assert name({}) == name(None)
+    assert name(made, judges=2) != name(made)
+    before = [name(made, way) for way in ("yoco", sizes.INSIDE, "kernel")]
+    monkeypatch.setitem(experiment("grid").WAYS, "yoco", {"rule": "yoco"})
+    after = [name(made, way) for way in ("yoco", sizes.INSIDE, "kernel")]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, False, True]
