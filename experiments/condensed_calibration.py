@@ -5,8 +5,8 @@
     python experiments/condensed_calibration.py --part 1 2
     python experiments/condensed_calibration.py            # writes the result and its figure
 
-Layers are pruned by `exact`; each source also gives the images on which the sparse network is retrained. The set of one
-image per class is the larger one, pruned by the rule of YOCO.
+Layers are pruned by `exact` without its second choice; each source also gives the images on which the sparse network is
+retrained. The set of one image per class is the larger one, pruned by the rule of YOCO.
 """
 
 from functools import partial
@@ -17,12 +17,13 @@ from typing import Any
 import grid
 import result
 import trained
-from claims import once
+from claims import key, once
 
 import yoco
 from yoco.rng import Rng
 from yoco.sparsify.study import BATCH
 
+PRUNER: dict[str, Any] = {"solver": "exact", "second": False}
 VALUES = ("dense", "pruned", "retrained")
 
 
@@ -90,7 +91,8 @@ def small(trials: Any, whole: yoco.CondensedSet) -> yoco.CondensedSet:
 def judged(trials: Any, network: str, source: str, sparsity: float, seed: int, options: Any) -> dict[str, Any] | None:
     """One network, pruned and retrained on a source."""
     return trials.keep(
-        f"{network}-{source}-{sparsity}-{seed}", partial(trial, trials, network, source, sparsity, seed, options)
+        f"{network}-{source}-{sparsity}-{seed}-{key(**PRUNER)}",
+        partial(trial, trials, network, source, sparsity, seed, options),
     )
 
 
@@ -99,7 +101,14 @@ def trial(trials: Any, network: str, source: str, sparsity: float, seed: int, op
     images = drawn(trials, source, seed, options)
     epochs = options.steps / ceil(len(trials.data.train) / BATCH)
     study = trials.study(
-        network, seed, sparsity=sparsity, calibrate=images, retrain_on=images, retrain=epochs, images=len(images)
+        network,
+        seed,
+        sparsity=sparsity,
+        options=PRUNER,
+        calibrate=images,
+        retrain_on=images,
+        retrain=epochs,
+        images=len(images),
     )
     found = study.run()
     return {"seconds": dict(found.seconds), **found.accuracy}

@@ -7,7 +7,7 @@
 How many zeros a layer gets is decided once, by the hull of `exact`'s curves, and is the same for all solvers. random,
 magnitude, obd, wanda and lobs have no refit, as published; `+ refit` is least squares on the same choice. lobs sorts
 once and never changes its inverse, as released, but that inverse is of the Hessian with its ridge, dead inputs leave
-first, and biases stay. column, which is SparseGPT's choice, and exact end with a refit here, too.
+first, and biases stay. column, which is SparseGPT's choice, and exact, without its second one, end with a refit, too.
 """
 
 from functools import partial
@@ -16,6 +16,7 @@ from typing import Any
 
 import result
 import trained
+from claims import key
 
 from yoco.rng import Rng
 from yoco.sparsify import Pruner
@@ -32,7 +33,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "magnitude + refit": {"solver": "magnitude"},
     "lobs + refit": {"solver": "lobs"},
     "column": {"solver": "column"},
-    "exact": {"solver": "exact"},
+    "exact": {"solver": "exact", "second": False},
 }
 VALUES = ("dense", "pruned", "retrained")
 
@@ -77,7 +78,7 @@ def judged(trials: Any, network: str, seed: int, kept: float, options: Any) -> l
     rows = []
     for way, how in WAYS.items() if decided else ():
         made = partial(trial, trials, network, seed, {**how, "allocation": decided["zeros"]}, options)
-        row = trials.keep(f"{network}-{kept}-{seed}-{way}", made)
+        row = trials.keep(f"{network}-{kept}-{seed}-{way}-{key(**how)}", made)
         if row:
             rows.append({**row, "network": network, "kept": kept, "seed": seed, "way": way})
     return rows

@@ -12,6 +12,7 @@ from typing import Any
 
 import result
 import trained
+from claims import key
 
 from yoco.sparsify.study import Study
 
@@ -23,7 +24,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "phew": {"at_init": "phew"},
     "npb": {"at_init": "npb"},
 }
-"""way -> how masks are made; a way is part of the names of kept trials, and the README names the method instead."""
+"""way -> how masks are made; both are in the names of kept trials, and the README names the method instead."""
 VALUES = ("accuracy", "flops", "nodes", "log10_paths", "seconds")
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     rows = []
     for network, seed, sparsity, way in cells:
         made = partial(trial, trials, network, seed, sparsity, way, options)
-        if row := trials.keep(f"{network}-{sparsity}-{way}-{seed}", made):
+        if row := trials.keep(f"{network}-{sparsity}-{way}-{seed}-{key(**WAYS[way])}", made):
             rows.append({**row, "network": network, "sparsity": sparsity, "way": way, "seed": seed})
     if not trials.complete():
         return

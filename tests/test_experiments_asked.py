@@ -104,3 +104,32 @@ def test_smaller_sets_are_those_of_the_larger_one(
     monkeypatch.setitem(experiment("grid").WAYS, "yoco", {"rule": "yoco"})
     after = [name(made, way) for way in ("yoco", sizes.INSIDE, "kernel")]
     assert [old == new for old, new in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_names_of_trials_change_with_the_options_of_their_ways(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def keep(name: str, _: Callable[[], Any], shared: bool = False) -> dict[str, Any] | None:
+        names.append(name)
+        return {"zeros": {}} if shared else None
+
+    def asked() -> list[str]:
+        names.clear()
+        lobs.judged(trials, "lenet-5", 0, 0.07, None)
+        condensed.judged(trials, "lenet-5", "full data", 0.5, 0, None)
+        npb.main()
+        return list(names)
+
+    names: list[str] = []
+    lobs, npb, condensed = map(experiment, ("lobs_table", "npb_table", "condensed_calibration"))
+    trials = SimpleNamespace(keep=keep, complete=lambda: False)
+    monkeypatch.setattr(npb.trained, "Trials", lambda *_, **__: trials)
+    place = ["--out", str(tmp_path), "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["npb_table.py", *place, "--networks", "lenet-5", "--sparsities", "0.5"])
+    before = asked()
+    assert lobs.WAYS["exact"] == condensed.PRUNER == {"solver": "exact", "second": False}
+    monkeypatch.setitem(lobs.WAYS, "exact", {"solver": "exact"})
+    monkeypatch.setitem(condensed.PRUNER, "second", True)
+    monkeypatch.setitem(npb.WAYS, "npb", {"at_init": "npb", "options": {"layout": "erk"}})
+    changed = [old.rpartition("-")[0] for old, new in zip(before, asked(), strict=True) if old != new]
+    assert changed == ["lenet-5-0.07-0-exact", "lenet-5-full data-0.5-0", "lenet-5-0.5-npb-0"]
