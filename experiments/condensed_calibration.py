@@ -57,7 +57,7 @@ def main() -> None:
         "set": grid.described(whole),
         "protocol": "prune by exact, then retrain with Adam",
         "steps": options.steps,
-        "epochs": {network: trials.epochs.get(network, 3) for network in options.networks},
+        "epochs": {network: trials.epochs.get(network, trials.usual) for network in options.networks},
         "sources": {name: len(drawn(trials, name, 0, options)) for name in SOURCES},
         "rows": result.summary(rows, ("network", "source", "sparsity"), ("seed",), VALUES),
     }

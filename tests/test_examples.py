@@ -187,7 +187,8 @@ def test_experiments_run_at_toy_size(tmp_path: Path) -> None:
     found = run("npb_table", *sparse, "--networks", "convnet:width=4", "--sparsities", "0.5")
     assert len(found["rows"]) == len(found["ways"])
     sources = ["--set", str(idc / "at-2.safetensors"), "--networks", "lenet", "--sparsities", "0.5", "--steps", "2"]
-    assert len(run("condensed_calibration", *sparse, *sources)["rows"]) == 5
+    found = run("condensed_calibration", *sparse, *sources)
+    assert (len(found["rows"]), found["epochs"]) == (5, {"lenet": 1})
     assert (tmp_path / "condensed_calibration.png").stat().st_size > 10_000
     speed = ["--layers", "12x5", "--samples", "40", "--out", str(tmp_path / "speed")]
     assert {row["solver"] for row in run("solver_speed", *speed)["rows"]} >= {"literal", "exact", "lobs"}
