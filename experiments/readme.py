@@ -151,7 +151,7 @@ def coreset_fashion(content: dict[str, Any]) -> list[str]:
     lines = [f"| rule | {' | '.join(f'{100 * keep:g} %' for keep in shares)} |", "|---" * (len(shares) + 1) + "|"]
     for way in dict.fromkeys(row["way"] for row in content["rows"]):
         found = {row["keep"]: result.plus(row, "last") for row in content["rows"] if row["way"] == way}
-        lines.append(f"| {way} | {' | '.join(found[keep] for keep in shares)} |")
+        lines.append(f"| {way} | {' | '.join(found.get(keep, '-') for keep in shares)} |")
     beta = content["rules"].get("d2", {}).get("beta")
     changed = readme_methods.changes({way: made for way, made in content["rules"].items() if made})
     d2 = "" if beta else "; `d2` without the removal of the hardest samples that its authors put first"

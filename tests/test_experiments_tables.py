@@ -70,3 +70,14 @@ def test_the_teachers_of_the_methods_that_are_there(experiment: Callable[[str], 
     assert said("rded", "dm") == " Of `rded` all are epochs of a teacher."
     assert said("sre2l") == " Of `sre2l` the first are epochs of a teacher."
     assert said("dm") == ""
+
+
+def test_a_dash_stands_for_a_coreset_that_is_not_judged_yet(experiment: Callable[[str], Any]) -> None:
+    content = json.loads((EXPERIMENTS / "results" / "coreset_fashion.json").read_text())
+    missing = [row for row in content["rows"] if (row["way"], row["keep"]) != ("easy", 0.05)]
+    full, part = (
+        experiment("readme").coreset_fashion({**content, "rows": rows}) for rows in (content["rows"], missing)
+    )
+    (changed,) = [(old, new) for old, new in zip(full, part, strict=True) if old != new]
+    cells = changed[0].split(" | ")
+    assert changed[1] == " | ".join([*cells[:2], "-", *cells[3:]])
