@@ -79,7 +79,7 @@ def order(content: dict[str, Any]) -> list[str]:
         for way in each["best_first"][:1]:
             best.setdefault(way, []).append(each["ipc"])
     words = ", ".join(f"`{way}` at {listed(at)} per class" for way, at in best.items())
-    return [*lines, *([f"Best of these rules in the mean: {words}."] if best else [])]
+    return [*lines, *([f"Best of the rules of the first table in the mean: {words}."] if best else [])]
 
 
 def beat_yoco(content: dict[str, Any]) -> list[str]:

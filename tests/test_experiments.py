@@ -128,7 +128,7 @@ def test_a_table_of_the_trials_that_are_there(experiment: Callable[[str], Any], 
     assert ([found["last"] for found in content["rows"]], "whole" in content) == ([[50.0]], False)
     assert content["order"] == [{"ipc": 1, "best_first": ["yoco"], "yoco_ccs_random": False}]
     order = experiment("readme").order
-    assert order(content)[1:] == ["Best of these rules in the mean: `yoco` at 1 per class."]
+    assert order(content)[1:] == ["Best of the rules of the first table in the mean: `yoco` at 1 per class."]
     assert order({**content, "order": [{"ipc": 1, "best_first": [], "yoco_ccs_random": False}]})[1:] == []
 
 
