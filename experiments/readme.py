@@ -169,7 +169,7 @@ def road(content: dict[str, Any]) -> list[str]:
     """What was tried, and what it gave."""
     lines = ["| tried | steps | processor minutes | held back | test |", "|---|---|---|---|---|"]
     lines += [road_line(row) for row in content["rows"]]
-    judges = max((len(row["test"]) for row in content["rows"] if "test" in row), default=0)
+    judges = " or ".join(str(many) for many in sorted({len(row["test"]) for row in content["rows"] if "test" in row}))
     size = "1 image" if content["ipc"] == 1 else f"{content['ipc']} images"
     tested = [
         f"images that were held back, and of {judges} on the test images, by which no try was chosen; some were looked",

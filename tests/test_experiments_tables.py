@@ -81,3 +81,15 @@ def test_a_dash_stands_for_a_coreset_that_is_not_judged_yet(experiment: Callable
     (changed,) = [(old, new) for old, new in zip(full, part, strict=True) if old != new]
     cells = changed[0].split(" | ")
     assert changed[1] == " | ".join([*cells[:2], "-", *cells[3:]])
+
+
+def test_the_road_says_how_many_networks_judged_on_test_images(experiment: Callable[[str], Any]) -> None:
+    def said(*counts: int) -> str:
+        tests = [{"test": [80.0] * many, "test_mean": 80.0, "test_std": 0.0} if many else {} for many in counts]
+        row = {"try": "a", "steps": 1, "processor_seconds": 60.0, "last": [80.0], "last_mean": 80.0, "last_std": 0.0}
+        content = {"ipc": 1, "epochs": 2, "held_back": 300, "rows": [{**row, **test} for test in tests]}
+        return " ".join(experiment("readme").road(content))
+
+    assert "held back, and of 2 or 3 on the test images, by which" in said(3, 0, 2, 3)
+    assert "held back, and of 3 on the test images, by which" in said(3)
+    assert said(0).endswith("training images that were held back.")
