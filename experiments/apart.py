@@ -27,7 +27,7 @@ def kept(script: str, how: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def timed(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
-    """The answer of the work, its seconds, and how far it raised the peak memory of this process, in megabytes."""
+    """The answer of the work, its seconds, and how far it raised the peak memory of this process, in MiB."""
     baseline, began = peak(), time.perf_counter()
     answer = work()
     seconds, megabytes = time.perf_counter() - began, peak() - baseline
@@ -35,6 +35,6 @@ def timed(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
 
 
 def peak() -> float:
-    """Megabytes that this process has held at most."""
+    """MiB that this process has held at most."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -76,7 +76,7 @@ def kept(options: argparse.Namespace, **changes: Any) -> dict[str, Any]:
 
 
 def measured(how: dict[str, Any]) -> dict[str, Any]:
-    """Seconds, megabytes above the baseline, and what was chosen."""
+    """Seconds, MiB above the baseline, and what was chosen."""
     items = made(how["n"], how["dim"], how["classes"])
     total = Budget(keep=how["keep"]).total(how["n"], how["classes"])
     chosen(how, made(2 * how["classes"], how["dim"], how["classes"]), how["classes"])
@@ -121,7 +121,7 @@ def made(n: int, dim: int, classes: int) -> Items:
 def table(content: dict[str, Any]) -> list[str]:
     """Markdown, of a result."""
     rows = content["rows"]
-    titles = [f"{title}, {unit}" for title in (*QUOTAS.values(), "few", "few, plain") for unit in ("s", "MB")]
+    titles = [f"{title}, {unit}" for title in (*QUOTAS.values(), "few", "few, plain") for unit in ("s", "MiB")]
     lines = [f"| rule | {' | '.join(titles)} | same |", "|---" * (len(titles) + 2) + "|"]
     for row in rows:
         cells = [cell(row.get(part)) for part in (*QUOTAS, "small", "plain")]
@@ -136,7 +136,7 @@ def table(content: dict[str, Any]) -> list[str]:
         "",
         f"{100 * content['keep']:g} % of {content['n']:,} samples with {content['dim']} features in",
         f"{content['classes']} classes;",
-        f"few: of {usual:,}{less}. Seconds, and megabytes of peak memory above",
+        f"few: of {usual:,}{less}. Seconds, and MiB of peak memory above",
         f"those of holding the data; {content['threads']} of {content['cores']} cores. Plain: the rule as one",
         "would write it first, with whole matrices. Same: the share of the choice that both have in common.",
         *([f"Not run all at once, where its active set would be of thousands of gradients: {apart}."] if apart else []),
@@ -144,7 +144,7 @@ def table(content: dict[str, Any]) -> list[str]:
 
 
 def cell(part: dict[str, Any] | None) -> str:
-    """Seconds and megabytes."""
+    """Seconds and MiB."""
     return "- | -" if part is None else f"{part['seconds']:.3g} | {part['megabytes']:.0f}"
 
 

@@ -85,8 +85,8 @@ def method_of(how: dict[str, Any]) -> str:
 
 
 def solver_speed(content: dict[str, Any]) -> list[str]:
-    """Seconds, megabytes and error of every solver on every layer."""
-    lines = ["| inputs x outputs | solver | seconds | MB | error |", "|---" * 5 + "|"]
+    """Seconds, MiB and error of every solver on every layer."""
+    lines = ["| inputs x outputs | solver | seconds | MiB | error |", "|---" * 5 + "|"]
     for row in content["rows"]:
         size = f"{row['d']:,} x {row['m']}"
         lines.append(
@@ -99,7 +99,7 @@ def solver_speed(content: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"{100 * content['sparsity']:g} % zeros, from {content['samples']:,} inputs on; threads: {content['threads']}.",
-        "Megabytes above the peak memory while the inputs were drawn, which is several times theirs: what fits into",
+        "MiB above the peak memory while the inputs were drawn, which is several times theirs: what fits into",
         "that counts nothing. Error of the outputs next to their square. Literal: the procedure that L-OBS released,",
         "sample by sample and weight by weight.",
         *([f"Not run on the largest layer: {listed(others)}."] if others else []),

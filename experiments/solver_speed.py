@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measured(solver: str, d: int, m: int, samples: int, sparsity: float) -> dict[str, Any]:
-    """Seconds, megabytes and the error of one solver on one layer, from its inputs on."""
+    """Seconds, MiB and the error of one solver on one layer, from its inputs on."""
     inputs, weight = made(d, m, samples)
     zeros = int(sparsity * d * m)
     if solver == LITERAL:

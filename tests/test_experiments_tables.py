@@ -93,3 +93,11 @@ def test_the_road_says_how_many_networks_judged_on_test_images(experiment: Calla
     assert "held back, and of 2 or 3 on the test images, by which" in said(3, 0, 2, 3)
     assert "held back, and of 3 on the test images, by which" in said(3)
     assert said(0).endswith("training images that were held back.")
+
+
+@pytest.mark.parametrize("name", ["prune_benchmark", "solver_speed"])
+def test_peaks_of_memory_are_in_mib(experiment: Callable[[str], Any], name: str) -> None:
+    content = json.loads((EXPERIMENTS / "results" / f"{name}.json").read_text())
+    lines = experiment("readme").TABLES[name](content)
+    assert "MiB" in lines[0]
+    assert not any(word in " ".join(lines) for word in ("MB", "egabytes"))
