@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
+from itertools import product
 from typing import Any
 
 import pytest
@@ -116,6 +117,12 @@ def test_rows_go_by_training_set_then_network(tiny: Splits, tiny_set: CondensedS
 )
 def test_measurements_are_four_the_last_at_the_end(recipe: Recipe, epochs: set[int]) -> None:
     assert measured(recipe, 4) == epochs
+
+
+def test_there_are_as_many_measurements_as_are_asked_for_or_epochs() -> None:
+    for epochs, times, extra in product(range(1, 9), range(1, 12), (0, 1)):
+        found = measured(Recipe(epochs=epochs, extra=extra), times)
+        assert (len(found), max(found)) == (min(epochs, times), epochs + extra)
 
 
 def test_last_best_and_curves_come_from_the_measurements(

@@ -51,7 +51,7 @@ class EvaluateOptions:
     full_epochs: int | None = None
     """epochs on the full data"""
     measurements: int = 4
-    """how often the accuracy is measured, evenly and at the end"""
+    """how often the accuracy is measured, evenly and at the end; no more often than there are epochs"""
     confusion: bool = False
     """say the accuracy of each class, and keep how many images of each were taken for which"""
     device: Device = "auto"

@@ -71,7 +71,8 @@ def evaluate(
     for (cells / factor^2, rounded up), trained for as many image passes; "full": all training images, for `full_epochs`
     epochs or as many image passes, and 10 epochs at least. Both are normalised as the set is.
     For a set in ZCA space they and the test images are whitened by a fit on the training half of `data`, as it was.
-    Accuracy is measured `measurements` times, evenly and at the end: `last` is the end, `best` the highest.
+    Accuracy is measured `measurements` times, but no more often than there are epochs, evenly and at the end: `last` is
+    the end, `best` the highest.
     teacher: for protocols whose networks learn what a teacher says of each augmented image, and not the labels: a
     module in the place of a network of the same kind that learns the training half for `teacher_epochs`, by default 20.
     It maps images [n, C, H, W], normalised as the set says, to logits [n, classes] in the order of the data.

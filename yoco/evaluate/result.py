@@ -84,7 +84,8 @@ class Result:
     same_data: whether the set says that it was made from these very images; None where it says nothing.
     teachers: network, epochs or file, and test accuracy in percent of those that looked on. weighted: whether the
     images of the set had weights. classes: their names, where rows have confusions.
-    bf16: whether networks computed in bfloat16. measurements: of how many accuracies `best` is the highest.
+    bf16: whether networks computed in bfloat16. measurements: of how many accuracies `best` is the highest, at most: a
+    row of fewer epochs has one for each.
     """
 
     set: str

@@ -54,8 +54,8 @@ class Trial:
 class Plan:
     """Trials and what they share. budget: images of each class in a random subset; everything lies on the CPU.
 
-    measurements: how often the accuracy is measured. confusion: whether it is counted at the end. weights: float [n] of
-    the examples, with a mean of 1.
+    measurements: how often the accuracy is measured, at most. confusion: whether it is counted at the end. weights:
+    float [n] of the examples, with a mean of 1.
     """
 
     examples: CondensedSet | Source
@@ -169,7 +169,7 @@ def evened(weights: Any, count: int, recipe: Recipe) -> Tensor:
 
 
 def measured(recipe: Recipe, times: int) -> set[int]:
-    """The numbers of epochs after which to measure: so many times, evenly, and at the end."""
+    """The numbers of epochs after which to measure: so many times, or as many as epochs, evenly, and at the end."""
     return {recipe.epochs * k // times for k in range(1, times)} - {0} | {recipe.length}
 
 

@@ -1,6 +1,7 @@
 """Several runs beside each other: in what they differ, what their sets are worth, and how their losses fell."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,9 +18,15 @@ ALIKE = ("seed", "device")
 """Settings in which runs may differ that are repetitions of each other."""
 FIRST = ("method", "data", "checksum", "ipc", "network", "labels", "space")
 """Settings by which runs are told apart rather than by others."""
+BASELINES = ("random", "full")
+"""Rows of an evaluation whose networks were trained on real images, whatever those of the set are."""
+ACCURACY = "Test accuracy in percent, mean ± standard deviation over sets"
+BESIDE = ", that of baselines (random, full), which do not depend on the sets, over networks"
 
 Way = tuple[str, ...]
 """The values of settings that tell runs apart."""
+Pair = tuple[float, float]
+"""Accuracy after the last epoch and the best one."""
 
 
 def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
@@ -29,8 +36,9 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     and what was done with it since, a merged one so for each of its parts. A time budget counts where it ended a run,
     not the episodes that it had room for.
     The accuracy of a set is its mean over networks; of repetitions there are mean and sample standard deviation over
-    sets, of which the table has the number. Evaluations on other data, by other teachers or of more measurements are
-    told apart; those of another state of a set are left out. The picture has all sets and losses.
+    sets, of which the table has the number. Baselines (random, full) do not depend on the sets; theirs are over
+    networks, each counted once. Evaluations on other data, by other teachers or of more measurements are told apart;
+    those of another state of a set are left out. The picture has all sets, networks of baselines, and losses.
 
     Raises:
         ValueError: fewer than two folders, one twice or without a run, or nothing that was evaluated or has a loss.
@@ -46,8 +54,11 @@ def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
     if not worth and not any(len(episodes) for episodes, _ in losses):
         raise ValueError("compare: needs an evaluation or a loss, got none in any run")
     place = at_home(out)
-    rows = [(*way, *judge, str(len(sets)), *_spreads(sets)) for (way, *judge), sets in _sorted(worth)]
-    words = "Test accuracy in percent, mean ± standard deviation over sets; `best` is chosen by the test data."
+    rows = [
+        (*way, *judge, "-" if judge[0] in BASELINES else str(len(pairs)), *_spreads(pairs))
+        for (way, *judge), pairs in _sorted(worth)
+    ]
+    words = f"{ACCURACY}{BESIDE if any(row[-3] == '-' for row in rows) else ''}; `best` is chosen by the test data."
     page = f"# {len(runs)} runs\n\n{markdown((*names, *HEAD), rows, numbers=5)}\n{words}\n"
     replace_file(place / "comparison.md", lambda temporary: temporary.write_text(page, encoding="utf-8"))
     replace_file(place / "comparison.png", lambda temporary: _draw(temporary, names, ways, worth, losses))
@@ -74,28 +85,42 @@ def ways_of(configs: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list
     return tuple(kept), ways
 
 
-def _worth(runs: Sequence[RunFiles], ways: Sequence[Way]) -> dict[tuple[Any, ...], list[tuple[float, float]]]:
-    """By way, training set, network, protocol, images and epochs: last and best accuracy of every set."""
-    worth: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
+def _worth(runs: Sequence[RunFiles], ways: Sequence[Way]) -> dict[tuple[Any, ...], list[Pair]]:
+    """By way, training set, network, protocol, images and epochs: last and best accuracy, see `_counted`.
+
+    Networks of one set, or of one baseline, go by their seeds. Those of a baseline are the same beside all sets of a
+    way, and count once; but "random" draws as many images of each class as a set has room for, so that beside a set
+    with other room, be it as much in all, it is a network more.
+    """
+    trials: dict[tuple[Any, ...], dict[Any, dict[int, Pair]]] = {}
     found = [_shown(run) for run in runs]
-    said = iter(protocols([pair for pairs in found for pair in pairs]))
-    for pairs, way in zip(found, ways, strict=True):
-        own: dict[tuple[str, ...], dict[int, tuple[float, float]]] = {}
+    said = iter(protocols([pair for _, pairs in found for pair in pairs]))
+    for at, ((room, pairs), way) in enumerate(zip(found, ways, strict=True)):
+        learned: dict[str, Any] = {"random": ("random", room), "full": "full"}
         for _, row in pairs:
             seeds = row.get("seeds", range(len(row["last"])))
-            trials = zip(seeds, zip(row["last"], row["best"], strict=True), strict=True)
-            own.setdefault(trained(row, next(said)), {}).update(trials)  # one seed of two files counts once
-        for judge, each in own.items():
-            last, best = zip(*each.values(), strict=True)
-            worth.setdefault((way, *judge), []).append((fmean(last), fmean(best)))
-    return worth
+            each = zip(seeds, zip(row["last"], row["best"], strict=True), strict=True)
+            own = trials.setdefault((way, *trained(row, next(said))), {})
+            own.setdefault(learned.get(row["name"], at), {}).update(each)  # one seed of two files counts once
+    return {key: _counted(key[1], list(own.values())) for key, own in trials.items()}
 
 
-def _shown(run: RunFiles) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Every evaluation of the set as it is, with each of its rows."""
+def _counted(name: str, trials: Sequence[Mapping[int, Pair]]) -> list[Pair]:
+    """What a spread is over: the mean of the networks of each set, but every network of a baseline."""
+    if name in BASELINES:
+        return [pair for each in trials for pair in each.values()]
+    return [(fmean(last), fmean(best)) for last, best in (zip(*each.values(), strict=True) for each in trials)]
+
+
+def _shown(run: RunFiles) -> tuple[Any, list[tuple[Mapping[str, Any], Mapping[str, Any]]]]:
+    """The whole images of each class that the set has room for, and every evaluation of it with each of its rows.
+
+    Evaluations are those of the set as it is; without a set its room is None.
+    """
     condensed = load(run.condensed) if run.condensed.is_file() else None
+    room = None if condensed is None else tuple(ceil(count / condensed.factor**2) for count in condensed.counts)
     own = [found for found in run.evaluations().values() if condensed is None or not of_another(found, condensed)]
-    return [(found, row) for found in own for row in found["results"]]
+    return room, [(found, row) for found in own for row in found["results"]]
 
 
 def _sorted(worth: Mapping[tuple[Any, ...], Any]) -> list[tuple[tuple[Any, ...], Any]]:
@@ -104,13 +129,13 @@ def _sorted(worth: Mapping[tuple[Any, ...], Any]) -> list[tuple[tuple[Any, ...],
     return [(key, worth[key]) for judge in judges for key in worth if key[1:] == judge]
 
 
-def _spreads(sets: Sequence[tuple[float, float]]) -> tuple[str, str]:
-    last, best = zip(*sets, strict=True)
+def _spreads(pairs: Sequence[Pair]) -> tuple[str, str]:
+    last, best = zip(*pairs, strict=True)
     return spread(last), spread(best)
 
 
 def _draw(path: Path, names: Sequence[str], ways: Sequence[Way], worth: Any, losses: Sequence[Any]) -> None:
-    """Left the accuracy of every set by its way, right the losses; a colour for each way."""
+    """Left the accuracies by their ways, right the losses; a colour for each way."""
     from matplotlib.figure import Figure
 
     colours = {way: f"C{at % 10}" for at, way in enumerate(dict.fromkeys(ways))}
@@ -129,7 +154,7 @@ def _draw(path: Path, names: Sequence[str], ways: Sequence[Way], worth: Any, los
 
 
 def _accuracies(axes: Any, colours: Mapping[Way, str], worth: Any) -> None:
-    """A column for each judge, in it a place for each way: every set a dot, their mean a bar."""
+    """A column for each judge, in it a place for each way: every set, or baseline network, a dot, their mean a bar."""
     judges = list(dict.fromkeys(key[1:] for key in worth))
     for (way, *judge), sets in worth.items():
         at = judges.index(tuple(judge)) + 0.8 * (list(colours).index(way) + 0.5) / len(colours) - 0.4
@@ -138,7 +163,8 @@ def _accuracies(axes: Any, colours: Mapping[Way, str], worth: Any) -> None:
         axes.hlines(fmean(last), at - 0.3 / len(colours), at + 0.3 / len(colours), color=colours[way], linewidth=2)
     said = "{0}\n{1}, {2}\n{3} images, {4} epochs"
     axes.set_xticks(range(len(judges)), [said.format(*judge) for judge in judges])
-    axes.set_ylabel("test accuracy in percent, every set")
+    networks = ", or network of a baseline" if any(key[1] in BASELINES for key in worth) else ""
+    axes.set_ylabel(f"test accuracy in percent, every set{networks}")
 
 
 def _losses(axes: Any, colours: Mapping[Way, str], ways: Sequence[Way], losses: Sequence[Any]) -> None:

@@ -9,11 +9,12 @@ Found = Mapping[str, Any]
 def protocols(pairs: Sequence[tuple[Found, Found]]) -> list[str]:
     """For each pair of an evaluation and a row of it the protocol, and those of its conditions that are not all alike.
 
-    They are the data, of how many accuracies `best` is the highest, and the teacher. What an evaluation does not say,
-    such as one of an earlier version, tells nothing apart.
+    They are the data, of how many accuracies `best` is the highest, where not all were asked for as many, and the
+    teacher. What an evaluation does not say, such as one of an earlier version, tells nothing apart.
     """
     data = _differing([_data(found) for found, _ in pairs])
-    best = _differing([_best(found) for found, _ in pairs])
+    asked = {found.get("measurements") for found, _ in pairs} - {None}
+    best = _differing([_best(found, row) if len(asked) > 1 else () for found, row in pairs])
     taught = _differing([_teacher(found, row["network"]) for found, row in pairs])
     words = zip(pairs, data, best, taught, strict=True)
     return [", ".join((*_protocol(found), *on, *of, *by)) for (found, _), on, of, by in words]
@@ -31,9 +32,10 @@ def _data(found: Found) -> tuple[str, ...]:
     return name and f"on {name}", test and f"test half {test[:8]}", train and f"training half {train[:8]}"
 
 
-def _best(found: Found) -> tuple[str, ...]:
+def _best(found: Found, row: Found) -> tuple[str, ...]:
+    """How many accuracies there were: as many as were asked for, and no more than the row has epochs."""
     measurements = found.get("measurements")
-    return (f"best of {measurements}" if measurements else "",)
+    return (f"best of {min(measurements, row['epochs'])}" if measurements else "",)
 
 
 def _teacher(found: Found, network: str) -> tuple[str, ...]:
