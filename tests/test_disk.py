@@ -92,6 +92,21 @@ def test_a_file_that_may_not_be_written_is_replaced_as_its_folder_allows(tmp_pat
     assert (modes, (tmp_path / "toy").stat().st_mode & 0o777) == ([0o644], 0o444)
 
 
+def test_permissions_that_are_right_are_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    write(tmp_path / "file")
+    (tmp_path / "file").chmod(0o600)
+    umask = os.umask(0o177)
+    try:
+        monkeypatch.setattr(Path, "chmod", refused)  # as on a share whose files belong to somebody else
+        replace_file(tmp_path / "file", lambda temporary: temporary.write_text("newer"))
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "file").read_text() == "newer"
+
+
 def test_new_files_have_the_permissions_that_others_have(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

@@ -40,16 +40,22 @@ def _replaced(path: Path, write: Callable[[Path], object]) -> None:
     temporary.open("xb").close()
     try:
         if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode) | 0o600)
+            _set_mode(temporary, stat.S_IMODE(path.stat().st_mode) | 0o600)
         write(temporary)
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
         if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            _set_mode(temporary, stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """Change permissions where they differ: on mounted shares all files have the same, and only their owner may ask."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
 
 
 @contextmanager
