@@ -1,7 +1,6 @@
 """Trials in processes of their own end with their parent, whatever ends it; those that were done are not lost."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -36,19 +34,6 @@ class Seen(MLP):
     def __init__(self, channels, classes, size):
         super().__init__(channels, classes, size, width=4)
         Path("seen", str(os.getpid())).touch()
-"""
-
-
-TYPED = """
-import os
-from pathlib import Path
-from yoco.networks import MLP
-
-class Typed(MLP):
-    '''Leaves what it computes in.'''
-    def __init__(self, channels, classes, size):
-        super().__init__(channels, classes, size, width=4)
-        Path("seen", f"{os.getpid()}-{self.head.weight.dtype}").touch()
 """
 
 
@@ -115,34 +100,6 @@ def test_no_trial_outlives_an_evaluation(tmp_path: Path, sent: int, code: int) -
     assert len(children()) == 2
     assert until(lambda: not any(map(works, children())), 60)
     assert not (tmp_path / "evaluation-set-idc.json").exists()
-
-
-def test_processes_find_what_one_finds_in_its_type_with_their_share_of_its_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Splits
-) -> None:
-    (tmp_path / "seen").mkdir()
-    (tmp_path / "mine_typed.py").write_text(TYPED)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    how: dict[str, Any] = {"networks": "mine_typed:Typed", "epochs": 12, "seeds": 3, "device": "cpu", "progress": False}
-    how |= {"protocol": "rded", "teacher_epochs": 2, "curve": True, "confusion": True}  # they are sent the teacher
-    threads = torch.get_num_threads()
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(4)
-    try:
-        found, alone = (yoco.evaluate(tiny.train, tiny, jobs=jobs, **how) for jobs in (2, 1))
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_default_dtype(torch.float32)
-    assert found.threads == 2
-    elsewhere = [path.name for path in (tmp_path / "seen").iterdir() if not path.name.startswith(f"{os.getpid()}-")]
-    assert len(elsewhere) >= 1
-    assert all(name.endswith("-torch.float64") for name in elsewhere)
-    apart, inside = found.results[0], alone.results[0]
-    assert apart.seeds == inside.seeds == (0, 1, 2)
-    assert len(set(inside.curves)) > 1
-    assert [sum(map(sum, counts)) for counts in apart.confusions] == [120, 120, 120]
-    np.testing.assert_allclose(np.array(apart.curves), np.array(inside.curves), atol=1.0)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""Trials: what a seed decides on, and samples that count more than others."""
+"""Trials: what a seed decides on, samples that count more than others, and processes that find what one finds."""
 
+import os
 from collections.abc import Callable
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,18 @@ from yoco.networks import build
 from yoco.prune import select
 from yoco.rng import Rng
 from yoco.train import Normalise, Recipe, fit
+
+TYPED = """
+import os
+from pathlib import Path
+from yoco.networks import MLP
+
+class Typed(MLP):
+    '''Leaves what it computes in.'''
+    def __init__(self, channels, classes, size):
+        super().__init__(channels, classes, size, width=4)
+        Path("seen", f"{os.getpid()}-{self.head.weight.dtype}").touch()
+"""
 
 
 def test_every_seed_has_weights_an_order_and_a_subset_of_its_own(
@@ -143,3 +157,31 @@ def test_other_processes_have_no_training_half_that_nobody_reads(
     assert [len(plan.splits.train) for plan in sent] == [images]
     assert found.results == evaluate(tiny_set, tiny, **how).results
     assert found.checksum == tiny.train.checksum
+
+
+def test_processes_find_what_one_finds_in_its_type_with_their_share_of_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Splits
+) -> None:
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "mine_typed.py").write_text(TYPED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    how: dict[str, Any] = {"networks": "mine_typed:Typed", "epochs": 12, "seeds": 3, "device": "cpu", "progress": False}
+    how |= {"protocol": "rded", "teacher_epochs": 2, "curve": True, "confusion": True}  # they are sent the teacher
+    threads = torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(4)
+    try:
+        found, alone = (evaluate(tiny.train, tiny, jobs=jobs, **how) for jobs in (2, 1))
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(torch.float32)
+    assert found.threads == 2
+    elsewhere = [path.name for path in (tmp_path / "seen").iterdir() if not path.name.startswith(f"{os.getpid()}-")]
+    assert len(elsewhere) >= 1
+    assert all(name.endswith("-torch.float64") for name in elsewhere)
+    apart, inside = found.results[0], alone.results[0]
+    assert apart.seeds == inside.seeds == (0, 1, 2)
+    assert len(set(inside.curves)) > 1
+    assert [sum(map(sum, counts)) for counts in apart.confusions] == [120, 120, 120]
+    np.testing.assert_allclose(np.array(apart.curves), np.array(inside.curves), atol=1.0)
