@@ -1,10 +1,11 @@
-"""Options of several words: said once, as the last of two would take the place of the first."""
+"""How a command starts: options of several words stand once, modules beside it come last, it may say nothing."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
 
-from yoco.cli import parse
+from yoco.cli import main, parse
 from yoco.commands.condense import CondenseOptions
 from yoco.commands.evaluate import EvaluateOptions
 
@@ -28,3 +29,22 @@ def test_of_an_option_of_one_word_the_last_holds() -> None:
     assert options.network == "lenet"
     options = parse(EvaluateOptions, ["a", "--seeds", "1", "--network", "mlp", "lenet", "--seeds", "3"], "evaluate")
     assert (options.seeds, options.network) == (3, ("mlp", "lenet"))
+
+
+def test_what_is_installed_comes_before_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", ["installed"])
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert sys.path == ["installed", ""]
+
+
+def test_closed_streams_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    with pytest.raises(SystemExit) as done:
+        main(["condens"])
+    assert done.value.code == 2
+    for stream in (sys.stdout, sys.stderr):
+        assert stream.writable()
+        stream.close()

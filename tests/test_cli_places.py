@@ -48,6 +48,14 @@ def test_what_is_read_is_not_written_over(
     assert sorted(path.name for path in saved.parent.iterdir()) == ["link.safetensors", "set.safetensors"]
 
 
+def test_what_a_result_cannot_hold_is_said_before_any_training(
+    saved: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoco.evaluate.evaluate", None)  # no training
+    found = fails("evaluate", str(saved), "--protocol", "rded", "--teacher", "caf\udce9.pt")
+    assert found == "yoco: evaluate: the path of a teacher must be text, got 'caf\\udce9.pt'\n"
+
+
 def test_sparse_weights_are_not_written_over(
     saved: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from yoco.disk import check_place, naming, replace_file, write_npz
+from yoco.disk import check_place, naming, replace_file, same_file, write_npz
 
 
 def write(path: Path) -> None:
@@ -53,6 +53,17 @@ def test_an_error_keeps_the_name_that_it_has_and_gets_none_without_a_number() ->
         with pytest.raises(OSError) as caught, naming(Path("a")):
             raise error
         assert caught.value.filename == name
+
+
+def test_one_file_may_have_several_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("here")
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    for one, other in (("a", tmp_path / "a"), ("link", "a"), ("none", tmp_path / "../none")):
+        assert same_file(one, other) is (one != "none")
+    assert same_file("none", tmp_path / "none")
+    monkeypatch.setattr("yoco.disk.os.path.samefile", lambda one, other: str(one).lower() == str(other).lower())
+    assert same_file("a", "A")  # where the file system says so
 
 
 def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path) -> None:

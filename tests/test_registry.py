@@ -66,6 +66,21 @@ def test_options_after_a_name_come_back_with_their_types() -> None:
         assert split_options("thing", join_options(base, {})) == (base, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "base", "options"),
+    [
+        ("convnet", "convnet", {}),
+        ("a.b:Name", "a.b:Name", {}),
+        ("a.b:Name:x=1", "a.b:Name", {"x": "1"}),
+        (r"convnet:file=C:\w.pt,width=3", "convnet", {"file": r"C:\w.pt", "width": "3"}),
+        ("a:B:x=k:v=1", "a:B", {"x": "k:v=1"}),
+        (":x=1", ":x=1", {}),
+    ],
+)
+def test_options_follow_the_first_colon_that_has_them(name: str, base: str, options: dict[str, str]) -> None:
+    assert split_options("thing", name) == (base, options)
+
+
 class Thing:
     def __init__(self, like: "Network | None" = None, width: int = 1, share: float = 0.5, on: bool = False) -> None: ...
 

@@ -28,6 +28,11 @@ def python_number(value: Any) -> Any:
     raise TypeError(f"must be a number, a word or a list or mapping of them, got {type(value).__name__}")
 
 
+def is_text(value: Any) -> bool:
+    """Whether it is a word that files can hold: names on a disk may be of bytes that are no text."""
+    return isinstance(value, str) and value.encode(errors="replace").decode() == value
+
+
 def write(path: Path, kind: str, version: int, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write a safetensors file whose bytes depend on its content alone (one metadata key, sorted JSON).
 

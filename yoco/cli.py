@@ -21,10 +21,13 @@ USAGE, INTERRUPTED = 2, 130
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit with 0, with 2 after a user's mistake or a failing disk, with 130 when interrupted.
 
-    Modules in the working folder can be named as `module:Class`, as they can under `python -m yoco`.
+    Modules in the working folder can be named as `module:Class`, behind all that is installed, which they cannot hide.
     """
     if "" not in sys.path:
-        sys.path.insert(0, "")
+        sys.path.append("")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by the caller: what is said there goes nowhere
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     warnings.formatwarning = lambda message, *_: f"yoco: {message}\n"  # type: ignore[assignment]
     sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
 

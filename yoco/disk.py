@@ -74,6 +74,14 @@ def at_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one file, which may not be there yet, also where letters of any case do."""
+    try:
+        return os.path.samefile(at_home(one), at_home(other))
+    except OSError:
+        return os.path.realpath(at_home(one)) == os.path.realpath(at_home(other))
+
+
 def check_place(path: Path) -> None:
     """Find out ahead of long work whether a file can be written.
 

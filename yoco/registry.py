@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -42,16 +43,17 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
 
 
 def split_options(kind: str, name: str) -> tuple[str, dict[str, str]]:
-    """`a:b:x=1,y=2` -> ("a:b", {"x": "1", "y": "2"}); options are what follows the last colon, if it has a `=`.
+    """`a:b:x=1,y=2` -> ("a:b", {"x": "1", "y": "2"}): what follows the first colon that `=` follows before another.
 
     Raises:
         ValueError: they do not read so.
     """
     if not isinstance(name, str):
         raise ValueError(f"{kind}: must be a name, or module:Name, got {type(name).__name__}{_called(name)}")
-    base, _, text = name.rpartition(":")
-    if not base or "=" not in text:
+    found = re.search(r"(?<=.):([^:=]*=.*)", name, re.DOTALL)
+    if found is None:
         return name, {}
+    base, text = name[: found.start()], found[1]
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(key and equals and value for key, equals, value in pairs):
         raise ValueError(f"{kind} {base}: options must read key=value,key=value, got {text!r}")

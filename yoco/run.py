@@ -182,7 +182,7 @@ class Run:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, by a lock on it that goes with the process, however that ends.
+    """Keep other processes of this computer out of a folder, by a lock that goes with the process, however it ends.
 
     Raises:
         ValueError: another process works in it.

@@ -74,6 +74,11 @@ def test_what_only_looks_like_a_word_or_a_number_is_refused(value: Any, kind: st
     assert str(caught.value) == f"condense: setting value of {__name__}:Anything: {rule}, got {kind}"
 
 
+def test_words_are_text() -> None:
+    with pytest.raises(ValueError, match=r"^condense: setting experts of mtt: must be text, got 'caf\\udce9'$"):
+        settings_of("mtt", "digits", 1, None, experts="caf\udce9")
+
+
 def test_keys_of_more_than_one_kind_are_refused() -> None:
     with pytest.raises(ValueError, match=rf"^condense: setting value of {__name__}:Anything: '<' not supported "):
         settings_of(f"{__name__}:Anything", "digits", 1, None, value={"a": 1, 2: 3})

@@ -260,6 +260,7 @@ def test_what_is_no_folder_is_one_line(tmp_path: Path) -> None:
     messages = {
         str(file): f"data: a path must be a folder, got the file {file}",
         str(tmp_path / "none"): f"data: there is no folder {tmp_path / 'none'}",
+        "here:/none": "data: there is no folder here:/none",
         "fashion-mnst": "data: unknown name 'fashion-mnst'; did you mean 'fashion-mnist'? known: cifar10, cifar100, "
         "digits, emnist, fashion-mnist, kmnist, mnist, svhn; nor is there a folder 'fashion-mnst'",
     }

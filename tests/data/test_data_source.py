@@ -68,9 +68,10 @@ def test_take_keeps_statistics_and_classes() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"classes": ("caf\udce9", "b")}, r"data: names of classes and data must be text, got 'caf\udce9'"),
-        ({"name": "caf\udce9"}, r"data: names of classes and data must be text, got 'caf\udce9'"),
-        ({"classes": (0, "b")}, "data: names of classes and data must be text, got 0"),
+        ({"classes": ("caf\udce9", "b")}, r"data: names of classes and data, and paths, must be text, got 'caf\udce9'"),
+        ({"name": "caf\udce9"}, r"data: names of classes and data, and paths, must be text, got 'caf\udce9'"),
+        ({"place": "./caf\udce9"}, r"data: names of classes and data, and paths, must be text, got './caf\udce9'"),
+        ({"classes": (0, "b")}, "data: names of classes and data, and paths, must be text, got 0"),
         ({"classes": ("b", "a", "b")}, "data x: classes must have different names, got 'b' twice"),
         ({"mean": (0.1,), "std": (1.0,)}, "mean and std must have 3 channels, got (0.1,) and (1.0,)"),
         ({"mean": (0.1, 0.2, 0.3)}, "mean and std must have 3 channels, got (0.1, 0.2, 0.3) and ()"),

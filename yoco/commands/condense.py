@@ -80,9 +80,7 @@ def condense(argv: list[str]) -> None:
         raise KeyboardInterrupt(f"{on}{more}") from None
     from yoco.report.images import sheet
 
-    picture = options.out / "images.png"
-    if not picture.is_file() or picture.stat().st_mtime_ns < file.stat().st_mtime_ns:
-        sheet(made, path=picture)
+    sheet(made, path=options.out / "images.png")
     print(made)
     done, asked = made.config["episodes_done"], made.config["episodes"]
     if done < asked:

@@ -31,7 +31,7 @@ def content_of(path: str | Path) -> dict[str, Any]:
     from yoco.disk import at_home
 
     try:
-        content = yaml.safe_load(at_home(path).read_text())
+        content = yaml.safe_load(at_home(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"condense: {path} is no YAML ({error})") from None
     if not isinstance(content, dict):

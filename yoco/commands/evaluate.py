@@ -72,6 +72,7 @@ class EvaluateOptions:
 
 def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
     """The teacher of a file, in the order of classes of the data."""
+    from yoco.artefact import is_text
     from yoco.networks import build
     from yoco.rng import Rng
     from yoco.sparsify.weights import load_weights
@@ -80,6 +81,8 @@ def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
         if options.teacher_network is not None:
             raise ValueError(f"evaluate: teacher_network needs the file of a teacher, got {options.teacher_network}")
         return None
+    if not is_text(str(options.teacher)):
+        raise ValueError(f"evaluate: the path of a teacher must be text, got {str(options.teacher)!r}")
     teacher = build(options.teacher_network or "convnet", real.shape, len(real.classes), Rng(0))
     load_weights(teacher, options.teacher, "evaluate")
     return teacher

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +74,8 @@ def apart(command: str, **places: Path | None) -> None:
     Raises:
         ValueError: two of them do.
     """
-    seen: dict[str, str] = {}
-    for name, place in places.items():
-        if place is not None and (first := seen.setdefault(os.path.realpath(place), name)) != name:
+    from yoco.disk import same_file
+
+    for (first, one), (name, place) in combinations(places.items(), 2):
+        if one is not None and place is not None and same_file(one, place):
             raise ValueError(f"{command}: {first} and {name} must be different files, got {place} for both")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from yoco import networks
-from yoco.artefact import python_number
+from yoco.artefact import is_text, python_number
 from yoco.condense.synthetic import Synthetic
 from yoco.data.source import Batch, Source
 from yoco.networks.base import Network
@@ -201,9 +201,11 @@ def check_kept(settings: Any, method: str) -> None:
 
 
 def _check_plain(value: Any) -> None:
-    """Refuse what only looks like a number, a word or a mapping, such as a member of an enumeration."""
+    """Refuse what only looks like a number, a word or a mapping, such as a member of an enumeration or bytes."""
     if type(value) in (list, tuple, dict):
         for part in (*value, *value.values()) if type(value) is dict else value:
             _check_plain(part)
+    elif type(value) is str and not is_text(value):
+        raise TypeError(f"must be text, got {value!r}")
     elif value is not None and type(value) not in (bool, int, float, str):
         python_number(value)

@@ -1,6 +1,5 @@
 """Sets in other forms: NumPy archives, folders of PNGs, and the files that papers published."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from yoco.condensed import CondensedSet
 from yoco.convert.origin import Origin
 from yoco.convert.sniff import form_of
-from yoco.disk import at_home
+from yoco.disk import at_home, same_file
 from yoco.registry import resolve
 from yoco.verb import make_callable
 
@@ -74,7 +73,7 @@ def convert(
     source, target = at_home(source), at_home(target)
     if not source.exists():
         raise FileNotFoundError(f"convert: no file or folder at {source}")
-    if os.path.realpath(source) == os.path.realpath(target):
+    if same_file(source, target):
         raise ValueError(f"convert: source and target must be different files, got {source} for both")
     name = form or form_of(source)
     read: Callable[[Origin], CondensedSet] = resolve("form", FORMATS, name)

@@ -80,13 +80,13 @@ def _by_name(name: str, size: int | None, grey: bool, download: bool) -> Splits:
         return splits
     if path.is_dir():
         return idx.from_folder(path) if idx.sets_in(path) else folder.from_folder(path, size=size, grey=grey)
-    if ":" in name:
-        found = resolve("data", SOURCES, name)
-        return _from_python(found() if callable(found) else found, size, grey)
     if path.exists():
         raise ValueError(f"data: a path must be a folder, got the file {name}")
     if os.sep in name:
         raise ValueError(f"data: there is no folder {name}")
+    if ":" in name:
+        found = resolve("data", SOURCES, name)
+        return _from_python(found() if callable(found) else found, size, grey)
     raise ValueError(f"{unknown('data', name, SOURCES)}; nor is there a folder {name!r}")
 
 

@@ -77,7 +77,8 @@ def _check_layout(folder: Path) -> None:
 def _class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    there = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(there, key=lambda path: path.name)
 
 
 def _listing(folder: Path) -> tuple[tuple[str, ...], list[Path], Tensor]:

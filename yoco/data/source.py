@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor
 
+from yoco.artefact import is_text
 from yoco.data.names import repeated
 
 T = TypeVar("T")
@@ -60,9 +61,9 @@ class Source:
             raise ValueError(f"{where}: needs at least one image, got none")
         if len(self.classes) < 2:
             raise ValueError(f"{where}: needs at least two classes, got {len(self.classes)}")
-        for word in (self.name, *self.classes):
-            if not isinstance(word, str) or word.encode(errors="replace").decode() != word:
-                raise ValueError(f"data: names of classes and data must be text, got {word!r}")
+        for word in (self.name, self.place, *self.classes):
+            if not is_text(word):
+                raise ValueError(f"data: names of classes and data, and paths, must be text, got {word!r}")
         if (twice := repeated(self.classes)) is not None:
             raise ValueError(f"{where}: classes must have different names, got {twice!r} twice")
         channels = self.images.shape[1]
