@@ -1,6 +1,7 @@
 """The command line that experiments share: where trials and the result go, what is asked for, and which part of it."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ def options(
 ) -> argparse.Namespace:
     """What is asked for, on one thread of torch, with the folders made. known: option -> the only words that it takes.
 
+    Modules in the working folder can be named as `module:Class`.
     defaults: of the options that an experiment has beside those of all.
     """
     torch.set_num_threads(1)
+    sys.path.append("")
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, default=Path(set))
     add_places(parser, out, name)

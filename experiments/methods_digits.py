@@ -75,7 +75,7 @@ class Bench(sets.Bench):
         made.save(self.folder.file(name, "safetensors"))
         judged = sets.worth(made, self.data, self.judges(asked["seed"]), epochs=self.options.epochs)
         times = {name: round(value, 2) for name, value in spent.items()}
-        return {**asked, "condensed_on": result.made_on("cpu"), **times, **sets.held(made), **judged}
+        return {**asked, "condensed_on": result.made_on("cpu"), **times, **sets.held(made, asked["method"]), **judged}
 
     def whole(self, seed: int) -> dict[str, Any] | None:
         """All training images, judged as a set is."""

@@ -121,7 +121,7 @@ class Bench(sets.Bench):
                 cpu, steps = time.process_time() - began, made.config["episodes_done"]
                 made.save(self.folder.file(f"{name}-at-{stop:g}", "safetensors"))
                 done = {"stop": stop, "minutes": seconds / 60, "cpu_minutes": cpu / 60}
-                stops.append({**done, "steps": steps, **sets.held(made)})
+                stops.append({**done, "steps": steps, **sets.held(made, method)})
         return {"stops": stops, "processor": torch.backends.cpu.get_cpu_capability()}
 
     def sets_of(self, method: str, seed: int, place: Path) -> Iterator[tuple[float, yoco.CondensedSet, float]]:

@@ -40,7 +40,7 @@ def methods_digits(content: dict[str, Any]) -> list[str]:
             f"| {row['method']}{' | -' * (len(sizes) - 1)} | {result.plus(row, 'last')} | hard | - | {row['bytes']:,} |"
         )
     many = content.get("networks_per_set", 1)
-    seeds = "The seeds are those of the sets, too." if many == 1 else f"Each set is judged by {many} networks."
+    seeds = "Each network judges a set of its own." if many == 1 else f"Each set is judged by {many} networks."
     failed = sorted({f"`{row['method']}` at {row['ipc']} per class ({row['failed']})" for row in content["failed"]})
     return [
         *lines,
@@ -83,7 +83,7 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}"
         f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains; an",
         "episode is not cut short, so that a set may come up to a quarter later than its column says; a dash",
-        "means that there was none by then. A method that ends before keeps its accuracy.",
+        "means that there was none by then. A method that was done earlier keeps its accuracy.",
         f"All are judged by protocol `{content['protocol']}` on the labels that the set holds, not by the protocols of",
         "their papers.",
         "Settings are published ones, of CIFAR-10 where a paper has none for these data; `readout`, which has no",
@@ -91,8 +91,8 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         *([f"Fitted to the minutes: {changed}."] if changed else []),
         *falling(ends, content["changed"]),
         *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
-        "Updates are of all classes, by the last stop; published: what the authors' own code is said to reach, after",
-        f"so many.{f' Of {taught} are epochs of a teacher.' if taught else ''}"
+        "Updates: of all classes, by the last stop. Published: what the READMEs of the authors' code report, and the",
+        f"updates behind it.{f' Of {taught} are epochs of a teacher.' if taught else ''}"
         f"{' Of `m3d` they are networks, with five updates each.' if 'm3d' in groups else ''}",
     ]
 

@@ -88,7 +88,7 @@ class Resizer:
         method, way, ipc, seed = asked.values()
         small = self.smaller(self.made(method, seed), way, ipc, seed)
         judged = sets.worth(small, self.bench.data, self.bench.judges(seed), epochs=self.options.epochs)
-        return {**asked, **sets.held(small), **judged}
+        return {**asked, **sets.held(small, method), **judged}
 
     def made(self, method: str, seed: int) -> Path:
         """The file of a larger set, which is made and judged if it is not there."""

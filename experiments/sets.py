@@ -67,9 +67,9 @@ def warm_up() -> None:
     yoco.evaluate(made, "digits", epochs=2, seeds=1, progress=False)
 
 
-def held(made: yoco.CondensedSet) -> dict[str, Any]:
+def held(made: yoco.CondensedSet, method: str) -> dict[str, Any]:
     """Training images per class, bytes of pixels and labels of both kinds, who made the labels, and the checksum."""
-    kinds = getattr(registry.resolve("method", METHODS, made.method), "label_kinds", ())
+    kinds = getattr(registry.resolve("method", METHODS, named(method)[0]), "label_kinds", ())
     soft = kinds[0] if len(kinds) == 1 else str(made.config.get("labels", "teacher"))
     labels = "hard" if made.soft_labels is None else soft
     size = {"images": len(made) // len(made.classes), "bytes": made.nbytes}

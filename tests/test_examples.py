@@ -1,5 +1,6 @@
 """The README's Python runs as it stands, its tables are those of the result files, and experiments run at toy size."""
 
+import inspect
 import json
 import os
 import re
@@ -11,12 +12,14 @@ from runpy import run_path
 from typing import Any
 
 import pytest
+import torch
 
 import yoco
 from yoco import sparsify
 from yoco.cli import run
+from yoco.commands.condense import CondenseOptions
 from yoco.condense import METHODS
-from yoco.prune import ALL_SCORES, RULES
+from yoco.prune import ALL_SCORES, RULES, Selection
 from yoco.sparsify import SOLVERS
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +139,28 @@ def test_the_table_of_methods_names_them_all() -> None:
 )
 def test_the_readme_counts_right(pattern: str, known: Collection[str]) -> None:
     assert re.findall(pattern, README) == [str(len(known))]
+
+
+def test_the_readme_names_the_rules_that_rank_no_set(
+    tiny_set: yoco.CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked = Selection(indices=torch.arange(len(tiny_set)), checksum="")
+    monkeypatch.setattr("yoco.prune.choosing.select", lambda data, **how: ranked)
+    monkeypatch.setattr("yoco.prune.choosing.kept_set", lambda step, data, found: data)
+    refused = []
+    for rule in RULES:
+        try:
+            yoco.prune.rank(tiny_set, rule, quota="equal")
+        except ValueError:
+            refused.append(rule)
+    (words,) = re.findall(r"any rule but (.*?), whose", README, flags=re.DOTALL)
+    assert sorted(re.findall(r"`([\w-]+)`", words)) == sorted(refused)
+
+
+def test_the_help_of_condense_names_all_methods() -> None:
+    text = inspect.getsource(CondenseOptions)
+    (words,) = re.findall(r'method: str = "idc"\n    """(.*?), or module', text, flags=re.DOTALL)
+    assert sorted(re.split(r",\s+", words)) == sorted(METHODS)
 
 
 def test_the_tables_of_the_readme_are_up_to_date() -> None:

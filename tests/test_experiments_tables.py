@@ -45,7 +45,7 @@ def test_a_column_has_the_latest_stop_of_each_seed(experiment: Callable[[str], A
     ("name", "one", "two"),
     [
         ("resize_sets", "Each judges another set of the method,", "Each 2 judge another set of the method,"),
-        ("methods_digits", "The seeds are those of the sets, too.", "Each set is judged by 2 networks."),
+        ("methods_digits", "Each network judges a set of its own.", "Each set is judged by 2 networks."),
     ],
 )
 def test_how_many_networks_judge_a_set(experiment: Callable[[str], Any], name: str, one: str, two: str) -> None:
@@ -63,7 +63,7 @@ def test_the_teachers_of_the_methods_that_are_there(experiment: Callable[[str], 
     def said(*methods: str) -> str:
         rows = [row for row in content["rows"] if row["method"] in methods]
         last = experiment("readme_methods").methods_fashion({**content, "rows": rows})[-1]
-        return str(last).removeprefix("so many.")
+        return str(last).removeprefix("updates behind it.")
 
     content = json.loads((EXPERIMENTS / "results" / "methods_fashion.json").read_text())
     assert said("rded", "sre2l", "dm") == " Of `rded` all, of `sre2l` the first are epochs of a teacher."

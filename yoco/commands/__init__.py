@@ -13,7 +13,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "condense": Command("yoco.commands.condense:condense", "learn a small synthetic set from a data set"),
     "experts": Command(
-        "yoco.commands.experts:experts", "record the trajectories of trained networks that the method mtt needs"
+        "yoco.commands.experts:experts", "record the trajectories of trained networks that mtt and datm need"
     ),
     "relabel": Command(
         "yoco.commands.relabel:relabel", "give a condensed set soft labels, by a network that learns the real data"

@@ -19,19 +19,20 @@ class CondenseOptions(DataOptions):
     """Learn a small synthetic set from a data set. Options of the method follow; run again to go on after a kill."""
 
     method: str = "idc"
-    """a name, or module:Class of your own"""
+    """dc, dsa, dm, idc, dream, accdd, idm, mdc, pdd, cafe, datadam, m3d, mtt, datm, frepo, readout, sre2l, rded,
+    random, herding, k-means, best-crops, or module:Class of your own; with it, --help lists its settings"""
     ipc: int = 10
-    """images per class"""
+    """images per class whose room the set takes: factor^2 training images each"""
     out: Path = Path("runs/condensed")
     """folder of the run"""
     seed: int = 0
     """everything random follows from it"""
     minutes: float | None = None
-    """minutes: stop then and keep what is there"""
+    """minutes: stop then, with the set so far; by default all episodes are done, which may take days"""
     network: str = "convnet"
     """the network that is matched on: a name, or module:Class of your own; options may follow: convnet:width=32"""
     space: Space = "unit"
-    """of the learned pixels: unit ([0, 1]) or zca (whitened, as mtt and datm have some or all of their sets)"""
+    """of the learned pixels: unit ([0, 1]) or zca (whitened, as all sets of datm and some of mtt are published)"""
     device: Device = "auto"
     """where to compute"""
     bf16: bool = False
@@ -41,9 +42,11 @@ class CondenseOptions(DataOptions):
     dry_run: bool = False
     """take two or three steps, say what the whole run costs in time and memory, and write nothing"""
     labels: Literal["hard", "teacher", "learned"] | None = None
-    """hard, teacher (a trained network's) or learned (of some methods); by default those of the method"""
+    """hard (classes), teacher (shares that a trained network gives) or learned (shares, with datm, frepo and readout);
+    by default those of the method"""
     teacher_epochs: int | None = None
-    """epochs on the real data of the network that gives labels, if the method has none of its own; 20 by default"""
+    """with --labels teacher: epochs on the real data of the network that gives them, if the method has none of its own;
+    20 by default"""
     config: Path | None = None
     """a config.yaml whose options come before those of the command line"""
 

@@ -39,7 +39,7 @@ class EvaluateOptions:
     epochs: int | None = None
     """epochs, in place of the protocol's"""
     same_compute: bool = False
-    """divide the protocol's epochs by factor^2: as many image passes as for whole images"""
+    """divide the protocol's epochs by factor^2, as the set has factor^2 times as many images in its room"""
     network: tuple[str, ...] = ("convnet",)
     """names of networks, or module:Class of your own; options may follow: convnet:width=32"""
     seeds: int = 2
@@ -65,9 +65,8 @@ class EvaluateOptions:
     teacher_network: str | None = None
     """the network that the file of the teacher holds; a convnet by default"""
     out: Path | None = None
-    """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, written anew; what is done when
-    Ctrl-C comes, or a trial fails, goes into one of this name behind partial-, or partial-2- and so on where trials of
-    others are kept"""
+    """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, over the one that is there.
+    After Ctrl-C or a failure, the trials that are done are in partial-NAME (partial-2-NAME, if that keeps others)"""
 
 
 def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:

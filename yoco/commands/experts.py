@@ -19,9 +19,9 @@ class ExpertsOptions(DataOptions):
     count: int | None = None
     """experts, in place of the published number"""
     ipc: int = 10
-    """images per class of the set that they are for: decides on nothing but published settings"""
+    """images per class of the set that they are for; it only picks the published settings"""
     epochs: int | None = None
-    """epochs of each, in place of those of mtt; datm has 100, but for digits"""
+    """epochs of each; by default those of mtt. For datm give 100, but not on digits"""
     network: str = "convnet"
     """the network"""
     space: Space = "unit"

@@ -36,17 +36,17 @@ class SetOptions:
     download: bool = False
     """let torchvision fetch the MNIST family, CIFAR or SVHN when they are not there"""
     epochs: int | None = None
-    """epochs that the score reads, or that the network is trained; by default as published, but of other data than
-    condensed sets at most the ten that are trained"""
+    """epochs that the network is trained, or that the score reads of them; by default as published, but on data that
+    are no condensed set at most ten"""
     runs: int | None = None
     """networks trained, whose scores are averaged; 1 by default"""
     passes: Literal["clean", "train"] | None = None
-    """watch un-mixed evaluation passes (clean) or the augmented training batches (train, the authors' way); clean by
-    default"""
+    """watch extra passes over the plain images (clean) or the augmented batches of the training (train, as YOCO's code
+    does); clean by default"""
     network: str | None = None
     """the network that is trained; a convnet by default"""
     stage: int | None = None
-    """whose output the features are, counted from 0, or from the end if negative; the last by default"""
+    """the stage of the network whose output is the features: 0 is the first, -1 the last, which is the default"""
     features: str = "network"
     """network, pixels, or an .npy file of numbers [n, ...]"""
     seed: int = 0
@@ -78,9 +78,9 @@ class PruneOptions(SetOptions):
     quota: Literal["none", "equal", "proportional", "floor", "given"] | None = None
     """shares of the classes; by default those of the rule"""
     floor: float | None = None
-    """for the quota floor: the least part of its equal share that each class gets; 0.5 by default"""
+    """with --quota floor: each class gets at least this part of an equal share; 0.5 by default"""
     shares: dict[str, int] | None = None
-    """for the quota given: name of a class, its samples, name of the next, ..."""
+    """with --quota given: name of a class, its number of samples, name of the next, ..."""
     reference: str | None = None
     """a data set by name, or a folder: real images that the kept samples shall stand for (rule kernel)"""
     scores: Path | None = None
@@ -88,13 +88,13 @@ class PruneOptions(SetOptions):
     score: str | None = None
     """the score, for rules that take any; see yoco score"""
     epochs: int | None = None
-    """epochs that the score reads, or that the network is trained; by default as published, but of other data than
-    condensed sets at most the ten that are trained; 60 for the rule kernel"""
+    """epochs that the network is trained, or that the score reads of them; by default as published, but on data that
+    are no condensed set at most ten; 60 for the rule kernel"""
     runs: int | None = None
     """networks trained, whose scores are averaged; 1 by default, 3 for the rule kernel"""
     passes: Literal["clean", "train"] | None = None
-    """watch un-mixed evaluation passes (clean) or the augmented training batches (train, the authors' way); by default
-    those of the rule, else clean"""
+    """watch extra passes over the plain images (clean) or the augmented batches of the training (train, as YOCO's code
+    does); by default as the rule does, else clean"""
     uint8: bool = False
     """store the cells in a quarter of the bytes"""
 

@@ -48,7 +48,7 @@ class SparsifyOptions(DataOptions):
     allocation: str = "hull"
     """zeros for each layer: hull, programme, tolerance, global, uniform, uniform_plus, erk"""
     tolerance: float | None = None
-    """with --allocation tolerance, in place of --sparsity: the most error of a layer, as --weigh says"""
+    """with --allocation tolerance, in place of --sparsity: the largest error of a layer, as --weigh measures it"""
     weigh: Literal["relative", "error", "bound", "loss"] = "relative"
     """which error hull, programme and tolerance look at"""
     cost: Literal["weights", "flops"] = "weights"
@@ -74,7 +74,7 @@ class SparsifyOptions(DataOptions):
     """a condensed set (.safetensors) in place of the data for these images; some of the classes will do where no label
     is read"""
     retrain: float = 0.0
-    """light retraining after pruning: as many steps as so many epochs on the data have"""
+    """epochs of light retraining after pruning, such as 0.5; on --retrain-on as many steps as these have on the data"""
     retrain_on: Path | None = None
     """a condensed set in place of the data for retraining"""
     seed: int = 0
