@@ -1,5 +1,7 @@
 """How a command starts: options of several words stand once, modules beside it come last, it may say nothing."""
 
+import inspect
+import re
 import sys
 from collections.abc import Callable
 
@@ -8,6 +10,7 @@ import pytest
 from yoco.cli import main, parse
 from yoco.commands.condense import CondenseOptions
 from yoco.commands.evaluate import EvaluateOptions
+from yoco.condense import METHODS
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,9 @@ def test_closed_streams_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream in (sys.stdout, sys.stderr):
         assert stream.writable()
         stream.close()
+
+
+def test_the_help_of_condense_names_all_methods() -> None:
+    text = inspect.getsource(CondenseOptions)
+    (words,) = re.findall(r'method: str = "idc"\n    """(.*?), or module', text, flags=re.DOTALL)
+    assert sorted(re.split(r",\s+", words)) == sorted(METHODS)

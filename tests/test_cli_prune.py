@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import yoco
 from yoco.cli import run
 from yoco.condensed import CondensedSet
-from yoco.prune import Scores, find
+from yoco.prune import Scores, Selection, find
 
 if TYPE_CHECKING:
     from yoco.prune.dynamics import Dynamics
@@ -128,6 +130,25 @@ def test_no_file_of_scores_is_made_for_what_is_refused(
     assert said.startswith(f"yoco: {line}")
 
 
+def test_chosen_files_are_named(tmp_path: Path) -> None:
+    for k in range(20):
+        path = tmp_path / "photos" / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4, 3), k, np.uint8)).save(path)
+    photos = str(tmp_path / "photos")
+    chosen = ["prune", "--data", photos, "--rule", "herding", "--features", "pixels", "--n", "3"]
+    assert run([*chosen, "--out", str(tmp_path / "kept.npz")]) == 0
+    found, train = Selection.load(tmp_path / "kept.npz"), yoco.data.load(photos).train
+    assert len(found) == len(found.files) == 3
+    for file, image in zip(found.files, train.images[found.indices], strict=True):
+        assert Path(file).stem == str(int(image[0, 0, 0]))
+    quick = ["--score", "aum", "--network", "mlp:width=4", "--epochs", "1"]
+    assert run(["score", "--data", photos, *quick, "--out", str(tmp_path / "s.csv")]) == 0
+    header, *rows = (tmp_path / "s.csv").read_text().splitlines()
+    assert header == "index,class,score,rank,file"
+    assert tuple(row.rsplit(",", 1)[1] for row in rows) == train.files
+
+
 def test_the_help_says_what_the_rule_kernel_trains(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +157,7 @@ def test_the_help_says_what_the_rule_kernel_trains(
         run(["prune", "--help"])
     said = " ".join(re.sub(r"\x1b\[[0-9;]*m|│", " ", capsys.readouterr().out).split())
     settings = find("kernel").settings
-    assert f"the ten that are trained; {settings['epochs']} for the rule kernel" in said
+    assert f"at most ten; {settings['epochs']} for the rule kernel" in said
     assert f"1 by default, {settings['runs']} for the rule kernel" in said
 
 

@@ -1,6 +1,5 @@
 """The README's Python runs as it stands, its tables are those of the result files, and experiments run at toy size."""
 
-import inspect
 import json
 import os
 import re
@@ -17,7 +16,6 @@ import torch
 import yoco
 from yoco import sparsify
 from yoco.cli import run
-from yoco.commands.condense import CondenseOptions
 from yoco.condense import METHODS
 from yoco.prune import ALL_SCORES, RULES, Selection
 from yoco.sparsify import SOLVERS
@@ -155,12 +153,6 @@ def test_the_readme_names_the_rules_that_rank_no_set(
             refused.append(rule)
     (words,) = re.findall(r"any rule but (.*?), whose", README, flags=re.DOTALL)
     assert sorted(re.findall(r"`([\w-]+)`", words)) == sorted(refused)
-
-
-def test_the_help_of_condense_names_all_methods() -> None:
-    text = inspect.getsource(CondenseOptions)
-    (words,) = re.findall(r'method: str = "idc"\n    """(.*?), or module', text, flags=re.DOTALL)
-    assert sorted(re.split(r",\s+", words)) == sorted(METHODS)
 
 
 def test_the_tables_of_the_readme_are_up_to_date() -> None:

@@ -1,5 +1,6 @@
 """Scoring: means over runs, published settings, files that know their set, and mistakes before any training."""
 
+import csv
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -281,5 +282,12 @@ def test_scores_are_exported_with_their_ranks(tiny_set: CondensedSet, tmp_path: 
         assert np.array_equal(file["score"], found.values.numpy())
         assert np.array_equal(file["rank"], found.ranks.numpy())
         assert file["classes"].tolist() == ["0", "1", "2"]
+    files = [f"{k}, of its own.png" for k in range(36)]
+    found.export(tmp_path / "f.csv", tiny_set.labels, tiny_set.classes, files)
+    with (tmp_path / "f.csv").open(newline="") as text:
+        assert [row[4] for row in csv.reader(text)] == ["file", *files]
+    found.export(tmp_path / "f.npz", tiny_set.labels, tiny_set.classes, files)
+    with np.load(tmp_path / "f.npz", allow_pickle=False) as file:
+        assert file["files"].tolist() == files
     with pytest.raises(ValueError, match=r"^scores: the file must end in .csv, .npz or .safetensors, got 's.txt'$"):
         found.export(tmp_path / "s.txt", tiny_set.labels, tiny_set.classes)

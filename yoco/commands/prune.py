@@ -199,7 +199,7 @@ def score(argv: list[str]) -> None:
     if options.out.suffix == ".safetensors":
         found.save(options.out)
     else:
-        found.export(options.out, whole.labels, whole.classes)
+        found.export(options.out, whole.labels, whole.classes, getattr(whole, "files", ()))
     print(f"{len(found)} scores, {float(found.values.min()):.4g} .. {float(found.values.max()):.4g}, {options.out}")
 
 

@@ -27,7 +27,7 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
     size: the square in the centre of each image is resized to size x size; without it, all must be of one size.
     grey: one channel; otherwise every image becomes RGB. Transparency is left out.
     Classes are in sorted order. Files anywhere below a class folder belong to it, also behind links; hidden ones, those
-    in hidden folders and other formats do not.
+    in hidden folders and other formats do not. The sources say which file each image is, see `Source.files`.
 
     Raises:
         ValueError: fewer than two classes, an empty class, halves with different classes or without any, images of
@@ -41,7 +41,7 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
     classes, files, labels = _listing(train or folder)
     if train is None or test is None:
         kept, out = held_out(labels, classes, str(folder))
-        halves = [([files[at] for at in half], labels[half]) for half in (kept.tolist(), out.tolist())]
+        halves = [([files[at] for at in half.tolist()], labels[half]) for half in (kept, out)]
     else:
         test_classes, test_files, test_labels = _listing(test)
         if test_classes != classes:
@@ -50,7 +50,16 @@ def from_folder(folder: Path, *, size: int | None = None, grey: bool = False) ->
         halves = [(files, labels), (test_files, test_labels)]
     pixels = _read_all([file for half, _ in halves for file in half], name, size, grey)
     parts = torch.split(pixels, [len(half) for half, _ in halves])
-    return pair(*(Source(name, part, at, classes) for part, (_, at) in zip(parts, halves, strict=True)))
+    sources = []
+    for part, (paths, at) in zip(parts, halves, strict=True):
+        within = tuple(_said(path.relative_to(folder)) for path in paths)
+        sources.append(Source(name, part, at, classes, files=within))
+    return pair(*sources)
+
+
+def _said(path: Path) -> str:
+    """A path as text, with slashes; bytes that are no text are escaped."""
+    return path.as_posix().encode(errors="backslashreplace").decode()
 
 
 def _half(folder: Path, names: Sequence[str]) -> Path | None:

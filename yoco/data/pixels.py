@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def adapt(source: Source, size: int | None, grey: bool) -> Source:
     images = luminance(source.images) if grey else source.images
     if size is not None and images.shape[2:] != (size, size):
         images = resize(images, size)
-    return source if images is source.images else Source(source.name, images, source.labels, source.classes)
+    return source if images is source.images else replace(source, images=images, mean=(), std=(), place="")
 
 
 def _in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,8 @@ class Source:
 
     images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names, all different.
     mean, std: per channel, of images in [0, 1]; what networks are fed is (image - mean) / std.
-    place: the name or path by which `yoco.data.load` found it, or none.
+    place: the name or path by which `yoco.data.load` found it, or none. files: the path of each image within that
+    folder, if it is one of images, or none.
     space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`). factor: 1, as of a condensed set whose
     cells are whole images.
     """
@@ -41,6 +43,7 @@ class Source:
     mean: tuple[float, ...] = field(default=())
     std: tuple[float, ...] = field(default=())
     place: str = ""
+    files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._validate()
@@ -69,6 +72,8 @@ class Source:
         channels = self.images.shape[1]
         if any(len(part) not in (0, channels) for part in (self.mean, self.std)) or (self.mean and not self.std):
             raise ValueError(f"{where}: mean and std must have {channels} channels, got {self.mean} and {self.std}")
+        if len(self.files) not in (0, len(self.images)):
+            raise ValueError(f"{where}: files must be none, or one for each image, got {len(self.files)}")
         low, high = int(self.labels.min()), int(self.labels.max())
         if low < 0 or high >= len(self.classes):
             raise ValueError(f"{where}: labels must be in 0..{len(self.classes) - 1}, got {low}..{high}")
@@ -148,7 +153,11 @@ class Source:
     def take(self, indices: Tensor, name: str | None = None) -> Self:
         """These images as a source of their own; mean and std stay those of the whole."""
         at = indices.to(self.device)
-        return replace(self, name=name or self.name, **self._parts(lambda part: part[at]))
+        return replace(self, name=name or self.name, files=self.files_of(indices), **self._parts(lambda part: part[at]))
+
+    def files_of(self, indices: Tensor) -> tuple[str, ...]:
+        """The files of these images, if they are files."""
+        return tuple(np.array(self.files, object)[indices.cpu().numpy()]) if self.files else ()
 
     def _parts(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """Everything that there is for each image, changed in the same way."""

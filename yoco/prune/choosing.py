@@ -105,6 +105,7 @@ def select(
         checksum=data.checksum,
         entry={**entry, **outcome(data, picked, chosen, kind, floor)},
         classes=data.classes,
+        files=data.files_of(picked) if isinstance(data, Source) else (),
     )
 
 

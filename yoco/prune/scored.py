@@ -1,7 +1,7 @@
 """Scores: how hard each sample of one set is, in a file that knows its set."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -99,8 +99,8 @@ class Scores:
         order = torch.argsort(self.values, stable=True)
         return torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
 
-    def export(self, path: str | Path, labels: Tensor, classes: tuple[str, ...]) -> None:
-        """Write index, class, score and rank of every sample: CSV or npz, as the name says.
+    def export(self, path: str | Path, labels: Tensor, classes: tuple[str, ...], files: Sequence[str] = ()) -> None:
+        """Write index, class, score and rank of every sample, and its file, if it is one: CSV or npz, as the name says.
 
         Raises:
             ValueError: the name ends in neither.
@@ -113,13 +113,14 @@ class Scores:
                 "rank": ranks.numpy(),
                 "label": labels.cpu().numpy(),
             }
-            write_npz(path, **columns, classes=np.array(classes))
+            write_npz(path, **columns, classes=np.array(classes), **({"files": np.array(files)} if files else {}))
             return
         if path.suffix != ".csv":
             raise ValueError(f"scores: the file must end in .csv, .npz or .safetensors, got {path.name!r}")
         text = StringIO(newline="")
         table = csv.writer(text)
-        table.writerow(["index", "class", "score", "rank"])
-        rows = zip(labels.tolist(), self.values.tolist(), ranks.tolist(), strict=True)
-        table.writerows([i, classes[label], f"{value:.9g}", rank] for i, (label, value, rank) in enumerate(rows))
+        table.writerow(["index", "class", "score", "rank", *(["file"] if files else [])])
+        names = [[file] for file in files] or [[]] * len(self)
+        rows = enumerate(zip(labels.tolist(), self.values.tolist(), ranks.tolist(), names, strict=True))
+        table.writerows([i, classes[label], f"{value:.9g}", rank, *file] for i, (label, value, rank, file) in rows)
         replace_file(path, lambda temporary: temporary.write_bytes(text.getvalue().encode()))

@@ -29,7 +29,7 @@ class Selection:
     indices: long [m], places in the set, best first; weights: float32 [m], where the method has them;
     scores: float32 [m], larger = harder, where the rule read them; checksum: of the set;
     entry: what was asked and what came out, JSON values; where the rule read features, "views" says how they were made;
-    classes: their names.
+    classes: their names; files: of images that are files, the path of each kept one within the folder of the data.
     """
 
     indices: Tensor
@@ -38,6 +38,7 @@ class Selection:
     checksum: str
     entry: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -84,7 +85,7 @@ class Selection:
         return self.weights[torch.argsort(data.labels.cpu()[self.indices], stable=True)]
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz file: indices, weights, scores, and all else as JSON text in `about`.
+        """Write an .npz file: indices, weights, scores, files, and all else as JSON text in `about`.
 
         Raises:
             ValueError: the name does not end in .npz.
@@ -94,6 +95,7 @@ class Selection:
         if path.suffix != ".npz":
             raise ValueError(f"selection: the file must end in .npz, got {path.name!r}")
         arrays: dict[str, Any] = {name: part.numpy() for name in PARTS if (part := getattr(self, name)) is not None}
+        arrays |= {"files": np.array(self.files)} if self.files else {}
         about = {"form": FORM, "checksum": self.checksum, "entry": self.entry, "classes": self.classes}
         write_npz(path, about=np.array(json.dumps(about, default=artefact.python_number)), **arrays)
 
@@ -109,6 +111,7 @@ class Selection:
             with np.load(at_home(path), allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 parts = {name: torch.from_numpy(file[name]) for name in PARTS if name in file.files}
+                files = tuple(file["files"].tolist()) if "files" in file.files else ()
         except FileNotFoundError:
             raise
         except Exception as error:
@@ -116,7 +119,8 @@ class Selection:
         needed = {"checksum", "entry", "classes"}
         if not isinstance(about, dict) or about.get("form") != FORM or "indices" not in parts or not needed <= {*about}:
             raise ValueError(f"load: {path} is not a selection of this version")
-        return cls(**parts, checksum=about["checksum"], entry=about["entry"], classes=tuple(about["classes"]))
+        said = {"checksum": about["checksum"], "entry": about["entry"], "classes": tuple(about["classes"])}
+        return cls(**parts, **said, files=files)
 
     def report(self) -> str:
         """What was kept, as a Markdown table; without an entry, how many samples."""
