@@ -119,8 +119,8 @@ class Selection:
         needed = {"checksum", "entry", "classes"}
         if not isinstance(about, dict) or about.get("form") != FORM or "indices" not in parts or not needed <= {*about}:
             raise ValueError(f"load: {path} is not a selection of this version")
-        said = {"checksum": about["checksum"], "entry": about["entry"], "classes": tuple(about["classes"])}
-        return cls(**parts, **said, files=files)
+        said: dict[str, Any] = {**parts, "files": files, "classes": tuple(about["classes"])}
+        return cls(**said, checksum=about["checksum"], entry=about["entry"])
 
     def report(self) -> str:
         """What was kept, as a Markdown table; without an entry, how many samples."""
