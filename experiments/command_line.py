@@ -19,7 +19,8 @@ def options(
     defaults: of the options that an experiment has beside those of all.
     """
     torch.set_num_threads(1)
-    sys.path.append("")
+    if "" not in sys.path:
+        sys.path.append("")
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", type=Path, default=Path(set))
     add_places(parser, out, name)

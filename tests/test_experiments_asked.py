@@ -1,6 +1,7 @@
 """What experiments are asked for: words that they do not know, and folders of other sets, are refused."""
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -53,6 +54,19 @@ def test_what_no_method_of_a_run_reads_is_refused(
     monkeypatch.setattr("sys.argv", ["methods_fashion.py", "--methods", "idc", *place, *words])
     with pytest.raises(SystemExit, match=line):
         experiment("methods_fashion").read_options()
+
+
+def test_a_method_of_ones_own_stands_beside_others(
+    experiment: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place])
+    Path("my_own_paper.py").write_text("from yoco.condense.methods.random import Random as Mine\n")
+    toy = ["--ipc", "1", "--seeds", "1", "--epochs", "1", "--full-epochs", "1", "--out", "trials", "--results", "."]
+    monkeypatch.setattr("sys.argv", ["methods_digits.py", "--methods", "my_own_paper:Mine", "random", *toy])
+    experiment("methods_digits").main()
+    rows = json.loads(Path("methods_digits.json").read_text())["rows"]
+    assert [(row["method"], row["labels"]) for row in rows] == [("my_own_paper:Mine", "hard"), ("random", "hard")]
 
 
 def test_a_folder_with_another_set_of_idc_is_refused(
