@@ -1,6 +1,7 @@
 """What a caller of `evaluate` asks for, from Python: numbers of other packages, data without a name, notebooks."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ from yoco.data import from_arrays, load
 from yoco.data.source import Splits
 from yoco.evaluate import evaluate, made_from
 from yoco.evaluate.asked import check_sent, seeds_of
-from yoco.train import Recipe
+from yoco.train import Normalise, Recipe
 
 QUICK: dict[str, Any] = {"networks": "mlp:width=4", "progress": False, "device": "cpu"}
 
@@ -146,3 +147,37 @@ def test_what_a_script_defines_may_be_sent(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "__main__", script)
     monkeypatch.setattr(Slow, "__module__", "__main__")
     check_sent([Slow(epochs=1)], None, 2)
+
+
+def test_a_protocol_is_told_of_whole_images(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    module = ModuleType("mine_asked")
+    module.own = lambda *about: asked.append(about) or Recipe(epochs=1)
+    monkeypatch.setitem(sys.modules, "mine_asked", module)
+    uneven = tiny_set.take(torch.tensor([0, 12, 13, 14, 15, 16, 24, 25, 26, 27]))
+    how: dict[str, Any] = {**QUICK, "epochs": 1, "seeds": 1, "baselines": ("random", "full"), "full_epochs": 1}
+    evaluate(uneven, tiny, protocol="mine_asked:own", **how)
+    about = ("digits", (1, 8, 8))
+    assert asked == [(*about, 2, 1.25), (*about, 1, 2), (*about, 1, 40)]
+
+
+def test_test_images_are_normalised_as_the_set_is(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Normalise] = []
+
+    def accuracy(network: nn.Module, data: Any, normalise: Normalise) -> float:
+        seen.append(normalise)
+        return 50.0
+
+    def predict(network: nn.Module, data: Any, normalise: Normalise) -> torch.Tensor:
+        seen.append(normalise)
+        return torch.eye(3)[data.labels]
+
+    monkeypatch.setattr("yoco.evaluate.trials.accuracy", accuracy)
+    monkeypatch.setattr("yoco.evaluate.trials.predict", predict)
+    mine = replace(tiny_set, mean=(0.1,), std=(0.7,))
+    evaluate(mine, tiny, epochs=1, seeds=1, baselines=("full",), full_epochs=1, confusion=True, **QUICK)
+    assert seen == [Normalise((0.1,), (0.7,))] * 4

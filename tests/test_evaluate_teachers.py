@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 import yoco
 from yoco.cli import run
 from yoco.condensed import CondensedSet
-from yoco.data.source import Splits
+from yoco.data.source import Source, Splits
 from yoco.evaluate import Result, evaluate, teachers
+from yoco.evaluate.trials import Measured, Plan
 from yoco.protocols import PROTOCOLS
 from yoco.recipes import Distilled, Regression
-from yoco.train import Recipe
+from yoco.train import Normalise, Recipe
 
 SMALL = "mlp:width=8"
 HOW: dict[str, Any] = {"seeds": 1, "networks": SMALL, "progress": False, "protocol": "rded", "epochs": 2}
@@ -96,16 +98,34 @@ def test_a_teacher_of_the_protocol_itself_teaches(
         found(tiny, tiny_set, protocol="mine:own", teacher_epochs=3)
 
 
-def test_teachers_learn_the_training_half(
+def test_teachers_learn_the_training_half_as_the_set_normalises_it(
     tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[str] = []
+    seen: list[tuple[str, Normalise]] = []
     plain = teachers.fit
-    monkeypatch.setattr(
-        teachers, "fit", lambda net, data, *rest, **how: (seen.append(data.checksum), plain(net, data, *rest, **how))[1]
-    )
-    found(tiny, tiny_set, teacher_epochs=1)
-    assert seen == [tiny.train.checksum]
+
+    def fit(network: nn.Module, data: Source, recipe: Recipe, normalise: Normalise, *rest: Any, **how: Any) -> None:
+        seen.append((data.checksum, normalise))
+        plain(network, data, recipe, normalise, *rest, **how)
+
+    monkeypatch.setattr(teachers, "fit", fit)
+    found(tiny, replace(tiny_set, mean=(0.1,), std=(0.7,)), teacher_epochs=1)
+    assert seen == [(tiny.train.checksum, Normalise((0.1,), (0.7,)))]
+
+
+def test_each_network_is_taught_by_its_own_kind(
+    tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Plan] = []
+
+    def run(plan: Plan, jobs: int, progress: bool, found: dict[int, Measured]) -> None:
+        plans.append(plan)
+        found |= {k: Measured(((1, 50.0),)) for k in range(len(plan.trials))}
+
+    monkeypatch.setattr(import_module("yoco.evaluate"), "run", run)
+    found(tiny, tiny_set, networks=("mlp:width=8", "mlp:width=4"), teacher_epochs=1)
+    recipes: list[Any] = [trial.recipe for trial in plans[0].trials]
+    assert [recipe.teacher.head.in_features for recipe in recipes] == [8, 4]
 
 
 def test_labels_are_the_teachers_alone(tiny: Splits, tiny_set: CondensedSet) -> None:

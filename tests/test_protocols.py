@@ -150,6 +150,8 @@ def test_sre2l() -> None:
 
 
 def test_sre2l_goes_by_the_shorter_side() -> None:
+    for side, batch in ((64, 128), (65, 1024)):
+        assert recipe("sre2l", "mine", (3, side, side), 1, 10).batch == batch
     assert recipe("sre2l", "mine", (3, 128, 32), 1, 10) == recipe("sre2l", "mine", (3, 32, 128), 1, 10)
 
 

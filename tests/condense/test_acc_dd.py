@@ -126,19 +126,17 @@ def test_classes_are_updated_one_by_one_and_the_network_is_trained_last(task: Ta
 
 def test_network_is_replaced_and_pixels_clamped_every_inner_steps(task: Task, method: AccDD) -> None:
     synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
-    networks, highest, trained = [], [], []
+    networks, highest = [], []
     for k in range(4):
         with torch.no_grad():
             synthetic.cells[0] = 2.0
         list(method.episode(task, synthetic, memory, Rng(2).child(k)))
         networks.append(memory.learner.network)
         highest.append(synthetic.cells.max().item())
-        trained.append(len(memory.weights))
     assert networks[0] is networks[1]
     assert networks[1] is not networks[2]
     assert networks[2] is networks[3]
     assert [value > 1 for value in highest] == [False, True, False, True]
-    assert all(count <= 2 for count in trained)
 
 
 def test_real_and_synthetic_images_are_augmented_alike(task: Task, method: AccDD) -> None:

@@ -1,5 +1,6 @@
 """CAFE: its published settings, its two losses, and the two loops that must end."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def test_published_settings(data: str, ipc: int) -> None:
     assert (m.early_weight, m.late_weight, m.centre_weight) == (1.0, 0.1, 0.01)
     assert (m.still, m.moved, m.window) == (0.04, 0.03, 10)
     assert m.episodes == 2000 * m.window
+    assert (m.outer, m.inner, m.query, m.network_batch) == (100, 20, 256, 256)
 
 
 def test_digits_have_settings_of_our_own() -> None:
@@ -79,6 +81,30 @@ def test_the_network_has_no_momentum_and_no_decay(task: Task) -> None:
     found = CAFE(lr_network=0.5, network_batch=7, augment="crop").memory(task, Rng(0)).recipe
     plain: Any = {"epochs": 1, "momentum": 0.0, "weight_decay": 0.0}
     assert found == Recipe(batch=7, lr=0.5, augment=Policy("crop", "dsa"), **plain)
+
+
+def test_losses_are_taken_in_training_mode(task: Task) -> None:
+    method, modes = CAFE(**SMALL), []
+    synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
+    for k in range(2):  # the first asks the network in evaluation mode at its end
+        memory.network.stages[0].register_forward_pre_hook(lambda stage, _: modes.append(stage.training))
+        next(method.episode(task, synthetic, memory, Rng(k)))
+        assert modes
+        assert all(modes)
+        memory.accuracy()
+        modes.clear()
+
+
+def test_a_saved_network_is_asked_about_the_same_images(
+    task: Task, through_disk: Callable[[Any], Any], bits: Callable[[Any], Any]
+) -> None:
+    method = CAFE(**SMALL)
+    memory, _ = turns(method, task, 2)
+    other = method.memory(task, Rng(9))
+    assert not torch.equal(other.asked, memory.asked)
+    other.load_state_dict(through_disk(memory.state_dict()))
+    assert bits(other.state_dict()) == bits(memory.state_dict())
+    assert other.accuracy() == memory.accuracy()
 
 
 @pytest.mark.parametrize("augment", ["", "color_crop"])

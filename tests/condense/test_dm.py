@@ -72,7 +72,7 @@ def test_the_step_is_that_of_normalised_pixels(task: Task) -> None:
     torch.testing.assert_close(synthetic.cells.grad, plain * task.real.std[0] ** 2, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize(("ipc", "lr"), [(1, 1.0), (50, 1.0), (100, 10.0)])
+@pytest.mark.parametrize(("ipc", "lr"), [(1, 1.0), (50, 1.0), (99, 1.0), (100, 10.0)])
 def test_published_settings(ipc: int, lr: float) -> None:
     found: Any = settings_of("dm", "cifar10", ipc, None)
     assert (found.lr_image, found.momentum_image, found.real_batch, found.episodes) == (lr, 0.5, 256, 20_000)

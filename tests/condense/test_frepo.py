@@ -1,5 +1,6 @@
 """FRePo: the regression, its labels, the pool of networks, and LAMB, each against a literal version."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,18 @@ def test_the_prediction_is_kernel_ridge_regression() -> None:
     expected = query @ support.T @ np.linalg.inv(damped) @ targets
     found = regression(*map(torch.from_numpy, (support, targets, query)), 1e-3)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+def test_a_saved_pool_goes_on_in_the_same_bits(
+    task: Task, through_disk: Callable[[Any], Any], bits: Callable[[Any], Any]
+) -> None:
+    pool, other = Pool(task, 2, 6, 1e-3, Rng(0)), Pool(task, 2, 6, 1e-3, Rng(9))
+    synthetic = FRePo().synthetic(task, Rng(1))
+    pool.learn(0, synthetic, Policy(""), 4, Rng(2))
+    other.load_state_dict(through_disk(pool.state_dict()))
+    for each in (pool, other):
+        each.learn(0, synthetic, Policy(""), 4, Rng(3))
+    assert bits(other.state_dict()) == bits(pool.state_dict())
 
 
 def test_the_margin_counts_up_to_one_over_the_classes() -> None:

@@ -224,7 +224,7 @@ def test_one_stage_is_the_base_to_the_bit(tiny: Splits) -> None:
             assert made.order == "pdd"
 
 
-@pytest.mark.parametrize("base", ["idc", "mtt", "idm", "accdd", "dream"])
+@pytest.mark.parametrize("base", ["idc", "mtt", "idm", "accdd", "dream", "dm"])
 def test_it_goes_on_to_the_same_bits_within_a_stage_and_between_two(tiny: Splits, base: str, tmp_path: Path) -> None:
     how: dict[str, Any] = {"ipc": 3, "network": NETWORK, "progress": False, "base": SMALL[base], "taught": 2}
     whole = condense(tiny, "pdd", episodes=6, **how)

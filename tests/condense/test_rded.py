@@ -167,7 +167,9 @@ def test_a_run_that_ends_early_has_random_images_with_hard_labels(tiny: Splits) 
 def test_published_settings() -> None:
     cifar, large = RDED.published("cifar10", 10, (3, 32, 32)), RDED.published("imagenet-10", 10, (3, 224, 224))
     assert (cifar.factor, cifar.pool, cifar.crops, cifar.least, cifar.labels) == (1, 300, 5, 0.08, "teacher")
+    assert (cifar.episodes, cifar.lr_teacher, cifar.temperature) == (100, 0.1, 1.0)
     assert large.factor == 2
+    assert [RDED.published("mine", 10, (3, side, side)).factor for side in (64, 65)] == [1, 2]
     assert RDED.published("digits", 10, (1, 8, 8)).episodes == 30
 
 

@@ -192,6 +192,12 @@ def test_a_nested_set_is_told_by_its_order_and_its_beginning_taken(tiny: Splits)
     assert torch.equal(small.soft_labels, made.soft_labels[first])
 
 
+def test_settings_of_data_without_own_ones() -> None:
+    found = Readout.published("cifar10", 10, (3, 32, 32))
+    assert (found.episodes, found.pool, found.life, found.lr, found.real_batch) == (2000, 10, 200, 6e-3, 768)
+    assert (found.head_steps, found.lr_head, found.graph_batch) == (200, 0.02, 500)
+
+
 def test_bad_settings_are_one_line() -> None:
     for change, line in (
         ({"network_steps": 0}, "readout: network_steps must be at least 1, got 0"),

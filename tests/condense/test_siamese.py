@@ -30,6 +30,15 @@ def test_both_batches_see_one_draw(tiny: Splits, flavour: str) -> None:
     assert torch.equal(right.labels, batch.labels)
 
 
+def test_images_that_are_not_square_are_turned_rigidly() -> None:
+    pixels = torch.randint(0, 256, (6, 1, 8, 12), dtype=torch.uint8, generator=Rng(0).generator())
+    task = Task(Source("wide", pixels, torch.arange(2).repeat(3), ("a", "b")), 1)
+    batch, policy = task.draw(0, 2, Rng(0)), Policy("rotate", "dsa")
+    left, _ = siamese(task, policy, batch, batch, Rng(3))
+    both = task.normalise(torch.cat([batch.images] * 2))
+    assert torch.equal(left.images, policy(both, policy.draw(1, (8, 12), Rng(3).generator()))[:2])
+
+
 def test_one_draw_is_for_any_number_of_batches(tiny: Splits) -> None:
     task = Task(tiny.train, 1)
     first, second, policy = task.draw(0, 4, Rng(0)), task.draw(1, 3, Rng(1)), Policy("color_crop_cutout", "idc")

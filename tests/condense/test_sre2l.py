@@ -153,9 +153,7 @@ def test_squeeze_then_recover_then_relabel(tiny: Splits, task: Task) -> None:
     assert all(not torch.equal(cells[k], cells[k + 1]) for k in range(1, 4))
     assert [isnan(loss) for loss in losses] == [True, True, False, False, False]
     assert found.soft_labels is not None
-    half = made(tiny, episodes=4)
-    assert half.soft_labels is not None  # another schedule, but as long as its own episodes
-    assert not torch.equal(half.cells, found.cells)
+    assert made(tiny, episodes=4).soft_labels is not None
 
 
 def test_labels_are_the_softmax_of_the_teacher_on_the_decoded_cells(task: Task) -> None:
@@ -223,6 +221,7 @@ def test_published_settings(data: str, shape: Any, expected: tuple[Any, ...]) ->
     m: Any = settings_of("sre2l", data, 10, shape)
     assert (m.episodes - m.squeeze, m.jitter, m.least) == expected
     assert (m.norm_weight, m.first_norm, m.teacher, m.labels, m.start) == (0.01, 10.0, "resnet18", "teacher", "noise")
+    assert (m.squeeze, m.batch, m.lr_teacher, m.temperature) == (100, 100, 0.1, 1.0)
 
 
 def test_the_step_size_is_the_published_one_in_pixels_of_0_to_1() -> None:

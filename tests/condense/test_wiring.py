@@ -18,6 +18,8 @@ from yoco.rng import Rng
 
 NETWORK = "convnet:width=4,depth=2"
 EXPERTS: dict[str, Any] = {"count": 1, "expert_epochs": 3, "expert_batch": 60, "max_start": 1, "student_steps": 1}
+SQUEEZED: dict[str, Any] = {"episodes": 4, "squeeze": 0, "teacher": "convnet:width=8,depth=2,norm=batch"}
+EARLY: dict[str, Any] = {"early": 1, "early_epochs": 1, "network_images": 64, "real_batch": 8}
 WHOLE = ("dsa", "dm", "datadam", "frepo", "mtt", "datm")
 """Methods whose papers begin with real images."""
 
@@ -35,7 +37,7 @@ def task(tiny: Splits) -> Task:
         ("frepo", {"pool": 1, "real_batch": 20}),
         ("readout", {"pool": 1, "real_batch": 20}),
         ("cafe", {"real_batch": 8, "inner": 1, "query": 8}),
-        ("sre2l", {"episodes": 4, "squeeze": 0, "teacher": "convnet:width=8,depth=2,norm=batch"}),
+        ("sre2l", SQUEEZED),
     ],
 )
 def test_pixels_are_clamped_in_every_episode(task: Task, method: str, changes: dict[str, Any]) -> None:
@@ -47,6 +49,64 @@ def test_pixels_are_clamped_in_every_episode(task: Task, method: str, changes: d
         pixels[0], pixels[1] = 2, -2
     assert next(episode, None) is None
     assert (pixels.detach()[0].min(), pixels.detach()[1].max()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "where", "changes"),
+    [
+        ("dc", "alternating.take_steps", {"outer": 2, "real_batch": 8}),
+        ("cafe", "methods.cafe.take_steps", {"real_batch": 8, "inner": 1, "query": 8}),
+        ("readout", "methods.readout.take_steps", {"pool": 1, "real_batch": 20}),
+        ("frepo", "methods.frepo.Pool.learn", {"pool": 1, "real_batch": 20}),
+    ],
+)
+def test_networks_learn_pixels_that_are_clamped(
+    task: Task, monkeypatch: pytest.MonkeyPatch, method: str, where: str, changes: dict[str, Any]
+) -> None:
+    seen: list[float] = []
+
+    def learned(*given: Any) -> None:
+        seen.append(float((given[2].cells if method == "frepo" else given[2].images).detach().max()))
+
+    monkeypatch.setattr(f"yoco.condense.{where}", learned)
+    chosen: Any = settings_of(method, "digits", 2, None, **changes)
+    synthetic, memory = chosen.synthetic(task, Rng(1)), chosen.memory(task, Rng(2))
+    episode = chosen.episode(task, synthetic, memory, Rng(0))
+    next(episode)
+    with torch.no_grad():
+        synthetic.cells.add_(2)
+    assert next(episode, None) is None
+    assert seen == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "values", "changes"),
+    [
+        ("cafe", "centre_weight", (0.01, 1.0), {"real_batch": 8, "inner": 1, "query": 8}),
+        ("cafe", "early_weight", (1.0, 3.0), {"real_batch": 8, "inner": 1, "query": 8}),
+        ("cafe", "late_weight", (0.1, 3.0), {"real_batch": 8, "inner": 1, "query": 8}),
+        ("datadam", "feature_weight", (0.01, 1.0), {"real_batch": 8}),
+        ("datadam", "power", (4.0, 2.0), {"real_batch": 8}),
+        ("idm", "class_weight", (0.5, 0.1), {"real_batch": 8}),
+        ("frepo", "ridge", (1e-6, 1.0), {"pool": 1, "real_batch": 20}),
+        ("sre2l", "norm_weight", (0.01, 1.0), SQUEEZED),
+        ("sre2l", "first_norm", (10.0, 1.0), SQUEEZED),
+        ("readout", "smooth", (0.1, 0.4), {"pool": 1, "real_batch": 20}),
+        ("accdd", "perturb_high", (0.09, 0.9), EARLY),
+        ("accdd", "perturb_low", (0.01, 0.08), EARLY),
+    ],
+)
+def test_what_is_asked_for_reaches_the_loss(
+    tiny: Splits, method: str, name: str, values: tuple[float, float], changes: dict[str, Any]
+) -> None:
+    task, losses = Task(tiny.train, 2, "convnet:width=4,depth=3"), []
+    for value in values:
+        chosen: Any = settings_of(method, "digits", 2, None, **changes, **{name: value})
+        synthetic, memory = chosen.synthetic(task, Rng(1)), chosen.memory(task, Rng(2))
+        for member in getattr(memory, "members", ()):  # of idm: networks that know something
+            member.right = member.seen = 1
+        losses.append(float(next(chosen.episode(task, synthetic, memory, Rng(0))).detach()))
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,12 @@ def test_resize_is_that_of_pillow_within_one_level(height: int, width: int, size
         assert np.abs(small.numpy().astype(int) - expected).max() <= 1
 
 
+def test_resize_rounds() -> None:
+    images = colour(20, 32, 32)
+    exact = torch.nn.functional.interpolate(images.double(), (16, 16), mode="bilinear", antialias=True)
+    assert abs(float((resize(images, 16).double() - exact).mean())) < 0.05
+
+
 def test_resize_to_the_same_size_only_crops() -> None:
     images = colour(2, 9, 5)
     assert torch.equal(resize(images, 5), images[:, :, 2:7])
