@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import yoco
 from yoco.cli import run
@@ -54,6 +55,18 @@ def test_what_a_result_cannot_hold_is_said_before_any_training(
     monkeypatch.setattr("yoco.evaluate.evaluate", None)  # no training
     found = fails("evaluate", str(saved), "--protocol", "rded", "--teacher", "caf\udce9.pt")
     assert found == "yoco: evaluate: the path of a teacher must be text, got 'caf\\udce9.pt'\n"
+
+
+def test_every_word_reaches_the_experts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def record(task: Any, recipe: Any, out: Path, count: int, *, seed: int, tell: Any) -> None:
+        seen.extend([task.real.space, task.network_name, task.autocast, recipe.epochs, out, count, seed])
+
+    monkeypatch.setattr("yoco.condense.experts.record", record)
+    words = "--data digits --network mlp:width=4 --space zca --epochs 3 --count 2 --seed 5 --bf16 --device cpu --out"
+    assert run(["experts", *words.split(), str(tmp_path)]) == 0
+    assert seen == ["zca", "mlp:width=4", torch.bfloat16, 3, tmp_path, 2, 5]
 
 
 def test_sparse_weights_are_not_written_over(

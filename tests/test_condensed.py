@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -275,3 +276,8 @@ def test_a_file_that_breaks_a_rule_is_named(tiny_set: CondensedSet, tmp_path: Pa
     artefact.write(tmp_path / "new", "condensed set", 2, tensors, header)
     with pytest.raises(ValueError, match="format version 2, this yoco reads up to 1; upgrade yoco"):
         load(tmp_path / "new")
+
+
+def test_a_checksum_knows_how_cells_are_decoded(tiny_set: CondensedSet) -> None:
+    changes: tuple[dict[str, Any], ...] = ({"space": "unbounded"}, {"factor": 1, "size": (4, 4)}, {"size": (7, 7)})
+    assert len({tiny_set.checksum, *(replace(tiny_set, **change).checksum for change in changes)}) == 4

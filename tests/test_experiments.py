@@ -269,10 +269,10 @@ def test_a_method_in_the_same_minutes_may_have_options_of_its_own(
     bench = in_the_same_minutes(experiment, fit=["readout:lr=0.01"], episodes=100)
     assert bench.changes(method) == {"episodes": 100, "lr": 0.01, "nested": True}
     monkeypatch.setattr(fashion.yoco, "condense", condense)
-    assert [stop for stop, _, _ in bench.sets_of(method, 0, tmp_path)] == [5.0]
+    assert [stop for stop, _, _ in bench.sets_of(method, 3, tmp_path)] == [5.0]
     ((name, how),) = calls
-    found = (name, how["nested"], how["episodes"], how["network"], how["device"])
-    assert found == ("readout", True, 100, "convnet:width=32", "cpu")
+    found = (name, how["seed"], how["nested"], how["episodes"], how["network"], how["device"])
+    assert found == ("readout", 3, True, 100, "convnet:width=32", "cpu")
     place = ["--out", str(tmp_path), "--results", str(tmp_path)]
     words = ["--methods", method, "--fit", "readout:lr=0.01", "--networks", "readout=mlp"]
     monkeypatch.setattr("sys.argv", ["methods_fashion.py", *place, *words])

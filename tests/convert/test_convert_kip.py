@@ -30,6 +30,12 @@ def is_plain(made: CondensedSet, data: str, count: int) -> None:
     np.testing.assert_allclose(made.soft_labels.numpy(), np.eye(count), atol=1e-6)
 
 
+def test_the_constants_are_those_of_all_pixels() -> None:
+    ten = (0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784)
+    hundred = (0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)
+    assert {"cifar10": ten, "cifar100": hundred} == KIP
+
+
 @pytest.mark.parametrize(("data", "count"), [("cifar10", 10), ("cifar100", 100)])
 def test_kip_normalised_by_all_pixels_of_the_training_half(data: str, count: int, tmp_path: Path) -> None:
     source = normalised(tmp_path / "kip.npz", data, count)

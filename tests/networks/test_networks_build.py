@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from yoco.networks import LeNet, Network, build
 from yoco.networks.convnet import ConvNet
@@ -146,6 +147,18 @@ def test_lenet_has_the_published_sizes(shape: tuple[int, int, int]) -> None:
     sizes = [tuple(feature.shape[1:]) for feature in network.features(torch.zeros(2, *shape))]
     assert sizes == [(6, 14, 14), (16, 5, 5), (120,), (84,)]
     assert sum(p.numel() for p in network.parameters()) == 156 + 2416 + 48120 + 10164 + 850
+
+
+@pytest.mark.parametrize("name", ["lenet", "lenet-5"])
+def test_lenet_is_its_formula(name: str) -> None:
+    network = build(name, (1, 28, 28), 10, Rng(0)).double()
+    images = torch.randn(2, 1, 28, 28, dtype=torch.float64, generator=Rng(1).generator())
+    parts, padding = list(network.parameters()), 2 if name == "lenet" else 0
+    seen = F.max_pool2d(F.conv2d(images, parts[0], parts[1], padding=padding).relu(), 2)
+    seen = F.max_pool2d(F.conv2d(seen, parts[2], parts[3]).relu(), 2).flatten(1)
+    for at in range(4, len(parts) - 2, 2):
+        seen = F.linear(seen, parts[at], parts[at + 1]).relu()
+    torch.testing.assert_close(network(images), F.linear(seen, parts[-2], parts[-1]))
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 9), (8, 8), (11, 30), (12, 12), (31, 33), (64, 48)])

@@ -184,6 +184,9 @@ def test_quotas_that_rules_have_by_default() -> None:
 def test_options_are_those_of_the_papers() -> None:
     assert options_of_rule(find("moderate")) == {"centre": "mean"}
     assert options_of_rule(find("gradmatch")) == {"lam": 1.0}
+    assert options_of_rule(find("kernel")) == options_of_rule(find("log-det")) == {"ridge": 0.1}
+    assert options_of_rule(find("graph-cut")) == {"neighbours": 64, "lam": 2.0}
+    assert options_of_rule(find("facility-location")) == options_of_rule(find("craig")) == {"neighbours": 64}
     assert find("ssp", "repo") == find("medoids")
 
 

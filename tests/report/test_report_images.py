@@ -1,15 +1,19 @@
-"""The sheet: which pixel of which cell stands where, in which colour."""
+"""The sheet: which pixel of which cell stands where, in which colour; and the curves of layers."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from yoco.condensed import CondensedSet
 from yoco.report.images import GAP, Layout, headline, sheet
+from yoco.report.plots import layer_curves
+from yoco.sparsify.allocate import Curve
 
 
 def coloured(cells: torch.Tensor, space: str = "unit", factor: int = 1) -> CondensedSet:
@@ -114,3 +118,17 @@ def test_the_head_says_what_it_is(tiny_set: CondensedSet) -> None:
     plain = coloured(torch.rand(2, 1, 4, 4))
     assert headline(plain) == "made on unknown data, 1 image per class"
     assert headline(tiny_set.take(torch.tensor([0, 12, 13, 24]))).startswith("cut on digits, 0.25/0.5 images per class")
+
+
+def test_curves_of_layers_show_what_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    drawn: list[Figure] = []
+
+    def savefig(figure: Figure, path: Path, **how: Any) -> None:
+        drawn.append(figure)
+        path.write_bytes(b"drawn")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    layer_curves({"a": Curve((0, 50, 90, 100), (0.0, 1.0, 2.0, 3.0))}, {"a": 0.7}, tmp_path / "c.png")
+    line, dot = drawn[0].axes[0].lines
+    assert list(line.get_xdata()) == pytest.approx([50, 10])
+    assert [*dot.get_xdata(), *dot.get_ydata()] == pytest.approx([30, 1.5])

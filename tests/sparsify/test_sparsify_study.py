@@ -113,7 +113,7 @@ def test_the_step_size_does_not_fall_ahead_of_the_first_epoch(
     monkeypatch.setattr("yoco.sparsify.study.fit", lambda *words: seen.append(words[2]))
     made = study(epochs=epochs)
     made.train(made.fresh())
-    assert (seen[0].lr, seen[0].drop_epochs()) == (0.05, drops)
+    assert (seen[0].lr, seen[0].batch, seen[0].drop_epochs()) == (0.05, 128, drops)
 
 
 def test_sets_of_classes_at_other_places_are_refused(study: Any, tiny_set: CondensedSet) -> None:
