@@ -86,13 +86,11 @@ def test_the_network_has_no_momentum_and_no_decay(task: Task) -> None:
 def test_losses_are_taken_in_training_mode(task: Task) -> None:
     method, modes = CAFE(**SMALL), []
     synthetic, memory = method.synthetic(task, Rng(0)), method.memory(task, Rng(1))
-    for k in range(2):  # the first asks the network in evaluation mode at its end
-        memory.network.stages[0].register_forward_pre_hook(lambda stage, _: modes.append(stage.training))
-        next(method.episode(task, synthetic, memory, Rng(k)))
-        assert modes
-        assert all(modes)
-        memory.accuracy()
-        modes.clear()
+    list(method.episode(task, synthetic, memory, Rng(2)))  # its end asks the network, in evaluation mode
+    memory.network.stages[0].register_forward_pre_hook(lambda stage, _: modes.append(stage.training))
+    method.loss(task, synthetic, memory.network, Rng(3))
+    assert modes
+    assert all(modes)
 
 
 def test_a_saved_network_is_asked_about_the_same_images(
