@@ -227,4 +227,4 @@ def test_the_literal_procedure_is_that_of_lobs(experiment: Experiment) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems say their peak elsewhere")
 def test_the_peak_of_memory_is_that_of_the_system(experiment: Experiment) -> None:
     (highest,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert experiment("apart").peak() == pytest.approx(int(highest) / 1024, rel=0.05)
+    assert experiment("apart").peak() == pytest.approx(int(highest) / 1024, rel=0.01)
