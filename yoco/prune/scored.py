@@ -47,7 +47,7 @@ class Scores:
 
     @classmethod
     def of(cls, data: CondensedSet | Source, values: Any, name: str = "given", **meta: Any) -> "Scores":
-        """Numbers from anywhere, larger = harder, as the scores of this set.
+        """Wrap your own numbers, larger = harder, as the scores of this set.
 
         values: a tensor, an array or a list [n], sample for sample as in the set; meta: JSON values.
 
@@ -100,7 +100,7 @@ class Scores:
         return torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
 
     def export(self, path: str | Path, labels: Tensor, classes: tuple[str, ...], files: Sequence[str] = ()) -> None:
-        """Write index, class, score and rank of every sample, and its file, if it is one: CSV or npz, as the name says.
+        """Write index, class, score and rank of every sample, and its file name if any, as CSV or npz by the suffix.
 
         Raises:
             ValueError: the name ends in neither.

@@ -1,10 +1,10 @@
-"""Facility location and graph cut, greedily, over a graph of similarities that is never larger than it may be.
+"""Greedy facility location and graph cut over a graph of similarities of limited size.
 
-A graph holds all pairs up to `ALL` samples, in float32; beyond, each sample with its nearest ones, both ways, and all
-other pairs count as not similar at all. Gains only fall as the choice grows (submodularity), so that an old gain is an
-upper bound: the lazy greedy algorithm (Minoux, 1978) renews the largest until it stays the largest. Its answer is the
-greedy one, which has at least 1 - 1/e of the best value where f is monotone (Nemhauser et al., 1978).
-Similarities are multiples of 2^-24 of the power of 2 above them: so sums are exact, and equal gains compare as equal.
+A graph holds all pairs of up to `ALL` samples, in float32. Of more samples it holds each with its nearest ones, both
+ways, and all other pairs have similarity 0. Gains only fall as the choice grows (submodularity), so that an old gain is
+an upper bound: the lazy greedy algorithm (Minoux, 1978) recomputes the largest until it stays the largest. Its answer
+is the greedy one, which has at least 1 - 1/e of the best value where f is monotone (Nemhauser et al., 1978).
+Similarities are multiples of 2^-24 of the power of 2 above them, so that sums are exact and equal gains compare equal.
 """
 
 from collections.abc import Callable
@@ -124,7 +124,7 @@ def facility_location(graph: Graph, total: int) -> Tensor:
 
 
 def graph_cut(graph: Graph, total: int, lam: float = 2.0) -> Tensor:
-    """Greedy for f(S) = lam sum_i sum_{j in S} s_ij - sum_{i in S} sum_{j in S} s_ij: long [total], in that order.
+    """Greedy for f(S) = lam sum_i sum_{j in S} s_ij - sum_{i in S} sum_{j in S} s_ij: long [total], as chosen.
 
     s is at least 0; the first sum is over all samples. Answers are nested. With S chosen, j gains
     lam sum_i s_ij - 2 sum_{i in S} s_ij - s_jj. f is monotone for lam of at least 2; below, gains may be negative,
@@ -181,7 +181,7 @@ class FacilityLocation(_OverGraph):
 
 @dataclass(frozen=True, kw_only=True)
 class GraphCut(_OverGraph):
-    """`graph_cut` over `cosine_graph`. lam: what likeness to all counts, against that to the chosen ones.
+    """`graph_cut` over `cosine_graph`. lam: the weight of similarity to all samples against that to the chosen ones.
 
     Raises:
         ValueError: lam is below 0.
