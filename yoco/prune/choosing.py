@@ -186,7 +186,7 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
 
 
 def _brought(features: Any) -> Any:
-    """The given features, or None where a network must make them."""
+    """Features that no network has to make, if any."""
     return None if isinstance(features, str) and features == "network" else features
 
 
@@ -208,7 +208,7 @@ def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
 
 
 def _whole(data: Source) -> CondensedSet:
-    """A Source as a condensed set of factor 1 that records where its images are."""
+    """A data set in the form of a condensed one, which says where its images are."""
     where = {"data": data.place} if data.place and data.place != data.name else {}
     named = data.place or data.name in SOURCES
     return CondensedSet(
@@ -256,7 +256,7 @@ def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how:
 
 
 def _rule(name: str, mode: Mode, options: Mapping[str, Any]) -> tuple[Rule, dict[str, Any]]:
-    """The rule with its own options set, and the other options; None means the default, paths become strings."""
+    """The rule with those options that are its own, and the others; None stands for what is usual, paths are words."""
     found, given = find(name, mode), worded({k: v for k, v in options.items() if v is not None})
     own = {option: given.pop(option) for option in options_of_rule(found) if option in given}
     return with_options(name, found, own), given

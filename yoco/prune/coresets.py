@@ -128,7 +128,7 @@ class _Fit:
         self.active: list[int] = []
 
     def add(self, row: Tensor, b: Tensor) -> None:
-        """Add a sample. row: its products with all chosen ones, itself last; b: that with the target."""
+        """One more sample: its products with all, itself last, and with the target."""
         n = len(row)
         self.gram[n - 1, :n] = self.gram[:n, n - 1] = row
         self.gram[n - 1, n - 1] += self.lam
@@ -145,7 +145,7 @@ class _Fit:
             refused[place] = place not in self.active
 
     def _enter(self, place: int) -> None:
-        """Let a weight rise above 0, and others fall to 0 for it; not if its gradient is a linear mix of theirs."""
+        """Let a weight be above 0, and others fall to 0 for it; not if its gradient is a sum of the others'."""
         p, diagonal = len(self.active), self.gram[place, place]
         row = self.gram[place, self.active]
         step = self.inverse[:p, :p] @ row
@@ -179,7 +179,7 @@ class _Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class CRAIG(Rule):
-    """`craig`. neighbours: how many each gradient has in the graph where that is too large to hold all pairs.
+    """`craig`. neighbours: of each gradient in the graph where it is too large to hold all pairs.
 
     Raises:
         ValueError: neighbours are below 1.

@@ -78,9 +78,9 @@ def _lists(here: Tensor, there: Tensor, weights: Tensor, n: int) -> tuple[list[l
 
 
 def _spread(worth: list[float], around: list[list[int]], weights: list[list[float]], total: int) -> list[int]:
-    """Choose by reverse messages: the sample worth most comes next, of equal ones in float32 the first by index.
+    """The reverse messages; of samples worth the same in float32 the first by index is the next.
 
-    The heap also holds outdated entries of what samples were worth before; these are skipped.
+    The heap also holds what samples were worth before; these entries are passed over.
     """
     heap = [(-np.float32(value).item(), i, value) for i, value in enumerate(worth)]
     heapify(heap)

@@ -17,7 +17,7 @@ BLOCK = 2**23
 """Most numbers of one block: 64 MB."""
 TIE = 1e-12
 THOROUGH, ITERATIONS = 4 * 10**6, 10
-"""Samples times clusters up to which k-means runs to convergence, and its iterations beyond."""
+"""Samples times clusters up to which k-means runs until it is done, and for how long beyond."""
 
 
 class Points(Protocol):

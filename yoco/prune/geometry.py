@@ -51,7 +51,7 @@ def herding(features: Tensor, total: int) -> Tensor:
 
 
 class _Walk:
-    """The sum s of the chosen features; sample i costs ||h_i||^2 / 2 + s.h_i, and infinity once it is chosen."""
+    """The sum s of what is chosen; sample i costs ||h_i||^2 / 2 + s.h_i, and without end once it is chosen."""
 
     def __init__(self, x: Tensor) -> None:
         largest = max(-float(x.min()), float(x.max()))
@@ -110,7 +110,7 @@ def k_center(features: Tensor, total: int, *, first: int | None = None) -> Tenso
 
 
 def _farthest(points: Vectors, near: Tensor, most: int) -> list[int]:
-    """The next choices that are certain while only a pool is updated; near: squared distances to chosen ones, [n]."""
+    """The next picks, as many as are certain while only a pool learns of them; near: squared distances [n]."""
     order = near.argsort(descending=True, stable=True)
     outside = near[order[WIDE]] if len(order) > WIDE else -torch.inf
     new = [first_least(-near, points.diagonal + near)]

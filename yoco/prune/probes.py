@@ -52,7 +52,7 @@ def least_confidence(snapshot: Snapshot) -> Tensor:
 def p_margin(snapshot: Snapshot) -> Tensor:
     """1 - (p of the likeliest class - p of the second), in [0, 1], whatever the label says.
 
-    This is the margin of uncertainty sampling, reversed; as 1 minus it, it tells nearly certain samples apart.
+    So it is the margin of uncertainty sampling turned round; the 1 keeps apart what is nearly sure.
     """
     others = _others(snapshot)
     return (others.sum(1) + others.amax(1)).float()

@@ -75,7 +75,7 @@ RUNNING: dict[str, tuple[type[Tally], Callable[[Row], Tensor], Callable[..., Ten
     "variability": (Spread, lambda row: doubt(row["log_p"]), lambda tally: (tally.squares / tally.epochs).sqrt()),
     "loss": (Tally, lambda row: row["log_p"], lambda tally: -tally.sum / tally.epochs),
 }
-"""name -> its tally, what that reads of an epoch, and the score of a tally; options as for the score in SCORES."""
+"""name -> what it keeps, what it reads of an epoch, and the score of that; options as those of the row of SCORES."""
 
 
 class Running(Visits):

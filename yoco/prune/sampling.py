@@ -46,12 +46,12 @@ CCS_PAPER_BETA: dict[tuple[str, int], float] = {
     ("imagenet", 80): 0.2,
     ("imagenet", 90): 0.3,
 }
-"""(data, percent of the samples pruned) -> beta, where CCS's own instructions give one."""
+"""(data, percent of the samples that go) -> beta, as far as CCS's own instructions say."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window(Rule):
-    """The samples whose rank is nearest to a quantile of the scores, as Moderate's code does with distances.
+    """The samples whose rank is nearest to a quantile of the scores, as Moderate's code has it with distances.
 
     centre: the quantile, 0 the easiest, 1 the hardest sample. Equal scores are ranked by place; of two ranks equally
     near the easier comes first. The centre does not depend on how many are kept, so answers are nested.
@@ -217,7 +217,7 @@ class BetaSampling(Rule):
         return by_noise[torch.argsort((noise - log_weight)[by_noise], stable=True)[:total]]
 
     def check(self, scores: Tensor) -> None:
-        """Refuse negative scores, as scores are weights here."""
+        """They are weights."""
         if bool((scores < 0).any()):
             raise ValueError(f"beta: scores must be at least 0, got {float(scores.min()):g}")
 

@@ -100,7 +100,7 @@ class Scores:
         return torch.empty_like(order).scatter(0, order, torch.arange(len(order), device=order.device))
 
     def export(self, path: str | Path, labels: Tensor, classes: tuple[str, ...], files: Sequence[str] = ()) -> None:
-        """Write index, class, score and rank of every sample, and its file name if any, as CSV or npz by the suffix.
+        """Write index, class, score and rank of every sample, and its file, if it is one: CSV or npz, as the name says.
 
         Raises:
             ValueError: the name ends in neither.

@@ -182,7 +182,7 @@ def loss(dynamics: Dynamics, *, epochs: int | None = None) -> Tensor:
 
 
 def mean_confidence(dynamics: Dynamics, epochs: int | None = None) -> Tensor:
-    """Mean over the first epochs of p_y: float32 [n] in [0, 1], large = easy. Not a score: DUAL's sampling uses it.
+    """Mean over the first epochs of p_y: float32 [n] in [0, 1], large = easy. No score: DUAL samples by it.
 
     Raises:
         ValueError: fewer epochs were recorded.

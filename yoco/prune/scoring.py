@@ -62,7 +62,7 @@ def score(
 
 
 def _mean(data: CondensedSet | Source, asked: Asked, seen: Iterable[Evidence], meta: Mapping[str, Any]) -> Scores:
-    """The mean score over these trainings; meta is passed as one mapping, as options in it may have any name."""
+    """The score by these trainings; meta is handed over in one piece, as an option of it may have any name."""
     return replace(Scores.of(data, combined(map(asked.values, seen)), asked.name), meta=meta)
 
 
@@ -129,7 +129,7 @@ def checked(
 
 
 OF_EVIDENCE = ("passes", "network", "recipe", "bf16")
-"""Options of `Training` that determine what one training shows, whichever part of it is read."""
+"""Options of `Training` that decide over what one training shows, whatever is read of it."""
 
 
 def _view(data: CondensedSet | Source, features: Tensor) -> Evidence:

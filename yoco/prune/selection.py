@@ -130,9 +130,9 @@ class Selection:
 
 
 def table(entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
-    """A Markdown table of samples before and after and scores of the kept, by class; then the rule, and the bytes.
+    """For each class what there was, what is kept and its scores; the rule; bytes before and after.
 
-    classes: the names of the set's classes, for an entry that does not record them.
+    classes: of the set, for an entry that does not say what they were then.
     """
     lines = ["| class | had | kept | scores of the kept |", "|---|---|---|---|"]
     known = entry.get("classes", classes)
@@ -156,7 +156,7 @@ def table(entry: Mapping[str, Any], classes: tuple[str, ...]) -> str:
 def outcome(
     data: CondensedSet | Source, picked: Tensor, chosen: Scores | None, kind: str, floor: float
 ) -> dict[str, Any]:
-    """The outcome in JSON values: counts before and after, scores, and classes that fell short of their quota."""
+    """What there was, what is kept, and what could not be met."""
     classes, labels = len(data.classes), data.labels.cpu()
     had, kept = (torch.bincount(part, minlength=classes).tolist() for part in (labels, labels[picked]))
     size = data.nbytes

@@ -55,7 +55,7 @@ class Snapshot:
 
     @property
     def together(self) -> "Snapshot":
-        """The same snapshot with its images on the device of its network."""
+        """The same, its images where its network is."""
         if self.network is None or self.images is None:
             return self
         return replace(self, images=self.images.to(place_of(self.network)))

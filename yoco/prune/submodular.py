@@ -124,7 +124,7 @@ def facility_location(graph: Graph, total: int) -> Tensor:
 
 
 def graph_cut(graph: Graph, total: int, lam: float = 2.0) -> Tensor:
-    """Greedy for f(S) = lam sum_i sum_{j in S} s_ij - sum_{i in S} sum_{j in S} s_ij: long [total], as chosen.
+    """Greedy for f(S) = lam sum_i sum_{j in S} s_ij - sum_{i in S} sum_{j in S} s_ij: long [total], in that order.
 
     s is at least 0; the first sum is over all samples. Answers are nested. With S chosen, j gains
     lam sum_i s_ij - 2 sum_{i in S} s_ij - s_jj. f is monotone for lam of at least 2; below, gains may be negative,

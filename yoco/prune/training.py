@@ -1,4 +1,4 @@
-"""Training: how the networks are trained whose evidence ranks the samples."""
+"""Training: how networks are trained whose behaviour ranks the samples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -57,7 +57,7 @@ class Training:
         return usual if epochs is None else replace(usual, epochs=epochs).brief()
 
     def said(self, recipe: Recipe) -> dict[str, Any]:
-        """All settings on which the result depends, in JSON values."""
+        """What decides over the result, in JSON values."""
         values = {name: getattr(self, name) for name in ("runs", "network", "passes", "stage", "bf16", "seed")}
         return {**values, "recipe": recipe_values(recipe)}
 
