@@ -135,7 +135,7 @@ class Stratified(Rule):
     def published(self, data: str, condensed: bool, had: Fraction, kept: Fraction) -> "Stratified":
         """With beta out of its table, where it is None.
 
-        For whole data the pruned share counts as a whole percentage if it is within 0.01 of one, in percent, since no
+        For whole data a pruned share within 0.01 percentage points of a whole percentage counts as that one, since no
         share of ImageNet's 1,281,167 images is one exactly.
         """
         share = 100 * (1 - kept / had)

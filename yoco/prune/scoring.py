@@ -67,7 +67,7 @@ def _mean(data: CondensedSet | Source, asked: Asked, seen: Iterable[Evidence], m
 
 
 def combined(runs: Iterable[Tensor]) -> Tensor:
-    """The mean of a score over runs, float64 [n]; if any value is infinite, the mean rank, ties sharing a mean one."""
+    """The mean of a score over runs, float64 [n]; the mean of its ranks, ties averaged, if any value is infinite."""
     stacked = torch.stack([values.double() for values in runs])
     if stacked.isnan().any():
         raise ValueError("scores: values must be finite, got nan")
