@@ -1,7 +1,7 @@
-"""Trials that processes share: a small file for each that is done, and a lock on it for whoever is at work.
+"""Trials that processes share: a small file for each finished trial, and a lock for the process that works on it.
 
-A lock ends with its process, however that ends, so that a killed trial is anybody's again. Processes need not be told
-of each other: each takes the next trial that nobody has.
+A lock ends with its process, however that ends, so that a killed trial becomes free again. Processes need not know of
+each other: each takes the next free trial.
 """
 
 import fcntl
@@ -22,10 +22,10 @@ def key(**content: Any) -> str:
 
 
 class Folder:
-    """The folder of an experiment. part: (i, n), to do every n-th trial only; `1 1` does none, and reads what is there.
+    """The folder of an experiment. part: (i, n) does every n-th trial only; (1, 1) does none, and reads what is there.
 
-    settings: what all its trials rest on, such as the data; the names of their files change with them.
-    missing, there: how many of the trials that were asked for are not, or are there.
+    settings: what all its trials depend on, such as the data; the names of their files change with them.
+    missing, there: how many of the trials passed to `keep` have no result, or have one.
     """
 
     def __init__(self, path: Path, part: tuple[int, ...] = (0, 1), **settings: Any) -> None:
@@ -33,10 +33,10 @@ class Folder:
         self.ending = f"-{key(**settings)}" if settings else ""
 
     def keep(self, name: str, work: Callable[[], dict[str, Any]], shared: bool = False) -> dict[str, Any] | None:
-        """What the work gave: read, or done now if it is this process's and nobody is at it; else None.
+        """The result of a trial: read, or made now if it belongs to this process and no other works on it; else None.
 
-        The file also says the commit and, unless the work does, where it was done.
-        shared: all parts need it, so that it is done by the first that comes, and waited for by others.
+        The file also records the commit and, unless the work does, where it was done.
+        shared: all parts need this trial: the first process that comes does it, and the others wait for it.
         """
         path = self.file(name, "json")
         mine = self.part[0] < self.part[1] and (shared or self.at % self.part[1] == self.part[0])

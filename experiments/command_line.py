@@ -1,4 +1,4 @@
-"""The command line that experiments share: where trials and the result go, what is asked for, and which part of it."""
+"""The command line that experiments share: where trials and the result go, their options, and which part to do."""
 
 import argparse
 import sys
@@ -13,10 +13,10 @@ import torch
 def options(
     description: str | None, set: str, out: str, name: str, known: Mapping[str, Iterable[str]] = {}, **defaults: Any
 ) -> argparse.Namespace:
-    """What is asked for, on one thread of torch, with the folders made. known: option -> the only words that it takes.
+    """Parse the command line, make the folders, and set torch to one thread. known: option -> the only words it takes.
 
     Modules in the working folder can be named as `module:Class`.
-    defaults: of the options that an experiment has beside those of all.
+    defaults: of the experiment's own options, beside the shared ones.
     """
     torch.set_num_threads(1)
     if "" not in sys.path:

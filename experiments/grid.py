@@ -1,8 +1,8 @@
-"""A grid of trials: a way of pruning, a run of dynamics, a size, a seed, a network; each kept as it is done.
+"""A grid of trials over ways of pruning, runs of dynamics, sizes, seeds and networks; each is saved when it is done.
 
 Every trial is one small file in the folder of the runs, so a stopped experiment goes on, several processes share the
-work (`--part 0 2` and `--part 1 2`), and experiments that need the same trial share it. `--part 1 1` is the work of
-nobody: it writes the result of the trials that are there.
+work (`--part 0 2` and `--part 1 2`), and experiments that need the same trial share it. `--part 1 1` does no trial: it
+writes the result of those that are there.
 """
 
 import argparse

@@ -4,10 +4,10 @@
     python experiments/lobs_table.py --part 1 2
     python experiments/lobs_table.py            # writes the result once all trials are there
 
-How many zeros a layer gets is decided once, by the hull of `exact`'s curves, and is the same for all solvers. random,
-magnitude, obd, wanda and lobs have no refit, as published; `+ refit` is least squares on the same choice. lobs sorts
-once and never changes its inverse, as released, but that inverse is of the Hessian with its ridge, dead inputs leave
-first, and biases stay. column, which is SparseGPT's choice, and exact, without its second one, end with a refit, too.
+The number of zeros of each layer is set once, by the hull of `exact`'s curves, and is the same for all solvers. random,
+magnitude, obd, wanda and lobs have no refit, as published; `+ refit` adds least squares on the same mask. lobs sorts
+once and never updates its inverse, as released; but here that is the inverse of the Hessian with its ridge, dead inputs
+are pruned first, and biases stay. column (SparseGPT's mask) and exact, without its second choice, end with a refit.
 """
 
 from functools import partial

@@ -4,14 +4,14 @@ r"""Every method on Fashion-MNIST in the same time: accuracy against minutes.
     python experiments/methods_fashion.py --ipc 1 --name methods_fashion_1 --methods random idc dm frepo readout \
         --fit readout:episodes=210 --networks readout=convnet
 
-A method runs once and is stopped on the way: everything that it trains, and its start, counts. An episode is not cut
-short, nor a start, so that a stop comes late where they are long. How many episodes fit into the minutes is for the
-computer to say: `--fit readout:episodes=150` changes settings of a method, and `--networks readout=convnet:width=64`
-the network that it learns with; those below are for two cores with AVX2. Minutes are those of the clock; where the
-processor's are far fewer than threads times as many, others were at work. What was stopped goes on, but for a run
-within its minutes, which is made anew; `--part 1 1` writes what is there. `--judge 0` makes the sets only: whoever runs
-it next on this folder, perhaps on a computer with a GPU, judges them; on two cores two processes with
-`--judge-threads 1` do so sooner than one.
+A method runs once, and its set is saved at several stops. Its minutes include its start and everything that it trains.
+Neither the start nor an episode is cut short, so that a stop comes late where they are long.
+How many episodes fit into the minutes depends on the computer: `--fit readout:episodes=150` changes settings of a
+method, and `--networks readout=convnet:width=64` the network that it learns with; those below are for two cores with
+AVX2. Minutes are those of the clock; if the processor's are far fewer than minutes times threads, other programs were
+running. An experiment that was stopped goes on, except that an unfinished run begins anew; `--part 1 1` writes the
+result of the trials that are there. `--judge 0` makes the sets only, and the next run on this folder, perhaps on a
+computer with a GPU, judges them; on two cores two processes with `--judge-threads 1` are faster than one.
 """
 
 import time

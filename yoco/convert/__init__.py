@@ -51,18 +51,18 @@ def convert(
     space: str | None = None,
     experiment: int = 0,
 ) -> CondensedSet:
-    """Read a set in whatever form `source` has, write it in the form that the name of `target` says, and return it.
+    """Read a set from `source` in any known form, write it in the form that the name of `target` says, and return it.
 
     source: .safetensors; .npz; a folder with one folder of PNGs for each class; or a file of IDC, DREAM or YOCO
     (data.pt), of MTT or DATM (images_best.pt, with labels_best.pt beside it, and lr_best.pt if there), of DC, DSA or DM
     (res_*.pt), of KIP (.npz).
     target: .safetensors, .npz, or a new folder for PNGs.
-    form: a name out of FORMATS or `module:function`, where the name of the file does not tell; "dream" for a file of
-    DREAM, which looks like one of IDC: pruning rules have settings for each.
-    data: the data set it was made from; its published constants undo a normalisation, its classes get their names.
-    factor: of an IDC file, which does not say it.
-    space: "zca" or "normalised", of an MTT or KIP file. Where it is not said it is "zca", or "normalised" of a KIP file
-    with nozca in its name; what cannot be whitened is refused, and sizes that MTT's authors did not whiten are doubted.
+    form: a name in FORMATS or `module:function`, if the name of the file does not tell; "dream" for a file of DREAM,
+    which looks like one of IDC but has other settings in the pruning rules.
+    data: the data set it was made from, for its published constants, which undo a normalisation, and its class names.
+    factor: of an IDC file, which does not record it.
+    space: "zca" or "normalised", of an MTT or KIP file. By default "zca", or "normalised" for a KIP file with nozca in
+    its name; what cannot be whitened is refused, and sizes that MTT's authors did not whiten give a warning.
     experiment: which of the sets in a DC, DSA or DM file, from 0. Nothing is ever unpickled.
 
     Raises:

@@ -15,14 +15,14 @@ from yoco.convert.pixels import plain_or_white
 def read(origin: Origin) -> CondensedSet:
     """The images, the largest label value of each as its class, and all label values as soft labels.
 
-    KIP's labels are centred, 1 - 1/C for the class and -1/C for the others, or learned from there; soft labels are
-    the file's plus 1/C, so that untouched ones are one-hot. Labels that are not centred stay as they are. Grey images
-    of the authors were never whitened, so that the space of grey ones must be said, and so must that of images in
-    [0, 1], which may be anybody's. A name with `nozca` in it, as the authors give, says that they are normalised.
+    KIP's labels are centred, 1 - 1/C for the class and -1/C for the others, or learned from there. The soft labels are
+    the file's plus 1/C, so that unlearned ones are one-hot. Labels that are not centred stay as they are. `space` must
+    be given for grey images, which the authors never whitened, and for images in [0, 1], which may not be KIP's. A name
+    with `nozca` in it, as the authors use, says that the images are normalised.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged or of another form, or grey or in [0, 1] and its space is not said, or the constants
+        ValueError: it is damaged or of another form, or grey or in [0, 1] without a given space, or the constants
             of the normalisation are not known.
     """
     found = arrays(origin.path)

@@ -26,16 +26,16 @@ ROUNDING = 1e-3
 def read(origin: Origin) -> CondensedSet:
     """The images with the labels that lie beside them; normalised ones are made plain.
 
-    DATM's labels are logits [n, classes]: their softmax gives soft labels, unless they are shares already, and the
-    largest of each the label. The step size that was learned is read from lr_*.pt, where it lies beside them.
+    DATM's labels are logits [n, classes]: soft labels are their softmax, or they themselves if they are probabilities
+    already, and the label is the largest. The learned step size is read from lr_*.pt, if that lies beside them.
 
-    Whitened ones were whitened by MTT's fit on the training half of the data, which is not said by the file itself.
-    Where the space is not said, a set of a size that MTT's authors did not whiten comes with a warning, and images that
-    are too large to be whitened are refused.
+    Whitened images were whitened by MTT's fit on the training half of the data, which the file itself does not record.
+    Without a given space, a set of a size that MTT's authors did not whiten gives a warning, and images that are too
+    large to be whitened are refused.
 
     Raises:
         FileNotFoundError: there is no such file, or none with the labels beside it.
-        ValueError: one is damaged or of another form, or too large to be whitened and its space is not said, or the
+        ValueError: one is damaged or of another form, or too large to be whitened without a given space, or the
             constants of the normalisation are not known.
     """
     name = origin.path.name

@@ -17,7 +17,7 @@ MOST = 100_000
 
 @dataclass(frozen=True)
 class Origin:
-    """A file of somebody else. What it says nothing about: `data`, `factor`, `space`, `experiment` (see `convert`).
+    """A file to convert. `data`, `factor`, `space` and `experiment` are what it does not say itself, see `convert`.
 
     space_said: False where `space` is only the default.
     """

@@ -1,4 +1,4 @@
-"""Rank and prune samples: of a condensed set, or of any data. Larger score = harder; a budget says what is kept."""
+"""Rank and prune the samples of a condensed set or of any data. A larger score means harder; a budget sets the size."""
 
 from yoco.prune.asked import ALL_SCORES
 from yoco.prune.budget import Budget

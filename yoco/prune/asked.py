@@ -1,4 +1,4 @@
-"""Asked: a score with its options, and the training that it takes to know it."""
+"""Asked: a score with its options, and the training that is needed to compute it."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -157,11 +157,11 @@ def ask(
     also: Iterable[str] = (),
     recorded: int | None = None,
 ) -> Asked:
-    """The score of this name with the given options, its published ones, or its defaults.
+    """The score of this name, with the given options, else its published ones, else its defaults.
 
-    whole: train to the recipe's end, whatever the score reads; `epochs` is then the length of the recipe, too.
-    also: options of others, which the error for an unknown one lists, too. recorded: epochs of a training that is over.
-    Paths among the options become words.
+    whole: train to the end of the recipe, whatever the score reads; `epochs` then also sets the length of the recipe.
+    also: options of others, which the error for an unknown option lists, too. recorded: the epochs of given evidence.
+    Paths among the options become strings.
 
     Raises:
         ValueError: an unknown score or option, an impossible value, or one that no file can hold.

@@ -1,4 +1,4 @@
-"""What is at hand: whatever a caller brings, and the scores that a set carries from an earlier ranking."""
+"""What need not be computed: the caller's inputs, and the scores that a set carries from an earlier ranking."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields

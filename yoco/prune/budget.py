@@ -10,7 +10,7 @@ SIZES = ("ipc", "cells", "keep", "n")
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What is kept; exactly one of the four is given.
+    """How many samples to keep: exactly one of ipc, cells, keep and n.
 
     ipc: images per class, factor^2 cells each; cells: cells per class; keep: share of all samples, in (0, 1], a decimal
     such as 0.29 meaning 29/100 exactly; n: samples in all.

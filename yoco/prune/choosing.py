@@ -31,7 +31,7 @@ from yoco.prune.shares import check_classes, counts_of, places
 from yoco.rng import Rng
 
 REFERENCES = 4000
-"""Real images that are drawn to stand for the data, as many of each class."""
+"""Number of real images drawn to represent the data, equally many of each class."""
 
 
 @cpu_by_default
@@ -54,24 +54,24 @@ def select(
     seed: int = 0,
     **options: Any,
 ) -> Selection:
-    """Which samples a rule keeps, best first; exactly one of the four sizes is given, see `Budget`.
+    """Choose the samples that a rule keeps, best first; give exactly one of ipc, cells, keep and n, see `Budget`.
 
-    rule: a name out of RULES, or `module:Class`. mode: "paper", or "repo" for the released code where that differs.
-    quota: "none" (all compared with each other), "equal", "proportional", "floor" (each class at least `floor` of its
-    equal share, by default half) or "given" (`shares`: class name -> samples); by default that of the rule.
-    scores: of `score`, read from a file, or anybody's numbers [n], larger = harder; evidence: what trainings showed;
-    features: "pixels" or numbers [n, ...], beside which no evidence and no option of a training may stand where nothing
-    else is learned.
-    reference: real images that the kept ones shall stand for, for the rules that read them: `REFERENCES` of them, as
-    many of each class, are drawn.
-    What is still missing is learned by one training, of `kernel` by three of 60 epochs each, whatever the data are,
-    unless `runs`, `epochs` or `recipe` say otherwise. Scores are then those that the set carries from an earlier
-    pruning, so that pruning twice is pruning once. Rules that need nothing never train.
-    options: of the rule, of `Training`, and of the score (`score` names it).
-    Of equal scores the sample that stands first counts as the better one, see `places`.
+    rule: a name in RULES, or `module:Class`. mode: "paper", or "repo" for the released code where that differs.
+    quota: "none" (all samples compete), "equal", "proportional", "floor" (each class gives at least `floor` of its
+    equal share, by default half) or "given" (`shares`: class name -> samples); by default the rule's own.
+    scores: from `score`, loaded from a file, or your own numbers [n], larger = harder. evidence: results of `observe`.
+    features: "pixels" or numbers [n, ...]; if nothing else must be learned, evidence and options of a training are
+    refused beside them.
+    reference: real images that the kept samples shall represent, for the rules that read them; `REFERENCES` are drawn,
+    equally many of each class.
+    Without scores and evidence, fitting scores that the set carries from an earlier pruning are used, so that pruning
+    twice equals pruning once. Whatever is still missing is learned by one training; `kernel` trains three networks of
+    60 epochs each on any data, unless `runs`, `epochs` or `recipe` say otherwise. Rules that need nothing never train.
+    options: of the rule, of `Training`, and of the score, which `score` names.
+    Among equal scores the sample that comes first counts as the better one, see `places`.
 
     Raises:
-        ValueError: an unknown name, an impossible size, scores of another set or made in another way than asked for.
+        ValueError: an unknown name, an impossible size, scores of another set or made with other options.
     """
     check_kind("select", data)
     same_kind("prune", "seed", seed, 0)
@@ -122,7 +122,7 @@ def _planned(
     shares: Mapping[Any, int] | None = None,
     floor: float | None = None,
 ) -> tuple[Rule, int, str, list[int], float]:
-    """The rule as published for this size, how many samples it keeps, the quota, what classes are asked for, the floor.
+    """The rule as published for this size, the total, the quota, the given counts by class, and the floor.
 
     Raises:
         ValueError: an impossible size, or one that this rule or the quota cannot give.
@@ -143,13 +143,13 @@ def prune(data: AnySet, labels: None = None, **how: Any) -> AnySet: ...
 @overload
 def prune(data: Any, labels: Any, **how: Any) -> Selection: ...
 def prune(data: Any, labels: Any = None, **how: Any) -> Any:
-    """The samples that a rule keeps, best first; the options are those of `select`.
+    """Keep the samples that a rule chooses, best first; the options are those of `select`.
 
-    data: a condensed set or a Source, which gives a smaller one; or images together with `labels`, arrays as
-    `yoco.data.from_arrays` takes them, which gives a `Selection`: of an array, `images[kept.indices.numpy()]`
-    are the kept ones. In a condensed set the cells of each class stand best first: of a nested rule under the quota
-    equal, and of `kernel`, any smaller size is its beginning.
-    A set holds no weights: of a rule that gives them (craig, gradmatch) take those of `select`, else a warning says so.
+    data: a condensed set or a Source, which returns a smaller one; or images with `labels`, arrays as for
+    `yoco.data.from_arrays`, which return a `Selection`: `images[kept.indices.numpy()]` are the kept images.
+    The cells of each class of a condensed set are sorted best first: with a nested rule under the quota equal, and
+    with `kernel`, any smaller size is a prefix.
+    A set holds no weights: rules that give weights (craig, gradmatch) warn; use `select` to get them.
 
     Raises:
         ValueError: as `select`; or labels beside a set that has its own.
@@ -167,7 +167,7 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
 
 @cpu_by_default
 def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = "paper", **how: Any) -> Scores:
-    """The scores that `select` would make for a rule under the same options; a size may be among them.
+    """Compute the scores that `select` would make for a rule with the same options, which may include a size.
 
     Raises:
         ValueError: the rule reads no scores; otherwise as `select`.
@@ -195,10 +195,10 @@ _OTHERS = ("scores", "evidence", "features", "reference")
 
 
 def as_set(data: CondensedSet | Source, chosen: Selection) -> CondensedSet:
-    """The chosen samples as a condensed set, ready to be saved; images of a Source are cells of factor 1, in uint8.
+    """The chosen samples as a condensed set, ready to be saved; images of a Source become uint8 cells of factor 1.
 
-    The samples stand class by class. Weights of images of a Source, which `weights_of` leaves best first, are brought
-    into that order by `s.weights[argsort(labels[s.indices], stable=True)]`.
+    The samples are sorted by class. `weights_of` leaves the weights for a Source best first; sort them likewise by
+    `s.weights[argsort(labels[s.indices], stable=True)]`.
 
     Raises:
         ValueError: they were chosen from other data.
@@ -230,12 +230,12 @@ def _whole(data: Source) -> CondensedSet:
 
 
 def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how: Any) -> CondensedSet:
-    """The whole set, cells of each class best first: under the quota equal, or by `kernel`, any beginning is a set.
+    """Sort the cells of each class best first: under the quota equal, or by `kernel`, any prefix is a smaller set.
 
-    It holds no weights: of a rule that gives them (craig, gradmatch) a warning says so.
+    The set holds no weights: rules that give weights (craig, gradmatch) warn.
 
     Raises:
-        ValueError: as `select`; or the rule's smaller answers are not the beginnings of its larger ones.
+        ValueError: as `select`; or the rule's smaller answers are not prefixes of its larger ones.
     """
     if not isinstance(data, CondensedSet):
         raise ValueError(
@@ -270,10 +270,11 @@ def _changed(name: str, mode: Mode, rule: Rule) -> dict[str, Any]:
 
 @cpu_by_default
 def draw_references(data: CondensedSet | Source, reference: Source, rng: Rng) -> Source:
-    """Images that stand for the data behind a set: `REFERENCES` of them, as many of each class; whitened as the set.
+    """Draw `REFERENCES` images to represent the data behind a set, equally many of each class, whitened as the set is.
 
     Raises:
-        ValueError: it is no Source, its classes or images are not those of the set, or that was whitened by others.
+        ValueError: reference is no Source, its classes or image shape are not the set's, or the set was whitened by
+            other images.
     """
     real, most = alike(data, reference), -(-REFERENCES // len(data.classes))
     members = [

@@ -1,8 +1,8 @@
 """CRAIG and GradMatch: weighted samples whose gradients stand for the gradient of all.
 
-The gradient g_i of the last layer, weights and bias, is the outer product of the error e_i, float [n, C], and the input
-of the layer with a 1 behind it, features [n, D]. It is never formed: <g_i, g_j> = <e_i, e_j> (<h_i, h_j> + 1), and the
-sum of all is a matrix [C, D + 1].
+The gradient g_i in the weights and bias of the last layer is the outer product of the error e_i, float [n, C], and the
+layer's input h_i with a 1 appended, features [n, D]. It is never formed: <g_i, g_j> = <e_i, e_j> (<h_i, h_j> + 1), and
+the sum of all is a matrix [C, D + 1].
 """
 
 from dataclasses import dataclass
@@ -52,10 +52,10 @@ class Gradients:
 def craig(errors: Tensor, features: Tensor, total: int, *, neighbours: int = 64) -> Choice:
     """Medoids of the gradients, each with the number of samples that it stands for (Mirzasoleiman et al., ICML 2020).
 
-    Facility location with s_ij = d_max - ||g_i - g_j||, see `facility_location`, d_max being the largest distance in
-    the graph: of all pairs, or of each gradient and its `neighbours` where there are too many, see `distance_graph`.
-    Weights are the sizes of clusters: each sample belongs to the nearest chosen one, a chosen one to itself, so they
-    are at least 1 and sum to n. In the order of choice; answers are nested, weights are not.
+    Facility location with s_ij = d_max - ||g_i - g_j||, see `facility_location`. d_max is the largest distance in the
+    graph, which holds all pairs or, where these are too many, each gradient with its `neighbours`, see
+    `distance_graph`. Weights are cluster sizes: each sample belongs to the nearest chosen one, a chosen one to itself,
+    so they are at least 1 and sum to n. Indices are in the order of choice and nested; weights are not nested.
     O(n^2 (C + D)) time, 8 n (C + D) bytes besides the graph.
 
     Raises:
@@ -201,7 +201,7 @@ class CRAIG(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class GradMatch(Rule):
-    """`gradmatch`. lam: how much large weights cost.
+    """`gradmatch`. lam: the penalty on the squared norm of the weights.
 
     Raises:
         ValueError: lam is below 0.

@@ -32,10 +32,10 @@ def d2(
 ) -> Tensor:
     """Hard samples that are not each other's neighbours: long [total], in the order of choice; answers are nested.
 
-    scores: [n], larger = harder = worth more; if one is below 0, all are raised until the least is 0, because a message
-    says how much is worth, not how little. N(i): the `neighbours` nearest others by Euclidean distance d of features
-    [n, D]; mutual: and the samples whose neighbour i is. power: of d inside the exp. Features are taken in the units
-    that they have: where gamma d^2 is large everywhere nothing is passed on, and the hardest are taken.
+    scores: [n], larger = harder = worth more; if any is negative, all are shifted until the smallest is 0, as messages
+    carry positive worth. N(i): the `neighbours` nearest others by the Euclidean distance d of features [n, D]; mutual:
+    also the samples that have i as a neighbour. power: of d inside the exp. Features are not scaled: where gamma d^2 is
+    large everywhere nothing is passed on, and the hardest samples are chosen.
     O(n^2 D) time for the neighbours, O(total (neighbours + log n)) for the choice; 16 n neighbours bytes and a block.
 
     Raises:
@@ -101,16 +101,17 @@ def _spread(worth: list[float], around: list[list[int]], weights: list[list[floa
 
 @dataclass(frozen=True, kw_only=True)
 class D2(Rule):
-    """`d2`, after the hardest have gone.
+    """`d2` on the samples that remain once the hardest are left out.
 
-    neighbours: how many; gamma: of the reverse messages; gamma_forward: of the forward ones; mode: "paper", or "repo",
-    where the released code has d in place of d^2, a gamma_forward of 1, and messages to those whose neighbour a sample
-    is as well as to its own; beta: floor(beta * n) of the hardest samples are left out first, as in CCS, but under a
-    quota of each class by itself; drop: the score by which, by default that which ranks, in the released code the
-    accumulated margin. The authors tune neighbours, gamma and beta for each data set and size.
+    neighbours: how many; gamma: of the reverse messages; gamma_forward: of the forward ones. mode: "paper", or "repo"
+    for the released code, which has d in place of d^2, a gamma_forward of 1, and messages in both directions: to the
+    neighbours of a sample and to the samples whose neighbour it is. beta: floor(beta * n) of the hardest samples are
+    left out first, as in CCS, but under a quota in each class by itself. drop: the score that decides which; by default
+    the ranking one, in the released code the accumulated margin. The authors tune neighbours, gamma and beta for each
+    data set and size.
 
-    Features of several runs have length 1 for each network, those of one run, and given ones, are as they are: gamma is
-    in other units there.
+    Features of several runs are scaled to length 1 for each network; those of one run, and given ones, are not scaled,
+    so that gamma has other units there.
 
     Raises:
         ValueError: an impossible option; when called, beta leaves too few.

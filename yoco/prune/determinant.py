@@ -15,12 +15,12 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class LogDet(Rule):
-    """Each next sample raises log det L of the chosen ones the most.
+    """Greedily add the sample that most raises log det L of the chosen ones.
 
-    It is the likeliest set of a determinantal point process, greedily (Chen et al., NeurIPS 2018, algorithm 1). L is
-    the cosine similarity of the features, plus `ridge` on its diagonal: the smaller that is, the less a sample is worth
-    that resembles chosen ones. With S chosen, sample i gains log(L_ii - L_iS L_SS^-1 L_Si), whose inside is kept up to
-    date with one new row of the Cholesky factor of L a step: O(n m (D + m)) time, O(n (D + m)) memory.
+    This is greedy MAP inference for a determinantal point process (Chen et al., NeurIPS 2018, algorithm 1). L is the
+    cosine similarity of the features, plus `ridge` on its diagonal: the smaller the ridge, the less a sample gains that
+    resembles chosen ones. With S chosen, sample i gains log(L_ii - L_iS L_SS^-1 L_Si); its argument is updated in each
+    step by one new row of the Cholesky factor of L: O(n m (D + m)) time, O(n (D + m)) memory.
     All gain the same at first, and the first sample by place begins. A row of zeros resembles nothing.
 
     Raises:

@@ -36,10 +36,10 @@ def herding(features: Tensor, total: int) -> Tensor:
 
     Step t takes argmin_i || t mu - (sum of the chosen) - h_i || among the others (Welling, Herding dynamical weights to
     learn, ICML 2009; so written in iCaRL, CVPR 2017, algorithm 4). Features are centred, so that mu is 0.
-    O(n D total) time, 12 n D bytes and 8 n D for a moment. The sum moves far in each step, so every step looks at all
-    samples again, and only memory traffic can be saved: float32 products say which samples may be the best, given their
-    largest rounding error, and float64 decides among these. One pass over all samples serves this step and, if the best
-    of a small pool is the right guess for it, the next.
+    O(n D total) time, 12 n D bytes and 8 n D for a moment. The sum moves far in each step, so every step must look at
+    all samples, and only memory traffic can be saved. Float32 products with a bound on their rounding error narrow the
+    candidates, and float64 decides among these. One pass over all samples serves this step, and also the next one if a
+    small pool predicts this step's choice correctly.
 
     Raises:
         ValueError: features are not a finite matrix.
@@ -84,14 +84,14 @@ class _Walk:
 
 
 def k_center(features: Tensor, total: int, *, first: int | None = None) -> Tensor:
-    """Samples such that the farthest of all has a chosen one near: long [total], in the order of choice.
+    """Samples that leave no other far from a chosen one: long [total], in the order of choice.
 
-    Each next one is argmax_i min_{j chosen} ||h_i - h_j||, which is at most twice the best radius (Gonzalez, 1985; for
-    coresets Sener and Savarese, ICLR 2018). first: the first sample, by default the one nearest to the mean. Smaller
-    answers are beginnings.
-    At most O(n D total) time, mostly in products of large matrices; 8 n (2 D + 3) bytes and a block. A distance to the
-    chosen set only falls, so while the farthest one of a pool of `WIDE` is farther than all outside it were, it is the
-    farthest of all: only then do the others learn of the new ones, of many at once.
+    Each step adds argmax_i min_{j chosen} ||h_i - h_j||, whose radius is at most twice the best one (Gonzalez, 1985;
+    for coresets Sener and Savarese, ICLR 2018). first: the first sample, by default the one nearest to the mean.
+    Smaller answers are prefixes.
+    At most O(n D total) time, mostly in products of large matrices; 8 n (2 D + 3) bytes and a block. Distances to the
+    chosen set only fall: while the farthest sample of a pool of `WIDE` is farther than all outside it were, it is the
+    farthest of all. Only when that ends are the distances outside updated, for many new choices at once.
 
     Raises:
         ValueError: features are not a finite matrix.
@@ -263,7 +263,7 @@ class Medoids(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Moderate(Rule):
-    """`moderate`, over what it is given: the median is that of the class alone under a quota.
+    """`moderate` over the given samples, which under a quota are one class: the median is then that of the class.
 
     Raises:
         ValueError: an unknown centre.

@@ -1,7 +1,7 @@
 """Greedy kernel ridge regression: keep the samples from which a kernel machine best predicts all others.
 
-No paper: the loss is that of KIP and FRePo (Nguyen et al., ICLR 2021; Zhou et al., NeurIPS 2022), which learn images by
-it; here it chooses among images that are there. In turns, each class adds the sample that lowers the loss most:
+Not from a paper: the loss is that of KIP and FRePo (Nguyen et al., ICLR 2021; Zhou et al., NeurIPS 2022), which learn
+images with it; here it selects existing samples. Classes take turns to add the sample that lowers the loss most:
 
     S <- {}
     repeat until |S| = m, over the classes that have not had their turn:
@@ -24,11 +24,11 @@ BLOCK = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class KernelGreedy(Rule):
-    """The samples that predict the references best, class by class in turns; the answers are nested.
+    """Greedily choose the samples that best predict the references, classes in turns; the answers are nested.
 
-    The references are real images where there are some, see `Items.reference`, else the samples themselves. Classes
-    take turns in the order of their gain, so their counts differ by one at most, until a class has no more.
-    ridge: the weight of the penalty, where a sample's product with itself is 1.
+    The references are real images if there are some, see `Items.reference`, else the samples themselves. Classes take
+    turns in the order of their gain, so that their counts differ by one at most, until a class has no more samples.
+    ridge: the weight of the penalty; features have length 1.
 
     Raises:
         ValueError: ridge is not above 0.

@@ -1,4 +1,4 @@
-"""Kinds: an option must be of the kind of its default, and what a file can hold, which is said before any work."""
+"""Kinds: check before any work that an option is of the kind of its default, and that a file can hold it."""
 
 import json
 from collections.abc import Mapping

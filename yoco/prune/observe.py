@@ -84,8 +84,8 @@ class Evidence:
 def yoco_recipe(data: str) -> Recipe:
     """The recipe of YOCO's dynamics (NeurIPS 2023): 1000 epochs, augmented, half of the batches mixed by CutMix.
 
-    data: name of the data set; images of digits and letters are not mirrored. YOCO's networks for ImageNet are
-    `resnet_ap10`: say `network resnet_ap10`, as it is for the sets and their evaluation.
+    data: name of the data set; images of digits and letters are not mirrored. For ImageNet YOCO's network is
+    `resnet_ap10`, as for the sets and their evaluation: pass it as `network`.
     """
     words = "color_crop_scale_rotate" if data in GLYPHS else "color_crop_flip_scale_rotate"
     return Recipe(epochs=1000, augment=Policy(words, "idc"), cutmix=0.5)
@@ -112,18 +112,19 @@ def observe(
     since: int = 0,
     until: int | None = None,
 ) -> Evidence:
-    """Train a new network on the set for its first `epochs` epochs, and note how it takes every sample.
+    """Train a new network on a set for the first `epochs` epochs of a recipe, and record how it judges every sample.
 
-    recipe: the full one; its schedule is that of `recipe.epochs`, whatever `epochs` says.
-    passes: which outputs make the dynamics: "clean" looks at all images, neither augmented nor mixed, after each epoch,
-    in evaluation mode; "train" at the augmented and perhaps mixed training batches, against each image's own label, as
-    YOCO's code does. dynamics: record them; shift: with what TDDS needs. snapshot: look at all images once more at the
-    end, clean; stage: whose output its features are; images: keep those in it; reference: others that it looks at, too,
-    of the same classes and form. Those of a whitened set are whitened as it was: by `draw_references`, or here if they
-    are the whole training half.
+    recipe: the full one; its schedule spans `recipe.epochs`, whatever `epochs` says.
+    passes: which outputs make the dynamics. "clean": all images after each epoch, neither augmented nor mixed, in
+    evaluation mode. "train": the training batches, augmented and perhaps mixed, against each image's own label, as in
+    YOCO's code.
+    dynamics: record them; shift: with the shift, which TDDS needs. snapshot: evaluate all clean images once more at
+    the end; stage: the stage whose output gives its features; images: keep the images in it; reference: further
+    images for it, of the same classes and shape. For a whitened set these are whitened as it was: by
+    `draw_references`, or here if they are the whole training half.
     bf16: compute the network in bfloat16.
-    progress: called with the epoch, from 0, after each one. since, until: the first epoch, from 0, after which a clean
-    look is taken, and how many epochs there are looks in, all by default; the dynamics are of these alone.
+    progress: called with the epoch, from 0, after each one. since, until: with clean passes, record the dynamics of
+    the epochs since..until - 1 alone, counted from 0; by default of all.
 
     Raises:
         ValueError: an unknown word, epochs outside of the recipe, references that do not fit the set, or a training
@@ -177,7 +178,7 @@ def _check_epochs(passes: str, epochs: int, most: int, since: int, until: int) -
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
-    """The recipe in JSON values; an augmentation of one's own that says only where it lies goes by what it holds."""
+    """The recipe as JSON values; a custom augmentation that prints only its address is described by its attributes."""
     values = {f.name: _value(getattr(recipe, f.name)) for f in fields(recipe)}
     return {**values, "drops": [str(share) for share in recipe.drops], "augment": _words(recipe.augment)}
 

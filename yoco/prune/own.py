@@ -1,4 +1,4 @@
-"""Own: what the options of anybody's own score or rule must be like, so that each is given what was meant for it."""
+"""Own: checks on the options of custom scores and rules, so that every option reaches the function it is meant for."""
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass

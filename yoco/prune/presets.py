@@ -1,4 +1,4 @@
-"""The table of rules: mechanisms that take any score, and the papers' own ways by their names."""
+"""The table of rules: mechanisms that take any score, and published methods by their names."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -123,10 +123,10 @@ REPO: dict[str, Row] = {
 
 
 def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
-    """The rule of this name, or behind `module:Class`, with its options.
+    """The rule of this name, or at `module:Class`, with the given options.
 
     Raises:
-        ValueError: there is none, it has no such option, or only the paper's way is here; or see `own_rule`.
+        ValueError: an unknown rule or option, a rule that has no mode "repo", or see `own_rule`.
     """
     if not isinstance(name, str):
         raise ValueError(f"rule: must be a name, or module:Class, got {name!r}")

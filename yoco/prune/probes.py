@@ -126,8 +126,8 @@ def prototype(
 def ssp(snapshot: Snapshot, *, clusters: int | None = None, start: int = 0) -> Tensor:
     """1 - cosine to the own k-means centre of the features (Sorscher et al., NeurIPS 2022, self-supervised there).
 
-    clusters: how many centres, by default one for each class, and never more than samples; start: names the random
-    first centres, whatever the seed of a training or a pruning is.
+    clusters: how many centres, by default one for each class, and never more than samples; start: the seed of the
+    random first centres, which no seed of a training or a pruning changes.
 
     Raises:
         ValueError: clusters below 1.

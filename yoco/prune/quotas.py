@@ -1,8 +1,8 @@
 """Quotas: how many samples each class gives, and in which order the classes take turns.
 
-none: classes do not count. equal: as equal as the classes are large. proportional: as in the whole set. floor: what a
-rule keeps by itself, but at least a share of the equal quota of each class, by default half: ours, after Sorscher et
-al., NeurIPS 2022. given: the caller's counts.
+none: all samples compete, whatever their class. equal: as equal as the sizes of the classes allow. proportional: as in
+the whole set. floor: the rule's own choice, but of each class at least a share, by default half, of its equal quota:
+ours, after Sorscher et al., NeurIPS 2022. given: the caller's counts.
 """
 
 from bisect import bisect_right
@@ -69,13 +69,13 @@ def water(most: Sequence[int], total: int) -> list[int]:
 
 
 def awards(available: Sequence[int], total: int | None = None) -> list[int]:
-    """Classes in the order in which they get samples, so that every beginning is proportional: by default all samples.
+    """The class of each sample in turn, so that every prefix is proportional; total: by default all samples.
 
-    The first k give class c less than one more, and less than one fewer, than its exact share k * available[c] / N;
-    whatever the total is, a larger one only goes on. So a class of a small share may have none for long: see `lost`.
-    Each next sample of a class has a first and a last place that keep it within 1 - 1 / (2 C - 2); of the classes that
-    may be served the most urgent one is, or of those the first by id (Tijdeman, The chairman assignment problem,
-    Discrete Mathematics 32, 1980). Divisor methods such as Webster's are nested, too, but not within one.
+    Among the first k, class c differs by less than one from its exact share k * available[c] / N. A larger total only
+    extends the order. So a small class may have no sample for long: see `lost`.
+    The next sample of a class has a first and a last place that keep it within 1 - 1 / (2 C - 2); of the classes that
+    may be served the most urgent one is, ties by id (Tijdeman, The chairman assignment problem, Discrete Mathematics
+    32, 1980). Divisor methods such as Webster's are nested, too, but not within one.
     """
     whole = sum(available)
     parts = max(2 * sum(n > 0 for n in available) - 2, 1)
@@ -161,14 +161,14 @@ def apply(
     given: Sequence[int] = (),
     floor: float = 0.5,
 ) -> Choice:
-    """The answer of a rule under quotas: exactly `total` distinct places, best first, in the order of `turns`.
+    """Apply a rule under a quota: exactly `total` distinct places, best first, in the order of `turns`.
 
-    The rule sees each class alone, on the stream ("class", c); or all samples at once under quota none. Under quota
-    floor that answer stands, cut at its end, but for the classes that must give more: these are asked alone. A class
-    without weights beside classes with some has weights of 1.
+    The rule sees each class alone, on the stream ("class", c); under quota none it sees all samples at once. Under
+    quota floor it also sees all samples first: a class that must give fewer drops its last ones, and a class that must
+    give more is chosen anew, alone. A class without weights beside classes with some has weights of 1.
 
     Raises:
-        ValueError: quotas that cannot be met, or an answer of the rule that is not what it was asked for.
+        ValueError: quotas that cannot be met, or an answer of the rule that is not of the required form.
     """
     whole = _ask(rule, items, total, rng, name) if kind in ("none", "floor") else None
     if kind == "none" and whole is not None:

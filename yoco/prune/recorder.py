@@ -15,11 +15,11 @@ Repeats = Literal["refuse", "first"]
 
 
 class Visits:
-    """Sees to it that every epoch, from 0 on and in order, shows each of `n` samples once, and measures it.
+    """Measures each of `n` samples in every epoch, and checks that every epoch, in order from 0, shows it once.
 
-    Sums over epochs would punish samples that are seen less often, so a sample that is missing is refused.
-    repeats: what to do with a sample that comes again in an epoch: "refuse", or keep its "first" visit, as for the
-    padding of distributed samplers.
+    A missing sample is an error, since sums over epochs are not comparable for samples that are seen less often.
+    repeats: for a sample that occurs again in an epoch: "refuse" it, or keep its "first" visit, as for the padding of
+    distributed samplers.
 
     Raises:
         ValueError: n is below 1, or an unknown word for repeats.
@@ -136,9 +136,9 @@ class Recorder(Visits):
     """Collects the dynamics of `n` samples: `log` every batch, then call `dynamics`.
 
     Every epoch, from 0 on and in order, must show every sample once.
-    repeats: "refuse" a sample that comes again in an epoch, or keep its "first" visit. shift: record that number too,
-    as TDDS needs it, which holds n C float32 while it lasts. file: append each finished epoch to this new file, 21 n
-    bytes (25 n with shift), instead of holding it; after a crash `Dynamics.open` reads the finished epochs.
+    repeats: "refuse" a sample that occurs again in an epoch, or keep its "first" visit. shift: also record the shift,
+    which TDDS needs; this holds n C float32 during the recording. file: append each finished epoch to this new file,
+    21 n bytes (25 n with shift), instead of memory; after a crash `Dynamics.open` reads the finished epochs.
 
     Raises:
         ValueError: n is below 1, or an unknown word for repeats.

@@ -1,4 +1,4 @@
-"""References: other images that stand for the data behind a set, which networks are shown as they are shown the set."""
+"""References: other images that represent the data behind a set, in the pixel space in which networks see the set."""
 
 from collections.abc import Mapping
 from typing import Any

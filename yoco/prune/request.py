@@ -1,4 +1,4 @@
-"""Request: what a rule asks of some data, what of it is at hand, and what a training has still to show."""
+"""Request: what a rule needs of some data, which part of it is at hand, and which a training must still provide."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -85,7 +85,7 @@ class Request:
 
     @cached_property
     def ranking_score(self) -> tuple[str, Mapping[str, Any]]:
-        """The same, but that of given scores, where none is named and a rule takes any and reads no more."""
+        """As `named_score`; or the score of given scores, if none is named and the rule takes any and reads no more."""
         rule, scores = self.rule, self.given.scores
         any_score = set(rule.needs) == {"scores"} and rule.score is None and rule.dropped_by is None
         theirs = scores.name if scores is not None and any_score and scores.name in ALL_SCORES else None
@@ -137,10 +137,10 @@ class Request:
 
     @cached_property
     def at_hand(self) -> Scores | None:
-        """The given scores, or those that the set carries, if they are the ones that are asked for.
+        """The given scores, or those that the set carries if the rule would make the same, else None.
 
         Raises:
-            ValueError: the given ones are not.
+            ValueError: they are of another score or set, or were made with other options than the caller's.
         """
         given = self.given
         if self.anew or "scores" not in self.rule.needs or (given.evidence is not None and given.scores is None):

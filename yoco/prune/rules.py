@@ -16,13 +16,13 @@ from yoco.rng import Rng
 
 
 class Items(NamedTuple):
-    """What a rule chooses from; None is what nobody made.
+    """What a rule chooses from; a part that was not made is None.
 
     scores: float [n], larger = harder; labels: long [n] in 0..classes-1; features: float32 [n, D];
     doubts: float [n], larger = dropped earlier: another score by which the hardest are left out;
     errors: float32 [n, C], probabilities minus target: the gradient of the loss in the logits;
     confidence: float [n] in [0, 1], the mean probability of the label over the epochs;
-    reference: features float32 [m, D] and labels long [m] of other images, which the kept ones shall stand for.
+    reference: features float32 [m, D] and labels long [m] of other images, which the kept samples shall represent.
     """
 
     scores: Tensor | None
@@ -54,11 +54,11 @@ class Choice(NamedTuple):
 class Rule(ABC):
     """How to choose; the fields of a subclass are its options.
 
-    nested: the first k of a larger answer are the answer to k. needs: which parts of `Items` it reads; refers: whether
-    it looks at the references, too; signed: whether scores may be below 0.
+    nested: the first k samples of a larger answer are the answer for k. needs: which parts of `Items` it reads;
+    refers: whether it also reads the references; signed: whether scores may be below 0.
     score: the only score that it takes, or None for any; usual: the score that is made when none is named;
-    faithful: it is its paper's way, so that scores of another name, which a set carries, do not stand for the usual;
-    settings: options of that score; quota: the shares of the classes in its paper, see `quotas`.
+    faithful: it follows its paper, so that carried scores of another name do not replace the usual one;
+    settings: options of that score; quota: the default quota, as in its paper, see `quotas`.
     """
 
     nested: ClassVar[bool] = False
@@ -81,21 +81,21 @@ class Rule(ABC):
 
     @property
     def dropped_by(self) -> str | None:
-        """The score of `Items.doubts`, where a rule leaves out samples by another than it ranks by."""
+        """The score of `Items.doubts`, if the rule leaves out samples by another score than it ranks by."""
         return None
 
     def published(self, data: str, condensed: bool, had: Fraction, kept: Fraction) -> "Rule":
-        """The rule with what its paper says of these data and sizes, where an option leaves that open.
+        """The rule with its open options set as in its paper for these data and sizes.
 
-        had, kept: images per class, before and after.
+        data: the name; condensed: whether it is a condensed set; had, kept: images per class, before and after.
         """
         return self
 
     def left(self, n: int, total: int) -> int:
-        """Among how many of n samples it chooses `total`.
+        """How many of n samples remain to choose `total` from, once the rule has left some out.
 
         Raises:
-            ValueError: among fewer than that.
+            ValueError: fewer than `total` remain.
         """
         return n
 
@@ -135,10 +135,9 @@ class AtRandom(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class InOrder(Rule):
-    """The first samples as they stand: what a set that is ordered already was made for (MDC, ICLR 2024).
+    """The first samples in the set's own order, for sets whose prefixes serve as smaller sets (MDC, ICLR 2024).
 
-    `select` puts the classes of a condensed set after each other, so that with the quota none those of the first class
-    come first.
+    `select` sorts a condensed set by class, so that under the quota none the first class comes first.
     """
 
     nested: ClassVar[bool] = True

@@ -105,12 +105,12 @@ class Running(Visits):
         self._tallies = {name: RUNNING[name][0](n) for name in self._limits}
 
     def score(self, name: str, **options: Any) -> Tensor:
-        """The score as its function in SCORES gives it of the whole record: float32 [n].
+        """The score that its function in SCORES gives for the whole record: float32 [n].
 
         Sums and counts are the same to the bit, variability within 1e-6. options: those of the function.
 
         Raises:
-            ValueError: a score that was not asked for, an unknown option, epochs other than those that were taken in,
+            ValueError: a score that was not named at the start, an unknown option, other epochs than were added up,
                 nothing logged, or samples missing from the last epoch.
         """
         if name not in self._tallies:

@@ -88,11 +88,11 @@ class Stratified(Rule):
 
     Step 3 is written as turns: every stratum gives one sample, the largest first, then every stratum its second, until
     there are enough. The counts are the same, and for one seed and beta the answers are nested; the paper's beta grows
-    with the share that goes.
-    beta: None for what YOCO's code has for a condensed set of these data and sizes, and CCS's own instructions for
-    whole data, as far as they say it (`CCS_BETA`, `CCS_PAPER_BETA`); else 0.
+    with the pruned share.
+    beta: None looks it up by data and size: for condensed sets in YOCO's code (`CCS_BETA`), for whole data in CCS's
+    own instructions (`CCS_PAPER_BETA`); 0 where these have none.
     drop: the score by which step 1 drops; by default that of the strata. CCS's code always drops by the accumulated
-    margin (score "margin"), whatever the strata are made of.
+    margin (score "margin"), whatever score makes the strata.
 
     Raises:
         ValueError: beta is not in [0, 1), or strata is below 1; when called, beta leaves too few.
@@ -133,10 +133,10 @@ class Stratified(Rule):
         return self.drop
 
     def published(self, data: str, condensed: bool, had: Fraction, kept: Fraction) -> "Stratified":
-        """With beta as above, where it is None.
+        """With beta out of its table, where it is None.
 
-        The share of whole data that goes is a whole percentage as soon as it is within a hundredth of one, as those of
-        ImageNet's 1,281,167 images are none exactly.
+        For whole data a pruned share within 0.01 percentage points of a whole percentage counts as that one, since no
+        share of ImageNet's 1,281,167 images is one exactly.
         """
         share = 100 * (1 - kept / had)
         near = round(share) if abs(share - round(share)) < Fraction(1, 100) else share
@@ -177,14 +177,14 @@ def turn_in(groups: Tensor, sizes: Tensor) -> Tensor:
 class BetaSampling(Rule):
     """Draws without replacement, by score times a Beta density of the mean probability of the label (DUAL, ICML 2025).
 
-    The density has b = 15 (1 - anchor) (1 - gone^c_d) and a = 16 - b, where gone is the share of the samples that go,
-    and anchor the mean confidence of the `anchors` samples of highest score: at a small budget it favours samples that
-    the network is surer of. DUAL takes c_d = 4 for CIFAR-100, and its code 10 anchors.
+    The density has b = 15 (1 - anchor) (1 - gone^c_d) and a = 16 - b, where gone is the pruned share of the samples
+    and anchor the mean confidence of the `anchors` samples of highest score. At a small budget it favours samples of
+    higher confidence. DUAL takes c_d = 4 for CIFAR-100, and its code 10 anchors.
 
-    The draw is one race: of independent exponential times divided by the weights the smallest win, in their order,
-    which is sampling one after another in proportion to the weights. Samples of weight 0 come after all others, in
-    random order, so that the total is always met. The density changes with the budget, hence answers are not nested.
-    Confidence is cut at 1 - 2^-24, where the density of b < 1 has no end.
+    Each sample gets an independent exponential time divided by its weight; the smallest are kept, in their order. This
+    is sampling one after another in proportion to the weights. Samples of weight 0 come after all others, in random
+    order, so that the total is always met. The density changes with the budget, hence answers are not nested.
+    Confidence is capped at 1 - 2^-24, since the density for b < 1 is unbounded at 1.
 
     Raises:
         ValueError: c_d is not above 0, or anchors is below 1; when called, a score is negative.

@@ -47,7 +47,7 @@ class Scores:
 
     @classmethod
     def of(cls, data: CondensedSet | Source, values: Any, name: str = "given", **meta: Any) -> "Scores":
-        """Numbers from anywhere, larger = harder, as the scores of this set.
+        """Wrap your own numbers, larger = harder, as the scores of this set.
 
         values: a tensor, an array or a list [n], sample for sample as in the set; meta: JSON values.
 

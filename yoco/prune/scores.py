@@ -1,9 +1,9 @@
 """Scores of training dynamics: Dynamics -> float32 [n], larger = harder, always.
 
 A score is a function of the dynamics and of keyword options with defaults. Its option `epochs` says how many of the
-first epochs it reads: a number where its paper has one, None for all that were recorded. Papers that call the other
-end large are turned round; each function says so. Sums run epoch by epoch in float64, so that a mapped file is never
-in memory whole.
+first epochs it reads: a number where its paper has one, None for all that were recorded. Where a paper's score is
+larger for easier samples, it is reversed here; each function says so. Sums run epoch by epoch in float64, so that a
+mapped file is never in memory as a whole.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,10 +53,10 @@ def lbpe(
 ) -> Tensor:
     """Logit-based prediction error: the error norm, summed over the best of the first epochs (YOCO, NeurIPS 2023).
 
-    epochs: how many epochs are looked at. top: of these, how many are summed: those of highest accuracy, or lowest mean
-    loss, on the recorded samples; of equal ones the earlier. The paper's own direction.
-    Other data than condensed sets are trained for ten epochs, unless more are asked for, and all ten are summed: name
-    `top` to have the best of them alone, such as the 3 of ten that YOCO's code has for sets of MTT.
+    epochs: how many of the first epochs are considered. top: how many of these are summed: the ones of highest
+    accuracy, or lowest mean loss, on the recorded samples; ties go to the earlier epoch. The paper's own direction.
+    Data other than condensed sets are trained for ten epochs, unless `epochs` says more, and all ten are summed; set
+    `top` to sum the best of them alone, such as the 3 of ten in YOCO's code for sets of MTT.
 
     Raises:
         ValueError: fewer epochs were recorded, top is not in 1..epochs, or an unknown word for `by`.
@@ -73,10 +73,10 @@ def lbpe(
 def el2n(dynamics: Dynamics, *, epochs: int = 20, how: How = "last") -> Tensor:
     """Error norm early in training (EL2N, Paul et al., NeurIPS 2021).
 
-    how: "last" takes the epoch numbered epochs - 1 alone, as the paper, which averages this over about ten runs;
-    "mean" and "sum" take all of the first `epochs`: YOCO's and CCS's code is epochs=10, how="sum", one run. The
-    paper's own direction. Of other data than condensed sets, without a recipe, that is the last epoch of a schedule of
-    so many, by default of ten.
+    how: "last" takes epoch number epochs - 1 alone, as the paper, which averages it over about ten runs; "mean" and
+    "sum" take all of the first `epochs`: YOCO's and CCS's code is epochs=10, how="sum", one run.
+    The paper's own direction. For data other than condensed sets, without a recipe, `epochs` (by default ten) is also
+    the length of the schedule, so that "last" is its last epoch.
 
     Raises:
         ValueError: fewer epochs were recorded, or an unknown word for `how`.
@@ -92,9 +92,9 @@ def el2n(dynamics: Dynamics, *, epochs: int = 20, how: How = "last") -> Tensor:
 def forgetting(dynamics: Dynamics, *, epochs: int | None = None, never_learned: NeverLearned = "max") -> Tensor:
     """How often a sample was forgotten: right in one epoch, wrong in the next (Toneva et al., ICLR 2019).
 
-    Before the first epoch no sample has been right. never_learned: what a sample gets that was never right: "max" the
-    number of epochs, above all that were learned, as the authors' code; "zero" as YOCO's and CCS's code, which takes it
-    for one that was never forgotten; "inf" torch.inf, which stays inf in a mean over runs. The paper's own direction.
+    Before the first epoch no sample counts as right. never_learned: the value of a sample that was never right. "max":
+    the number of epochs, above all learned samples, as in the authors' code; "zero": as if it was never forgotten, as
+    in YOCO's and CCS's code; "inf": torch.inf, which stays inf in a mean over runs. The paper's own direction.
 
     Raises:
         ValueError: fewer epochs were recorded, or an unknown word for `never_learned`.
@@ -223,12 +223,13 @@ def unread(name: str, options: Mapping[str, Any]) -> int:
 
 
 def enough(name: str, dynamics: Dynamics | int, epochs: int | None, *, last: bool = False) -> int:
-    """How many epochs a score reads: those that it asks for, or all. dynamics: or how many epochs there are.
+    """Check that enough epochs were recorded, and answer how many the score reads: `epochs`, or all if it is None.
 
-    last: it reads the last of them alone, so that those before it need not be recorded.
+    dynamics: or the number of recorded epochs. last: the score reads the last epoch alone, so that those before it need
+    not be recorded.
 
     Raises:
-        ValueError: fewer were recorded, or not the first that it reads, or it is no number of epochs.
+        ValueError: fewer were recorded, the first that the score reads was not, or epochs is no number of epochs.
     """
     countable(name, epochs)
     since, recorded = (0, dynamics) if isinstance(dynamics, int) else (dynamics.since, dynamics.since + dynamics.epochs)

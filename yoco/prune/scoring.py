@@ -29,19 +29,19 @@ def score(
     features: Any = None,
     **options: Any,
 ) -> Scores:
-    """How hard each cell or image is: the mean of a score over independent trainings.
+    """Score how hard each cell or image is: the mean of a score over independent trainings.
 
-    score: a name out of SCORES or PROBES, or `module:function`, whose first parameter is called `dynamics` or
-    `snapshot`. options: those of `Training`, and of the score itself, by default as published; `epochs` is how many of
-    them the score reads, or, where it reads none, how long the network is trained: of other data than condensed sets,
-    without a recipe and unless more are asked for, at most ten.
-    evidence: what trainings showed, in place of new ones. features: "pixels" or numbers [n, ...], for the scores that
-    look at features alone: nothing is trained then, and no option may say how. Runs that hold an infinite score are
-    averaged by rank.
+    score: a name in SCORES or PROBES, or `module:function` whose first parameter is called `dynamics` or `snapshot`.
+    options: those of `Training`, and of the score itself, by default as published. `epochs` is how many epochs the
+    score reads or, if it has no such option, how long the network is trained. Data other than condensed sets are
+    trained for at most ten epochs, unless a recipe or more epochs are given.
+    evidence: results of `observe`, in place of new trainings. features: "pixels" or numbers [n, ...], for the scores
+    that read features alone; nothing is trained then, and options of a training are refused.
+    If any run has an infinite score, runs are averaged by rank.
 
     Raises:
-        ValueError: an unknown score or option, an impossible value, or evidence of another set or of other trainings
-            than asked for; before any training.
+        ValueError: an unknown score or option, an impossible value, or evidence of another set or of trainings with
+            other options; before any training.
     """
     check_kind("score", data)
     training, own = split(options)
@@ -67,7 +67,7 @@ def _mean(data: CondensedSet | Source, asked: Asked, seen: Iterable[Evidence], m
 
 
 def combined(runs: Iterable[Tensor]) -> Tensor:
-    """The mean over runs of a score: float64 [n]; by rank, equal ones sharing their mean rank, if one is infinite."""
+    """The mean of a score over runs, float64 [n]; the mean of its ranks, ties averaged, if any value is infinite."""
     stacked = torch.stack([values.double() for values in runs])
     if stacked.isnan().any():
         raise ValueError("scores: values must be finite, got nan")
@@ -80,7 +80,7 @@ def _ranks(values: Tensor) -> Tensor:
 
 
 def recorded_epochs(evidence: Any) -> int | None:
-    """Epochs of the shortest of trainings that are over, up to the last in their dynamics, where all have some."""
+    """How many epochs all evidence covers, up to the last one in its dynamics; None if any lacks dynamics."""
     if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
         return None
     epochs = [0 if each.dynamics is None else each.dynamics.since + each.dynamics.epochs for each in evidence]
@@ -88,7 +88,7 @@ def recorded_epochs(evidence: Any) -> int | None:
 
 
 def agreed(evidence: Sequence[Evidence], references: bool = False) -> dict[str, Any]:
-    """How it was gathered, as far as all of it was in the same way; references: also which were looked at."""
+    """The settings that all evidence shares; references: include which reference images were seen."""
     first, *others = (each.meta for each in evidence)
     same = {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
     unsaid = {"unrecorded"} if references else {"unrecorded", "reference"}
@@ -101,12 +101,12 @@ def checked(
     wanted: Mapping[str, Any] | None = None,
     read: Sequence[str] = (),
 ) -> Sequence[Evidence]:
-    """Evidence that was gathered on this very set, and as `wanted`: what of `OF_EVIDENCE` it names, but for None.
+    """Check that evidence is of this very set and has the `wanted` options of `OF_EVIDENCE`; None allows any value.
 
-    read: what decides beside these, such as the stage where features are read.
+    read: further options to compare, such as the stage where features are read.
 
     Raises:
-        ValueError: it was not, or there is none.
+        ValueError: it does not match, or there is none.
     """
     if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
         raise ValueError(f"evidence: must be a list of what yoco.prune.observe answers, got {type(evidence).__name__}")

@@ -26,10 +26,10 @@ PARTS = ("indices", "weights", "scores")
 class Selection:
     """The samples that a rule kept.
 
-    indices: long [m], places in the set, best first; weights: float32 [m], where the method has them;
-    scores: float32 [m], larger = harder, where the rule read them; checksum: of the set;
-    entry: what was asked and what came out, JSON values; where the rule read features, "views" says how they were made;
-    classes: their names; files: of images that are files, the path of each kept one within the folder of the data.
+    indices: long [m], places in the set, best first; weights: float32 [m], if the method gives them;
+    scores: float32 [m], larger = harder, if the rule read them; checksum: of the set;
+    entry: the request and its outcome, JSON values; if the rule read features, "views" says how they were made;
+    classes: their names; files: if the images are files, the path of each kept one within the data folder.
     """
 
     indices: Tensor
@@ -60,7 +60,9 @@ class Selection:
             raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")
 
     def of(self, data: AnySet) -> AnySet:
-        """The kept samples of the set that they were chosen from, as a set of its own, which says so.
+        """The kept samples as a new set, whose history records the step if it is a condensed set.
+
+        data: the set that they were chosen from.
 
         Raises:
             ValueError: this is another set.
@@ -71,10 +73,10 @@ class Selection:
         return data.take(self.indices)
 
     def weights_of(self, data: CondensedSet | Source) -> Tensor | None:
-        """The weights of the samples in the order in which `of` gives them: float32 [m], where the method has some.
+        """The weights in the order of the samples of `of(data)`: float32 [m], or None if the method gives none.
 
-        data: the set that they were chosen from. `as_set` sorts images of a Source by class, too: their weights are
-        then `s.weights[argsort(labels[s.indices], stable=True)]`.
+        data: the set that they were chosen from. `as_set` also sorts images of a Source by class; their weights in
+        that order are `s.weights[argsort(labels[s.indices], stable=True)]`.
 
         Raises:
             ValueError: this is another set.
@@ -210,10 +212,10 @@ def kept_set(step: str, data: CondensedSet, found: Selection) -> CondensedSet:
 
 
 def report(result: CondensedSet) -> str:
-    """A Markdown table of a pruned or ranked set: for each class what there was, what is kept and its scores; bytes.
+    """A Markdown table of a pruned or ranked set: counts before and after and scores of the kept, by class; bytes.
 
     Raises:
-        ValueError: the set was neither pruned nor ranked, or has not the cells any more that were kept then.
+        ValueError: the set was neither pruned nor ranked, or no longer has the cells that were kept then.
     """
     steps = [entry for entry in result.history if entry.get("step") in ("prune", "rank")]
     if not steps:

@@ -1,4 +1,4 @@
-"""Shares: what each class is asked for by name, whether a rule can give it, and the order in which samples are met."""
+"""Shares: samples requested by class name, whether a rule can give them, and the order in which rules see samples."""
 
 from collections.abc import Mapping
 from numbers import Integral

@@ -1,10 +1,10 @@
-"""Facility location and graph cut, greedily, over a graph of similarities that is never larger than it may be.
+"""Greedy facility location and graph cut over a graph of similarities of limited size.
 
-A graph holds all pairs up to `ALL` samples, in float32; beyond, each sample with its nearest ones, both ways, and all
-other pairs count as not similar at all. Gains only fall as the choice grows (submodularity), so that an old gain is an
-upper bound: the lazy greedy algorithm (Minoux, 1978) renews the largest until it stays the largest. Its answer is the
-greedy one, which has at least 1 - 1/e of the best value where f is monotone (Nemhauser et al., 1978).
-Similarities are multiples of 2^-24 of the power of 2 above them: so sums are exact, and equal gains compare as equal.
+A graph holds all pairs of up to `ALL` samples, in float32. Of more samples it holds each with its nearest ones, both
+ways, and all other pairs have similarity 0. Gains only fall as the choice grows (submodularity), so that an old gain is
+an upper bound: the lazy greedy algorithm (Minoux, 1978) recomputes the largest until it stays the largest. Its answer
+is the greedy one, which has at least 1 - 1/e of the best value where f is monotone (Nemhauser et al., 1978).
+Similarities are multiples of 2^-24 of the power of 2 above them, so that sums are exact and equal gains compare equal.
 """
 
 from collections.abc import Callable
@@ -181,7 +181,7 @@ class FacilityLocation(_OverGraph):
 
 @dataclass(frozen=True, kw_only=True)
 class GraphCut(_OverGraph):
-    """`graph_cut` over `cosine_graph`. lam: what likeness to all counts, against that to the chosen ones.
+    """`graph_cut` over `cosine_graph`. lam: the weight of similarity to all samples against that to the chosen ones.
 
     Raises:
         ValueError: lam is below 0.

@@ -22,8 +22,8 @@ class Training:
     passes: see `observe`;
     recipe: by default YOCO's 1000 epochs for a condensed set, and 10 epochs of plain images for other data;
     stage: whose output the features are, from 0, or from the end if negative; device: auto, cpu, cuda or mps;
-    bf16: compute networks in bfloat16; progress: show a bar; seed: everything random follows from it,
-    but for the first centres of the score ssp, which its option `start` names.
+    bf16: compute networks in bfloat16; progress: show a bar; seed: of all randomness but the first centres of the
+    score ssp, which have their own seed, its option `start`.
 
     Raises:
         ValueError: runs below 1, an unknown word, or an option of the wrong kind.
@@ -50,7 +50,7 @@ class Training:
             raise ValueError(f"dynamics: passes must be clean or train, got {self.passes!r}")
 
     def on(self, data: CondensedSet | Source, epochs: int | None = None) -> Recipe:
-        """The recipe for these data; epochs: in place of its own."""
+        """The given recipe, or the default one for these data; epochs: the length of the default one, if not None."""
         if self.recipe is not None:
             return self.recipe
         usual = yoco_recipe(data_name(data)) if isinstance(data, CondensedSet) else Recipe(epochs=SOURCE_EPOCHS)
@@ -74,10 +74,10 @@ def split(options: Mapping[str, Any]) -> tuple[Training, dict[str, Any]]:
 
 
 def check_untrained(where: str, evidence: Any, options: Mapping[str, Any]) -> None:
-    """Beside given features, where these are all that is read, there is nothing to say of a training.
+    """Refuse evidence and options of a training where given features are all that is read.
 
     Raises:
-        ValueError: evidence is there, or an option that is not as by default.
+        ValueError: evidence is given, or an option differs from its default.
     """
     if evidence is not None:
         raise ValueError(f"{where}: reads no evidence beside given features, got some")

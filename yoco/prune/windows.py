@@ -13,8 +13,8 @@ from yoco.prune.scores import doubt, enough, total
 def dyn_unc(dynamics: Dynamics, *, epochs: int | None = None, window: int = 10) -> Tensor:
     """Dynamic uncertainty: how much the label's probability varies within ten epochs (He et al., CVPR workshops 2024).
 
-    The mean over all windows of `window` epochs in a row of the standard deviation of p_y, that of a sample: squares
-    divided by window - 1. The paper's own direction.
+    The standard deviation of p_y in each window of `window` consecutive epochs, squares divided by window - 1; then
+    the mean over all windows. The paper's own direction.
     Not in the paper: its code leaves out the last window and multiplies by 10.
 
     Raises:
@@ -26,10 +26,10 @@ def dyn_unc(dynamics: Dynamics, *, epochs: int | None = None, window: int = 10) 
 def dual(dynamics: Dynamics, *, epochs: int = 30, window: int = 10) -> Tensor:
     """Difficulty times uncertainty early in training (DUAL, Cho et al., ICML 2025).
 
-    The mean over all windows of `window` epochs in a row of std(p_y) (1 - mean(p_y)), std being that of a sample:
-    squares divided by window - 1. The paper's own direction.
-    Not in the paper: its code multiplies by 10. Without a recipe, other data than condensed sets are trained for ten
-    epochs, or for as many as are asked for, and all of them are read.
+    std(p_y) (1 - mean(p_y)) in each window of `window` consecutive epochs, squares of std divided by window - 1; then
+    the mean over all windows. The paper's own direction.
+    Not in the paper: its code multiplies by 10. Without a recipe, data other than condensed sets are trained for
+    `epochs` epochs, by default ten, and all of them are read.
 
     Raises:
         ValueError: fewer epochs were recorded, or window is not in 2..epochs.
@@ -40,12 +40,12 @@ def dual(dynamics: Dynamics, *, epochs: int = 30, window: int = 10) -> Tensor:
 def tdds(dynamics: Dynamics, *, epochs: int = 90, window: int = 10, decay: float = 0.9) -> Tensor:
     """Temporal dual-depth score: how unsteadily the prediction moves, late windows first (Zhang et al., CVPR 2024).
 
-    With a_e = sum over classes of |p_e (log p_e - log p_{e-1})|, a window of `window` epochs holds window - 1 of them,
-    and is worth the norm of their differences from their mean; windows are summed with the weights decay (1 -
-    decay)^(windows that follow). The paper's own direction.
+    Let a_e = sum over classes of |p_e (log p_e - log p_{e-1})|. A window of `window` epochs holds window - 1 of these;
+    its value is the norm of their differences from their mean. The windows are summed with the weights
+    decay (1 - decay)^(number of later windows). The paper's own direction.
     (epochs, window) for 30, 50, 70, 80 and 90 % pruned CIFAR: (90, 10), (70, 10), (60, 20), (20, 10), (10, 5).
-    Not in the paper: its code adds 1e-8 to every probability; here the logarithms are exact. Without a recipe, other
-    data than condensed sets are trained for ten epochs, or for as many as are asked for, and all of them are read.
+    Not in the paper: its code adds 1e-8 to every probability; here the logarithms are exact. Without a recipe, data
+    other than condensed sets are trained for `epochs` epochs, by default ten, and all of them are read.
 
     Raises:
         ValueError: the shift was not recorded, fewer epochs were, window is not in 3..epochs, or decay not in (0, 1].

@@ -30,15 +30,15 @@ Pair = tuple[float, float]
 
 
 def compare(*folders: str | Path, out: str | Path = ".") -> list[Path]:
-    """Compare runs by their folders; the paths of what was written into `out`: comparison.md and comparison.png.
+    """Compare runs by their folders, and return the paths written into `out`: comparison.md and comparison.png.
 
-    Runs that differ in nothing but seed and device are repetitions; without config.yaml the set says how it was made,
-    and what was done with it since, a merged one so for each of its parts. A time budget counts where it ended a run,
-    not the episodes that it had room for.
-    The accuracy of a set is its mean over networks; of repetitions there are mean and sample standard deviation over
-    sets, of which the table has the number. Baselines (random, full) do not depend on the sets; theirs are over
-    networks, each counted once. Evaluations on other data, by other teachers or of more measurements are told apart;
-    those of another state of a set are left out. The picture has all sets, networks of baselines, and losses.
+    Runs that differ only in seed and device are repetitions. Without config.yaml the settings of a run are what its set
+    says of how it was made and what was done with it since, for a merged set also of each part. A time budget is
+    compared if it ended the run; the episodes that fitted into it are not.
+    The accuracy of a set is its mean over networks; repetitions have mean and sample standard deviation over sets, and
+    the table says how many sets. Baselines (random, full) do not depend on the sets: theirs are over networks, each
+    counted once. Evaluations on other data, with other teachers or of more measurements stand apart; those of another
+    state of a set are left out. The picture shows every set, every network of a baseline, and the losses.
 
     Raises:
         ValueError: fewer than two folders, one twice or without a run, or nothing that was evaluated or has a loss.

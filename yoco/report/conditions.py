@@ -7,10 +7,10 @@ Found = Mapping[str, Any]
 
 
 def protocols(pairs: Sequence[tuple[Found, Found]]) -> list[str]:
-    """For each pair of an evaluation and a row of it the protocol, and those of its conditions that are not all alike.
+    """The protocol of each pair of an evaluation and one of its rows, with the conditions in which the pairs differ.
 
-    They are the data, of how many accuracies `best` is the highest, where not all were asked for as many, and the
-    teacher. What an evaluation does not say, such as one of an earlier version, tells nothing apart.
+    Conditions are the data, the teacher and, if the requested measurements differ, of how many accuracies `best` is the
+    highest. What an evaluation does not record, such as one of an earlier version, tells nothing apart.
     """
     data = _differing([_data(found) for found, _ in pairs])
     asked = {found.get("measurements") for found, _ in pairs} - {None}

@@ -82,7 +82,7 @@ class RunFiles:
         return content
 
     def settings(self) -> dict[str, Any]:
-        """`config`; where it is not there how the set says that it was made, and where that says nothing the folder.
+        """`config`; without that file what the set says of how it was made, or just the folder if it says nothing.
 
         The time budget is among them where it ended the run, see `_cut`.
 
