@@ -29,14 +29,14 @@ from yoco.screen import hidden
 from yoco.train import Normalise, Recipe
 
 BLANK = 64
-"""Samples on which a score is tried."""
+"""Number of dummy samples on which a score is tried before any training."""
 ALL_SCORES: dict[str, str] = {**SCORES, **PROBES}
 """name -> function(dynamics, *, options) or function(snapshot, *, options)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A score of some data. reads: what its function looks at; epochs: how many are trained."""
+    """A score for given data. reads: whether its function takes dynamics or a snapshot; epochs: how long to train."""
 
     name: str
     function: Callable[..., Tensor]
@@ -56,22 +56,22 @@ class Asked:
         if seen is None:
             raise ValueError(f"score {self.name}: needs a {self.reads}, got evidence without one")
         if ":" in self.name and isinstance(seen, Snapshot):
-            seen = seen.together  # anybody's own may put the one through the other
+            seen = seen.together  # a custom score may put the images through the network
         return _numbers(self.name, self.function(seen, **self.options), len(seen))
 
     @property
     def shifts(self) -> bool:
-        """Whether its dynamics must show the shift of every epoch, or may, if the score is anybody's own."""
+        """Whether the dynamics record the shift of every epoch: `tdds` needs it, and a custom score may."""
         return self.name == "tdds" or ":" in self.name
 
     @property
     def looks(self) -> bool:
-        """Whether its snapshot must hold the images, or may, if the score is anybody's own."""
+        """Whether the snapshot holds the images: gradients in all parameters need them, and a custom score may."""
         return self.options.get("parameters") == "all" or ":" in self.name
 
     @property
     def since(self) -> int:
-        """The first epoch, from 0, whose dynamics it reads; batches that are watched in training show all of them."""
+        """The first epoch, from 0, whose dynamics it reads; always 0 with passes "train"."""
         return unread(self.name, self.options) if self.training.passes == "clean" else 0
 
     def gather(
@@ -86,9 +86,10 @@ class Asked:
         since: int | None = None,
         until: int | None = None,
     ) -> Iterator[Evidence]:
-        """New trainings that show what the score reads, and more if asked for: one at a time, under a progress bar.
+        """Train new networks and yield the evidence of each, with all that the score reads, under a progress bar.
 
-        since, until: epochs whose dynamics are read, see `observe`; by default from the first that the score reads on.
+        snapshot, dynamics, shift, images: record these, too. since, until: see `observe`; since is by default the first
+        epoch that the score reads.
         """
         training, device = self.training, pick(self.training.device)
         rng, epochs, silent = Rng(training.seed), training.runs * self.epochs, hidden(training.progress)
@@ -115,28 +116,28 @@ class Asked:
                 )
 
     def decides(self, views: bool = False) -> tuple[str, ...]:
-        """What of a training decides over what is read of it, beside `OF_EVIDENCE`. views: features are."""
+        """Options of a training, beside `OF_EVIDENCE`, on which the parts that are read depend. views: features are."""
         stage = ("stage",) if views or self.reads == "snapshot" else ()
         return stage if "epochs" in self.options else (*stage, "epochs")
 
     @property
     def said(self) -> dict[str, Any]:
-        """What decides over the values, in JSON values."""
+        """All settings on which the values depend, in JSON values."""
         read = {} if "epochs" in self.options else {"epochs": self.epochs}
         return {**self.training.said(self.recipe), **self.at_end, **read, **self.options}
 
     @property
     def at_end(self) -> dict[str, Any]:
-        """A network at its end is shown clean images, whatever its training was watched by."""
+        """{"passes": "clean"} for a snapshot, which is taken of clean images whatever `passes` says; else {}."""
         return {"passes": "clean"} if self.reads == "snapshot" else {}
 
 
 def function_of(name: str) -> Callable[..., Tensor]:
-    """The function of the score of this name.
+    """The function of a score, by its name.
 
     Raises:
-        ValueError: there is none, or it looks at something else; or an option of anybody's own has no default, or the
-            name of one of every call.
+        ValueError: an unknown name; a first parameter other than dynamics or snapshot; or, of a custom score, an option
+            without a default or with a reserved name, see `check_score`.
     """
     function: Callable[..., Tensor] = resolve("score", ALL_SCORES, name)
     first, *options = inspect.signature(function).parameters.values()
@@ -213,13 +214,13 @@ def _published(name: str, data: CondensedSet | Source) -> dict[str, int]:
 
 
 def _within(name: str, chosen: Mapping[str, Any], length: int) -> dict[str, Any]:
-    """Defaults cut down to a recipe that is shorter than they were published for; of anybody's score its epochs."""
+    """The defaults, cut to the length of a shorter recipe; of a custom score `epochs` alone is cut."""
     counts = ("epochs", "top", "window") if name in SCORES else ("epochs",)
     return {k: min(v, length) if k in counts and v is not None else v for k, v in chosen.items()}
 
 
 def _blank(reads: str, epochs: int) -> Any:
-    """Samples on which a score refuses its options, before minutes of training."""
+    """Dummy evidence on which a score can refuse its options before any training."""
     if reads == "dynamics":
         blank: dict[str, Any] = {part: torch.zeros(epochs, BLANK) for part in (*NAMES, "shift")}
         return Dynamics(**{**blank, "correct": blank["correct"].bool()})
@@ -231,7 +232,7 @@ def _blank(reads: str, epochs: int) -> Any:
 
 
 def _noise(data: CondensedSet | Source, training: Training) -> Snapshot:
-    """What a new network says of noise in the form of the data: a score of one's own may read all of it."""
+    """A snapshot of a new network on noise in the shape of the data, for custom scores, which may read any part."""
     shape, classes, cpu = data.shape, len(data.classes), torch.device("cpu")
     images = torch.rand(BLANK, *shape, generator=Rng(0).generator())
     labels, same = torch.arange(BLANK) % classes, Normalise((0.0,) * shape[0], (1.0,) * shape[0])

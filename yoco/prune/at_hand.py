@@ -17,9 +17,9 @@ from yoco.train import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What a caller brings: scores, evidence, features, and options for what is still to be learned.
+    """The caller's inputs: scores, evidence, features, references, and options for what must still be learned.
 
-    mode: of the rule; what a set carries from the code's way does not stand for the paper's.
+    mode: of the rule; scores that a set carries from mode "repo" do not serve mode "paper" of a published rule.
     """
 
     scores: Scores | None = None
@@ -31,7 +31,7 @@ class Given:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def features_for(self, score: str) -> Any:
-        """The features, where the score of this name reads them."""
+        """The given features if the score of this name reads features, else None."""
         return self.features if score in FROM_FEATURES else None
 
 
@@ -45,7 +45,7 @@ def carried(data: CondensedSet | Source) -> Scores | None:
 
 
 def carried_mode(data: CondensedSet | Source) -> str:
-    """The mode of the rule whose scores a set keeps, whichever rules have taken them over since."""
+    """The mode of the rule that made a set's scores, whichever rules have reused them since."""
     made = _scorings(data)
     return "repo" if any(e.get("mode") == "repo" and e["scores"] == made[-1]["scores"] for e in made) else "paper"
 
@@ -56,7 +56,7 @@ def _scorings(data: CondensedSet | Source) -> list[Mapping[str, Any]]:
 
 
 def check_same(scores: Scores, options: Mapping[str, Any], trains: bool) -> None:
-    """Scores at hand must be those that the options would make. trains: the rule needs more, of a training.
+    """Check that existing scores are those that the options would make. trains: the rule also needs a training.
 
     Raises:
         ValueError: they were made in another way, or have no such option.

@@ -1,4 +1,4 @@
-"""Items for a rule: whatever it reads of the samples, given, carried by the set, or learned by training once."""
+"""Items for a rule: all that it reads of samples, whether given, carried by the set, or learned by training once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +41,7 @@ def items_for(request: Request) -> tuple[Items, Scores | None]:
 
 
 def scores_of(request: Request) -> Scores:
-    """The scores of a request that wants no more, by a training of their own.
+    """Compute the scores of a request that needs nothing else.
 
     Raises:
         ValueError: as `items_for`.
@@ -55,7 +55,7 @@ def scores_of(request: Request) -> Scores:
 def views_of(request: Request, reference: Source | None = None) -> dict[str, Any]:
     """How the features or gradients that a rule reads were made, as {"views": JSON values}; {} for one without.
 
-    reference: all images out of which the references were drawn; those of evidence are as it says.
+    reference: all images out of which the references were drawn; evidence says itself which it has seen.
     """
     if not request.reads_views:
         return {}
@@ -78,7 +78,7 @@ def views_of(request: Request, reference: Source | None = None) -> dict[str, Any
 
 
 def _evidence(request: Request) -> Sequence[Evidence] | None:
-    """What trainings showed: the given ones, or new ones where something is lacking."""
+    """The given evidence, or that of new trainings where something is lacking, else None."""
     given, lacks, dropping = request.given, request.lacks, request.dropping
     if given.evidence is not None or not lacks:
         return given.evidence
@@ -96,7 +96,7 @@ def _evidence(request: Request) -> Sequence[Evidence] | None:
 
 
 def _scored(request: Request, evidence: Sequence[Evidence] | None) -> Scores:
-    """The score that ranks, by given features or by what trainings showed."""
+    """The scores that rank, computed from given features or from evidence."""
     data, ranking, given = request.data, request.ranking, request.given
     features = given.features_for(ranking.name)
     if features is not None:  # a training, if there is one, is for other things
@@ -106,9 +106,10 @@ def _scored(request: Request, evidence: Sequence[Evidence] | None) -> Scores:
 
 
 def _seen(request: Request, evidence: Sequence[Evidence] | None) -> dict[str, Any]:
-    """Features of all trainings, or the one whose errors are read: then what its last layer sees, as gradients have it.
+    """Features, errors and confidence that the rule reads of the evidence, as parts of `Items`.
 
-    And the mean confidence over the epochs that the score reads.
+    Features are those of all trainings; beside errors they are the inputs of the last layer, as in its gradients.
+    Confidence is the mean over the epochs that the score reads.
     """
     needs = request.rule.needs
     if evidence is None or set(needs) <= {"scores"}:
@@ -127,7 +128,7 @@ def _seen(request: Request, evidence: Sequence[Evidence] | None) -> dict[str, An
 
 
 def _pixels(request: Request, features: Tensor) -> tuple[Tensor, Tensor] | None:
-    """References by their pixels, as the features of the samples are."""
+    """Pixels and labels of the references, if any; the features of the samples must be pixels, too."""
     given = request.given
     if given.reference is None:
         return None

@@ -28,12 +28,12 @@ def same_kind(where: str, option: str, value: Any, default: Any) -> None:
 
 
 def worded(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, paths among them as words, which is how a file holds them."""
+    """The options with paths as strings, which is how a file holds them."""
     return {option: str(value) if isinstance(value, PurePath) else value for option, value in options.items()}
 
 
 def check_kept(where: str, name: str, options: Mapping[str, Any]) -> None:
-    """Check that the file of what is made can hold the options, which else fails after the whole training.
+    """Check that the file of the result can hold the options, which would else fail only after the whole training.
 
     where: rule or score; name: whose options they are.
 

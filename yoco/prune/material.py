@@ -27,7 +27,7 @@ class Material:
 
 
 def check_kind(where: str, data: Any, more: str = "") -> None:
-    """Refuse what is neither a condensed set nor a Source, and say how to get one, or what more would do.
+    """Refuse what is neither a condensed set nor a Source, and say how to get one. more: what else is accepted.
 
     Raises:
         ValueError: it is something else.
@@ -45,7 +45,7 @@ def material(data: CondensedSet | Source, device: torch.device) -> Material:
 
 
 def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
-    """Features that no network has to make: float32 [n, D] on the CPU.
+    """Given features as numbers: float32 [n, D] on the CPU.
 
     features: "pixels", or numbers [n, ...] as a tensor or an array, sample for sample as in the set.
 
@@ -66,7 +66,7 @@ def given_features(data: CondensedSet | Source, features: Any) -> Tensor:
 
 
 def features_name(features: Any) -> str:
-    """What given features are called where it is said how something was made: "pixels", or "given" of numbers."""
+    """The name of given features in records of how a result was made: "pixels", or "given" for numbers."""
     return features if isinstance(features, str) else "given"
 
 

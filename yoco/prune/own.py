@@ -15,14 +15,14 @@ TAKEN = frozenset(
         *("score", "scores", "evidence", "features"),
     )
 )
-"""Options of `score`, `select` and `Training`, and of the commands, which would take what is meant for another."""
+"""Reserved names: options of `score`, `select`, `Training` and the commands, which would take them from custom ones."""
 
 
 def check_score(name: str, options: Iterable[Parameter]) -> None:
-    """Check the options of anybody's own score; `epochs` is the one that it shares with others.
+    """Check the options of a custom score; of the reserved names it may use `epochs` alone.
 
     Raises:
-        ValueError: one has no default, or the name of an option of every call.
+        ValueError: one has no default, or a reserved name.
     """
     options = list(options)
     _check_defaults(f"score {name}", options)
@@ -30,11 +30,11 @@ def check_score(name: str, options: Iterable[Parameter]) -> None:
 
 
 def own_rule(name: str, target: Any) -> Any:
-    """What stands behind the name of anybody's own rule: made with its defaults, if it is a class.
+    """A custom rule by its name, made with its defaults if it is a class.
 
     Raises:
-        ValueError: an option has no default, or the name of an option of every call, unless the library's rule that it
-            goes back to has such an option.
+        ValueError: an option has no default, or a reserved name, unless the library's rule that it derives from has
+            such an option.
     """
     if isinstance(target, type) and issubclass(target, Rule):
         _check_defaults(f"rule {name}", signature(target).parameters.values())

@@ -20,7 +20,7 @@ from yoco.rng import Rng
 
 QUOTAS = ("none", "equal", "proportional", "floor", "given")
 NESTED = ("none", "equal", "proportional")
-"""The kinds of which no class loses a sample when the total grows."""
+"""The kinds under which no class loses a sample when the total grows."""
 
 
 def quotas(
@@ -32,9 +32,9 @@ def quotas(
     natural: Sequence[int] = (),
     floor: float = 0.5,
 ) -> list[int]:
-    """How many of the samples that it has, `available`, each class gives: `total` in sum.
+    """How many of its `available` samples each class gives: `total` in sum.
 
-    kind: one of QUOTAS but none. given: the counts of kind given. natural: of kind floor, the counts that the rule
+    kind: one of QUOTAS but none. given: for kind given, the counts. natural: for kind floor, the counts that the rule
     chooses by itself, `total` in sum.
 
     Raises:
@@ -52,9 +52,9 @@ def quotas(
 
 
 def water(most: Sequence[int], total: int) -> list[int]:
-    """Counts as equal as the limits allow: the level rises until all is given out.
+    """Counts as equal as the limits allow: a common level rises until the total is reached.
 
-    What is left below one for each goes to the first classes, by id, that may have more.
+    A remainder of less than one for each class goes to the first classes, by id, that may have more.
     """
 
     def filled(level: int) -> list[int]:
@@ -106,7 +106,7 @@ def counted(order: Sequence[int], classes: int) -> list[int]:
 
 
 def _floored(available: Sequence[int], total: int, natural: Sequence[int], floor: float) -> list[int]:
-    """Raise what is short, and take it from the largest counts, down to one level, which is above what is raised."""
+    """Raise counts below the floor, and lower the largest ones to a common level, above the raised ones, in return."""
     if not isinstance(floor, Real) or not 0 <= floor <= 1:
         raise ValueError(f"quota floor: floor must be in 0..1, got {floor!r}")
     least = least_of(available, total, floor)
@@ -114,7 +114,7 @@ def _floored(available: Sequence[int], total: int, natural: Sequence[int], floor
 
 
 def lowest(available: Sequence[int], total: int, floor: float) -> int:
-    """What kind floor asks of a large class: `floor` of its equal quota, rounded up."""
+    """The least that a large class gives under kind floor: `floor` of its equal quota, rounded up."""
     return ceil(decimal(floor) * max(quotas("equal", available, total), default=0))
 
 
@@ -125,10 +125,10 @@ def least_of(available: Sequence[int], total: int, floor: float) -> list[int]:
 
 
 def turns(kind: str, available: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """The class of each place of the answer, best first: long [sum of counts].
+    """The class of each place of the answer, best first: as many as the counts sum to.
 
-    Under equal quotas every class gives one sample by id, then every class its second; under the others each beginning
-    has the proportions of the whole. With a kind of NESTED a smaller answer is the beginning of a larger one.
+    Under equal quotas every class gives its first sample, by id, then every class its second; under the others each
+    prefix has the proportions of the whole. With a kind of NESTED a smaller answer is a prefix of a larger one.
     """
     if kind == "equal":
         return [c for _, c in sorted((turn, c) for c, count in enumerate(counts) for turn in range(count))]

@@ -26,9 +26,9 @@ SIGNED = ("aum", "margin")
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A rule, the data that it chooses from, and what a caller brings.
+    """A rule, the data that it chooses from, and the caller's inputs.
 
-    name: of the rule; anew: its scores alone are wanted, made by a training, whatever the set carries.
+    name: of the rule; anew: only its scores are wanted, made anew even if the set carries some.
     """
 
     data: CondensedSet | Source
@@ -38,7 +38,7 @@ class Request:
     anew: bool = False
 
     def refuse(self) -> None:
-        """Refuse before any training what does not fit, and what nobody would read.
+        """Refuse, before any training, inputs that do not fit and inputs that would not be read.
 
         Raises:
             ValueError: scores, evidence, features or options do not fit the rule, the set or each other, or are unread.
@@ -92,7 +92,7 @@ class Request:
         return self._score(self.given.score or theirs)
 
     def _score(self, name: str | None) -> tuple[str, Mapping[str, Any]]:
-        """The score that the rule ranks by, or would, if this one is asked for; and its settings.
+        """The score that the rule ranks by if a caller names this one, or none, and the rule's settings for it.
 
         Raises:
             ValueError: the rule takes another score only.
@@ -105,7 +105,7 @@ class Request:
 
     @cached_property
     def ranking(self) -> Asked:
-        """The score that ranks, its options checked, and the training that shows all that is read."""
+        """The ranking score with checked options, and the training that provides all that the rule reads."""
         rule, given = self.rule, self.given
         name, own = self.ranking_score
         if rule.needs and {"scores", "confidence"}.isdisjoint(rule.needs) and given.score is None:
@@ -122,10 +122,10 @@ class Request:
         return ask(name, self.data, training, options, whole=whole, also=also, recorded=recorded)
 
     def _as_given_scores(self, ranking: str) -> dict[str, Any]:
-        """How the given scores were made, as far as a rule that reads the confidence, too, takes it over.
+        """The settings of given scores that also hold for the training of a rule that reads the confidence, too.
 
-        Network and passes, and of the score that the rule ranks by also epochs and window; runs, seed, bf16 and recipe
-        are those that are asked for.
+        These are network and passes and, if it is the ranking score, epochs and window; runs, seed, bf16 and recipe
+        are the caller's.
         """
         given, scores = self.given, self.given.scores
         if scores is None or given.evidence is not None or "confidence" not in self.rule.needs:
@@ -176,7 +176,7 @@ class Request:
         check_same(found, options, trains)
 
     def _settings_of(self, found: Scores) -> dict[str, Any]:
-        """What the rule sets of this score, as far as it is known how it was made."""
+        """The rule's settings for this score, as far as the scores say how they were made."""
         usual, settings = self.named_score
         return {k: v for k, v in settings.items() if found.name == usual and k in found.meta}
 
@@ -187,7 +187,7 @@ class Request:
 
     @cached_property
     def dropping(self) -> Asked | None:
-        """The score that leaves samples out, if that is another than the one that ranks."""
+        """The score by which samples are left out, if it is not the ranking one."""
         rule, ranking = self.rule, self.ranking
         if rule.dropped_by is None or rule.dropped_by == (self.at_hand or ranking).name:
             return None
@@ -195,7 +195,7 @@ class Request:
 
     @cached_property
     def lacks(self) -> frozenset[str]:
-        """What a training has to show: "dynamics", "snapshot"."""
+        """What a training must provide: some of "dynamics" and "snapshot"."""
         needs, ranking, dropping = self.rule.needs, self.ranking, self.dropping
         lacks: set[str] = set() if dropping is None else {dropping.reads}
         if "scores" in needs and self.at_hand is None and (self.features is None or ranking.name not in FROM_FEATURES):
@@ -220,7 +220,7 @@ class Request:
 
     @property
     def until(self) -> int | None:
-        """Epochs whose dynamics are read; None where any may be, or where their number decides over the recipe."""
+        """How many epochs have their dynamics read; None if any may be, or if that number decides the recipe."""
         scores = self._watching
         own = any(":" in each.name for each in scores)
         if own or isinstance(self.data, Source) or "confidence" in self.rule.needs:
@@ -229,7 +229,7 @@ class Request:
         return None if None in epochs else max(epochs, default=None)
 
     def _refuse_unread(self) -> None:
-        """What nobody would read must not be given."""
+        """Refuse inputs that nothing would read."""
         name, needs, given = self.name, self.rule.needs, self.given
         if given.scores is not None and "scores" not in needs:
             raise ValueError(f"rule {name}: reads no scores, got some")
@@ -242,7 +242,7 @@ class Request:
             raise ValueError("reference: must have been seen by the networks of the evidence, got another; see observe")
 
     def _refuse_unreadable(self) -> None:
-        """What is read must be such that the rule can read it."""
+        """Refuse inputs that the rule cannot read."""
         name, rule, given, ranking = self.name, self.rule, self.given, self.ranking
         if not rule.signed and given.scores is None and ranking.name in SIGNED:
             raise ValueError(f"rule {name}: needs scores of at least 0, got {ranking.name}, which may be below")
@@ -253,7 +253,7 @@ class Request:
             raise ValueError(f"rule {name}: reads the gradients of one network, got {runs} runs")
 
     def _refuse_beside_nothing(self) -> None:
-        """A rule that looks at nothing may be given what others read beside it: evidence, options of their scores."""
+        """Check a rule that reads labels alone: evidence and options of scores, read by other rules, may be given."""
         self._refuse_unread()
         rule, given = self.rule, self.given
         usual = signature(resolve("score", ALL_SCORES, rule.usual)).parameters

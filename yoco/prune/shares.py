@@ -16,10 +16,11 @@ from yoco.registry import unknown
 
 
 def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] | None) -> list[int]:
-    """The samples of each class that are asked for by the name of the class, or by the label that it had; else [].
+    """How many samples `shares` requests of each class, by its name or the label that it had; [] without shares.
 
     Raises:
-        ValueError: shares without the quota given, or the other way round; no mapping, no class, or more than it has.
+        ValueError: shares without the quota given, or the other way round; no mapping, an unknown class, or more than
+            a class has.
     """
     if (shares is not None) != (kind == "given"):
         raise ValueError(f"prune: shares go with the quota given, got {kind} {'with' if shares else 'without'} shares")
@@ -41,9 +42,10 @@ def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] 
 def check_classes(
     rule: Rule, data: CondensedSet | Source, total: int, kind: str, given: list[int], floor: float
 ) -> None:
-    """Refuse what could not be answered once all is learned: quotas, and a rule that leaves out too many.
+    """Refuse, before any training, quotas that cannot be met and rules that leave out too many samples.
 
-    But for the quota floor, of which it is not known which classes must give more than the rule would keep by itself.
+    Under the quota floor the whole set alone is checked, as it is not yet known which classes must give more than the
+    rule would keep by itself.
 
     Raises:
         ValueError: it cannot be answered.
@@ -66,10 +68,10 @@ def check_classes(
 
 
 def places(data: CondensedSet | Source) -> Tensor:
-    """The order in which rules meet the samples: long [n]. Of equal ones the first counts as the better.
+    """The order in which rules see the samples: long [n]. Among equal ones the first counts as the better.
 
-    Of a condensed set class by class, so that pruning twice is pruning once; of other data the classes in turns, so
-    that no class is favoured where many samples are as good.
+    A condensed set goes class by class, so that pruning twice equals pruning once. In other data the classes take
+    turns, so that no class is favoured where many samples are equally good.
     """
     labels, classes = data.labels.cpu(), len(data.classes)
     turn = 0 if isinstance(data, CondensedSet) else turn_in(labels, torch.bincount(labels, minlength=classes))
