@@ -21,7 +21,7 @@ USAGE, INTERRUPTED = 2, 130
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; exit with 0, with 2 after a user's mistake or a failing disk, with 130 when interrupted.
 
-    Modules in the working folder can be named as `module:Class`, behind all that is installed, which they cannot hide.
+    `module:Class` can name a module in the working folder, unless an installed module has the same name.
     """
     if "" not in sys.path:
         sys.path.append("")
@@ -90,13 +90,13 @@ def one_line(error: BaseException) -> str:
 
 
 def parse(form: Any, argv: Sequence[str], command: str, **options: Any) -> Any:
-    """Options of a dataclass from words (tyro); a mistake is one line.
+    """Parse words into the options of a dataclass (tyro); a mistake is reported in one line.
 
-    command: what that line begins with: the command, and after a colon where its words stand if not on the line.
+    command: the beginning of that line: the command, and after a colon the file of words not from the command line.
 
     Raises:
         ValueError: the words do not fit the form.
-        SystemExit: help was asked for, and printed.
+        SystemExit: after --help has been printed.
     """
     import tyro
 

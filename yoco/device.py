@@ -35,10 +35,10 @@ def pick(word: str) -> torch.device:
 
 
 def compute_type(bf16: bool, device: torch.device) -> torch.dtype | None:
-    """What networks are to compute in, in the place of float32: bfloat16 if that is asked for.
+    """The dtype that networks compute in, in place of float32: bfloat16 with `bf16`, else None.
 
-    Warns where the device has no instructions for it: an x86 processor without AVX512_BF16 and AMX takes longer in it
-    than in float32, one without AVX-512 many times as long.
+    Warns if the device has no instructions for it: an x86 processor without AVX512_BF16 and AMX is slower in it than in
+    float32, one without AVX-512 many times slower.
     """
     if bf16 and not _knows_bf16(device):
         said = "bf16: this {} has no instructions for bfloat16, and is slower in it than in float32, perhaps many times"
@@ -59,9 +59,9 @@ def _knows_bf16(device: torch.device) -> bool:
 
 
 def cpu_by_default(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, in which tensors that are made without a word of a device lie on the CPU, as random streams do.
+    """Decorate a function so that tensors it makes without naming a device lie on the CPU, as random streams do.
 
-    So `torch.set_default_device` is the caller's own business.
+    So `torch.set_default_device` of the caller has no effect within.
     """
 
     @wraps(function)
@@ -74,11 +74,11 @@ def cpu_by_default(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def at_work(device: torch.device) -> Iterator[None]:
-    """Compute on a device within: on CUDA in ways that give the same bits again; the CPU does so anyway.
+    """Compute on a device within: on CUDA with deterministic algorithms; the CPU is deterministic anyway.
 
-    Where torch has no such way it warns and goes on, or raises if the caller has asked it to. The caller's own choice
-    holds again when no thread is at work any more. The memory that large tensors on a CPU had is kept for the next
-    ones, from then on.
+    Where torch has no deterministic algorithm it warns and goes on, or raises if the caller has set that. The caller's
+    setting is restored when no thread is at work any more. On the CPU, the memory of large tensors that are freed is
+    kept for the next ones from then on.
     """
     if device.type != "cuda":
         if device.type == "cpu":
@@ -108,9 +108,9 @@ _BEFORE: list[tuple[int, bool]] = []
 
 @contextmanager
 def two_threads() -> Iterator[None]:
-    """Let scikit-learn, once it is imported, use two threads at most within: k-means adds up their sums as they end.
+    """Limit scikit-learn, once it is imported, to two threads within, so that k-means is reproducible.
 
-    Of two sums the total is the same in either order, of three it is not.
+    k-means adds up the sums of threads as they end. The total of two is the same in either order, that of three is not.
     """
     from threadpoolctl import ThreadpoolController
 

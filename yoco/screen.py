@@ -4,8 +4,8 @@ import sys
 
 
 def hidden(progress: bool = True) -> bool | None:
-    """The `disable` of tqdm: bars are for notebooks, and for terminals, which tqdm finds out by itself.
+    """The `disable` of tqdm: show bars in notebooks, and in terminals, which tqdm (None) detects by itself.
 
-    Where stderr is closed there is nothing to draw on.
+    Without `progress`, or where stderr is closed, there are none.
     """
     return True if not progress or sys.stderr is None else False if "ipykernel" in sys.modules else None

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def whole_number(where: str, value: Any) -> int:
-    """A whole number of Python, NumPy or torch, the last as a tensor without axes, as Python's; where: of the message.
+    """Convert a whole number of Python, NumPy or torch (a 0-d tensor) to int; where: starts the error message.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a whole number.
     """
     found = value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
     if not isinstance(found, Integral):

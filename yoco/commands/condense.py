@@ -22,13 +22,13 @@ class CondenseOptions(DataOptions):
     """dc, dsa, dm, idc, dream, accdd, idm, mdc, pdd, cafe, datadam, m3d, mtt, datm, frepo, readout, sre2l, rded,
     random, herding, k-means, best-crops, or module:Class of your own; with it, --help lists its settings"""
     ipc: int = 10
-    """images per class whose room the set takes: factor^2 training images each"""
+    """images per class: the storage of the set; each holds factor^2 training images"""
     out: Path = Path("runs/condensed")
     """folder of the run"""
     seed: int = 0
     """everything random follows from it"""
     minutes: float | None = None
-    """minutes: stop then, with the set so far; by default all episodes are done, which may take days"""
+    """stop after so many minutes, with the set so far; by default all episodes are run, which may take days"""
     network: str = "convnet"
     """the network that is matched on: a name, or module:Class of your own; options may follow: convnet:width=32"""
     space: Space = "unit"
@@ -45,10 +45,10 @@ class CondenseOptions(DataOptions):
     """hard (classes), teacher (shares that a trained network gives) or learned (shares, with datm, frepo and readout);
     by default those of the method"""
     teacher_epochs: int | None = None
-    """with --labels teacher: epochs on the real data of the network that gives them, if the method has none of its own;
-    20 by default"""
+    """with --labels teacher: epochs that the teacher is trained on the real data, if the method has none of its own; 20
+    by default"""
     config: Path | None = None
-    """a config.yaml whose options come before those of the command line"""
+    """a config.yaml with options; those of the command line override them"""
 
 
 def condense(argv: list[str]) -> None:

@@ -39,7 +39,7 @@ class EvaluateOptions:
     epochs: int | None = None
     """epochs, in place of the protocol's"""
     same_compute: bool = False
-    """divide the protocol's epochs by factor^2, as the set has factor^2 times as many images in its room"""
+    """divide the protocol's epochs by factor^2, as the set has factor^2 times as many images in the same storage"""
     network: tuple[str, ...] = ("convnet",)
     """names of networks, or module:Class of your own; options may follow: convnet:width=32"""
     seeds: int = 2
@@ -53,20 +53,20 @@ class EvaluateOptions:
     measurements: int = 4
     """how often the accuracy is measured, evenly and at the end; no more often than there are epochs"""
     confusion: bool = False
-    """say the accuracy of each class, and keep how many images of each were taken for which"""
+    """print the accuracy of each class, and keep the confusion matrix"""
     device: Device = "auto"
     """where to compute"""
     bf16: bool = False
     """run networks in bfloat16"""
     teacher_epochs: int | None = None
-    """epochs of the teacher that sre2l and rded ask for; 20 by default"""
+    """epochs of the teacher that sre2l and rded need; 20 by default"""
     teacher: Path | None = None
     """the weights of a trained teacher (.safetensors, or a .pt state_dict), in the place of one that is trained"""
     teacher_network: str | None = None
     """the network that the file of the teacher holds; a convnet by default"""
     out: Path | None = None
-    """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, over the one that is there.
-    After Ctrl-C or a failure, the trials that are done are in partial-NAME (partial-2-NAME, if that keeps others)"""
+    """JSON file of the result; by default evaluation-SET-PROTOCOL.json beside the set, replacing an older one. After
+    Ctrl-C or a failure, the finished trials are in partial-NAME (partial-2-NAME, if that holds others)"""
 
 
 def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:

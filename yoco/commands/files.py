@@ -45,14 +45,14 @@ class ConvertOptions:
     target: Place
     """.safetensors, .npz, or a folder for PNGs"""
     form: str | None = None
-    """whose file it is, when its name does not tell, as that of DREAM, which is named as IDC's: idc, dream, mtt, dsa,
-    kip, or module:function of your own"""
+    """the method of a published file whose name does not tell, such as one of DREAM, named as those of IDC: idc, dream,
+    mtt, dsa, kip, or module:function of your own"""
     data: str | None = None
     """the data set it was made from: its constants undo the normalisation"""
     factor: int = 2
     """factor of an IDC file, which does not say it"""
     space: Literal["zca", "normalised"] | None = None
-    """pixel space of an MTT or KIP file; where it is not said zca, or normalised of one with nozca in its name"""
+    """pixel space of an MTT or KIP file; by default zca, or normalised for a KIP file with nozca in its name"""
     experiment: int = 0
     """which of the sets in a DSA, DM or DC file, from 0"""
 

@@ -30,7 +30,7 @@ class DataOptions:
 
 
 def load_like(form: Mapping[str, Any], name: str, options: Any) -> Any:
-    """The data of this name in the size and colours of a set, by its `form`, unless others are asked for."""
+    """Load the data of this name, in the size and colours of a set (its `form`) unless the options give others."""
     from yoco.data import load
 
     size = form.get("size") if options.size is None else options.size
@@ -38,10 +38,10 @@ def load_like(form: Mapping[str, Any], name: str, options: Any) -> Any:
 
 
 def load_for(command: str, condensed: Any, options: Any) -> Any:
-    """The data of a set: those that are named or that it was made from, in the form that it says or that is asked for.
+    """Load the data that the options name, or that a set was made from, in the form of the options or of the set.
 
     Raises:
-        ValueError: another size is asked for than the set says; or it does not say its data, and none are named.
+        ValueError: the options give another size than the set, or name no data and the set does not either.
     """
     from yoco.evaluate import made_from
 

@@ -41,8 +41,8 @@ class SparsifyOptions(DataOptions):
     solver: str = "exact"
     """exact, column, admm, rounds, lobs, obd, wanda, magnitude, random, or module:function"""
     at_init: str | None = None
-    """instead, masks ahead of training: random, uniform, uniform_plus, erk, magnitude, snip, iterative_snip, grasp,
-    synflow, phew, npb, dpai"""
+    """in place of a solver, masks before training: random, uniform, uniform_plus, erk, magnitude, snip, iterative_snip,
+    grasp, synflow, phew, npb, dpai"""
     settings: tuple[str, ...] = ()
     """options of the solver or of at_init, such as swaps=20, span=64, layout=uniform, iterations=50"""
     allocation: str = "hull"
@@ -58,7 +58,7 @@ class SparsifyOptions(DataOptions):
     pattern: str | None = None
     """row (equal counts in each output), N:M such as 2:4, or block:C; neighbours are inputs, or input channels"""
     sequential: bool = False
-    """each layer mends what pruning the layers before it has done"""
+    """each layer makes up for the errors of the pruned layers before it"""
     refit: bool = True
     """least squares on the weights that stay"""
     prune_bias: bool = False
@@ -68,8 +68,8 @@ class SparsifyOptions(DataOptions):
     rounds: int = 1
     """prune in so many rounds with retraining between them"""
     images: int | None = None
-    """images that the second moments or scores are taken from: 2048 for solvers, 128 at initialisation for the methods
-    that look at any: snip, iterative_snip and grasp, which has 10 for each class in its paper"""
+    """images for the second moments or scores: 2048 by default for solvers; at initialisation 128, for the methods that
+    look at images: snip, iterative_snip and grasp (whose paper takes 10 per class)"""
     calibrate: Path | None = None
     """a condensed set (.safetensors) in place of the data for these images; some of the classes will do where no label
     is read"""

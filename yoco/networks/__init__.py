@@ -36,8 +36,8 @@ NETWORKS: dict[str, str] = {
 def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Network:
     """A freshly initialised network on the CPU; the same stream gives the same weights on the same machine.
 
-    name: a name out of NETWORKS, or `module:Class`, a Network that Class(channels, classes, (height, width), **options)
-    makes; options may follow: `convnet:width=64,depth=4,norm=batch` or `my_networks:Small:width=8`.
+    name: a name of NETWORKS, or `module:Class` of your own Network, called as Class(channels, classes, (height, width),
+    **options); options may follow: `convnet:width=64,depth=4,norm=batch` or `my_networks:Small:width=8`.
     shape: (C, H, W) of one image.
 
     Raises:

@@ -10,9 +10,9 @@ class Network(nn.Module):
     """Stages and a head; a subclass only fills `stages` and `head`.
 
     It is made by Class(channels, classes, (height, width), **options), and expects normalised images, float
-    [n, C, H, W]. What it draws when it is made is a parameter, with requires_grad=False if it does not learn, and no
-    buffer: methods that go on from the weights of another network (MTT, DATM) take its parameters alone.
-    autocast: a dtype, such as torch.bfloat16, in which the device may compute; what comes out is float32 even so.
+    [n, C, H, W]. Whatever its constructor draws at random must be a parameter, with requires_grad=False if it does not
+    learn, not a buffer: methods that start from the weights of another network (MTT, DATM) copy only its parameters.
+    autocast: a dtype, such as torch.bfloat16, in which the device may compute; outputs are float32 all the same.
     """
 
     stages: nn.ModuleList
@@ -26,7 +26,7 @@ class Network(nn.Module):
         return self._plain(logits)
 
     def seen(self, images: Tensor) -> Tensor:
-        """What the head sees, flattened: [n, D]; the last of `features`, without the memory that the others take."""
+        """The input of the head, [n, D]: the last of `features`, flattened, without memory for the other stages."""
         with self._precision(images):
             last = self._last(images)
         return self._plain(last.flatten(1))

@@ -8,10 +8,10 @@ from yoco.networks.base import Network
 class LeNet(Network):
     """Two stages of Conv5x5 - ReLU - MaxPool2 (6 and 16 channels), two of Linear - ReLU (120 and 84), a linear head.
 
-    caffe: the LeNet-5 that work on pruning means: 20 and 50 channels, one hidden layer of 500; 431,080 parameters for
+    caffe: the LeNet-5 of the pruning literature: 20 and 50 channels, one hidden layer of 500; 431,080 parameters for
     grey 28x28 images and ten classes. Here its convolutions are followed by ReLU, too.
-    Images of 32x32 get no padding (with `caffe` of 28x28), smaller ones padding 2 in the first convolution; where too
-    little is left for the second, that has padding 2 as well.
+    Images from 32x32 on (with `caffe` from 28x28 on) get no padding, smaller ones padding 2 in the first convolution.
+    The second convolution has padding 2, too, if its maps have a side below 6.
 
     Raises:
         ValueError: an image side is below 4.
@@ -36,7 +36,7 @@ class LeNet(Network):
 
 
 def lenet_5(channels: int, classes: int, size: tuple[int, int]) -> LeNet:
-    """LeNet-5 as Caffe has it and work on pruning means it; see `LeNet`."""
+    """LeNet-5 of Caffe and of the pruning literature; see `LeNet`."""
     return LeNet(channels, classes, size, caffe=True)
 
 

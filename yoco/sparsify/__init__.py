@@ -73,23 +73,22 @@ def sparsify(
     normalise: Normalise | None = None,
     **options: Any,
 ) -> Pruned:
-    """Masks and weights of a sparse network; the network itself stays as it is, `install` of the answer changes it.
+    """Find the masks and weights of a sparse network; the network itself changes only by `install` of the result.
 
-    data: a source or a condensed set, of which `images` random ones tell the layers what their inputs are: by default
-    2,048 for a solver and 128 at initialisation, where grasp has 10 for each class in its paper, and never more than
-    there are.
+    data: a source or a condensed set; `images` random images of it are the calibration set. By default these are 2,048
+    for a solver and 128 at initialisation (the paper of grasp takes 10 per class), or all if there are fewer.
     sparsity: share of zeros among the weights of Linear and Conv2d layers, and with `prune_bias` their biases. A solver
-    leaves dense, with a warning, what no image reaches, such as the last layer of nn.MultiheadAttention.
-    solver: a name of SOLVERS, for trained networks, "exact" by default; options: those of `Pruner` and of the solver.
-    at_init: instead a name of METHODS, for masks of a network that is to be trained with them; options: the method's
-    own. The weights then stay as they are.
-    normalise: what stands between images in [0, 1] and the network, by default as the data say.
-    After a solver, and once the answer is installed, a network with batch norm needs new running means and variances:
-    `yoco.sparsify.reestimate(network, data, normalise, rng)` with a source, or `set.as_dataset()` of a condensed set,
-    `normalise` as yoco.train.Normalise(data.mean, data.std), and `rng` as yoco.rng.Rng(0).
+    leaves layers dense that no image reaches, such as the last layer of nn.MultiheadAttention, and warns.
+    solver: for trained networks: a name of SOLVERS, by default "exact"; options: those of `Pruner` and of the solver.
+    at_init: in place of a solver: a name of METHODS, for masks of a network that is trained afterwards. The weights
+    stay as they are; options: those of the method.
+    normalise: maps images in [0, 1] to inputs of the network; by default with the mean and deviation of the data.
+    After a solver, a network with batch norm needs new running means and variances. Install the result, then call
+    `yoco.sparsify.reestimate(network, data, normalise, rng)` with a source, or with `set.as_dataset()` of a condensed
+    set, `normalise` as yoco.train.Normalise(data.mean, data.std), and `rng` as yoco.rng.Rng(0).
 
     Raises:
-        ValueError: an unknown name, option or layer, a sparsity that is not possible, or images that do not fit.
+        ValueError: an unknown name, option or layer, an impossible sparsity, or images that do not fit the network.
     """
     rng = Rng(seed).child("sparsify")
     if at_init is None:

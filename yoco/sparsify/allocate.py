@@ -1,7 +1,7 @@
-"""Allocation: how many zeros in which layer, from what zeros cost in each.
+"""Allocation: how many zeros each layer gets, from curves of the error that zeros cause in it.
 
-A curve says the error of a layer at some numbers of zeros. With a price, the worth of one zero (1, or its FLOPs), the
-problem is: least sum of errors such that all zeros together are worth `saved`.
+A curve has the error of a layer at some numbers of zeros, and a price: the worth of one zero (1, or its FLOPs). The
+problem is to minimise the sum of errors such that all zeros together are worth `saved`.
 """
 
 from collections.abc import Callable, Hashable, Mapping
@@ -19,9 +19,9 @@ BUCKETS = 10_000
 
 @dataclass(frozen=True)
 class Curve:
-    """Errors at rising numbers of zeros, of which the first is 0 and the last is all that may leave.
+    """Errors at rising numbers of zeros, from 0 to all weights that may be zero.
 
-    price: what one zero is worth. step: between the counts that are shown, any multiple of it is possible.
+    price: what one zero is worth. step: between `counts`, all multiples of it are possible, too.
     """
 
     counts: tuple[int, ...]
@@ -45,10 +45,10 @@ class Curve:
 
 
 def hull(curves: Mapping[Key, Curve], saved: float) -> dict[Key, int]:
-    """Along the lower convex hull of each curve, the cheapest pieces of all curves first.
+    """Take the pieces of the lower convex hulls of all curves, the cheapest first, until enough is saved.
 
-    It is the optimum for the hulls, hence a lower bound for the curves, met at their corners (Lagrange); the last piece
-    is cut where enough is saved.
+    This is optimal for the hulls. Their error is a lower bound for the curves, which meet it at the corners of the
+    hulls (Lagrange). The last piece is cut where enough is saved.
     """
     pieces = [(slope, at, key) for at, (key, curve) in enumerate(curves.items()) for slope in _slopes(curve)]
     counts, left = dict.fromkeys(curves, 0), _possible(curves, saved)
@@ -76,10 +76,10 @@ def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
 
 
 def programme(curves: Mapping[Key, Curve], saved: float, buckets: int = BUCKETS) -> dict[Key, int]:
-    """The best of all choices among the counts that the curves show, by dynamic programming.
+    """The best choice among the counts of the curves, by dynamic programming (OBC: Frantar and Alistarh, NeurIPS 2022).
 
-    What is saved is counted in at most so many buckets, downwards, so that at least `saved` is (OBC: Frantar and
-    Alistarh, NeurIPS 2022). Where rounding leaves too little in sight, `hull` shares out.
+    The worth of zeros is counted in at most `buckets` units and rounded down, so that at least `saved` is saved. If no
+    choice is left after rounding, `hull` shares out the zeros.
     """
     saved = _possible(curves, saved)
     bucket = max(saved / buckets, 1.0)
@@ -115,9 +115,9 @@ def _extended(best: NDArray[np.float64], curve: Curve, bucket: float) -> tuple[N
 
 
 def tolerance(curves: Mapping[Key, Curve], saved: float) -> dict[Key, int]:
-    """As many zeros in each layer as keep its error within one tolerance, the least that saves enough (L-OBS).
+    """As many zeros in each layer as keep its error within one tolerance: the smallest that saves enough (L-OBS).
 
-    Between the counts that a curve shows, its errors are taken as straight.
+    Between the counts of a curve its errors are interpolated linearly.
     """
     saved = _possible(curves, saved)
     low, high = 0.0, max(max(curve.errors) for curve in curves.values())

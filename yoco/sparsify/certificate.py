@@ -1,12 +1,12 @@
-"""What pruning the layers can have done to the outputs: Theorem 3.2 of L-OBS (Dong, Chen and Pan, NIPS 2017).
+"""A bound on how far pruning has moved the outputs: Theorem 3.2 of L-OBS (Dong, Chen and Pan, NIPS 2017).
 
 With E_k = mean |W^_k x - W_k x|^2 of layer k on its inputs x in the dense network, summed over positions,
 
     |outputs' - outputs|  <=  sum_k  L_k  sqrt(E_k)
 
 in root mean squares over images, where L_k is the product of the Lipschitz constants of all that follows layer k in the
-pruned network: 1 for ReLU and max pooling, the norm of a layer. The paper has Frobenius norms, spectral ones are never
-larger. For a convolution the norm of its weight matrix is multiplied by the root of how many patches a pixel is in.
+pruned network: 1 for ReLU and max pooling, the norm of its weight matrix for a layer. The paper has Frobenius norms;
+spectral norms are never larger. That of a convolution is multiplied by the root of how many patches a pixel is in.
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,10 @@ class LayerError:
 
 @dataclass(frozen=True)
 class Certificate:
-    """layers: by name of the weight. moved: root mean square over images of how far the network's outputs moved."""
+    """How far pruning has moved the outputs of the layers and of the network.
+
+    layers: by name of the weight. moved: root mean square over images of how far the network's outputs moved.
+    """
 
     layers: dict[str, LayerError]
     moved: float
@@ -130,7 +133,7 @@ def chain(network: nn.Module) -> list[nn.Module] | None:
 
 @torch.no_grad()
 def lipschitz(module: nn.Module, norm: str) -> float | None:
-    """How far apart a module brings two inputs at most, next to how far they were, in Euclidean distance."""
+    """An upper bound on the Lipschitz constant of a module in Euclidean distance; None if it is unknown."""
     if isinstance(module, Prunable):
         return _layer_norm(module, norm)
     if isinstance(module, nn.AvgPool2d | nn.MaxPool2d):

@@ -31,10 +31,11 @@ def counts(
     weigh: str = "error",
     most: float | None = None,
 ) -> Counts:
-    """Zeros of each unit; see `Pruner`. curves: makes them, if they are needed. weigh: for global, see `by_score`.
-    most: for tolerance in place of sparsity, the error that no layer shall exceed. Of a tolerance, given or found,
-    groups of a layer have equal parts.
-    The allocation is one that fits the network, see `check_allocation`.
+    """How many zeros each unit gets; see `Pruner`.
+
+    allocation: one that fits the network, see `check_allocation`. curves: called for the curves if they are needed.
+    weigh: for global, see `by_score`. most: for tolerance, in place of sparsity: the largest error of a layer.
+    The groups of a layer get equal parts of a tolerance, given or found.
 
     Raises:
         ValueError: no sparsity, or one that is not possible.
@@ -115,10 +116,10 @@ def _laid_out(network: nn.Module, units: Units, layout: str, sparsity: float, so
 
 
 def _divided(units: Units, wanted: Mapping[str, int | float], solver: str) -> Counts:
-    """Groups of a layer share its zeros by their scores; see `by_score`.
+    """Divide the zeros of each layer over its groups by their scores; see `by_score`.
 
-    Equally, and the first take what is left over, where chance decides, or a pattern that has no scores of single
-    weights; then in whole steps: a count is rounded down to such steps, a share of the whole layer to the nearest.
+    With the solver random, or a pattern that has no scores of single weights, groups get equal parts in whole steps,
+    the first ones one more. A count is rounded down to whole steps, a share of the layer to the nearest.
     """
     found: Counts = {}
     for name in dict.fromkeys(unit.name for unit in units):

@@ -21,7 +21,7 @@ from yoco.sparsify.network import answered, layers, matrix, parts, run
 SHARES = tuple(1 - 0.9**level for level in range(45))
 """Shares of zeros of a layer: 0 to 0.9903 (Frantar and Alistarh, OBC, NeurIPS 2022)."""
 ENOUGH = 0.9
-"""The sparsity up to which they are enough for programme, which knows no counts but those that curves show."""
+"""The sparsity up to which SHARES suffice for the allocation programme, which only takes counts of the curves."""
 WEIGHINGS = ("relative", "error", "bound", "loss")
 COSTS = ("weights", "flops")
 
@@ -64,12 +64,13 @@ def curves(
 ) -> dict[Unit, Curve]:
     """The cost of zeros in each unit.
 
-    weigh: "error" is that of the layer's outputs, "relative" the same next to the square of these outputs, "bound" its
-    term in Theorem 3.2 of L-OBS with spectral norms of the dense network, "loss" the rise of the cross-entropy on the
-    calibration images and labels when this layer alone is sparse. The term of a group alone is divided by the root of
-    how many groups there are: in sum they are the term of their layer if their errors are equal, and never above it.
+    weigh: "error" is the error of the layer's outputs; "relative" divides it by half the mean square of these
+    outputs; "bound" is the layer's term in Theorem 3.2 of L-OBS, with spectral norms of the dense network; "loss" is
+    the rise of the cross-entropy on the calibration images and labels when this layer alone is sparse. The "bound" of a
+    group is divided by the root of the number of groups, so that the groups of a layer never sum to more than its term,
+    and to just that if their errors are equal.
     cost: a zero is worth 1 ("weights"), or the multiplications that it saves for one image ("flops").
-    far: with levels on to the last weight, see `levels`.
+    far: continue the levels to the last weight, see `levels`.
 
     Raises:
         ValueError: no bound, or no loss on these labels, for this kind of network.
@@ -85,9 +86,9 @@ def curves(
 
 
 def levels(layer: Layer, far: bool = False) -> list[int]:
-    """The different counts of zeros that the shares mean, and all of the layer.
+    """The distinct counts of zeros at SHARES, and all weights of the layer.
 
-    far: the shares go on in the same way while a weight is left; each is one more solve for most solvers.
+    far: continue the shares in the same way while a weight is left; for most solvers each costs one more solve.
     """
     last = int(log(layer.count(1.0)) / -log(0.9)) if far else 0
     beyond = [1 - 0.9**level for level in range(len(SHARES), last + 1)]

@@ -14,9 +14,9 @@ STRIP = 256
 
 @dataclass(eq=False)
 class Moments:
-    """Sums over n inputs x [d] of a layer's dense network, and y [d] of the network as it is made sparse.
+    """Sums over n inputs of a layer: x [d] in the dense network, y [d] in the network that is being made sparse.
 
-    dense: x x', sparse: y y', cross: y x', float64 [groups, d, d]; where both networks are one, the three are one.
+    dense: x x', sparse: y y', cross: y x', float64 [groups, d, d]; with the dense network alone all three are one.
     n: inputs, that is images times positions; images: how many there were.
     """
 

@@ -59,19 +59,18 @@ class Gradient:
 
 @torch.no_grad()
 def install(network: nn.Module, masks: Masks, weights: Mapping[str, Tensor] | None = None) -> nn.Module:
-    """Put masks, and weights and biases by parameter name, into the network itself, and hold the zeros; answers it.
+    """Put masks, and weights and biases by parameter name, into the network itself and hold the zeros; returns it.
 
-    masks: of weights of Linear and Conv2d layers, and of their biases.
-    A network with batch norm keeps the running means and variances of its dense weights: after a solver, have them seen
-    anew by `yoco.sparsify.reestimate(network, examples, normalise, rng)`, examples being a source or, of a condensed
-    set, `set.as_dataset()`.
+    masks: of weights of Linear and Conv2d layers, and of their biases. They replace all masks that these layers held.
+    Batch norms keep the running means and variances of the dense weights. After a solver, re-estimate them by
+    `yoco.sparsify.reestimate(network, examples, normalise, rng)`, where examples are a source, or `set.as_dataset()` of
+    a condensed set.
 
-    Any optimiser may train it then: the zeros of these layers get no gradient, and whatever moves them is undone ahead
-    of each forward pass, except for a weight that is read without its layer. Until then the weights themselves, and a
-    `state_dict`, have what an optimiser of before has made of the zeros, by its momentum; `measure`, `save`, `certify`
-    and `remove` see zeros. `copy.deepcopy` copies the hold, but not of a weight that is read without its layer;
-    `state_dict` does not know of it: to go on from one, load it and install the masks again. All masks that such a
-    layer held before are replaced.
+    Any optimiser may then train the network. The zeros get no gradient and are set again before each forward pass of
+    their layer, except for a weight that is read without calling its layer. In between, the momentum of an optimiser
+    that was there before can move zeros in the weights and in a `state_dict`; `measure`, `save`, `certify` and `remove`
+    see zeros. `copy.deepcopy` copies the hold, except for a weight that is read without calling its layer. A
+    `state_dict` does not contain it: to go on from one, load it and install the masks again.
 
     Raises:
         ValueError: masks or weights that do not fit the network.
@@ -121,7 +120,7 @@ def _detach(layer: nn.Module) -> None:
 
 
 def remove(network: nn.Module) -> nn.Module:
-    """Hold nothing any more: the zeros are set once more, and stay until somebody trains them; answers the network."""
+    """Stop holding zeros; they are set a last time and stay until the network is trained. Returns the network."""
     for layer in layers(network).values():
         _impose(layer)
         _detach(layer)

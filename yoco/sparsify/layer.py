@@ -1,7 +1,7 @@
-"""One layer made sparse: given its weights and the second moments of its inputs, zeros are chosen and the rest fitted.
+"""Make one layer sparse, given its weights and the second moments of its inputs: choose the zeros and fit the rest.
 
-With X the inputs [n, in] and H = X'X / n, weights W + D instead of W change the layer's outputs by (1 / n) |X D'|^2 =
-tr(D H D'). All is about half of that, which is exact for any D (Dong, Chen and Pan, NIPS 2017).
+With inputs X [n, in] and H = X'X / n, weights W + D in place of W change the layer's outputs by (1 / n) |X D'|^2 =
+tr(D H D'), exactly and for any D. Half of that is the error of the layer (Dong, Chen and Pan, NIPS 2017).
 """
 
 import inspect
@@ -23,10 +23,10 @@ from yoco.sparsify.solvers.refit import refit as fitted
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """A sparse layer: weight [out, in] as it was given, mask bool [out, in], True = kept.
+    """A sparse layer: weight [out, in] in the dtype of the dense one, mask bool [out, in], True = kept.
 
-    error: 0.5 tr(D H D') of the weights as they are here, on H as it was given. ridge: what was added to the diagonal
-    of H, in units of its mean over live inputs. dead: bool [in], inputs with H_qq = 0.
+    error: 0.5 tr(D H D') of this `weight`, with H as given, without ridge. ridge: what was added to the diagonal of H,
+    in units of its mean over live inputs. dead: bool [in], inputs with H_qq = 0.
     """
 
     weight: Tensor
@@ -37,17 +37,17 @@ class Solved:
 
 
 class Layer:
-    """One layer, checked and factorised once, to be solved for as many numbers of zeros and solvers as wanted.
+    """One layer, checked and factorised once, that can be solved for any number of zeros and by any solver.
 
     weight: float [out, in]. hessian: float [in, in], X'X / n. bias: the last input is the constant 1, and its weights
-    are biases; they are no part of the prunable weights and always stay, unless `prune_bias`.
-    pattern: see `yoco.sparsify.patterns`. ridge: at least what is added to the diagonal of H, times its mean over live
-    inputs; raised tenfold until H can be factorised.
-    order: long [in], a permutation of the inputs, the bias last: the order in which neighbours of the pattern follow
-    one another, by default their own. What is answered has the inputs where they were.
+    are biases, which are not prunable and always stay, unless `prune_bias`.
+    pattern: see `yoco.sparsify.patterns`. ridge: added to the diagonal of H, in units of its mean over live inputs;
+    raised tenfold until H can be factorised.
+    order: long [in], a permutation of the inputs, the bias last, in which the pattern finds its neighbours; by default
+    their own order. Results have the inputs in their own order.
 
     Raises:
-        ValueError: weight or hessian is not what it has to be, or the pattern is unknown or does not fit the layer.
+        ValueError: weight or hessian is invalid, or the pattern is unknown or does not fit the layer.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Layer:
         return self.problem.pattern.count(zeros, len(self.given), self.problem.columns)
 
     def _check(self, solver: str, weight: Tensor, mask: Tensor, count: int) -> None:
-        """A solver of one's own may answer anything."""
+        """Check what a solver, which may be a custom one, has returned."""
         shape, columns = self.given.shape, self.problem.columns
         if weight.shape != shape or mask.shape != shape or mask.dtype != torch.bool:
             raise ValueError(f"solver {solver}: must answer weights and a bool mask {list(shape)}, got other shapes")
@@ -152,13 +152,13 @@ def solve(
     """Make one layer sparse.
 
     weight, hessian, pattern, ridge, bias, prune_bias: see `Layer`.
-    zeros: a count, or a share of the prunable weights as a float; under N:M the pattern says it, and None is enough.
-    solver: a name of SOLVERS, or module:function. options: its own.
-    refit: least squares on what stays, row by row, as the last step; the bias is part of it. Without it the weights are
-    the solver's own, which is the paper's method where it has a way to move them.
+    zeros: a count, or a share of the prunable weights as a float; with N:M, where the pattern sets it, it may be None.
+    solver: a name of SOLVERS, or module:function. options: those of the solver.
+    refit: as the last step, fit the kept weights and the bias by least squares, row by row. Without it the weights are
+    the solver's own, as in its paper if that moves weights at all.
 
-    Weights of dead inputs cost nothing and leave first, except with magnitude and random, which do not look at inputs,
-    and with lobs and an inverse of its own. Those that stay do so unchanged.
+    Weights of dead inputs cost nothing and are removed first, except with magnitude and random, which do not look at
+    inputs, and with lobs if it is passed an inverse. Those that are kept stay unchanged.
 
     Raises:
         ValueError: as `Layer`; or zeros out of range or not of the pattern, or an unknown solver or option.
@@ -184,8 +184,9 @@ def curve(
 ) -> Tensor:
     """The errors at several numbers of zeros: float64 [len(levels)], for sharing zeros out among layers.
 
-    exact knows them all from one trace, with the ridge in them: never below what `solve` then measures, but for the
-    rounding of weights in 16 bits, and the same without a ridge. The others solve anew for each level.
+    exact finds them all in one trace, with the ridge included: never below the error that `solve` measures, except for
+    rounding of weights in 16 bits, and equal to it without ridge, second choice and swaps. The other solvers solve anew
+    for each level.
 
     Raises:
         ValueError: as `solve`.
@@ -214,10 +215,10 @@ def solver_of(name: str, options: Mapping[str, Any]) -> Any:
 
 
 def check_names(name: Any, taken: Collection[str]) -> None:
-    """Check that no option of anybody's own solver is named as another that stands beside it: one of `taken`.
+    """Check that no option of a custom solver has a name that is `taken` by another option.
 
     Raises:
-        ValueError: one is, or there is no such solver.
+        ValueError: one has, or there is no such solver.
     """
     if isinstance(name, str) and ":" in name:
         known = list(inspect.signature(resolve("solver", SOLVERS, name)).parameters.values())
@@ -228,10 +229,10 @@ def check_names(name: Any, taken: Collection[str]) -> None:
 
 @cpu_by_default
 def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> None:
-    """Let a solver refuse its options, or the pattern, on a small layer, before minutes of training.
+    """Try a solver on a small layer, so that it refuses its options or the pattern before minutes of training.
 
-    Tensors, which are made for layers of one size, are left out. Of anybody's own, which may work for layers of some
-    sizes alone, only the call is looked at.
+    Options that are tensors fit layers of one size, and are left out. A custom solver may work for some sizes only: it
+    is not run, but its options are checked against its signature.
 
     Raises:
         ValueError: as `solve`; or it cannot be called with these options.

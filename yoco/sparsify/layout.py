@@ -1,4 +1,4 @@
-"""Layouts: how many weights each layer keeps, before anybody asks which; the total is always exact."""
+"""Layouts: how many weights each layer keeps, by the shapes of the layers alone; the total is always exact."""
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -93,9 +93,9 @@ def _filled(shares: Mapping[str, int], limits: Mapping[str, int], total: int) ->
 
 
 def _whole(exact: Mapping[str, Fraction], limits: Mapping[str, int], total: int) -> dict[str, int]:
-    """Whole numbers with this sum: the floors, and one more where most is missing, the first of equals.
+    """Round to whole numbers of this sum: floors, and one more for the largest remainders, of equal ones the first.
 
-    If the total suffices everybody gets at least one, which those pay who are furthest above their share.
+    If the total suffices, each layer gets at least one, at the cost of those furthest above their exact share.
     """
     least = 1 if total >= len(limits) else 0
     counts = {name: max(least, int(exact[name])) for name in limits}

@@ -54,7 +54,7 @@ class Masks(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, network: nn.Module) -> "Masks":
-        """The weights of a network that are not zero, of its prunable parameters."""
+        """Masks of the prunable parameters of a network, which keep the weights that are not zero."""
         return cls({name: weight != 0 for name, weight in weights(network).items()})
 
     def __reduce__(self) -> tuple[type["Masks"], tuple[dict[str, Tensor]]]:
@@ -84,7 +84,7 @@ class Masks(Mapping[str, Tensor]):
         return f"Masks({self.kept} of {self.total} weights kept in {layers} layers, sparsity {self.sparsity:.4f})"
 
     def __and__(self, other: "Masks") -> "Masks":
-        """What both keep, on the device of these; a parameter that only one of them names keeps what that one says."""
+        """What both keep, on the device of the left masks; a parameter that only one names has the mask of that one."""
         for name in set(self) & set(other):
             _same_shape(name, self[name], other[name], "the other masks")
         other = other.to(next(iter(self.values())).device) if self else other
@@ -198,7 +198,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def budget(total: int, sparsity: float) -> int:
-    """How many of `total` weights stay: the fewest that are not sparser than asked, ceil((1 - sparsity) total).
+    """How many of `total` weights are kept: ceil((1 - sparsity) * total), never sparser than `sparsity`.
 
     Raises:
         ValueError: sparsity is not in [0, 1).
@@ -219,7 +219,7 @@ def top(scores: Mapping[str, Tensor], keep: int | Mapping[str, int]) -> Masks:
     The counts are exact: of equal scores the earlier weight stays, in the order of the mapping.
 
     Raises:
-        ValueError: a score is not a number, or there are not that many weights, or other layers than scores.
+        ValueError: a score is nan, there are fewer weights than `keep`, or it names other layers than the scores.
     """
     for name, score in scores.items():
         if score.isnan().any():

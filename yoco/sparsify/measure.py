@@ -75,8 +75,8 @@ class Measure:
 def measure(network: nn.Module, shape: tuple[int, int, int], masks: Masks | None = None) -> Measure:
     """Weights, zeros and FLOPs of the Linear and Conv2d layers for one image of this (C, H, W).
 
-    masks: which weights are kept; layers that it does not name, and all of them by default, keep what is not zero, and
-    not held at zero.
+    masks: which weights are kept. Layers that it does not name, by default all, keep the weights that are neither zero
+    nor held at zero.
     A kept weight counts once for each position of the layer's output, which takes strides, padding, dilation and
     groups into account. It also counts at the borders, where it meets only padding, as usual. A layer that runs twice
     counts twice; one that does not run costs nothing, nor does one whose weight is read without calling it.

@@ -28,8 +28,9 @@ COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """accuracy: in percent, by stage: dense, pruned, retrained or trained. seconds: by stage.
+    """Everything that was measured on one sparse network.
 
+    accuracy: in percent, by stage: dense, pruned, retrained or trained. seconds: by stage.
     shrunk: the total of the network without its dead channels.
     """
 

@@ -3,9 +3,9 @@
 None or "unstructured": any. "row": the same count in each output row. "N:M": N kept of every M neighbours along the
 inputs, such as 2:4. "block:C": C neighbours along the inputs, from a multiple of C on, leave together or stay.
 
-Neighbours of a convolution are input channels at one position of the kernel (see `neighbours` in `network`), of its
-group if it has groups. Where the number of channels is no multiple of M or C, what is left over goes on at the next
-position; all inputs together must be one.
+In a convolution, neighbours are input channels (of one group) at one position of the kernel (see `neighbours` in
+`network`). If the number of channels is not a multiple of M or C, the rest joins the channels of the next position; the
+number of all inputs must be a multiple.
 """
 
 import re
@@ -72,8 +72,8 @@ class Pattern:
     def keep(self, scores: Tensor, zeros: int) -> Tensor:
         """The mask bool [m, p] without the `zeros` weights of the lowest scores [m, p / block] that may leave.
 
-        Of equal scores the one of the smaller index leaves. Counts that rows cannot share equally take one more from
-        the first rows; under N:M fewer zeros than the pattern wants are a step on the way to it.
+        Of equal scores the one of the smaller index leaves. If rows cannot share the count equally, the first rows lose
+        one more. Under N:M there may be fewer zeros than in the pattern, as a step on the way to it.
         """
         count = zeros // self.block
         if self.group:

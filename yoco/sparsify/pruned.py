@@ -15,11 +15,11 @@ from yoco.sparsify.masks import Masks
 
 @dataclass(frozen=True)
 class Report:
-    """One layer as it was solved.
+    """The errors of one layer as it was solved.
 
-    predicted: 0.5 tr(D H D') of its change D on the second moments of its inputs in the dense network, per input.
-    target: what the solver has made small: the same, or with `sequential` 0.5 mean |W^ y - W x|^2, where y are the
-    inputs of the network that is already sparse ahead of the layer. Both None for masks that no solver made.
+    predicted: 0.5 tr(D H D') per input, with D its change and H the second moments of its inputs in the dense network.
+    target: the error that the solver minimised: the same, or with `sequential` 0.5 mean |W^ y - W x|^2, where y is its
+    input in the network that is already sparse ahead of it, x in the dense one. Both None for masks of no solver.
     ridge: added to the diagonal of H, in units of its mean. dead: inputs that were always 0, bias not counted.
     """
 
@@ -31,12 +31,12 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """What pruning a network has given; the network itself is as it was.
+    """The result of pruning a network, which itself is unchanged.
 
-    masks: by name of the weight, and with `prune_bias` of the bias. weights: new weights and biases by parameter name,
-    where they differ from the network's own by more than zeros. layers: a report of each pruned layer, by name of its
+    masks: by name of the weight, and with `prune_bias` of the bias. weights: the weights and biases of a solver, by
+    parameter name; empty for masks at initialisation. layers: a report of each layer that was solved, by name of its
     weight.
-    curves: what zeros in each layer cost, where that decided on how many it got.
+    curves: the cost of zeros in each layer, if the allocation used it.
     """
 
     masks: Masks

@@ -27,23 +27,23 @@ from yoco.sparsify.pruned import Pruned, Report
 
 @dataclass(frozen=True, kw_only=True)
 class Pruner:
-    """How a trained network is pruned; called with the network, calibration images and the sparsity.
+    """How to prune a trained network; call it with the network, calibration images and the sparsity.
 
-    solver: a name of SOLVERS, or module:function. options: of the solver.
-    allocation: how zeros are shared out among layers. hull, programme and tolerance look at curves of errors, `weigh`
-    and `cost` say which (see `curves`); global sorts one score over all layers, with the default `weigh` relative to
-    their outputs (see `scores`); uniform, uniform_plus and erk are layouts that look at shapes alone; or, in place of
-    sparsity, a mapping: name of the weight to its count or share of zeros. Under layouts and a
-    mapping, groups of a convolution share the zeros of their layer by the score of `global`; equally with the solver
-    random, and under the patterns row and block:C.
-    tolerance: with the allocation of this name, and in place of sparsity, the most error of a layer, as `weigh` says.
-    layers: names of the weights to prune, by default all that images reach; a warning names one that they do not, such
-    as of a layer whose weight is read without calling it; layouts, which are for all layers, refuse such a network.
+    solver: a name of SOLVERS, or module:function. options: those of the solver.
+    allocation: how zeros are shared out among layers. hull, programme and tolerance compare curves of error against
+    zeros, measured as `weigh` and `cost` say (see `curves`). global sorts one score over all layers, by default
+    relative to their outputs (see `scores`). uniform, uniform_plus and erk are layouts, which look at shapes alone. Or
+    a mapping, in place of sparsity: name of the weight to its count or share of zeros. Under layouts and a mapping, the
+    groups of a convolution share the zeros of their layer by the score of `global`; with the solver random and under
+    the patterns row and block:C they share them equally.
+    tolerance: the largest error of a layer, measured as `weigh` says, with allocation "tolerance" in place of sparsity.
+    layers: names of the weights to prune, by default all that images reach. A warning names one that they do not reach,
+    such as a weight that is read without calling its layer. Layouts are for all layers and refuse such a network.
     pattern, refit, ridge: see `yoco.sparsify.solve`; the pattern N:M needs no sparsity, and takes no allocation.
-    prune_bias: biases are weights as others: sparsity is the share of zeros among both, and they have masks, too; not
-    with layouts, or the cost flops, which count weights alone.
-    sequential: the inputs of a layer come from the network that is already sparse ahead of it, and what its outputs
-    shall be from the dense one, so that a layer mends what those before it have done.
+    prune_bias: biases are pruned like weights and have masks, and sparsity is the share of zeros among both. Not with
+    layouts or the cost flops, which count weights alone.
+    sequential: a layer takes its inputs from the network that is already sparse ahead of it and its target outputs from
+    the dense one, so that it makes up for the errors of the layers before it.
     """
 
     solver: str = "exact"
@@ -61,7 +61,7 @@ class Pruner:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Pruner":
-        """By these options: its own, and all others of the solver, beside those that stand in `options` already."""
+        """A Pruner of these options; those that are no fields of it are the solver's and join its `options`."""
         check_names(options.get("solver"), [f.name for f in fields(cls)])
         own = {f.name: options[f.name] for f in fields(cls) if f.name in options}
         others = {name: value for name, value in options.items() if name not in own}
@@ -99,7 +99,7 @@ class Pruner:
         self._check_unread()
 
     def _check_unread(self) -> None:
-        """Refuse a way to weigh or to price zeros that nothing looks at; the defaults are nobody's word."""
+        """Refuse a `weigh` or `cost` other than the default that nothing reads."""
         said, named = self._unpriced(), ", ".join(ALLOCATIONS)
         if said and self.cost != Pruner.cost:
             raise ValueError(f"sparsify: cost {self.cost} is for a sparsity shared out by {named}, got {said}")
@@ -117,10 +117,10 @@ class Pruner:
         return "" if self.allocation in ALLOCATIONS else f"allocation {self.allocation}"
 
     def check(self, sparsity: float | None) -> None:
-        """Check that the solver takes its options and the pattern, and that one thing says how many zeros there are.
+        """Check that the solver takes its options and the pattern, and that the number of zeros is given only once.
 
         Raises:
-            ValueError: it does not, or a tolerance, a mapping or a pattern of another sparsity says it, too.
+            ValueError: it does not, or a tolerance, a mapping or a pattern of another sparsity is given, too.
         """
         solver_of(self.solver, self.options)
         try_solver(self.solver, self.pattern, self.options)
@@ -136,13 +136,13 @@ class Pruner:
             raise ValueError(f"sparsify: needs either sparsity or an allocation of zeros by layer, got {got}")
 
     def check_network(self, network: nn.Module, sparsity: float | None, names: Iterable[str]) -> None:
-        """Check that the network can be pruned so, as far as its layers tell.
+        """Check that these options fit the network, as far as its layers tell.
 
-        names: of the layers that images meet.
+        names: of the layers that images reach.
 
         Raises:
-            ValueError: it has no such layer, or images do not meet it, or one shares its bias, or the pattern, the
-                bound or the allocation does not fit it.
+            ValueError: a named layer does not exist or is not reached, a bias is not the parameter of one layer alone,
+                or the pattern, the bound or the allocation does not fit the network.
         """
         form, known, own = parse(self.pattern), layers(network), biases(network)
         wanted = self._wanted(network)
@@ -160,7 +160,7 @@ class Pruner:
             check_allocation(network, self.allocation, sparsity, met, self.prune_bias)
 
     def _wanted(self, network: nn.Module) -> Sequence[str]:
-        """The layers that are asked for, or all."""
+        """The names in `layers`, or those of all layers."""
         known = layers(network)
         for name in self.layers or ():
             if name not in known:
@@ -269,9 +269,9 @@ class Pruner:
         return Pruned(Masks(masks), weights, reports, self.solver)
 
     def _target(self, place: Prunable, sums: Moments, unit: Unit) -> Layer:
-        """The layer on the inputs of the sparse network, with the weights that are best there as its dense ones.
+        """The layer on its inputs in the sparse network; its dense weights are refitted there to the dense outputs.
 
-        The ridge pulls them towards those that it has, which they are where nothing ahead of it is sparse.
+        The ridge pulls them towards the original weights; they equal these if nothing ahead of the layer is sparse.
         """
         rows, second = matrix(place)[unit.group], sums.sparse[unit.group] / sums.n
         problem = Layer(rows, second, ridge=self.ridge).problem

@@ -61,11 +61,11 @@ def retrain(
 @cpu_by_default
 @torch.no_grad()
 def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng: Rng, *, batch: int = 128) -> None:
-    """Let batch norms see the examples anew: their running means and variances become plain averages over batches.
+    """Re-estimate the running means and variances of batch norms as plain averages over batches of the examples.
 
-    As L-OBS does after pruning. Batches are random, so that each of them varies as all examples do, also where these
-    are sorted by class; a last batch of one image is left out. Nothing else in the network changes; without batch norms
-    nothing does. A norm that the images do not reach keeps what it has, and all of them do after an error.
+    L-OBS does so after pruning. Batches are random, so that each varies as all examples do, even if these are sorted by
+    class; a last batch of one image is left out. Nothing else in the network changes, and without batch norms nothing
+    at all. A norm that the images do not reach keeps its statistics; after an error all norms do.
 
     Raises:
         ValueError: no batch has two images.
@@ -115,10 +115,10 @@ def gradually(
     sparsity: float,
     rounds: int,
 ) -> Pruned:
-    """Prune, retrain, prune: the share that is kept falls by the same factor in each round; the last one's `Pruned`.
+    """Prune in rounds that each keep the same share of the weights left; returns the `Pruned` of the last round.
 
-    prune: called with the network and a sparsity, such as a `Pruner` with its data. mend: what follows each round but
-    the last, such as `retrain`. The network is changed: it ends with the last round's weights and zeros.
+    prune: called with the network and a sparsity, such as a `Pruner` with its data. mend: called with the network after
+    each round but the last, such as `retrain`. The network is changed: it ends with the last round's weights and zeros.
 
     Raises:
         ValueError: rounds is below 1.

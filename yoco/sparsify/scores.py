@@ -13,12 +13,12 @@ from yoco.sparsify.patterns import lowest
 def by_score(units: Mapping[Unit, Layer], solver: str, zeros: int, weigh: str = "error") -> dict[Unit, int]:
     """Zeros for each unit, `zeros` in sum, from the lowest scores of all layers; ties go to the first layer.
 
-    magnitude: w^2. obd and wanda: w_q^2 H_qq / 2. random: chance has no scores, so the same share of each layer.
+    magnitude: w^2. obd and wanda: w_q^2 H_qq / 2. random: no scores, the same share of each layer.
     All others: w_q^2 / 2 [H^-1]_qq, the rise of the layer's error that L-OBS and OBS predict for one weight.
-    weigh: "relative" takes these errors next to half the mean square of the layer's outputs, since a layer of small
-    outputs, such as the last, would lose everything otherwise; magnitude and random know no errors.
-    Of inputs that are alike each seems to be of no use while the others are there, so that a layer may lose nearly all
-    of its weights; curves see that.
+    weigh: "relative" divides these errors by half the mean square of the layer's outputs. Otherwise a layer of small
+    outputs, such as the last, would lose everything. It does not apply to magnitude and random, which have no errors.
+    Each of several similar inputs seems useless while the others are there, so that a layer may lose nearly all of its
+    weights. Curves take account of that.
     """
     scales = _energies(units) if weigh == "relative" and solver not in ("magnitude", "random") else {}
     scores = [_score(layer, solver).flatten() / scales.get(unit.name, 1.0) for unit, layer in units.items()]

@@ -30,7 +30,10 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Sparse:
-    """state: the dense state_dict, on the CPU. masks: which weights are kept. about: what `save` was told."""
+    """The content of a file of sparse weights.
+
+    state: the dense state_dict, on the CPU. masks: which weights are kept. about: as it was passed to `save`.
+    """
 
     state: dict[str, Tensor]
     masks: Masks
@@ -42,13 +45,13 @@ def save(
 ) -> Size:
     """Write the state of a network as one safetensors file; zeros that it holds are zero there, whatever moved them.
 
-    masks: which weights are kept, also those that are 0, and of biases that it names; layers that it does not name, and
-    all by default, keep what is not zero. about: what may be told in JSON, such as network, shape and classes for
+    masks: which weights, and biases that it names, are kept, even where they are 0. Layers that it does not name, by
+    default all, keep what is not zero. about: anything that JSON can hold, such as network, shape and classes for
     `rebuild`.
 
     Raises:
         ValueError: masks that do not fit, or a weight outside of its mask that is not 0.
-        OSError: the place cannot be written; what stood there is as it was.
+        OSError: the file cannot be written; an older one stays as it was.
     """
     if masks is not None:
         masks.check(network)
@@ -92,13 +95,13 @@ def load(path: str | Path) -> Sparse:
 
 
 def rebuild(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
-    """The network of a file that says which it is (`network`, `shape` and `classes` in `about`), in evaluation mode.
+    """Build the network that a file describes (`network`, `shape` and `classes` in `about`), in evaluation mode.
 
-    Where the file says `shrunk`, its layers have as many channels as the weights there.
+    If `about` says `shrunk`, the layers have as many channels as the stored weights.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or does not say, or its weights do not fit the network.
+        ValueError: it is damaged, does not describe its network, or holds weights that do not fit it.
     """
     found = load(path)
     missing = [name for name in ("network", "shape", "classes") if name not in found.about]

@@ -46,13 +46,12 @@ class Study:
     """Train or load a network, prune it, retrain it, measure it.
 
     data: both halves. weights: a file of trained weights; else the network is trained for `epochs` at step size `lr`.
-    sparsity, at_init, images, options: as `yoco.sparsify` takes them; at_init: masks come first, then training.
+    sparsity, at_init, images, options: as for `yoco.sparsify`; with at_init, masks come first, then training.
     calibrate, retrain_on: condensed sets, or other sources, in place of the training half. Where no label is read,
-    as by solvers that do not weigh by the loss, some of the classes will do to calibrate. rounds: see `gradually`.
-    retrain: light retraining, in steps that so many epochs on the training half have. bf16: train and judge in
-    bfloat16; pruning, which looks at small differences, stays in float32, or on GPUs that have TF32 in what
-    `torch.backends.cudnn.allow_tf32` makes of it. shrink: the sparse file gets the network without its dead channels,
-    see `shrink`.
+    as by solvers that do not weigh by the loss, `calibrate` may lack some classes. rounds: see `gradually`.
+    retrain: light retraining, for as many steps as so many epochs on the training half take. bf16: train and evaluate
+    in bfloat16. Pruning, which needs precision, stays in float32, on GPUs with TF32 in the precision that
+    `torch.backends.cudnn.allow_tf32` gives it. shrink: write the sparse file without dead channels, see `shrink`.
 
     Raises:
         ValueError: numbers or combinations that make no sense, or a set in ZCA space or of other images or classes.
@@ -124,10 +123,10 @@ class Study:
             raise ValueError(f"sparsify: {rule}, got it beside at_init {self.at_init}")
 
     def check(self, network: nn.Module) -> None:
-        """Find what does not fit a fresh network ahead of its training.
+        """Check before the training that these settings fit a fresh network.
 
         Raises:
-            ValueError: it cannot be pruned as asked, or not be shrunk.
+            ValueError: it cannot be pruned with these options, or not be shrunk.
         """
         shape = self.data.train.shape
         if self.at_init is None:
@@ -137,10 +136,10 @@ class Study:
 
     @cpu_by_default
     def run(self, out: Path | None = None, tell: Callable[[Outcome], object] = lambda _: None) -> Outcome:
-        """All stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json.
+        """Run all stages; out: a folder for dense.safetensors, sparse.safetensors and sparsify.json.
 
-        Each is written as soon as it is there: the dense weights before they are pruned, the sparse ones before they
-        are retrained, in each round, and again after that and without dead channels.
+        Each is written as soon as it exists: the dense weights before pruning; the sparse ones before retraining, in
+        each round, and again after it and after shrinking.
         tell: called with the outcome while no other process works in the folder.
         """
         watch, network, files = Watch(self.accuracy), self.fresh(), Files(out, self.about)
@@ -202,10 +201,10 @@ class Study:
 
     @cached_property
     def place(self) -> torch.device:
-        """Where to compute: by itself not on a device of Apple, which has no float64 for second moments.
+        """Where to compute: "auto" never picks Apple's MPS, which has no float64 for second moments.
 
         Raises:
-            ValueError: that is asked for.
+            ValueError: the device is "mps".
         """
         found = pick(self.device)
         if found.type == "mps" and self.device != "auto":
@@ -278,9 +277,9 @@ class Study:
 
     @contextmanager
     def precision(self, network: nn.Module) -> Iterator[None]:
-        """Let the network compute in bfloat16 if that is asked for, one forward pass at a time.
+        """Let the network compute in bfloat16 within, if `bf16`, with autocast around each forward pass.
 
-        Around a whole training, torch.autocast would go on with the weights that it has converted first.
+        Around a whole training, torch.autocast would keep using the weights as it converted them first.
         """
         assert isinstance(network, networks.Network)
         network.autocast = compute_type(self.bf16, self.place)
@@ -290,7 +289,7 @@ class Study:
             network.autocast = None
 
     def settings(self) -> dict[str, Any]:
-        """What was asked for, in words and numbers."""
+        """The settings of the study, in words and numbers."""
         found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("data", "options")}
         plain = {name: value if isinstance(value, int | float | None) else str(value) for name, value in found.items()}
         return {"data": self.data.train.name, "checksum": self.data.train.checksum, **plain, **self.options}

@@ -16,7 +16,7 @@ Normaliser = Callable[[Tensor], Tensor]
 
 
 def still(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode that holds no zeros, wants no gradients and computes in what its weights are."""
+    """A copy in evaluation mode that holds no zeros, requires no gradients and computes in the dtype of its weights."""
     copied = remove(deepcopy(network)).eval().requires_grad_(False)
     for module in copied.modules():
         if isinstance(module, Network):
@@ -47,7 +47,7 @@ def impose(network: nn.Module, masks: Masks) -> None:
 
 @torch.no_grad()
 def unsigned(network: nn.Module) -> None:
-    """Take the absolute values of all that a state_dict has, in place: of what is no integer, and finite."""
+    """Replace all finite floating-point values of the state_dict by their absolute values, in place."""
     for value in network.state_dict().values():
         if isinstance(value, Tensor) and value.is_floating_point():
             value.copy_(value.abs().where(value.isfinite(), value))

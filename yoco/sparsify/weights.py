@@ -12,9 +12,9 @@ from yoco.sparsify.sparse import BITS, load
 
 
 def load_weights(network: nn.Module, path: Path, who: str = "sparsify") -> None:
-    """A state_dict out of a .safetensors file, or of a .pt file of tensors alone, or a sparse file, into the network.
+    """Load a state_dict into the network, from a .safetensors file, a .pt file of tensors alone, or a sparse file.
 
-    who: the command that asks, ahead of what is wrong.
+    who: the command, which error messages begin with.
 
     Raises:
         FileNotFoundError: there is no such file.

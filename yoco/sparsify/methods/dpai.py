@@ -36,10 +36,11 @@ def dpai(
 ) -> Masks:
     """Keep the largest |s| of each layer after `steps` steps of Adam.
 
-    shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise.
-    alpha: how much nodes and kernels count, against paths. beta: how much kernels count, against nodes. A node is an
-    output of a layer, a kernel an input and an output; dead is what no effective weight leads to, or is in.
-    All else in the network's state_dict weighs paths by its absolute values: a fixed kernel, a scale, what is added.
+    shape: (C, H, W) of an image, by default that of the data, whose images are not read.
+    alpha: how much nodes and kernels count against paths. beta: how much kernels count against nodes. A node is an
+    output of a layer, dead if no effective weight leads to it; a kernel is a pair of an input and an output, dead if no
+    effective weight is in it.
+    Everything else in the state_dict (fixed kernels, scales, constants that are added) weighs paths by absolute values.
 
     Raises:
         ValueError: sparsity is not in [0, 1), an option out of its range, a softmax in the network, or too many paths

@@ -28,14 +28,14 @@ def grasp(
     """Remove the weights with the highest -w * (H g) of the whole network.
 
     data: a batch; the authors take 10 images of each class. temperature: what the logits are divided by.
-    parts: the batch is dealt out to so many, class by class, so that all of them share the classes; g is the sum of
-    their gradients, H g the sum of what each makes of that one g. Batch norm takes the statistics of each part.
+    parts: how many parts the batch is split into, class by class, so that all of them have the same classes. g is the
+    sum of their gradients, H g the sum of their Hessians times that g. Batch norm takes the statistics of each part.
 
     Raises:
         ValueError: sparsity is not in [0, 1), a temperature of 0 or below, no data, fewer images than parts, or a
             network that does not answer with a number for each of their classes.
 
-    Not in the paper: the temperature and the two halves, which are the authors' code's. That code draws the weights of
+    Not in the paper, but in the authors' code: the temperature and the two halves. That code also draws the weights of
     linear layers anew, and cuts a batch that is sorted by class, so that its halves share no class; neither is done
     here. It divides all scores by their sum, which does not change their order.
     """

@@ -64,13 +64,13 @@ def npb(
 ) -> Masks:
     """Balance effective nodes and paths in every layer, and leave no weight without a path.
 
-    shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise.
+    shape: (C, H, W) of an image, by default that of the data, whose images are not read.
     cap: most weights of a kernel, where the layer's budget allows it (the paper's max_p: 9 on CIFAR-10, 6 on
-    Tiny-ImageNet, there with beta 2); by default the whole kernel. positions: which ones of a kernel, "random" or
-    those of the largest weights, "magnitude".
-    mode: "repo" is the authors' code in two things: inputs without paths count in A, and where a layer keeps fewer
+    Tiny-ImageNet, there with beta 2); by default the whole kernel. positions: which weights of a kernel are kept,
+    "random" ones or the largest ("magnitude").
+    mode: "repo" follows the authors' code in two points: inputs without paths count in A, and where a layer keeps fewer
     weights than one input could take, B is divided by a far larger number (`most_paths`), so that nodes count more.
-    With alpha 0.01 and beta 1 the code is run; its own defaults are alpha 0.99, beta 0.001 and cap 5.
+    The authors run their code with alpha 0.01 and beta 1; its own defaults are alpha 0.99, beta 0.001 and cap 5.
 
     Raises:
         ValueError: sparsity is not in [0, 1), an option out of its range, or a network that cannot be followed.

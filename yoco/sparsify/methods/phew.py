@@ -33,17 +33,17 @@ def phew(
     normalise: Normaliser | None = None,
     shape: tuple[int, int, int] | None = None,
 ) -> Masks:
-    """Keep what walks biased by |w| cross, until exactly as many weights are kept as asked; the last walk may be cut.
+    """Keep the weights that walks biased by |w| cross, until `sparsity` is met exactly; the last walk may be cut.
 
-    shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise.
+    shape: (C, H, W) of an image, by default that of the data, whose images are not read.
 
     Raises:
         ValueError: sparsity is not in [0, 1), no shape, or a network that cannot be followed.
 
-    Not in the paper: walks go wherever the network goes. Where a unit goes several ways (residual branches, layers that
-    see the same map) each is as likely, as in the authors' code, which knows only the shortcuts with a convolution; so
-    is each position of a map that is flattened. When fewer than one walk in 64 finds a new weight, which is so at low
-    sparsity, the largest weights that are left make up the number.
+    Not in the paper: walks follow any network. Where a unit leads several ways (residual branches, layers that see the
+    same map), all are equally likely, as in the authors' code, which knows only shortcuts with a convolution; so are
+    the positions of a map that is flattened. When fewer than one walk in 64 finds a new weight, as happens at low
+    sparsity, the largest weights left make up the number.
     """
     size, flat = image_shape("phew", data, shape), {n: w.abs().flatten() for n, w in weights(network).items()}
     wanted = budget(sum(len(part) for part in flat.values()), sparsity)

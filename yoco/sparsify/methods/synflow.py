@@ -28,8 +28,8 @@ def synflow(
 ) -> Masks:
     """Keep the largest dR/d|w| * |w| of the whole network, in rounds that each keep the same share.
 
-    shape: (C, H, W) of an image; that of the data by default, which are not looked at otherwise. Chance has no part.
-    All else in the network's state_dict counts by its absolute values, too: a fixed kernel, a scale, what is added.
+    shape: (C, H, W) of an image, by default that of the data, whose images are not read. Deterministic.
+    Everything else in the state_dict (fixed kernels, scales, constants that are added) has its absolute values, too.
 
     Raises:
         ValueError: sparsity is not in [0, 1), iterations is below 1, no shape, a softmax in the network, or a flow too

@@ -4,11 +4,12 @@ On inputs scaled to a unit diagonal of H, with W0 the weights, from D = W0 and V
 
     B <- (W0 H - V + rho D)(H + rho I)^-1;      D <- project(B + V / rho);      V <- V + rho (B - D)
 
-project keeps the largest weights that the pattern allows. Every third step rho grows by how much the support of D has
-changed since: more than a tenth, 0.5 %, or nothing but a little of what is kept; where it has not, it is done.
+project keeps the largest weights that the pattern allows. Every third step the support of D is compared with that of
+three steps before. With more changes than 10 % of the kept weights rho is multiplied by 1.3, above 0.5 % by 1.2, below
+by 1.1; without a change the search ends.
 
-Not in the paper: fitting the weights to the support is exact and belongs to no solver, see `refit`; its code runs
-ten steps of conjugate gradients. The ridge is the caller's: the 1 % that its code adds is `ridge=0.01`.
+Not in the paper: the weights are fitted to the support exactly and outside of the solver, see `refit`; the authors'
+code runs ten steps of conjugate gradients. The caller sets the ridge: the 1 % that the code adds is `ridge=0.01`.
 """
 
 from typing import Any
@@ -25,9 +26,9 @@ GROWTH = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))
 def admm(
     problem: Problem, zeros: int, *, rng: Rng | None = None, rho: float = 0.1, steps: int = 300
 ) -> tuple[Tensor, Tensor]:
-    """Find the support of the whole layer at once; no chance.
+    """Find the support of the whole layer at once; deterministic.
 
-    rho: the first penalty. steps: at most so many.
+    rho: the initial penalty. steps: the largest number of steps.
 
     Raises:
         ValueError: rho is not above 0, or steps below 1.

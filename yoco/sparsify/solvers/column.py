@@ -19,7 +19,7 @@ from yoco.sparsify.solvers.problem import Problem
 
 
 def column(problem: Problem, zeros: int, *, rng: Rng | None = None, span: int = 128) -> tuple[Tensor, Tensor]:
-    """Choose the zeros span by span, and let the inputs to the right make up for them; no chance.
+    """Choose the zeros span by span, and let the inputs to the right make up for them; deterministic.
 
     span: inputs that are compared at once.
 
@@ -57,7 +57,7 @@ def _chosen(problem: Problem, weight: Tensor, upper: Tensor, now: slice, zeros: 
 
 
 def quota(problem: Problem, zeros: int, stop: int) -> int:
-    """How many of the `zeros` are left of input `stop`: those of dead inputs first, the rest in proportion."""
+    """How many of the `zeros` come before input `stop`: those of dead inputs first, the rest in proportion."""
     pattern, rows = problem.pattern, len(problem.weight)
     if pattern.group:
         return stop // pattern.group * pattern.limit * rows

@@ -39,12 +39,12 @@ SHRINK = 0.6
 def exact(
     problem: Problem, zeros: int, *, rng: Rng | None = None, second: bool = True, swaps: int = 0, memory: int = MEMORY
 ) -> tuple[Tensor, Tensor]:
-    """Remove one unit after the other in each row, at the least loss each time; no chance.
+    """Remove the units of each row one by one, at the least loss each time; deterministic.
 
-    second: take ADMM's count of zeros in each row, and there the better of both choices, if that is better in all; it
-    makes the error smaller than `errors`.
-    swaps: at most so many exchanges in each row afterwards, see `swapped`; they make the error smaller than `errors`.
-    memory: bytes for the rows in flight, of which there is at least one; a row takes 8 bytes times inputs squared.
+    second: also try ADMM's count of zeros in each row, with the better of both choices in each row; it is taken if the
+    total error falls, which is then smaller than in `errors`.
+    swaps: the most exchanges in each row afterwards, see `swapped`; they make the error smaller than in `errors`, too.
+    memory: bytes for the rows that are solved at once, at least one; a row takes 8 bytes times inputs squared.
     """
     if swaps < 0:
         raise ValueError(f"exact: swaps must be at least 0, got {swaps}")
@@ -69,8 +69,9 @@ def _better(problem: Problem, zeros: int, found: "Removals") -> Tensor:
 def errors(
     problem: Problem, zeros: Sequence[int], *, second: bool = True, swaps: int = 0, memory: int = MEMORY
 ) -> list[float]:
-    """0.5 tr(D H D'), ridge in it, at each of these numbers of zeros: the losses of one trace, before any second choice
-    or swap.
+    """The error 0.5 tr(D H D') with the ridge, at each of these numbers of zeros, from the losses of one trace.
+
+    Second choice and swaps, which make it smaller, are left out.
     """
     found = trace(problem, max(zeros, default=0), memory)
     return [problem.scale * float(found.cost(found.counts(problem, count)).sum()) for count in zeros]

@@ -3,11 +3,11 @@
     score of each weight:  0.5 w_q^2 / A_qq,   A = H^-1, sorted once over the layer, the bias among the weights
     for the lowest, one after the other:   w <- w - (w_q / A_qq) A_:q;      w_q <- 0, and it stays so
 
-A and the scores never change, so later steps push weight back onto entries that are zero already, and it is lost. That
-is what `exact` mends; this is here to compare with. To follow the release: `bias` and `prune_bias`, zeros =
+A and the scores never change, so later steps push weight back onto entries that are zero already, and it is lost.
+`exact` avoids that; this solver is for comparison. To follow the release: `bias` and `prune_bias`, zeros =
 int(inputs * outputs * ratio) with inputs not counting the bias, `inverse=recursive_inverse(inputs)`, no refit.
 
-Not in the paper: it removes by a tolerance of the layer's error; the code by a count, and so do we.
+Not in the paper, but in its code: a count of weights is removed, where the paper has a tolerance of the layer's error.
 """
 
 import torch
@@ -23,10 +23,10 @@ CACHE = 2**15
 def lobs(
     problem: Problem, zeros: int, *, rng: Rng | None = None, inverse: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One sort, then every removal's update with the same inverse; no chance.
+    """One sort, then the update of every removal with the same inverse; deterministic.
 
-    inverse: [d, d], such as of `recursive_inverse`. With it dead inputs are no exception: their huge entries in it make
-    them leave early. Without it that of the Hessian with its ridge serves, and dead inputs leave first.
+    inverse: [d, d], such as from `recursive_inverse`; dead inputs have huge entries in it and therefore leave early. By
+    default that of the Hessian with its ridge, and dead inputs leave first.
 
     Raises:
         ValueError: the pattern is of blocks, or the inverse is not of the Hessian's size.

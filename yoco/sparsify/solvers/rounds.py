@@ -2,9 +2,9 @@
 
     repeat: A_S <- the inverse of H on what each row still keeps;   remove the lowest w_q^2 / A_qq of all rows;   refit
 
-One round is one sort, as of L-OBS but with a refit; as many rounds as weights would be greedy again. The rounds keep
-equal shares of what was there. Re-estimating is what Hassibi and Stork (NIPS 1992) do after every weight, and Kurtic
-et al. (oBERT, EMNLP 2022) a few times.
+One round is one sort, as in L-OBS but with a refit; with as many rounds as weights it is greedy removal. Each round
+keeps the same share of the weights left. Hassibi and Stork (NIPS 1992) re-estimate after every weight, Kurtic et al.
+(oBERT, EMNLP 2022) a few times.
 """
 
 import torch
@@ -17,7 +17,7 @@ from yoco.sparsify.solvers.refit import refit, refit_with_inverse
 
 
 def rounds(problem: Problem, zeros: int, *, rng: Rng | None = None, count: int = 5) -> tuple[Tensor, Tensor]:
-    """Sort, remove, refit, `count` times; no chance.
+    """Sort, remove, refit, `count` times; deterministic.
 
     Raises:
         ValueError: count is below 1.

@@ -1,8 +1,9 @@
-"""Split a number of removals over rows, each of which gives up its weights in an order of its own.
+"""Split a number of removals over rows, each of which gives up its weights in its own order.
 
-The cost of k removals in one row need not be convex in k, so the cheapest next step is no guide. Its lower convex hull
-is: pool adjacent violators in each row, then sort all rows' slopes. Wherever no pool is cut this is the optimum
-(Lagrange); at other counts one row is cut inside a pool, and the odd steps go to the row where they cost least.
+The cost of k removals in one row need not be convex in k, so always taking the cheapest next step may be wrong. Instead
+each row has the lower convex hull of its cost (pool adjacent violators), and the slopes of all rows are sorted. This is
+optimal at counts that cut no pool (Lagrange). At other counts the cheapest of three splits is taken: the pool is cut,
+or it stays whole or is left out, and the odd steps go to the row where they cost least.
 """
 
 from collections.abc import Sequence
