@@ -64,7 +64,7 @@ class Trajectories:
     constant_memory: bool = False
     """gradients of one student step at a time (TESLA, Cui et al., ICML 2023), not through all of them at once"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "real"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     augment: str = WORDS

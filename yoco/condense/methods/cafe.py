@@ -34,7 +34,7 @@ class CAFE:
     episodes: int = 20_000
     """updates of the cells: 2,000 networks of ten, the fewest that can show an accuracy at rest"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "noise"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.1
@@ -85,7 +85,7 @@ class CAFE:
         return cls(**DIGITS) if data == "digits" else cls()
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Noise, unless another start is asked for."""
+        """Noise, unless `start` says otherwise."""
         return start(self.start, task.real, task.per_class, self.factor, rng)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:

@@ -36,7 +36,7 @@ class FRePo:
     life: int = 100
     """steps on the synthetic set after which a network is replaced"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "real"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     labels: str = "learned"

@@ -85,7 +85,7 @@ class IDM:
         return cls(augment=words_for(data), **sizes[max(size for size in sizes if size <= max(per_class, 1))])
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Shrunk real images in every cell, unless another start is asked for."""
+        """Shrunk real images in every cell, unless `start` says otherwise."""
         kind = "real" if self.start == "mix" and self.factor == 1 else self.start
         return start(kind, task.real, task.per_class, self.factor, rng)
 

@@ -93,7 +93,7 @@ class RDED:
         yield from ()
 
     def phases(self, task: Task) -> tuple[Any, ...]:
-        """The epochs, and apart from them the last one with the choice after it: what estimates measure."""
+        """What estimates measure: the epochs but the last, then the last one with the choice after it."""
         return before_the_last(self)
 
     def easiest(self, task: Task, teacher: Teacher, label: int, rng: Rng) -> Tensor:

@@ -61,7 +61,7 @@ class Readout:
     life: int = 200
     """turns of a network, one in `pool` episodes on the mean, after which it is replaced"""
     factor: int = 2
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "mix"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     labels: str = "learned"

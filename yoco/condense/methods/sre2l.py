@@ -83,7 +83,7 @@ class SRe2L:
         return cls(**LARGE) if shape and min(shape[1:]) > 64 else cls()
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Noise, unless another start is asked for, and its labels."""
+        """Noise, unless `start` says otherwise, and its labels."""
         plain = start(self.start, task.real, task.per_class, self.factor, rng)
         return Synthetic.extended(plain, {"labels": hard_labels(plain)} if self.labels == "teacher" else {})
 
