@@ -21,7 +21,7 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class DataDAM:
-    """Match, class by class, where the layers of a random network look, and the mean features under its head.
+    """Match, class by class, the attention maps of a random network's layers, and the mean features before its head.
 
     One episode is one iteration: a new network that is never trained, and one update of all cells.
     """
