@@ -54,7 +54,7 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
 class CondensedSet:
     """A condensed set. Its unit is the cell: factor 2 packs four cells into the room of one image.
 
-    cells: float32 in [0, 1] or uint8 [n, C, h, w]; of a class, the first ones are kept first (`subset`);
+    cells: float32 in [0, 1] or uint8 [n, C, h, w]; within a class, `subset` keeps the first ones;
     labels: long [n]; size: (H, W) of a training image; soft_labels: float [n, classes];
     scores: float [n], larger = harder.
     space: "unit" pixels in [0, 1]; "unbounded" the same scale but values may leave it; "zca" whitened pixels, see
@@ -153,7 +153,7 @@ class CondensedSet:
         return self.cells.float() / 255 if self.cells.dtype == torch.uint8 else self.cells
 
     def decode(self) -> Tensor:
-        """All cells as new training images, which share no memory: float [n, C, H, W]; the same at every call."""
+        """All cells decoded to training images, in new memory: float [n, C, H, W]; the same at every call."""
         return upsample(self.pixels.clone(), self.size)
 
     def as_dataset(self) -> Examples:

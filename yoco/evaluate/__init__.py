@@ -60,7 +60,7 @@ def evaluate(
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
     data: as in `yoco.data.load`, brought into the size and colours that the set records of its own data; by default the
-    data that it was made from, by name or path. Only baselines and teachers are trained on their training half.
+    data that it was made from, by name or path. Only baselines and teachers are trained on its training half.
     protocol: a name, or `module:function` of (data name, (C, H, W), factor, images per class) that returns a
     `yoco.train.Recipe`. networks: names, or `module:Class`, with their options, see `yoco.networks.build`.
     epochs: in place of the protocol's. same_compute: divide the protocol's epochs by factor^2, or by what makes the

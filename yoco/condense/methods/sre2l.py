@@ -22,7 +22,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @dataclass(frozen=True, kw_only=True)
 class SRe2L:
-    """Images that a teacher classifies right and whose statistics match those of its batch norms.
+    """Images that a teacher classifies as their class and whose statistics match those of its batch norms.
 
     The first `squeeze` episodes are epochs of the teacher on the real data, the others one update of all cells each;
     at the end of the last one the teacher labels them. A run that ends before has hard labels.
