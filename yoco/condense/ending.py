@@ -14,7 +14,7 @@ from yoco.run import Run
 
 
 class Unlabelled(Interrupted):
-    """Interrupted while the teacher was trained; `condensed` is the set without its labels, saved in any folder."""
+    """Interrupted during a teacher's training; `condensed` is the set without labels, saved if there is a folder."""
 
 
 def finished(run: Run, episodes: int, labelled: bool) -> CondensedSet:

@@ -101,7 +101,7 @@ def room_of(task: Task, epochs: int, seed: int, folder: Path | None) -> Run | No
 def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progress: bool = False) -> Teacher:
     """A teacher that has learned all its epochs.
 
-    folder: its state is written there after every epoch, so that a killed training goes on and a finished one is read.
+    folder: its state is saved there after every epoch; a killed training is resumed from it, and a finished one read.
 
     Raises:
         ValueError: epochs below 1, or a folder that holds another teacher, or that another process works in.

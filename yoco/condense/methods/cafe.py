@@ -198,7 +198,7 @@ DIGITS: dict[str, Any] = {"episodes": 300, "start": "real", "real_batch": 64, "l
 
 
 # Not in the paper:
-# - both loops have an end: in the authors' code each can spin, the network's once nothing moves it;
+# - both loops are bounded: in the authors' code each may never end, the network's once its accuracy stays the same;
 # - a network begins with random weights, and its first window is filled before the image loop can end;
 # - accuracies are those of as many images as one batch; a step of the network is one batch of the synthetic set;
 # - a layer is a stage of the network, and the last is what the head sees: a ConvNet of three blocks has no fourth;

@@ -256,8 +256,8 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
 #   gets too few images of a class right, others follow them;
 # - where batch norms look at all images that are shown together, the expert judges images of all classes together;
 # - the running mean is that of the pixels, not of the labels; it begins at the start, and skipped iterations leave it;
-# - so, after k iterations that are not skipped, the cells of a run that is stopped are the start by a share of decay^k,
-#   while their labels are those that were learned with other pixels;
+# - so, if a run is stopped after k iterations that were not skipped, a share decay^k of its cells is still the start,
+#   while its labels were learned with the pixels that the student saw;
 # - a window grows in equal steps, epoch by epoch;
 # - the space is the caller's: the authors' settings whiten the pixels of all three data sets (ZCA), at all sizes;
 # - whitened pixels are not cut; others are, to [0, 1] after every iteration, and are stepped as if normalised;

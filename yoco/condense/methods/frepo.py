@@ -202,8 +202,8 @@ def margin(targets: Tensor) -> Tensor:
 
 # Not in the paper:
 # - networks are those of the task, with instance norm, not the paper's wider ones with batch norm;
-# - their ages are spread from the beginning, so that they are not all replaced at once; a network serves once more at
-#   the end of its life, and the one that follows it takes a step before it serves;
+# - their ages are spread from the beginning, so that they are not all replaced at once; a network gives features once
+#   more at the end of its life, and its successor takes a step before it first does;
 # - labels begin as `centred` has them; the authors' code scales them first;
 # - the space is the caller's, where the paper whitens colour images (ZCA): LAMB's steps are relative to the length of
 #   the pixels, so those of plain ones, in [0, 1], are larger than of normalised or whitened ones;

@@ -275,8 +275,8 @@ AUTHORS: dict[tuple[str, str], dict[int, dict[str, Any]]] = {
 # `AUTHORS` is what the commands in the authors' notes say; not in the paper:
 # - a stage has whole images, as evenly as they go; single cells where there are fewer images than stages, and fewer
 #   stages where there are fewer cells;
-# - it begins with a new optimiser, whose step size is that of the base for the cells so far, and, but for experts and
-#   the step size that a student has learned, with nothing that the base remembers;
+# - it resets the optimiser, to the base's step size for the cells so far, and the base's memory, but neither the
+#   experts nor a student's learned step size;
 # - the earlier cells teach a new network by plain SGD, as IDC's evaluation would, before all that the base does;
 # - segments of experts begin `max_start` epochs later in each stage, or as much later as all stages have room for;
 # - a network that is trained on the set sees all of it from the beginning, not the cells of one stage after another's;
