@@ -1,4 +1,4 @@
-"""Ops put together otherwise than by a Policy's words: one for each image, or all in turn."""
+"""Combinations of ops besides the words of a Policy: one op for each image, or all in turn."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from augment.op import Op, Params
 
 @dataclass(frozen=True)
 class OnePerImage:
-    """An augmentation that gives each image by itself one of several ops."""
+    """An augmentation that applies one of several ops to each image, chosen independently."""
 
     ops: tuple[Op, ...]
 
@@ -29,7 +29,7 @@ class OnePerImage:
 
 @dataclass(frozen=True)
 class InTurn:
-    """An augmentation that gives each image all of several ops, one after another."""
+    """An augmentation that applies all of several ops to each image, one after another."""
 
     ops: tuple[Op, ...]
 

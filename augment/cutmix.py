@@ -13,7 +13,7 @@ from augment.op import check_count, check_magnitude
 class Mix:
     """One drawn mix of images of this (height, width).
 
-    partner: of each image, long [n]; box: the pixels that it gives, (top, bottom, left, right), the ends not included.
+    partner: of each image, long [n]; box: the pixels taken from it, (top, bottom, left, right), the ends not included.
     """
 
     partner: Tensor
@@ -23,9 +23,9 @@ class Mix:
 
 @dataclass(frozen=True)
 class CutMix:
-    """With a probability, replace one box of all images of a batch by that of their partners.
+    """With this probability, replace the same box in all images of a batch by that of their partners.
 
-    beta: the area share that is kept is drawn from Beta(beta, beta), before the box is cut off at the border.
+    beta: the share of the area that is kept is drawn from Beta(beta, beta), before the box is clipped at the border.
 
     Raises:
         ValueError: a probability outside [0, 1], or a beta that is not above 0.

@@ -12,7 +12,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 from augment.op import Params, check_magnitude, rows, uniform, whole
 
 TRIES = 10
-"""Random parts of an image that are drawn; the first that lies on it is taken."""
+"""How many random parts of an image are drawn; the first that lies within it is taken."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Flip:
         check_magnitude("flip", self.probability, 0, 1)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Params:
-        """Whether to: bool [count]."""
+        """Whether to mirror: bool [count]."""
         return {"flip": uniform(count, 0, 1, generator) < self.probability}
 
     def apply(self, images: Tensor, params: Params) -> Tensor:
-        """Mirror the images that are to be."""
+        """Mirror the images drawn to be mirrored."""
         return torch.where(rows(params, "flip", images).view(-1, 1, 1, 1), images.flip(3), images)
 
 
@@ -145,7 +145,7 @@ def warp(images: Tensor, params: Params, inside: bool = False) -> Tensor:
     """Sample each image bilinearly on a mapped grid, corners not aligned, zeros outside.
 
     params: map, [1 or n, 2, 3], from the coordinates (x, y) in [-1, 1] of a target pixel to those of its source.
-    inside: the outermost pixels go on, in the place of zeros.
+    inside: repeat the outermost pixels outside instead of zeros.
     """
     dtype = images.dtype if images.dtype in (torch.float32, torch.float64) else torch.float32
     maps = rows(params, "map", images, dtype)
@@ -160,7 +160,7 @@ def warp(images: Tensor, params: Params, inside: bool = False) -> Tensor:
 
 
 def bilinear(images: Tensor, grid: Tensor) -> Tensor:
-    """`grid_sample`, corners not aligned, whose gradient on CUDA can be had in the same bits again.
+    """`grid_sample`, corners not aligned, with a deterministic gradient on CUDA.
 
     images: [n, C, H, W]; grid: [n, H', W', 2], (x, y) in [-1, 1]; the result: [n, C, H', W'], zeros from outside.
     """

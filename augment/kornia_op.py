@@ -15,7 +15,7 @@ REFUSED = {
     "RandomDissolving": DRAWS_LATE,
     "RandomChannelDropout": "numbers the images of its own batch and cannot be replayed on another",
 }
-"""Kornia modules, by the beginning of their names, that no draw of parameters fixes; and why."""
+"""Kornia modules, by the beginning of their names, that drawn parameters do not determine; and why."""
 
 BY_CHANNEL = ("RandomChannelShuffle", "RandomGaussianNoise", "RandomSaltAndPepperNoise")
 """Kornia modules whose parameters depend on the number of channels."""
@@ -32,8 +32,8 @@ class KorniaOp:
     channels: of the images; only the modules of BY_CHANNEL need it.
 
     Raises:
-        ValueError: it is no single 2D augmentation (containers and mixes are not), it cannot be replayed, or it needs
-            to know the channels.
+        ValueError: the module is not a single 2D augmentation (containers and mixes are not), cannot be replayed, or
+            needs `channels`.
     """
 
     module: nn.Module

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Read by torch when it makes its first tensor: on a CPU under Linux large ones lie in huge pages, unless it is 0.
+# torch reads this at its first tensor: on Linux CPUs it puts large tensors into huge pages, unless this is 0.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _PUBLIC = {

@@ -18,7 +18,7 @@ _KEY = "yoco"
 
 
 def python_number(value: Any) -> Any:
-    """A number of NumPy as Python's own, which JSON and YAML know.
+    """A NumPy number as a Python number, which JSON and YAML can hold.
 
     Raises:
         TypeError: it is something else.
@@ -29,7 +29,7 @@ def python_number(value: Any) -> Any:
 
 
 def is_text(value: Any) -> bool:
-    """Whether it is a word that files can hold: names on a disk may be of bytes that are no text."""
+    """Whether it is a string that files can hold; names on a disk may have bytes that are not text."""
     return isinstance(value, str) and value.encode(errors="replace").decode() == value
 
 
@@ -58,7 +58,7 @@ def read(path: Path, kind: str, version: int) -> tuple[dict[str, Tensor], dict[s
 
 
 def read_rows(path: Path, kind: str, version: int, name: str, rows: Sequence[int]) -> list[Tensor]:
-    """Some rows of one tensor, however large the others are.
+    """Some rows of one tensor, without reading the others.
 
     Raises:
         as `read`.
@@ -69,7 +69,7 @@ def read_rows(path: Path, kind: str, version: int, name: str, rows: Sequence[int
 
 
 def read_header(path: Path, kind: str, version: int) -> dict[str, Any]:
-    """The header alone, whatever the size of the tensors.
+    """The header alone, without reading the tensors.
 
     Raises:
         as `read`.

@@ -1,4 +1,4 @@
-"""Some classes of a data set or a condensed set alone, and condensed sets as one: to learn task by task."""
+"""Select some classes of a data set or a condensed set, and merge condensed sets: to learn task by task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,15 +19,15 @@ MADE = ("method", "order", "space", "seed", "source", "config", "history")
 
 @cpu_by_default
 def only(part: Any, names: Sequence[str]) -> Any:
-    """The images of these classes alone; in this order they become the classes 0, 1 and so on.
+    """Select the images of these classes, which become the classes 0, 1 and so on in this order.
 
-    part: both halves of a data set, a source, or a condensed set; the answer is of the same kind. Mean and standard
-    deviation stay those of the whole. Soft labels keep their columns for these classes, and a sum of 1 if they had
-    it, by the label alone where they say nothing of these classes.
+    part: both halves of a data set, a source, or a condensed set; the result is of the same kind. Mean and standard
+    deviation stay those of the whole. Soft labels keep the columns of these classes; if all rows summed to 1, they are
+    scaled to sum to 1 again, and rows without a share of these classes become one-hot.
 
     Raises:
-        ValueError: no such class, one twice, fewer than two, or no image of any; or some classes of a set in ZCA
-            space, which is judged by a fit on the images of all.
+        ValueError: a class is unknown or given twice, there are fewer than two, none has an image, or the classes of a
+            set in ZCA space would change, as it is evaluated by a fit on the images of all.
     """
     if isinstance(part, Splits):
         return Splits(only(part.train, names), only(part.test, names))
@@ -71,16 +71,16 @@ def _shares(soft: Tensor) -> bool:
 
 @cpu_by_default
 def merge(*sets: CondensedSet) -> CondensedSet:
-    """Condensed sets as one: the classes of all, joined by their names, and of each class the cells of all, in turn.
+    """Merge condensed sets: classes are joined by name, and each class has the cells of all sets, in turn.
 
-    Mean and standard deviation are those of all images that the sets were made from; if one does not say how many
-    these are, all sets count alike. Where one set has soft labels, labels of the others become such, and classes that a
-    set does not know are 0 there. Scores are left out, as they do not compare; so is an order of cells, unless each
-    class comes from one set and all have the same. How each was made stands in `config` under "parts"; numbers that
-    were learned beside the cells, such as the step size of protocol mtt, are kept where all sets have the very same.
+    Mean and standard deviation are those of all images that the sets were made from; if one set does not record their
+    number, all sets count equally. If one set has soft labels, the labels of the others become one-hot; classes that a
+    set lacks are 0 in its soft labels. Scores are dropped, as they are not comparable; so is the order of the cells,
+    unless each class comes from one set and all sets have the same order. `config` records under "parts" how each set
+    was made; learned numbers, such as the step size for protocol mtt, are kept if all sets have exactly the same.
 
     Raises:
-        ValueError: no set, or they differ in factor, size, channels, pixel space or whitening.
+        ValueError: no set is given, or they differ in factor, size, channels, pixel space or whitening.
     """
     if not sets or not all(isinstance(each, CondensedSet) for each in sets):
         raise ValueError(
@@ -133,7 +133,7 @@ def _pixels(sets: Sequence[CondensedSet]) -> list[Tensor]:
 
 
 def _statistics(sets: Sequence[CondensedSet]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over the images of all sets, those of several sets once."""
+    """Mean and standard deviation of each channel over the images of all sets; the same data count once."""
     sets = _of_each_data(sets)
     if len({(each.mean, each.std) for each in sets}) == 1:
         return sets[0].mean, sets[0].std
@@ -152,7 +152,7 @@ def _of_each_data(sets: Sequence[CondensedSet]) -> list[CondensedSet]:
 
 
 def _source(sets: Sequence[CondensedSet]) -> dict[str, Any]:
-    """What all sets say of their data, and how many images these are together."""
+    """What all sets record alike of their data, and the total number of images."""
     counts = [each.source.get("images") for each in _of_each_data(sets)]
     found = _common([each.source for each in sets])
     found.pop("images", None)
@@ -160,7 +160,7 @@ def _source(sets: Sequence[CondensedSet]) -> dict[str, Any]:
 
 
 def _config(sets: Sequence[CondensedSet]) -> dict[str, Any]:
-    """How each part was made, and what of all that holds for the whole, too."""
+    """How each part was made, and the entries that hold for the whole set, too."""
     learned = _common([each.config.get("learned", {}) for each in sets])
     whole = {"whitening": dict(sets[0].whitening), "learned": learned}
     parts = [{name: each.header[name] for name in MADE} | {"history": [*each.history]} for each in sets]
@@ -168,7 +168,7 @@ def _config(sets: Sequence[CondensedSet]) -> dict[str, Any]:
 
 
 def _common(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all of them say."""
+    """The entries that are the same in all of them."""
     return {name: value for name, value in parts[0].items() if all(part.get(name) == value for part in parts)}
 
 

@@ -43,7 +43,7 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
         return Examples(self.images.to(device), self.labels.to(device), self.targets.to(device))
 
     def batch(self, indices: Tensor) -> Batch:
-        """These images and their targets, in torch's default dtype at least, which those of a Source have."""
+        """These images and their targets, in torch's default dtype, as those of a Source, or in a wider one."""
         indices = indices.to(self.images.device)
         kind = torch.promote_types(self.images.dtype, torch.get_default_dtype())
         targets = self.targets[indices]
@@ -54,7 +54,7 @@ class Examples(Dataset[tuple[Tensor, Tensor]]):
 class CondensedSet:
     """A condensed set. Its unit is the cell: factor 2 packs four cells into the room of one image.
 
-    cells: float32 in [0, 1] or uint8 [n, C, h, w], the cells of a class in the order in which they would be kept;
+    cells: float32 in [0, 1] or uint8 [n, C, h, w]; within a class, `subset` keeps the first ones;
     labels: long [n]; size: (H, W) of a training image; soft_labels: float [n, classes];
     scores: float [n], larger = harder.
     space: "unit" pixels in [0, 1]; "unbounded" the same scale but values may leave it; "zca" whitened pixels, see
@@ -109,7 +109,7 @@ class CondensedSet:
 
     @property
     def form(self) -> dict[str, Any]:
-        """The `size` and `grey`, as the set says them, that `yoco.data.load` needs to give its data in its form."""
+        """The recorded `size` and `grey`, with which `yoco.data.load` brings the set's data into its form."""
         return {"size": self.source.get("size"), "grey": self.source.get("grey", False)}
 
     @property
@@ -127,7 +127,7 @@ class CondensedSet:
 
     @cached_property
     def bytes_of(self) -> dict[str, int]:
-        """The bytes of each part of the honest budget; cells are only enlarged, so that no decoder is stored."""
+        """The bytes of each part of the storage budget; cells are only enlarged, so that no decoder is stored."""
         parts = {"pixels": self.cells, "labels": self.labels, "soft labels": self.soft_labels, "decoder": None}
         return {name: 0 if part is None else part.numel() * part.element_size() for name, part in parts.items()}
 
@@ -153,7 +153,7 @@ class CondensedSet:
         return self.cells.float() / 255 if self.cells.dtype == torch.uint8 else self.cells
 
     def decode(self) -> Tensor:
-        """All cells as training images of their own memory: float [n, C, H, W]; the same at every call."""
+        """All cells decoded to training images, in new memory: float [n, C, H, W]; the same at every call."""
         return upsample(self.pixels.clone(), self.size)
 
     def as_dataset(self) -> Examples:
@@ -206,7 +206,7 @@ class CondensedSet:
         """Write one safetensors file; the same set always gives the same bytes.
 
         Raises:
-            OSError: the place cannot be written; what stood there is as it was.
+            OSError: the file cannot be written; an earlier one is left as it was.
         """
         tensors = {name: part for name in TENSORS if (part := getattr(self, name)) is not None}
         artefact.write(Path(path), KIND, VERSION, tensors, self.header)
@@ -222,7 +222,7 @@ def _bytes(part: Tensor) -> bytes:
 
 
 def assembled(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> CondensedSet:
-    """The set of a header, as JSON gives it back, and of these tensors; class names that repeat are told apart.
+    """The set of a header read from JSON and of these tensors; repeated class names are followed by their labels.
 
     Raises:
         TypeError: a part is missing.
@@ -254,10 +254,10 @@ def load(path: str | Path, *, ipc: int | None = None, cells: int | None = None) 
 
 
 def check(s: CondensedSet) -> None:
-    """Everything that must hold in a condensed set.
+    """Check every rule of condensed sets.
 
     Raises:
-        ValueError: the first rule that does not.
+        ValueError: the first rule that is broken.
     """
     _require(s.cells.ndim == 4 and len(s.cells) > 0, "cells must be [n, C, h, w] with n > 0", list(s.cells.shape))
     (n, channels), k = s.cells.shape[:2], len(s.classes)

@@ -19,7 +19,7 @@ DAMAGE = (
     *(RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError),
     *(UnpicklingError, BadZipFile, struct.error),
 )
-"""What torch.load raises of files that are no files of torch.save, or only their beginning."""
+"""What torch.load raises for files that torch.save did not write, or that are truncated."""
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -60,7 +60,7 @@ def _set_mode(path: Path, mode: int) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of the disk that names no file, as that of a full one, name this one."""
+    """Add this path to errors of the disk that name no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -75,7 +75,7 @@ def at_home(path: str | Path) -> Path:
 
 
 def same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two paths lead to one file, which may not be there yet, also where letters of any case do."""
+    """Whether two paths lead to the same file, which need not exist, also on disks that ignore case."""
     try:
         return os.path.samefile(at_home(one), at_home(other))
     except OSError:
@@ -95,7 +95,7 @@ def check_place(path: Path) -> None:
 
 
 def _plain_file(path: Path) -> Path:
-    """Where links lead; nothing but a file is replaced, such as no device or pipe."""
+    """The path behind links; refuse what is not a file, such as a folder, a device or a pipe."""
     path = at_home(path)
     place = Path(os.path.realpath(path))
     if place.is_dir():
@@ -109,7 +109,7 @@ def write_npz(path: Path, **arrays: Any) -> None:
     """Write an .npz file of numbers and words, whole or not at all.
 
     Raises:
-        OSError: the place cannot be written; what stood there is as it was.
+        OSError: the file cannot be written; an earlier one is left as it was.
     """
     assert all(np.asarray(array).dtype != object for array in arrays.values()), "objects would be pickled"
 

@@ -29,7 +29,7 @@ LEARNED = ("yoco.protocols:mtt",)
 IMAGENET = {"imagenet-10": 10, "imagenet-100": 100}
 """Name -> classes of the sets for which IDC's epochs follow the number of images."""
 GLYPHS = ("digits", "emnist", "kmnist", "mnist", "svhn")
-"""Sets whose classes are told apart by their handedness, so that no image is mirrored."""
+"""Sets of digits and letters, which mirroring would change, so that no image is mirrored."""
 MANY = ("cifar100", "tiny-imagenet", "imagenet-100")
 """Sets known to have a hundred classes or more, for which RDED's batches are twice as large."""
 
@@ -39,7 +39,7 @@ def recipe(
 ) -> Recipe:
     """The recipe of a protocol (a name or `module:function`) for a set of this factor and these images per class.
 
-    epochs: in place of the protocol's; the step size falls at the same shares of them, but not ahead of the first one.
+    epochs: in place of the protocol's; the step size drops at the same shares of them, but not before the first epoch.
 
     Raises:
         ValueError: no such protocol, or it gives no recipe, or epochs below 1.
@@ -59,13 +59,13 @@ def recipe(
 
 
 TEACHER_EPOCHS = 20
-"""Epochs of a teacher on real data, unless others are asked for."""
+"""Default number of epochs of a teacher on real data."""
 
 
 def teaching(data: str, shape: tuple[int, int, int], images: int, epochs: int) -> Recipe:
-    """How teachers learn real data: as IDC's networks, but with ten times the step size, as epochs are few.
+    """The recipe of teachers on real data: as IDC's networks, but with ten times the step size, as epochs are few.
 
-    No drop comes ahead of the first epoch.
+    The step size does not drop before the first epoch.
     """
     return replace(recipe("idc", data, shape, 1, images, epochs), lr=0.1)
 
@@ -73,15 +73,16 @@ def teaching(data: str, shape: tuple[int, int, int], images: int, epochs: int) -
 def idc(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:
     """IDC (Kim et al., ICML 2022), also that of DREAM, MDC and YOCO.
 
-    1000 epochs of SGD 0.01 in batches of 64, x0.2 after 2/3 and 5/6; colour, flip and one of crop, scale and rotate;
-    half of the batches go through CutMix. Not so MNIST in cells, and SVHN at one whole image a class, which has cutout.
+    1000 epochs of SGD 0.01 in batches of 64, x0.2 after 2/3 and 5/6; colour, flip (except `GLYPHS`) and one of crop,
+    scale and rotate; half of the batches go through CutMix. There is no CutMix for MNIST with a factor above 1, nor for
+    SVHN at one whole image per class, which has cutout.
 
-    Of imagenet-10 and imagenet-100 the epochs are those of `imagenet_epochs`. The rest is as for other data, where the
+    imagenet-10 and imagenet-100 have the epochs of `imagenet_epochs`. The rest is as for other data, whereas the
     authors' code has crops of random size and CutMix on all batches, and for 100 classes step size 0.1, decay 1e-4 and
-    batches of 128. YOCO's code goes by the images of the set ahead of its pruning: say `epochs` to train as it does.
-    Their networks for these two are `resnet_ap10`: say `network resnet_ap10` to condense, to prune and to evaluate, as
-    the default is a convnet. In YOCO's code a DenseNet has 400 epochs for sets in cells of 50 images per class or more:
-    say `epochs`.
+    batches of 128. YOCO's code counts the images of the set before pruning: set `epochs` to train as it does. Their
+    networks for these two are `resnet_ap10`: set `network resnet_ap10` to condense, prune and evaluate, as the default
+    is a convnet. YOCO's code trains a DenseNet for 400 epochs on sets with a factor above 1 and 50 images per class or
+    more: set `epochs`.
     """
     if data in IMAGENET:
         epochs = imagenet_epochs(round(ipc * factor**2), IMAGENET[data])
@@ -114,7 +115,7 @@ def dsa(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Reci
 def mtt(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:
     """MTT (Cazenavette et al., CVPR 2022): `dsa` with the step size that was learned with the set, see `LEARNED`.
 
-    What has learned none, such as real images beside the set, keeps 0.01. DATM has batches of 128 in place of 256.
+    Baselines of real images, which have none, keep 0.01. DATM has batches of 128 instead of 256.
     """
     return dsa(data, shape, factor, ipc)
 
@@ -145,13 +146,13 @@ def frepo(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Re
 
 
 def rded(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:
-    """RDED (Sun, Shi, Yu and Lin, CVPR 2024): a teacher says what every augmented and mixed image is.
+    """RDED (Sun, Shi, Yu and Lin, CVPR 2024): networks learn a teacher's outputs for augmented and mixed images.
 
     300 epochs of AdamW 0.001, decay 0.01, along a cosine; batches of 10, 50 or 100 for at most 1, at most 10 or more
-    images per class, twice as large for tiny-imagenet and imagenet-100; of cifar100, as the authors' ConvNet has it, 25
-    and step size 0.002. These names alone count, not the number of classes: other data of a hundred or more, for which
-    the paper doubles the batches too, have the smaller ones. Crops of random size, mirrored, all batches in CutMix, and
-    temperature 20.
+    images per class, twice as large for tiny-imagenet and imagenet-100; for cifar100, as for the authors' ConvNet,
+    batches of 25 and step size 0.002. Only these names count, not the number of classes: other data of a hundred
+    classes or more keep the smaller batches, although the paper doubles theirs, too. Crops of random size, mirrored;
+    CutMix on all batches; temperature 20.
     """
     batch = (10 if ipc <= 1 else 50 if ipc <= 10 else 100) * (2 if data in MANY else 1)
     sizes: dict[str, Any] = {"batch": 25, "lr": 2e-3} if data == "cifar100" else {"batch": batch}
@@ -159,12 +160,12 @@ def rded(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Rec
 
 
 def sre2l(data: str, shape: tuple[int, int, int], factor: int, ipc: float) -> Recipe:
-    """SRe2L (Yin, Xing and Shen, NeurIPS 2023), its third part: a teacher says what every augmented image is.
+    """SRe2L (Yin, Xing and Shen, NeurIPS 2023), third part: networks learn a teacher's outputs for augmented images.
 
-    300 epochs of AdamW along a cosine in batches of 1024; crops of random size, mirrored, all batches in CutMix, and
-    temperature 20. Where a side has at most 64 pixels: 400 epochs in batches of 128, shifted and not resized. The
-    authors store what the teacher says of the views of each epoch in half precision; here it is asked when they are
-    drawn. Step size 0.001 and decay 0.01 are those of `rded`.
+    300 epochs of AdamW along a cosine in batches of 1024; crops of random size, mirrored; CutMix on all batches;
+    temperature 20. If a side has at most 64 pixels: 400 epochs in batches of 128, and images are shifted, not resized.
+    The authors store the teacher's outputs for the views of each epoch in half precision; here they are computed when
+    the views are drawn. Step size 0.001 and decay 0.01 are those of `rded`.
     """
     if min(shape[1:]) > 64:
         return Distilled(epochs=300, batch=1024, augment=_resized(data))
@@ -176,5 +177,5 @@ def _resized(data: str) -> InTurn:
 
 
 def _halved(plain: Recipe) -> Recipe:
-    """With the schedule of DC: one epoch more, one drop after the middle that loses the momentum."""
+    """The recipe with the schedule of DC: one epoch more, and one drop after the middle, which resets the momentum."""
     return replace(plain, batch=256, drops=(Fraction(1, 2),), gamma=0.1, extra=1, fresh=True)

@@ -1,4 +1,4 @@
-"""Recipes other than SGD on cross-entropy: regression (FRePo), and a teacher that looks on (SRe2L, RDED)."""
+"""Recipes other than SGD on cross-entropy: regression (FRePo), and distillation from a teacher (SRe2L, RDED)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Regression(Recipe):
         return Adam(network.parameters(), lr=self.lr if lr is None else lr, weight_decay=self.weight_decay)
 
     def batches(self, count: int, rng: Rng) -> Iterator[Tensor]:
-        """One of distinct images."""
+        """One batch of distinct images."""
         yield rng.child("order").choice(count, self.seen(count))
 
     def seen(self, count: int) -> int:
@@ -39,7 +39,7 @@ class Regression(Recipe):
         return min(count, self.batch)
 
     def shared(self, cells: int, factor: int) -> int:
-        """Batches that are full of cells and of whole images cost the same."""
+        """As in `Recipe`; full batches of cells and of whole images cost the same."""
         return max(1, self.epochs * min(self.batch * factor**2, cells) // (factor**2 * self.seen(cells)))
 
     def error(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -50,10 +50,10 @@ class Regression(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Distilled(Recipe):
-    """AdamW on the divergence from what a teacher says of the same images, augmented and mixed as they are.
+    """AdamW on the KL divergence from a teacher's outputs for the same augmented and mixed images.
 
-    The labels of the set are not read. The step size falls to 0 along half a cosine, from epoch to epoch.
-    temperature: logits of both are divided by it ahead of the softmax.
+    The labels of the set are not used. The step size falls to 0 along half a cosine, from epoch to epoch.
+    temperature: divides the logits of both before the softmax.
     teacher: a module in evaluation mode that maps normalised images to logits, classes in the order of the data.
     """
 

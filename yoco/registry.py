@@ -1,4 +1,4 @@
-"""Names to objects: tables hold strings, and `module:Name` reaches anybody's own code."""
+"""Names to objects: tables hold strings, and `module:Name` reaches custom code."""
 
 import difflib
 import importlib
@@ -21,10 +21,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
 
 
 def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
-    """The object behind a nickname of the table, or behind `module:Name`.
+    """The object behind a name of the table, or behind `module:Name`.
 
     Raises:
-        ValueError: the name is in no table, or its module or attribute does not exist, or cannot be imported.
+        ValueError: the name is not in the table, or its module or attribute does not exist or cannot be imported.
     """
     if not isinstance(name, str):
         raise ValueError(f"{kind}: must be a name, or module:Name, got {name!r}{_called(name)}")
@@ -43,10 +43,10 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
 
 
 def split_options(kind: str, name: str) -> tuple[str, dict[str, str]]:
-    """`a:b:x=1,y=2` -> ("a:b", {"x": "1", "y": "2"}): what follows the first colon that `=` follows before another.
+    """`a:b:x=1,y=2` -> ("a:b", {"x": "1", "y": "2"}); options begin after the first colon with `=` before the next.
 
     Raises:
-        ValueError: they do not read so.
+        ValueError: the options do not read key=value,key=value.
     """
     if not isinstance(name, str):
         raise ValueError(f"{kind}: must be a name, or module:Name, got {type(name).__name__}{_called(name)}")
@@ -66,7 +66,7 @@ _UNREADABLE = (AttributeError, NameError, SyntaxError, TypeError)
 def declared(thing: Any) -> dict[str, Any]:
     """The types that a class, a function, or the one behind a partial declares, by name.
 
-    Those that cannot be read here, such as a name that is imported for type checkers alone, are left out.
+    Types that cannot be resolved, such as a name imported for type checkers alone, are left out.
     """
     made = thing.func if isinstance(thing, partial) else thing
     try:
@@ -88,12 +88,12 @@ def _readable(made: Any) -> Iterator[tuple[str, Any]]:
 def typed_options(
     where: str, factory: Callable[..., Any], options: Mapping[str, str], given: int = 0
 ) -> dict[str, Any]:
-    """Options with the types that the function, or the constructor of the class, declares, or else of their defaults.
+    """Options converted to the types that the function or the constructor declares, or else to those of the defaults.
 
-    given: how many parameters, from the first, are none of them.
+    given: how many parameters, from the first, are not options.
 
     Raises:
-        ValueError: there is no such option, it has not this type, or no default, or a type that no word can say.
+        ValueError: an option is unknown, has no default, its value is of another type, or no string can give its type.
     """
     parameters = list(inspect.signature(factory).parameters.values())
     known = {p.name: type(p.default) for p in parameters if p.default is not p.empty}
@@ -118,13 +118,13 @@ def join_options(base: str, options: Mapping[str, Any]) -> str:
 
 
 def _called(thing: Any) -> str:
-    """How a class or a function is named that was given itself, such as one of a notebook."""
+    """A hint how to name a class or a function that was given itself, such as one of a notebook."""
     name = getattr(thing, "__qualname__", "")
     return f"; name it '{thing.__module__}:{name}'" if name.isidentifier() else ""
 
 
 def sayable(hint: Any) -> bool:
-    """Whether a word can say a value of this type: a truth value, a number, a word, a path, or one of a Literal."""
+    """Whether a string can give a value of this type: a boolean, a number, a string, a path, or one of a Literal."""
     kinds = _alternatives(hint)
     return any(kind in (bool, int, float, str, Any) or get_origin(kind) is Literal or _is_path(kind) for kind in kinds)
 
@@ -139,7 +139,7 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def _value(where: str, text: str, hint: Any) -> Any:
-    """What a word says of a type; a word, if all that is known of it is that it may be None."""
+    """The value of this type that a string gives; the string itself, if only None is known of the type."""
     if hint is not NoneType and not sayable(hint):
         rule = "must be declared as bool, int, float, str, Path or Literal to be given in a word"
         raise ValueError(f"{where} {rule}, got {inspect.formatannotation(hint)}")

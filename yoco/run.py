@@ -1,4 +1,4 @@
-"""A run directory: config.yaml, metrics.jsonl, one atomic checkpoint, and going on after any end."""
+"""A run directory: config.yaml, metrics.jsonl, one atomic checkpoint, and resuming however a run ended."""
 
 import io
 import json
@@ -25,21 +25,22 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 FREE = ("minutes", "device")
-"""Parts of a configuration that may change when a run goes on; on another device it does not end in the same bits.
+"""Parts of a configuration that may change when a run is resumed; on another device its result has other bits.
 
-Where a checksum says that the images are the same, the place of the data may change, too, from one path to another.
+The path of the data may change, too, if a checksum shows that the images are the same.
 """
 MARK = "# written by yoco condense\n"
-"""How a configuration begins that a run wrote, and may write anew."""
+"""The first line of a configuration that a run wrote, and may overwrite."""
 
 
 class Run:
-    """The folder of one run; a folder that holds the same configuration is gone on with.
+    """The folder of one run; a run of the same configuration in it is resumed.
 
-    named: names of data that have settings, classes and constants of their own, which no other name of theirs has.
+    named: data names with settings, classes and constants of their own, which may not change to a path of the same
+    images, nor the other way round.
 
     Raises:
-        ValueError: the folder holds a run with another configuration, or a configuration or metrics of somebody else.
+        ValueError: the folder holds a run with another configuration, or a configuration or metrics of another origin.
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any], named: Collection[str] = ()) -> None:
@@ -50,9 +51,9 @@ class Run:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Make the folder, keep other processes out of it, and write the configuration; within itself, do nothing.
+        """Make the folder, keep other processes out of it, and write the configuration; nested calls do nothing.
 
-        A folder in which a failing run has left nothing else goes again.
+        If the run fails and has left nothing else in a new folder, the folder is removed.
 
         Raises:
             ValueError: another process works in the folder, or has left another run there.
@@ -91,7 +92,7 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """The last state from which the run can go on."""
+        """The last state from which the run can resume."""
         return self.folder / "checkpoint.pt"
 
     @property
@@ -101,7 +102,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end: there is a result and nothing to go on from."""
+        """Whether the run is complete: there is a result and no checkpoint."""
         return self.result.is_file() and not self.checkpoint.is_file()
 
     def _check_same(self) -> None:
@@ -125,7 +126,7 @@ class Run:
                 raise ValueError(f"run: {self.folder} holds a run with {name}={old}, got {new}; choose another folder")
 
     def _moved(self, before: Mapping[str, Any]) -> bool:
-        """Whether the data are the same as before, at a place that may be another one."""
+        """Whether the data have the same checksum as before, and their path may have changed."""
         same = self.config.get("checksum") is not None and self.config["checksum"] == before.get("checksum")
         return same and not {self.config.get("data"), before.get("data")} & {*self.named}
 
@@ -202,7 +203,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def check_state(state: Mapping[str, Any]) -> None:
-    """Check ahead that a checkpoint could hold a state, whatever the values in its tensors, at little cost.
+    """Check ahead, and cheaply, without the values of its tensors, that a checkpoint could hold a state.
 
     Raises:
         ValueError: `restore` would not read it.
@@ -232,7 +233,7 @@ def _check_readable(buffer: io.BytesIO) -> None:
 
 
 def _try_out(buffer: io.BytesIO, place: str) -> None:
-    """Read all but the numbers in tensors; these, too, where there are some that cannot be without, as sparse ones."""
+    """Read all but the values of tensors; these, too, if some tensors cannot be read without, such as sparse ones."""
     buffer.seek(0)
     try:
         torch.load(buffer, map_location=place, weights_only=True)
@@ -243,7 +244,7 @@ def _try_out(buffer: io.BytesIO, place: str) -> None:
 
 
 def row_of(line: str | bytes) -> dict[str, Any] | None:
-    """A row of the metrics, with its episode; None where a line is none, or only the beginning of one."""
+    """A row of the metrics, which has an episode; None for any other line, such as a truncated one."""
     try:
         row = json.loads(line)
     except ValueError:

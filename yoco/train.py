@@ -23,7 +23,7 @@ Observer = Callable[[int, Tensor, Tensor], None]
 
 AT_ONCE = 500
 ROOM = AT_ONCE * 3 * 64 * 64
-"""Numbers in the images that a network that learns nothing looks at together, at most, unless one alone has more."""
+"""Most numbers in a batch of images where no network is trained, unless a single image has more."""
 
 
 class Examples(Protocol):
@@ -60,7 +60,7 @@ class Normalise:
 
 @lru_cache(maxsize=64)
 def _planes(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Numbers of channels, [C, 1, 1]; made once, as the way to a GPU is a wait for all that it has to do."""
+    """One number per channel, [C, 1, 1]; made once, as a copy to a GPU waits for all of its pending work."""
     with torch.inference_mode(False):  # which those who come later may not be in
         return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
@@ -70,8 +70,8 @@ class Recipe:
     """How a network is trained: here by SGD on cross-entropy; `yoco.recipes` has others.
 
     drops: shares of the epochs after which the step size is multiplied by gamma.
-    extra: the schedule of DC, DSA and DM numbers its epochs 0..E and drops after the one numbered share * E + 1; so it
-    runs one epoch more than it says, and drops two later.
+    extra: 1 for the schedule of DC, DSA and DM, which numbers its epochs 0..E and drops after the one numbered
+    share * E + 1; so it runs one epoch more than `epochs`, and drops two later.
     fresh: build a new optimiser at a drop, so that its momentum is lost (DC, DSA, DM).
     cutmix: probability that a batch is mixed.
     """
@@ -90,7 +90,7 @@ class Recipe:
 
     @property
     def length(self) -> int:
-        """Epochs that are really run."""
+        """Epochs that are run, `extra` included."""
         return self.epochs + self.extra
 
     def drop_epochs(self) -> list[int]:
@@ -98,7 +98,7 @@ class Recipe:
         return [int(self.epochs * share) + 2 * self.extra for share in self.drops]
 
     def brief(self) -> Self:
-        """The same, for a few epochs: without the drops that would come ahead of the first one."""
+        """The same recipe for few epochs: without the drops that would come before the first epoch."""
         return replace(self, drops=tuple(share for share in self.drops if int(self.epochs * share)))
 
     def optimizer(self, network: nn.Module, lr: float | None = None) -> Optimizer:
@@ -123,16 +123,16 @@ class Recipe:
         return count
 
     def shared(self, cells: int, factor: int) -> int:
-        """Epochs on `cells` decoded cells, factor^2 of which share the room of an image, for as many image passes as
-        all epochs are on so many whole images; at least 1.
+        """Epochs on decoded cells that cost as many image passes as all epochs on whole images in their room.
+
+        cells: how many; factor^2 of them share the room of one image. At least 1.
         """
         return max(1, self.epochs // factor**2)
 
     def loss(self, logits: Tensor, images: Tensor, targets: Tensor, partner: Tensor, share: float) -> Tensor:
-        """What a step descends, of a batch as the network saw it: mixed, `share` of each image its own.
+        """The loss of a batch as the network saw it: mixed, `share` of each image its own, the rest of its partner.
 
-        logits [n, classes]; images float [n, C, H, W]; targets long [n] or soft [n, classes]; partner long [n]: whose
-        the rest is.
+        logits [n, classes]; images float [n, C, H, W]; targets long [n] or soft [n, classes]; partner long [n].
         """
         loss = self.error(logits, targets)
         return loss if share == 1 else share * loss + (1 - share) * self.error(logits, targets[partner])
@@ -155,7 +155,7 @@ def fit(
 ) -> None:
     """Train `network` in place on shuffled batches for `recipe.length` epochs, or only the first `stop` of them.
 
-    In several threads of one process steps wait for each other: what layers draw is of torch's one global stream.
+    In several threads of one process, steps wait for each other, as layers draw from torch's only global generator.
     """
     optimizer = recipe.optimizer(network)
     for epoch in range(recipe.length if stop is None else min(stop, recipe.length)):
@@ -177,7 +177,7 @@ def take_steps(
     normalise: Normalise,
     rng: Rng,
 ) -> None:
-    """Train `network` for some batches of distinct images; a source smaller than that is gone through again."""
+    """Train `network` on `steps` batches of distinct images, in as many passes over the examples as they take."""
     done = 0
     while done < steps:
         for indices in shuffled(len(examples), recipe.batch, rng.child("pass", done)):
@@ -195,7 +195,7 @@ def train_step(
     normalise: Normalise,
     rng: Rng,
 ) -> Tensor:
-    """One step of the optimiser on the loss of an augmented, perhaps mixed, batch; the detached logits."""
+    """Take an optimiser step on the loss of an augmented, perhaps mixed, batch; return the detached logits."""
     network.train()
     generator, mixing = rng.generator(), CutMix(recipe.cutmix)
     images, targets = normalise(batch.images), batch.labels
@@ -213,7 +213,7 @@ def train_step(
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """In evaluation mode within; afterwards every module is in the mode that it was in."""
+    """Put the network in evaluation mode for the block; afterwards every module is in its former mode."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
@@ -224,12 +224,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def at_once(shape: Sequence[int]) -> int:
-    """How many images of this (C, H, W) a network that learns nothing looks at together: 500, or fewer large ones."""
+    """The batch size for images of this (C, H, W) where no network is trained: 500, or less for large images."""
     return max(1, min(AT_ONCE, ROOM // prod(shape)))
 
 
 def in_turn(examples: Examples, batch: int | None = None, among: Tensor | None = None) -> Iterator[Batch]:
-    """All of them, or those `among` these indices, in order, so many together; by default as `at_once` says."""
+    """All examples, or those `among` these indices, in order and in batches, by default of `at_once` images."""
     batch = at_once(examples.batch(torch.arange(1)).images.shape[1:]) if batch is None else batch
     indices = torch.arange(len(examples)) if among is None else among
     return (examples.batch(part) for part in indices.split(batch))

@@ -84,16 +84,16 @@ METHODS = {
 
 
 BESIDE = ("config", "dry_run", "checksum")
-"""What the command and the record of a run have beside the options of `condense`."""
+"""Names that the command line and a run's configuration use besides the options of `condense`."""
 
 
 def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | None, **changes: Any) -> Method:
-    """The published settings of a method for this data, with some of them changed.
+    """The published settings of a method for this data, with `changes` in place of some of them.
 
-    Data called digits that are not 8x8 and grey, as scikit-learn's, have those of data that are in no table.
+    Data named "digits" that are not 8x8 and grey, unlike scikit-learn's, get the settings of data in no table.
 
     Raises:
-        ValueError: no such method, or it has no such setting, or not this value.
+        ValueError: the method is unknown, it has no such setting, or the setting cannot have this value.
     """
     cls = _class_of(method)
     known = [f.name for f in fields(cls) if f.init]
@@ -114,7 +114,7 @@ def settings_of(method: str, data: str, ipc: int, shape: tuple[int, int, int] | 
 
 
 def _class_of(method: str) -> Any:
-    """The class behind a name, which has what `Method` says."""
+    """The class of a method, checked against `Method`."""
     cls: Any = resolve("method", METHODS, method)
     check_class(cls, f"method {method}")
     taken = {*signature(condense).parameters, *BESIDE} - ({"labels"} if hasattr(cls, "label_kinds") else set())
@@ -126,10 +126,10 @@ def _class_of(method: str) -> Any:
 
 
 def labels_of(method: str, kind: str | None) -> Labels:
-    """Who makes labels of this kind for this method.
+    """The kind of labels that is wanted of a method, and the kinds that it can make itself.
 
     Raises:
-        ValueError: no such method, or no such labels.
+        ValueError: the method is unknown, or it cannot have such labels.
     """
     own = getattr(resolve("method", METHODS, method), "label_kinds", ("hard",))
     return Labels(kind=kind, method=method, own=own)
@@ -160,22 +160,22 @@ def condense(
 ) -> CondensedSet:
     """Condense a data set to `ipc` images per class.
 
-    data, size, grey, download: as `yoco.data.load` takes them; method: a name or "module:Class"; settings: the
-    method's own, over its published ones. space: of the pixels that are learned: "unit" ([0, 1]), or "zca" (whitened,
-    never cut, as MTT and DATM have some or all of their sets); step sizes act on them as they are.
-    minutes: a time budget. out: a folder for checkpoints, metrics and the result; the same call goes on where a killed
-    one stopped, and a finished one is only read. sink: tensorboard or wandb, or "module:function", for the metrics of a
-    run with a folder; what it answers is called after every episode and, if it has `close`, closed when the run ends,
-    however it does. labels: hard, learned where the method learns them, or teacher: those that a network gives which
-    learned the real data for `teacher_epochs` (20), unless the method has a teacher of its own; by default those of the
-    method. What a teacher takes does not count in minutes; the set without its labels is in the folder meanwhile.
-    callbacks: called after every episode with a `Progress`; what they answer is noted in the metrics of the folder,
-    and goes to the sink. What they take counts in `minutes`. One that raises `Stop` ends the run as `minutes` does.
+    data, size, grey, download: as in `yoco.data.load`. method: a name or "module:Class". settings: override the
+    method's published ones. space: of the learned pixels: "unit" ([0, 1]) or "zca" (whitened and not clamped, as in all
+    sets of DATM and some of MTT); step sizes apply to these pixels directly.
+    minutes: a time budget. out: a folder for checkpoints, metrics and the result; the same call resumes a killed run,
+    and only reads the result of a finished one. sink: "tensorboard", "wandb" or "module:function", which gets the
+    metrics, too; needs `out`. It returns a callback, which is closed, if it has `close`, however the run ends.
+    labels: "hard", "learned" (if the method learns them) or "teacher": soft labels of the method's own teacher or, if
+    it has none, of a network trained on the real data for `teacher_epochs` (20); by default the method decides. This
+    extra training does not count in `minutes`; until it ends, the folder holds the set without these labels.
+    callbacks: called after every episode with a `Progress`; the numbers they return go to the metrics in the folder and
+    to the sink. Their time counts in `minutes`. One that raises `Stop` ends the run as a spent time budget does.
 
     Raises:
         ValueError: an unknown name, an impossible size, or a folder that holds another run.
-        Interrupted: Ctrl-C or SIGTERM, at the end of the episode, or at once while a teacher learns; its `condensed` is
-            the set as it stands.
+        Interrupted: Ctrl-C or SIGTERM, at the end of the episode, or at once during the extra training of a teacher;
+            its `condensed` is the set so far.
     """
     check_sink(sink, out)
     check_minutes(minutes)
@@ -225,14 +225,14 @@ def check(
     network: str = "convnet:width=8,depth=2",
     **settings: Any,
 ) -> CondensedSet:
-    """Try with a few episodes on the CPU whether a method, such as one of your own, keeps what all must; their set.
+    """Check with a few episodes on the CPU that a method, such as your own, keeps the contract; return its set.
 
-    There are settings for every data set that has a name; the same seed gives the same set; a run that stops after any
-    episode goes on to that set; real images stay as they are; and what a run costs can be said ahead. network: of
-    methods without a setting `teacher`, which is theirs.
+    The contract: it has settings for every named data set; the same seed gives the same set; a run stopped after any
+    episode resumes to that set; real images are not changed; and `estimate` works. network: ignored for methods with a
+    setting `teacher`, which names their network.
 
     Raises:
-        ValueError: what it does not keep.
+        ValueError: the rule that it breaks.
     """
     for name in data_sets.SOURCES:
         settings_of(method, name, ipc, None)
@@ -267,11 +267,11 @@ def estimate(
     teacher_epochs: int | None = None,
     **settings: Any,
 ) -> Estimate:
-    """What `condense`, called with the same words, would cost in time and memory: measured by two or three steps.
+    """Measure, by two or three steps, what `condense` with the same arguments would cost in time and memory.
 
-    Nothing is written; `out` says what is there already. On a CPU the memory is the most that this process has held
-    since it began, whatever for. The training of a teacher that only gives labels is not measured, nor are callbacks;
-    no progress is shown, and no sink is opened.
+    Nothing is written; `out` is only searched for what exists already, such as experts. On a CPU, memory is the peak of
+    this process since it started, whatever the cause. Callbacks, and the training of a teacher that only gives labels,
+    are not measured; no progress is shown, and no sink is opened.
 
     Raises:
         ValueError: as `condense`.

@@ -29,7 +29,7 @@ DIGITS: dict[str, Any] = {
     "lr_network": 0.1,
     "real_batch": 64,
 }
-"""Settings of our own for scikit-learn's digits: on networks that know nothing yet, pixels of 8x8 images fly apart."""
+"""Settings for scikit-learn's digits, not from the paper: on untrained networks, pixels of 8x8 images diverge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Alternating:
     inner: int = 50
     """epochs of the network on the synthetic set after an outer step"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "noise"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.1
@@ -102,7 +102,7 @@ class Alternating:
             self.train(task, synthetic, memory, rng.child("train"))
 
     def distance(self, task: Task, synthetic: Synthetic, memory: Learner, label: int, rng: Rng) -> Tensor:
-        """Of the gradients of one class."""
+        """Distance of the gradients of one class."""
         real = task.draw(label, self.real_batch, rng.child("real", label))
         cells = stepped_normalised(task, synthetic.of(label))
         pair = siamese(task, Policy(self.augment, "dsa"), real, cells, rng.child("augment", label))
@@ -116,19 +116,19 @@ class Alternating:
 
     @property
     def renewals(self) -> int:
-        """Of two updates on one network only the first is followed by training.
+        """How often training recurs, for estimates: with `outer` 2 it follows only the first of two updates.
 
-        Of more, both that are measured are: estimates count the training `outer` times in place of `outer` - 1.
+        With more, both measured updates include it, so that estimates count `outer` trainings instead of `outer` - 1.
         """
         return ceil(self.episodes / 2) if self.outer == 2 else 1
 
 
 def digits(outer: int | None) -> dict[str, Any]:
-    """`DIGITS`; or with an outer of one's own."""
+    """`DIGITS`, with this `outer` if one is given."""
     return {**DIGITS, **({} if outer is None else {"outer": outer})}
 
 
 def loops(per_class: int, outer: int | None) -> tuple[int, int]:
-    """(outer, inner) of the nearest published size; or with an outer of one's own."""
+    """(outer, inner) of the nearest published size, with this `outer` if one is given."""
     nearest, inner = LOOPS[min(LOOPS, key=lambda ipc: abs(ipc - per_class))]
     return nearest if outer is None else outer, inner

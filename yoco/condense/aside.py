@@ -1,4 +1,4 @@
-"""Aside: the training of a network that a method has beside its episodes, alone; what estimates measure of it."""
+"""Aside: the training of a network that a method does besides its episodes, as a phase that estimates measure."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True)
 class Aside:
-    """So many episodes in which a network learns and nothing happens to the cells.
+    """A phase of `episodes` in which a network is trained and the cells do not change.
 
     make: the network, as memory of a method; learn: what it does in an episode.
     """
@@ -43,7 +43,7 @@ class Aside:
 
 
 def before_the_last(method: Any) -> tuple[Any, ...]:
-    """The epochs of a method's teacher, and apart from them the last one with the choice after it, if there are two."""
+    """The epochs of a method's teacher but the last, if it has two; then the last one with the choice after it."""
     if method.episodes < 2:
         return (method,)
     epochs = Aside(method.memory, lambda teacher, _: teacher.learn(), method.episodes - 1)

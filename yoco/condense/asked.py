@@ -1,4 +1,4 @@
-"""What a caller of `condense` asks for, checked, and what a set says of where its data are."""
+"""Checks of the arguments of `condense`, and what a set records of where its data are."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from yoco.whole import whole_number
 
 
 def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str, Any]:
-    """How the data were named and brought into form, as far as their own name does not say it: `Task.where`."""
+    """Name, size and colour of the data, as far as the name of `real` does not tell: `Task.where`."""
     name = str(data) if isinstance(data, str | Path) else real.name
     where = {} if (name, size, grey) == (real.name, None, False) else {"data": name, "size": size, "grey": grey}
     named = isinstance(data, str | Path) or real.name in data_sets.SOURCES
@@ -24,7 +24,7 @@ def place_of(data: Any, real: Source, size: int | None, grey: bool) -> dict[str,
 
 
 def table_name(data: str, shape: tuple[int, int, int] | None) -> str:
-    """The name by which methods know the data; of digits that are not 8x8 and grey only that no image is mirrored."""
+    """The data name that methods look up; for digits that are not 8x8 and grey, one in no table but not mirrored."""
     return "emnist" if data == "digits" and shape not in (None, (1, 8, 8)) else data
 
 
@@ -42,26 +42,26 @@ def numbers_of(seed: Any, size: Any) -> tuple[int, int | None]:
     """A seed, and a size if one is given, as whole numbers of Python.
 
     Raises:
-        ValueError: they are none.
+        ValueError: one is not a whole number.
     """
     return whole_number("condense: seed", seed), None if size is None else whole_number("condense: size", size)
 
 
 def check_sink(sink: str | None, out: str | Path | None) -> None:
-    """Check that metrics for another place are kept in a folder, too.
+    """Check that a run with a sink has a folder.
 
     Raises:
-        ValueError: they are not.
+        ValueError: it has none.
     """
     if sink and out is None:
         raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
 
 
 def teaching_of(epochs: int | None, asked: Labels) -> int:
-    """Epochs of a teacher that labels what the method has made.
+    """Epochs of a teacher that labels the finished set.
 
     Raises:
-        ValueError: they are no whole number of at least 1, or nobody asked for such a teacher.
+        ValueError: they are not a whole number of at least 1, or no such teacher is used.
     """
     if epochs is None:
         return TEACHER_EPOCHS
@@ -74,15 +74,15 @@ def teaching_of(epochs: int | None, asked: Labels) -> int:
 
 
 def has_teacher(method: Method) -> bool:
-    """Whether a setting names the network."""
+    """Whether a setting `teacher` names the method's network."""
     return isinstance(getattr(method, "teacher", None), str)
 
 
 def check_network(name: str, method: Method, real: Source, asked: Labels) -> None:
-    """Check a network that is asked for, whether or not anything comes to use it.
+    """Check the given network, even if nothing will use it.
 
     Raises:
-        ValueError: there is none of this name, it does not fit the images, or the method has one of its own.
+        ValueError: the name is unknown, the network does not fit the images, or the method has its own.
     """
     if name == Task.network_name:
         return
@@ -95,7 +95,7 @@ def check_space(space: str, method: Method, real: Source) -> None:
     """Check that pixels can be learned in this space.
 
     Raises:
-        ValueError: there is no such space, or no such factor, or images that it does not divide would be whitened.
+        ValueError: the space or the factor is unknown, or the factor does not divide the sides of whitened images.
     """
     if space not in SPACES:
         raise ValueError(f"condense: space must be {' or '.join(SPACES)}, got {space!r}")

@@ -1,4 +1,4 @@
-"""What every method must keep, tried on one with a few episodes."""
+"""The contract that every method must keep, checked with a few episodes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +12,12 @@ from yoco.data.source import Source
 
 
 def keep(run: Callable[..., CondensedSet], real: Source, method: str) -> CondensedSet:
-    """The set that a method makes, if it keeps what all must.
+    """The set that a method makes, if it keeps the contract.
 
-    run: `condense` on the data of `real` with all that it needs but `out` and `callbacks`.
+    run: `condense` on the data of `real`, with all arguments but `out` and `callbacks` bound.
 
     Raises:
-        ValueError: the first promise that it breaks.
+        ValueError: the first rule that it breaks.
     """
     before = real.images.clone()
     whole = run()

@@ -1,4 +1,4 @@
-"""Which images stand for a class: herding, and the neighbours of k-means centres; by features, long answers."""
+"""Indices of images that represent a class by their features: herding, and the neighbours of k-means centres."""
 
 import numpy as np
 import torch
@@ -9,11 +9,11 @@ from yoco.rng import Rng
 
 
 def herding(features: Tensor, count: int, mean: Tensor | None = None, groups: Tensor | None = None) -> Tensor:
-    """Rows whose mean follows `mean`, by default that of all: long, in the order of choice, best first.
+    """Indices of rows whose mean follows `mean`, by default that of all rows: long, in the order of choice, best first.
 
     Step t takes argmin_i || t mean - (sum of the chosen) - h_i || among the others (Welling, ICML 2009; so written in
     iCaRL, CVPR 2017, algorithm 4). features: [n, D]; mean: [D]. groups: long [n]; a group gives one row at most.
-    As many as `count`, or as there are rows or groups; smaller answers are beginnings. O(n D count) time.
+    As many as `count`, or as there are rows or groups; a smaller count gives a prefix. O(n D count) time.
     """
     x = features.cpu().double()
     x = x - (x.mean(0) if mean is None else mean.cpu().double())
@@ -31,7 +31,7 @@ def medoids(features: Tensor, count: int, rng: Rng) -> Tensor:
     """The row nearest to each of `count` k-means centres: long, the centres of larger clusters first.
 
     Each centre takes its nearest row that no other has taken, so that all are distinct. features: [n, D].
-    As many as `count`, or as there are rows; a smaller answer has other centres, and is no beginning of a larger one.
+    As many as `count`, or as there are rows; a smaller count has other centres, and does not give a prefix.
     """
     from sklearn.metrics import pairwise_distances
 
@@ -46,5 +46,5 @@ def medoids(features: Tensor, count: int, rng: Rng) -> Tensor:
 
 
 def enough(order: Tensor, wanted: int) -> Tensor:
-    """The first `wanted` of an order, which is gone through again where it is too short."""
+    """The first `wanted` of an order, which is repeated where it is too short."""
     return order.repeat(-(-wanted // len(order)))[:wanted]

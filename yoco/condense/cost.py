@@ -1,4 +1,4 @@
-"""What a run will cost: two real steps, three where networks come again, are taken, timed and thrown away."""
+"""The cost of a run: two real steps, three where work recurs, are timed and thrown away."""
 
 import sys
 import time
@@ -22,12 +22,12 @@ STEPS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Time of episodes that are all of one kind.
+    """The time of episodes of one kind.
 
-    unit: what an episode is: a step of the method, or something else that it does beside.
-    start: seconds before the pace is steady: the set's start, the method's memory, and what the first step took longer.
-    pace: seconds of a further step: the second one's, and its share of what is done again now and then, if anything is.
-    steps: how many were taken.
+    unit: what an episode is: a step of the method, or of other work that it does.
+    start: seconds before the pace is steady: for the set's start, the method's memory, and the first step's extra time.
+    pace: seconds of each step: those of the second one, and its share of the work that recurs, if any.
+    steps: how many were timed.
     """
 
     episodes: int
@@ -38,7 +38,7 @@ class Part:
 
     @property
     def seconds(self) -> float:
-        """Of all of it."""
+        """Of the start and all episodes."""
         return self.start + self.pace * self.episodes
 
     def __str__(self) -> str:
@@ -51,11 +51,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Time and memory of a whole run, by a few steps of each of its parts.
+    """Time and memory of a whole run, estimated by a few steps of each of its parts.
 
-    parts: one, unless the method says that its episodes are not all of one kind; minutes: the time budget, if any.
-    memory: bytes that were held at most, `of` what; None where the system does not tell.
-    sample: the set as it stands after the steps: what the result will be but for its pixels.
+    parts: one for each kind of episodes that the method names, usually one; minutes: the time budget, if any.
+    memory: peak memory in bytes, `of` what; None where the system does not tell.
+    sample: the set after the steps, which is like the result except for its pixels.
     """
 
     parts: tuple[Part, ...]
@@ -66,12 +66,12 @@ class Estimate:
 
     @property
     def episodes(self) -> int:
-        """Of the whole run, as the method counts them."""
+        """Episodes of the whole run, as the method counts them."""
         return sum(part.episodes for part in self.parts if part.unit == "step")
 
     @property
     def seconds(self) -> float:
-        """Of all episodes, without a time budget."""
+        """Seconds of the whole run, without a time budget."""
         return sum(part.seconds for part in self.parts)
 
     @property
@@ -99,12 +99,12 @@ class Estimate:
 
 
 def measure(task: Task, method: Method, *, seed: int, minutes: float | None = None) -> Estimate:
-    """Begin a run, and say what all of it will cost.
+    """Begin a run, and estimate what all of it will cost.
 
-    What a method does only now and then, such as the epochs that a new network gets first, is what a step with a new
-    memory takes longer than the second one, as often as the method says (`renewals`). Where steps differ by chance,
-    such as of a nested `readout`, those of one draw stand for all. What a method says that it `gathers` in the course
-    of a run, such as experts that no folder keeps, is added to the memory that was measured.
+    Work that recurs, such as the first epochs of a new network, is taken as the extra time of a step with a new memory
+    over the second step, as often as the method says (`renewals`). Where steps differ at random, as in a nested
+    `readout`, those of one draw stand for all. The bytes that a method `gathers` during a run, such as experts that no
+    folder keeps, are added to the measured memory.
     """
     rng, device = Rng(seed), task.real.device
     if device.type == "cuda":
@@ -118,9 +118,9 @@ def measure(task: Task, method: Method, *, seed: int, minutes: float | None = No
 
 
 def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
-    """Begin a run and time two steps, if any; both draw the same, so that the second finds what the first made.
+    """Begin a run and time two steps, if any; both draw the same, so that the second reuses what the first made.
 
-    Where something is done again now and then, a third one follows, with a new memory.
+    If the method has work that recurs, a third step follows, with a new memory.
     """
     began = time.monotonic()
     journey = begin(task, method, rng)
@@ -141,7 +141,7 @@ def two_steps(task: Task, method: Method, rng: Rng) -> tuple[Part, Journey]:
 
 
 def _renewed(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
-    """Seconds of a step that begins with a new memory, when all that is done once in a process is done."""
+    """Seconds of a step with a new memory, after all that is done once in a process."""
     journey.memory = method.memory(task, rng.child("memory"))
     began = time.monotonic()
     descend(task, method, journey, rng.child("episode", 0))
@@ -166,7 +166,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _peak(device: torch.device) -> tuple[int | None, str]:
-    """Bytes that were held at most, and what they are bytes of."""
+    """Peak memory in bytes, and what it is the memory of."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), "of tensors on the GPU"
     if device.type == "mps":

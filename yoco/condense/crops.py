@@ -1,4 +1,4 @@
-"""Random parts of images, resized: where the methods that keep real pixels take their cells from."""
+"""Random parts of images, resized: the cells of the methods that keep real pixels."""
 
 import torch
 from torch import Tensor
@@ -29,8 +29,8 @@ def random_crops(images: Tensor, count: int, size: tuple[int, int], least: float
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images float [n, C, H, W] resized bilinearly, antialiased: [n, C, *size].
 
-    On CUDA the gradients of torch's way are not the same bits again, so that there, where they are wanted, it is done
-    by products with the weights of rows and of columns, which is the same but for rounding.
+    The gradients of torch's function are not deterministic on CUDA; where they are needed there, products with the
+    weights of rows and of columns take its place, which are the same but for rounding.
     """
     if images.is_cuda and torch.is_grad_enabled() and images.requires_grad:
         return by_products(images, size)
@@ -38,12 +38,12 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def by_products(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """As `resized`, by products."""
+    """As `resized`, by products with the weights of rows and of columns."""
     rows, columns = (_weights(images, had, made) for had, made in zip(images.shape[-2:], size, strict=True))
     return rows @ images @ columns.T
 
 
 def _weights(like: Tensor, had: int, made: int) -> Tensor:
-    """What each of `had` pixels in a line gives to each of the `made` ones that it is resized to: [made, had]."""
+    """Weights [made, had] that resize a line of `had` pixels to `made` ones."""
     eye = torch.eye(had, dtype=like.dtype, device=like.device)
     return interpolate(eye[None, None], (made, had), mode="bilinear", antialias=True)[0, 0]

@@ -1,8 +1,8 @@
-"""A last layer trained by gradient descent, and the gradient of where it ends, by hand.
+"""Gradient descent on a last layer, with a hand-written gradient of its result.
 
-All is transposed, with classes as rows, since products with a few rows are several times as fast on a CPU as with a few
-columns. PyTorch would add a matrix as large as the kernel to its gradient in every step on the way back; as a product
-of all steps' parts it is one call.
+Everything is transposed, with classes as rows: on a CPU, products with few rows are several times as fast as with few
+columns. In the backward pass, autograd would add a matrix as large as the kernel in every step; here one product over
+all steps does it.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from torch import Tensor
 
 
 def descend(kernel: Tensor, shares: Tensor, *, steps: int, eta: float, momentum: float, decay: float) -> Tensor:
-    """a [n, classes], by which a last layer is features' a, after gradient descent on its mean cross-entropy from 0 on.
+    """a [n, classes] of a last layer features' a, after gradient descent from 0 on its mean cross-entropy.
 
         v <- momentum v + (softmax(kernel a) - shares) / n + decay a,  a <- a - eta v
 
-    kernel: features features' [n, n]. shares: labels [n, classes]. Differentiable in both, once: 2 steps x classes x n
-    numbers are kept for it, and half as many more are made on the way back.
+    kernel: features features' [n, n]. shares: labels [n, classes]. Differentiable once in both: 2 steps x classes x n
+    numbers are kept for that, and the backward pass makes half as many more.
     """
     answer: Tensor = _Descent.apply(kernel, shares.T.contiguous(), steps, eta, momentum, decay)
     return answer.T

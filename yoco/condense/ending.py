@@ -1,4 +1,4 @@
-"""The set of a run at its end: read again where the run is over, or labelled by a teacher, and kept before."""
+"""The end of a run: the set of a finished run is read; that of another may be labelled by a teacher first."""
 
 import signal
 from dataclasses import dataclass
@@ -14,15 +14,14 @@ from yoco.run import Run
 
 
 class Unlabelled(Interrupted):
-    """Asked to stop while the teacher learned; `condensed` is the set as it is, kept where there is a folder."""
+    """Interrupted during a teacher's training; `condensed` is the set without labels, saved if there is a folder."""
 
 
 def finished(run: Run, episodes: int, labelled: bool) -> CondensedSet:
-    """What a run has made that has nothing to go on from. labelled: whether a teacher labels it afterwards.
+    """The set of a run that has no checkpoint. labelled: whether a teacher labels it afterwards.
 
     Raises:
-        ValueError: a time budget ended it ahead of its last episode, or a stop ahead of its labels, and its checkpoint
-            was lost.
+        ValueError: the run stopped before its last episode or before its labels, and its checkpoint was lost.
     """
     made = load(run.result)
     done, lost = made.config.get("episodes_done", episodes), "as there is no checkpoint to go on from"
@@ -37,9 +36,9 @@ def finished(run: Run, episodes: int, labelled: bool) -> CondensedSet:
 
 @dataclass(frozen=True)
 class Afterwards:
-    """A teacher that will learn the real data of a task for some epochs, and then label the set of a run.
+    """A teacher to be trained on the real data of a task for some epochs, and then to label the set of a run.
 
-    run: in whose folder the teacher is kept, if there is one.
+    run: the teacher is saved in its folder, if there is a run.
 
     Raises:
         ValueError: another teacher is kept there.
@@ -60,7 +59,7 @@ class Afterwards:
         return self.run.folder / "teacher" if self.run else None
 
     def label(self, made: CondensedSet) -> CondensedSet:
-        """The set with the labels; as it is, it is the result of its run until the teacher has learned.
+        """The set with the teacher's labels; until these are there, the run's result is the set without them.
 
         Raises:
             ValueError: the training diverges.

@@ -1,4 +1,4 @@
-"""Experts: networks trained on the real data whose weights are noted after every epoch (MTT, CVPR 2022)."""
+"""Experts: networks trained on the real data whose weights are recorded after every epoch (MTT, CVPR 2022)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,16 +22,15 @@ KIND, VERSION = "expert", 1
 
 @dataclass
 class Experts:
-    """Trajectories by number, float32 [epochs + 1, weights] on the CPU; each is recorded when it is first asked for.
+    """Trajectories by number, float32 [epochs + 1, weights] on the CPU; each is recorded when it is first needed.
 
-    A trajectory depends on its number, the recipe and the random stream alone: whichever are there already, in memory
-    or in `folder`, the others come out the same. folder: where they are kept, found and read by rows; None keeps all in
-    memory. What a folder lacks is recorded with the seed of those that are there, if they have one: the first run
-    decides.
+    A trajectory depends only on its number, the recipe and the random stream, not on which others exist in memory or in
+    `folder`. folder: where trajectories are saved, found and read by rows; None keeps all in memory. Those that a
+    folder lacks are recorded with the seed of those in it, if these share one: the first run decides.
 
     Raises:
         ValueError: a file in the folder is damaged, or of other data, another space, normalisation, network or recipe;
-            or the network draws what is no parameter.
+            or the network draws random values for something that is not a parameter.
     """
 
     task: Task
@@ -63,13 +62,13 @@ class Experts:
         return [whole[epoch] for epoch in epochs]
 
     def _stream(self) -> Rng:
-        """Of the seed of all files in the folder, which are checked; its own, if there are none."""
+        """The random stream of the seed of the folder's files, which are checked; its own if they share no seed."""
         paths = sorted(self.folder.glob("expert-*.safetensors")) if self.folder else ()
         seeds = {self._check(path) for path in paths} - {None}
         return Rng(seeds.pop()).child("experts") if len(seeds) == 1 else self.rng
 
     def record(self, number: int) -> bool:
-        """Make sure that the file of an expert is there; whether it had to be made. Nothing is kept in memory.
+        """Record an expert unless its file exists; return whether it was recorded. Nothing is kept in memory.
 
         Raises:
             ValueError: it was made with another seed.
@@ -137,7 +136,7 @@ class Experts:
         return weights
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: what is not there is recorded again, to the same bits."""
+        """Nothing: a missing expert is recorded again, to the same bits."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -145,10 +144,10 @@ class Experts:
 
 
 def check_drawn(task: Task) -> None:
-    """Check that all that a network of anybody's own draws is in its parameters, which are all that an expert hands on.
+    """Check that a custom network draws random values for parameters alone, as an expert records nothing else.
 
     Raises:
-        ValueError: two new ones differ in a buffer.
+        ValueError: two new networks differ in a buffer.
     """
     if ":" not in split_options("network", task.network_name)[0]:
         return
@@ -182,7 +181,7 @@ def record(
     seed: int = 0,
     tell: Callable[[int, bool], object] = lambda number, made: None,
 ) -> Experts:
-    """Record `count` experts into a folder; those that are there already are left alone, so that a stopped run goes on.
+    """Record `count` experts into a folder; those in it are kept, so that a stopped recording can be resumed.
 
     tell: called with the number of each expert and whether it was made now.
 

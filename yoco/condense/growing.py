@@ -1,4 +1,4 @@
-"""A synthetic set that grows: a method is shown its first cells alone, and networks that those before have taught."""
+"""A synthetic set learned in stages: a method sees only its first cells, and networks trained on earlier ones."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -17,7 +17,7 @@ from yoco.train import Recipe, take_steps
 
 
 class Growing(Synthetic):
-    """A set that a method learns in parts; it knows the optimiser that descends in it, which may begin anew.
+    """A set that a method learns in stages, with its optimiser, which may be reset.
 
     optimizer: set by whoever makes it.
     """
@@ -29,7 +29,7 @@ class Growing(Synthetic):
         """The same cells, and the numbers beside them.
 
         Raises:
-            ValueError: the set is of a kind of its own, or more than numbers is learned beside its cells.
+            ValueError: the set is of a subclass, or more than single numbers is learned beside its cells.
         """
         if type(plain) is not Synthetic or any(value.numel() > 1 for value in plain.beside.values()):
             got = ", ".join([type(plain).__name__.lower(), *plain.beside])
@@ -37,17 +37,17 @@ class Growing(Synthetic):
         return cls.extended(plain, values(plain))
 
     def copy(self, count: int) -> Synthetic:
-        """The first cells of each class as a set of their own, to be looked at, and what is beside them."""
+        """A separate set of the first cells of each class, to be read, and what is beside them."""
         return Synthetic(self.firsts(count).flatten(0, 1), self.classes, self.factor, self.size, values(self))
 
 
 def values(synthetic: Synthetic) -> dict[str, Tensor]:
-    """Of what is beside the cells."""
+    """The values of what is learned beside the cells."""
     return {name: value.detach() for name, value in synthetic.beside.items()}
 
 
 class Shown(Synthetic):
-    """The first `count` cells of each class of another set, to be learned there: what a method takes for all cells."""
+    """The first `count` cells of each class of another set, as if they were all; they are learned in that set."""
 
     def __init__(self, whole: Synthetic, count: int) -> None:
         self.whole, self.count = whole, count
@@ -87,10 +87,10 @@ class Shown(Synthetic):
 
 @dataclass(frozen=True)
 class Taught(Task):
-    """A task whose networks, new as they are, have learned some images first.
+    """A task whose new networks are first trained on some images.
 
-    taught: float [n, C, H, W] in [0, 1], class by class, as many of each; None for no such images. steps: that they
-    take on them.
+    taught: these images, float [n, C, H, W] in [0, 1], class by class, as many of each; None for no images. steps:
+    training steps on them.
     """
 
     taught: Tensor | None = None
@@ -102,7 +102,7 @@ class Taught(Task):
         return cls(**{f.name: getattr(task, f.name) for f in fields(Task)}, taught=taught, steps=steps)
 
     def network(self, rng: Rng) -> Network:
-        """A new network with random weights, or with those that it has learned from there on."""
+        """A new network with random weights, trained on the images if there are any."""
         network = super().network(rng)
         if self.taught is not None and self.steps:
             labels = torch.arange(len(self.classes), device=self.taught.device)

@@ -85,7 +85,7 @@ class InnerSteps:
         CutMix(self.cutmix)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Shrunk real images in every cell, unless another start is asked for."""
+        """Shrunk real images in every cell, unless `start` says otherwise."""
         kind = "real" if self.start == "mix" and self.factor == 1 else self.start
         return start(kind, task.real, task.per_class, self.factor, rng, first=self.first, shrink=self.shrink)
 
@@ -111,7 +111,7 @@ class InnerSteps:
         return ceil(self.network_images / self.network_batch)
 
     def distance(self, task: Task, network: Network, real: Batch, synthetic: Synthetic, label: int, rng: Rng) -> Tensor:
-        """Of the gradients that real and synthetic images of one class give the network, under one augmentation."""
+        """Distance of the gradients of real and synthetic images of one class, under the same augmentation."""
         cells = synthetic.of(label, self.synthetic_batch, rng.child("cells", label))
         pair = siamese(task, Policy(self.augment, "idc"), real, cells, rng.child("augment", label))
         return gradient_distance(network, *pair, self.metric)

@@ -1,4 +1,4 @@
-"""Soft labels by a teacher, for any condensed set: `relabel`; and who makes the labels of a new one: `Labels`."""
+"""Soft labels of a teacher for any condensed set (`relabel`), and the kind of labels of a new one (`Labels`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ KINDS = ("hard", "teacher", "learned")
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What kind of labels is asked for: hard, teacher, learned, or None for what the method makes by itself.
+    """The kind of labels that is wanted: hard, teacher, learned, or None for the default of the method.
 
     own: the kinds that the method can make, by its setting `labels` if there is more than one.
 
@@ -45,12 +45,12 @@ class Labels:
 
     @property
     def afterwards(self) -> bool:
-        """Whether a teacher labels what the method has made."""
+        """Whether a teacher labels the set after the method has made it."""
         return self.kind == "teacher" and "teacher" not in self.own
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the method itself must be told."""
+        """The settings that the method needs for these labels."""
         if self.kind is None or len(self.own) == 1:
             return {}
         return {"labels": "hard" if self.afterwards else self.kind}
@@ -73,17 +73,17 @@ def relabel(
 ) -> CondensedSet:
     """The same set with soft labels: softmax of a teacher's logits over `temperature`, for each decoded cell.
 
-    teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data, as `yoco.data.load`
-    takes them, brought into the size and colours that the set says of its own data, whose training half, whitened as
-    the set was if it was, teaches a network for some `epochs`. classes: the names behind a module's outputs, in order;
-    by default those of the set.
-    Labels stand in the order of the set's classes, whichever the teacher's is; of numbers 00 is 0. Classes that are
-    numbers, as those of a converted set, stand for names of the data that it names, in their order. out: a folder for
-    the teacher's state, from which a killed training goes on.
+    teacher: a module that maps images, normalised as the set says, to logits [n, classes]; or data as in
+    `yoco.data.load`, on whose training half a network is trained for `epochs`. The data are brought into the size and
+    colours that the set records of its own, and whitened if the set was. classes: class names of a module's outputs, in
+    order; by default those of the set.
+    Soft labels have the class order of the set, whatever the teacher's is; as numbers, 00 and 0 are the same class.
+    If the classes are numbers, as in a converted set, they stand for the names of the data that it records, in order.
+    out: a folder for the teacher's state, from which a killed training resumes.
 
     Raises:
-        ValueError: the teacher's classes or images are not those of the set, or it was whitened by others, or a module
-            says less of the set's labels right than guessing would.
+        ValueError: the teacher's classes or images are not those of the set, the set was whitened by other images, or a
+            module predicts fewer of the set's labels than guessing would.
     """
     if not isinstance(condensed, CondensedSet):
         raise ValueError(f"relabel: needs a condensed set, got {type(condensed).__name__}")
@@ -118,7 +118,7 @@ def relabel_from(
     folder: Path | None = None,
     progress: bool = False,
 ) -> CondensedSet:
-    """`relabel` with a teacher that learns the real data of a task.
+    """`relabel` with a teacher that is trained on the real data of a task.
 
     Raises:
         ValueError: the classes or the images are not those of the set.
@@ -154,7 +154,7 @@ def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about
 
 @torch.no_grad()
 def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...]) -> Tensor:
-    """What a module says of the decoded cells: float [n, classes] on the CPU, in the class order of the set."""
+    """A module's logits of the decoded cells: float [n, classes] on the CPU, in the class order of the set."""
     order = _order(condensed.classes, names)
     kinds = (weight.dtype for weight in teacher.parameters() if weight.is_floating_point())
     decoded = condensed.decode().to(next(kinds, torch.get_default_dtype()))
@@ -168,7 +168,7 @@ def _logits(condensed: CondensedSet, teacher: nn.Module, names: tuple[str, ...])
 
 
 def _order(wanted: tuple[str, ...], names: tuple[str, ...], *, numbered: bool = True) -> Tensor:
-    """Where each class of the set stands among the teacher's: long [classes]; numbered: numbers go by their place."""
+    """The position of each class of the set among the teacher's: long [classes]; numbered: numbers may be positions."""
     if numbered and by_place(wanted, names):
         return torch.arange(len(names))
     if (found := places(wanted, names)) is None:

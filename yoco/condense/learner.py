@@ -1,6 +1,4 @@
-"""Networks in training as memory of a method: `Trained`, whose state can be taken and given back; and `Learner`, which
-is trained beside the synthetic set and renewed.
-"""
+"""Networks in training as memory of a method: `Trained` can be saved and restored, `Learner` is also renewed."""
 
 from typing import Any, ClassVar
 
@@ -13,7 +11,7 @@ from yoco.train import Recipe, take_steps
 
 
 class Trained:
-    """A network and its optimiser. Their state goes with some numbers of its own, `counts` by name, such as its age."""
+    """A network and its optimiser, saved together with the numbers that `counts` names, such as its age."""
 
     counts: ClassVar[tuple[str, ...]] = ("age",)
     network: Network

@@ -1,4 +1,4 @@
-"""The loop under every condensation paper: run episodes, descend each loss, keep time, save, go on."""
+"""The loop of all condensation methods: run episodes, step on each loss, keep time, save and resume."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +23,11 @@ from yoco.rng import Rng
 from yoco.run import Run, check_state
 
 CHECKPOINT_SECONDS = 30.0
-"""Between two checkpoints, at least."""
+"""Least time between two checkpoints."""
 SAVING = 1.5
-"""Seconds that writing one may take, a twentieth of that; if it takes k times as long, the wait is k times as long."""
+"""Seconds that writing one may take, a twentieth of that time; if it takes k times as long, so does the wait."""
 NOTED = ("autocast", "episodes_done", "seconds", "learned", "whitening")
-"""What is noted on every set beside the settings of its method and the options of its run."""
+"""Names recorded in the `config` of sets besides the settings of the method and the options of the run."""
 
 
 def _no_set() -> CondensedSet:
@@ -36,10 +36,10 @@ def _no_set() -> CondensedSet:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after an episode. episode: done so far; seconds: spent so far, earlier starts included.
+    """The state of a run after an episode. episode: how many are done; seconds: spent so far, also before a resume.
 
-    loss: NaN where the episode descended none. condensed: makes the set as it stands. answers: what the callbacks
-    before this one have answered.
+    loss: the episode's mean, NaN if it had none. condensed: a function that returns the set so far. answers: the
+    numbers that the callbacks before this one returned.
     """
 
     episode: int
@@ -52,15 +52,15 @@ class Progress:
 
 
 Callback = Callable[[Progress], Mapping[str, float] | None]
-"""Called after every episode; numbers that it answers, such as an `accuracy`, become a row of the run's metrics."""
+"""Called after every episode; the numbers that it returns, such as an `accuracy`, become a row of the metrics."""
 
 
 class Stop(Exception):
-    """Raised by a callback, ends a run after this episode as its time budget would: with the set as it stands."""
+    """Raised by a callback, ends a run after this episode as its time budget would: with the set so far."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop; if it has a folder, it has saved there where it stands. condensed: the set so far."""
+    """The run was interrupted; if it has a folder, its state is saved there. condensed: the set so far."""
 
     def __init__(self, why: str, condensed: CondensedSet) -> None:
         super().__init__(why)
@@ -72,7 +72,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Journey:
-    """Everything that a checkpoint holds, and the clock, which has been running since `began`."""
+    """The state that a checkpoint holds, and a clock that started at `began`."""
 
     synthetic: Synthetic
     optimizer: Optimizer
@@ -96,7 +96,7 @@ class Journey:
         self.seconds = self.before + time.monotonic() - self.began
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from a checkpoint, if there is one, and its time, without that of the start that was made again."""
+        """Resume from a checkpoint, if there is one, and from its time: making the start again does not count."""
         if state is None:
             return
         self.began = time.monotonic()
@@ -144,14 +144,14 @@ def condense(
 ) -> CondensedSet:
     """Learn a condensed set.
 
-    minutes: stop after this time, the making of the start and the callbacks included, and what was spent on the same
-    run before. With a `run`, a checkpoint is written at ends of episodes, at most every 30 seconds and for a
-    twentieth of the time; a run that was killed goes on from it and ends in the same bits. last: write one after the
-    last episode, too, as more will follow.
+    minutes: stop after this time, which includes making the start, the callbacks, and what the same run took before it
+    was resumed. With a `run`, checkpoints are written after episodes, at most every 30 seconds and in at most a
+    twentieth of the time; a killed run resumes from the last one and ends in the same bits. last: write one after the
+    last episode, too, as more work follows.
 
     Raises:
         ValueError: a loss is not finite, another process works on the same run, or no checkpoint could hold its state.
-        Interrupted: Ctrl-C or SIGTERM, also in a run within a callback; the state was saved, if there is a run.
+        Interrupted: Ctrl-C or SIGTERM, also in a run within a callback; the state is saved, if there is a run.
     """
     rng = Rng(seed)
     inner: Interrupted | None = None
@@ -198,7 +198,7 @@ def begin(task: Task, method: Method, rng: Rng) -> Journey:
 
 
 def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
-    """One episode: a step of the optimiser for every loss that the method yields; their mean, NaN of none.
+    """Run one episode, with an optimiser step for every loss that the method yields; return their mean, NaN of none.
 
     Raises:
         ValueError: a loss is not finite.
@@ -221,7 +221,7 @@ def descend(task: Task, method: Method, journey: Journey, rng: Rng) -> float:
 
 
 def describe(task: Task, method: Method, seed: int, journey: Journey) -> CondensedSet:
-    """The condensed set as it stands, with all that made it."""
+    """The condensed set so far, with a record of how it was made."""
     synthetic, real = journey.synthetic, task.real
     settings = asdict(method)  # type: ignore[call-overload]
     teacher = settings.get("teacher")
@@ -256,9 +256,9 @@ def _late(journey: Journey, minutes: float | None) -> bool:
 
 
 def _tell(progress: Progress, run: Run | None, callbacks: Sequence[Callback]) -> tuple[bool, Interrupted | None]:
-    """Log an episode, and what callbacks answer to it; whether none wants the run to stop.
+    """Log an episode and the numbers of the callbacks; return whether the run goes on, and an inner interrupt.
 
-    Beside it the interrupt of a run within a callback, which heard the signal in place of this one.
+    The interrupt is that of a run within a callback, which received the signal in place of this run.
     """
     going, inner = True, None
     if run:

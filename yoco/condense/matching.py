@@ -1,4 +1,4 @@
-"""Distances between what real and synthetic images do to a network: plain functions."""
+"""Distances between the gradients or features that real and synthetic images give in a network."""
 
 from collections.abc import Iterable, Sequence
 
@@ -24,7 +24,7 @@ def matched_weights(network: Network) -> list[Tensor]:
 def row_distance(network: Network, real: Batch, synthetic: Batch) -> Tensor:
     """Sum over layers and output rows of 1 - the cosine of the two gradients (DC, ICLR 2021, equation 8).
 
-    Of all weights with two dimensions or more, those of the head too, as matrices [out, rest]; biases and norm layers
+    Over all weights with two dimensions or more, the head's included, as matrices [out, rest]; biases and norm layers
     do not count. Batches are normalised; differentiable in the synthetic images.
     """
     weights = [weight for weight in network.parameters() if weight.ndim > 1 and weight.requires_grad]
@@ -49,7 +49,7 @@ def gradient_distance(network: Network, real: Batch, synthetic: Batch, metric: s
 
 
 def distance_to(targets: Sequence[Tensor], network: Network, synthetic: Batch, metric: str) -> Tensor:
-    """The same, where the gradients of the real batch are known."""
+    """`gradient_distance` to known gradients of the real batch."""
     assert metric in METRICS
     gradients = matched_gradients(network, synthetic, create_graph=True)
     differences = [gradient - target for gradient, target in zip(gradients, targets, strict=True)]

@@ -1,4 +1,4 @@
-"""What the loop asks of a paper (Method), and what it gives it (Task)."""
+"""The interface of condensation methods: what a method implements (Method), and what it is given (Task)."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,12 +24,12 @@ from yoco.train import Normalise
 
 @dataclass(frozen=True)
 class Task:
-    """What a paper may assume: real images on the right device, a size to reach, and networks.
+    """What a method is given: real images on the right device, the size of the set, and networks.
 
-    per_class: images per class (IPC) whose room the cells may fill. dry: an estimate; methods must not write files of
-    their own, nor train what `phases` measures. shared: what a start has made and the memory needs, too. folder: of the
-    run, if it has one: a method may keep in a folder within what takes long and is asked for again. where: how the data
-    were named and brought into form, as far as `real` does not say it; noted on the set.
+    per_class: images per class (IPC) whose room the cells may fill. dry: whether this is an estimate, in which a method
+    must not write files of its own, nor train what `phases` measures. shared: objects that the start makes and the
+    memory reuses. folder: that of the run, if it has one; in a folder within, a method may keep results that take long
+    and are needed again. where: name, size and colour of the data, as far as `real` does not tell; recorded on the set.
     """
 
     real: Source
@@ -78,41 +78,42 @@ class Task:
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Anything whose whole state can be taken and given back."""
+    """An object whose whole state can be saved and restored."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, Python's numbers and strings, None, and dicts and lists of them; all of NumPy is refused."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become what `state_dict` described; its tensors come on the CPU."""
+        """Restore what `state_dict` gave; its tensors are on the CPU."""
 
 
 class Method(Protocol):
-    """One paper: a frozen dataclass whose fields are its hyper-parameters, none named as an option of `condense`.
+    """One method: a frozen dataclass whose fields are its hyper-parameters, none named as an option of `condense`.
 
-    Settings are whole numbers, numbers, truth values, words, None, and tuples, lists and mappings of these; a path that
-    is given for one becomes a word. Fields that others decide (`init=False`) are noted, but cannot be asked for.
+    Settings are integers, floats, booleans, strings, None, and tuples, lists and mappings of these; a path given for
+    one becomes a string. Fields derived from others (`init=False`) are recorded, but cannot be set.
     All randomness of an episode comes from the `rng` it is given; whatever outlives an episode lives in `memory`.
-    All of it runs in one thread, which holds the lock under which networks are made and layers draw: one that waits for
-    threads of its own that do either waits for ever.
-    An episode that yields nothing is welcome: it may train a network, or put images into the cells itself.
-    Estimates take two episodes or three, whatever `episodes` says, all with the `rng` of the first.
-    Three class attributes may be there: `name`, if it is not that of the class in small letters, is noted on the set;
-    `label_kinds` are the values of a setting `labels`, out of hard, teacher and learned, if there is one; `deciding`
-    are settings that decide on others: `published` takes those of them that are asked for, too.
-    With a setting `factor`, factor^2 cells share the room of one image; a `start` that is real becomes mix where a
-    factor above 1 is asked for.
-    Where episodes are not all of one kind, or not all there is, `phases(task)` gives methods whose runs, in turn, cost
-    as much as this one's; `unit` says what an episode of such a method is, if it is none of these episodes; `changes`
-    are the episodes after which others follow. `renewals` is how often a whole run does what its first episode does
-    beside, such as the training of a new network, evenly unless `recurs` is False; `gathers(task)` how many bytes it
-    comes to hold after that.
-    A setting `teacher` is the network; none is asked for beside it, unless it labels the set afterwards.
+    A method runs in one thread, which holds the lock under which networks are built and layers draw random numbers. A
+    method that waits for threads of its own that do either deadlocks.
+    An episode may yield no loss: it may train a network, or write images into the cells itself.
+    Estimates run two or three episodes, whatever `episodes` says, all with the `rng` of the first.
+    Three class attributes are optional: `name`, recorded on the set in place of the class name in lower case;
+    `label_kinds`, the values of a setting `labels`, out of hard, teacher and learned; `deciding`, settings on which
+    others depend: those of them that the caller gives are passed to `published`, too.
+    With a setting `factor`, factor^2 cells share the room of one image; if a factor above 1 is given, a published
+    `start` of real becomes mix.
+    Estimates and the progress bar read more attributes, if there are any. `phases(task)`: methods whose runs, in turn,
+    cost as much as this one's, if episodes are of several kinds or not all of the work. `unit`: what an episode of such
+    a phase is, if it is not one of this method. `changes`: the episodes after which another kind begins. `renewals`:
+    how often a whole run does the extra work of its first episode, such as training a new network, at even intervals
+    unless `recurs` is False. `gathers(task)`: the bytes by which memory grows after that.
+    A setting `teacher` names the method's network; the option `network` is then only for one that labels the set
+    afterwards.
     """
 
     @property
     def episodes(self) -> int:
-        """How many episodes make a whole run; a field, as it can be asked for."""
+        """Episodes of a whole run; a field, so that it can be set."""
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
@@ -122,17 +123,17 @@ class Method(Protocol):
         """How the synthetic set starts."""
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
-        """What descends in the cells."""
+        """The optimiser of the cells."""
 
     def memory(self, task: Task, rng: Rng) -> Stateful | None:
         """What outlives an episode."""
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Any, rng: Rng) -> Iterator[Tensor]:
-        """Yield each scalar that shall be descended in the synthetic set now."""
+        """Yield scalar losses; the optimiser takes a step in the synthetic set on each before the episode goes on."""
 
 
 PARTS = ("published", "synthetic", "optimizer", "memory", "episode")
-"""What a method can do."""
+"""The functions that a method must have."""
 STEPS = (
     *("lr", "lr_image", "lr_labels", "lr_lr", "lr_start", "lr_network", "lr_head", "lr_expert", "lr_teacher"),
     *("momentum_image", "momentum_labels", "momentum_network", "weight_decay"),
@@ -141,7 +142,7 @@ STEPS = (
 
 
 def check_class(cls: Any, where: str) -> None:
-    """Check that a class has what `Method` says. where: its kind and its name, in the message.
+    """Check that a class fulfils `Method`. where: its kind and its name, for the message.
 
     Raises:
         ValueError: it is no frozen dataclass, or lacks a part, or the field `episodes`.
@@ -156,9 +157,9 @@ def check_class(cls: Any, where: str) -> None:
 
 
 def with_factor(published: Any, factor: int | None) -> Any:
-    """Published settings of a method with the factor that is asked for, if one is, and if it has one.
+    """Published settings of a method with this factor, if one is given and the method has this setting.
 
-    Above 1, what would begin with whole images begins with a mix: pieces of an image are no images (IDC, ICML 2022).
+    Above 1, a start from whole images becomes a mix, as pieces of an image are no images (IDC, ICML 2022).
     """
     if factor is None or not hasattr(published, "factor"):
         return published
@@ -167,7 +168,7 @@ def with_factor(published: Any, factor: int | None) -> Any:
 
 
 def check_steps(settings: Any) -> None:
-    """Check the step sizes of a method, its momenta and its weight decay, of one's own for NaN alone.
+    """Check the step sizes, momenta and weight decay of a method; settings of other names for NaN alone.
 
     settings: a dataclass.
 
@@ -185,12 +186,12 @@ def check_steps(settings: Any) -> None:
 
 
 def check_kept(settings: Any, method: str) -> None:
-    """Check that the files of a run can hold the settings of its method, which else fails after the whole run.
+    """Check ahead that the files of a run can hold the settings of its method, as it would else fail at the end.
 
-    settings: a dataclass; method: its name in the message.
+    settings: a dataclass; method: its name for the message.
 
     Raises:
-        ValueError: one is no number, no word, and no list or mapping of them.
+        ValueError: one is not a number, a string, or a list or mapping of these.
     """
     for name in (f.name for f in fields(settings)):
         try:

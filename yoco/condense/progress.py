@@ -12,15 +12,15 @@ from yoco.condense.method import Method
 from yoco.screen import hidden
 
 LEAST = 10
-"""Episodes over which the pace is taken, at least."""
+"""Least number of episodes over which the pace is taken."""
 
 
 class Bar:
     """A callback that draws one line on stderr, and nothing where stderr is a file.
 
-    The estimate is the pace of the last tenth of the episodes times those to come; with a time budget it is the time
-    left, if less. changes: episodes after which others begin, of another pace; what they take is not known before.
-    period: episodes in which all that is done only now and then comes once.
+    The estimate is the pace of the last tenth of the episodes times those to come, or the rest of a time budget if that
+    is less. changes: episodes after which the pace is another one, not known before. period: episodes in which all work
+    that recurs comes once.
     """
 
     def __init__(self, minutes: float | None = None, changes: Sequence[int] = (), period: int = 0) -> None:
@@ -30,7 +30,7 @@ class Bar:
 
     @classmethod
     def of(cls, method: Method, minutes: float | None) -> Self:
-        """One that knows what of the method recurs, and where episodes of another pace begin."""
+        """A bar that knows the recurring work of a method, and where episodes of another pace begin."""
         again = getattr(method, "renewals", 1) if getattr(method, "recurs", True) else 1
         return cls(minutes, getattr(method, "changes", ()), ceil(method.episodes / again) if again > 1 else 0)
 
@@ -51,7 +51,7 @@ class Bar:
             self.close()
 
     def left(self, progress: Progress) -> tuple[float, bool]:
-        """Seconds that are still to come, and whether these are all: not while episodes of another pace follow."""
+        """Seconds left, and whether they are all that is left, which is not so if episodes of another pace follow."""
         end = min((c for c in self.changes if progress.episode < c < progress.episodes), default=progress.episodes)
         pace = self._pace(progress)
         left = 0.0 if pace is None else pace * (end - progress.episode)

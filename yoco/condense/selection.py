@@ -1,4 +1,4 @@
-"""Choose real images by what they look like: what the methods that learn no pixel have in common."""
+"""Choose real images by pixels or features: the common part of the methods that learn no pixels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Selection(ABC):
 
     @abstractmethod
     def choose(self, images: Tensor, see: See, count: int, rng: Rng) -> Tensor:
-        """What goes into up to `count` cells of a class, best first: float [n, C, h, w]; images: all of the class."""
+        """The images for up to `count` cells of a class, best first: float [n, C, h, w]; images: all of the class."""
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
         """The choice by pixels."""
@@ -69,11 +69,11 @@ class Selection(ABC):
         yield from ()
 
     def phases(self, task: Task) -> tuple[Any, ...]:
-        """The epochs, and apart from them the last one with the choice after it: what estimates measure."""
+        """What estimates measure: the epochs but the last, then the last one with the choice after it."""
         return before_the_last(self)
 
     def cells(self, task: Task, see: See, rng: Rng) -> Tensor:
-        """Those of all classes; a choice too short for its cells is gone through again."""
+        """The cells of all classes; a choice too short for its cells is repeated."""
         _, height, width = task.real.shape
         check_tiles((height, width), self.factor)
         parts, wanted = [], task.per_class * self.factor**2

@@ -32,7 +32,7 @@ def siamese(task: Task, policy: Policy, real: Batch, synthetic: Batch, rng: Rng)
 
 
 def one_draw(task: Task, policy: Policy, size: tuple[int, int], rng: Rng) -> Callable[[Batch], Batch]:
-    """The same for any number of batches of images [n, C, *size], one after another: what they all pass."""
+    """A function that normalises batches of images [n, C, *size] and augments all of them with the same draw."""
     draw = policy.draw(1, size, rng.generator())
     return lambda batch: Batch(policy(task.normalise(batch.images), draw), batch.labels)
 
@@ -41,7 +41,7 @@ def stepped_normalised(task: Task, synthetic: Batch) -> Batch:
     """The same images, whose gradient is multiplied by std^2 of each channel.
 
     A paper that learns normalised pixels z = (x - mean) / std steps by lr dD/dz. With this factor a step of SGD on x,
-    momentum included, is std times that one, so its published step sizes hold for pixels in [0, 1].
+    momentum included, is std times the step on z, so published step sizes hold for pixels in [0, 1].
     """
     variance = synthetic.images.new_tensor(task.real.std).square()[:, None, None]
     images = synthetic.images.view_as(synthetic.images)

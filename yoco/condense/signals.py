@@ -27,7 +27,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def answered(by: Callable[[int, Any], object], *numbers: signal.Signals) -> Iterator[None]:
-    """Let this answer signals, but for those that are ignored, or answered in C; off the main thread, none."""
+    """Handle these signals by a function, except those ignored or handled in C; off the main thread, none."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

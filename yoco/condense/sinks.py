@@ -1,4 +1,4 @@
-"""Other places for the metrics of a run, beside its metrics.jsonl; each is a callback and wants its own package."""
+"""Other places for the metrics of a run, besides its metrics.jsonl; each is a callback and needs its own package."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from yoco.condense.loop import Callback, Progress
 from yoco.registry import resolve
 
 SINKS = {"tensorboard": "yoco.condense.sinks:TensorBoard", "wandb": "yoco.condense.sinks:WandB"}
-"""name -> function(folder of the run) -> callback; one that has `close` is closed when the run ends.
+"""name -> function(folder of the run) -> callback; its `close`, if it has that, is called when the run ends.
 
-One that has `fail`, too, is told by that instead that the run was stopped or failed.
+If it also has `fail`, that is called instead when the run was stopped or failed.
 """
 
 
@@ -87,7 +87,7 @@ class WandB:
 
 @contextmanager
 def closing(sinks: Sequence[Callback]) -> Iterator[None]:
-    """Close the sinks that can be closed, however what is done within ends; if it fails, by their `fail` if any."""
+    """Close the sinks that can be closed when the block ends; if it fails, by their `fail` if they have it."""
     failed = True
     try:
         yield
@@ -99,7 +99,7 @@ def closing(sinks: Sequence[Callback]) -> Iterator[None]:
 
 
 def numbers(progress: Progress) -> dict[str, float]:
-    """What is told of an episode, and what callbacks have answered to it."""
+    """The loss and the seconds of an episode, and the numbers that callbacks returned."""
     found = {} if isnan(progress.loss) else {"loss": progress.loss}
     return {**progress.answers, **found, "seconds": progress.seconds}
 

@@ -1,4 +1,4 @@
-"""The synthetic set while it is learned: cells that take gradients, perhaps more beside them, and how they start."""
+"""The synthetic set while it is learned: cells and other learned tensors, and how the cells start."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self
@@ -22,9 +22,9 @@ class Synthetic:
 
     cells: float [classes * per_class * factor^2, C, h, w], a leaf that requires gradients.
     beside: other leaves that a method learns, by name. `labels` are soft labels float [n, classes], which are saved
-    with the set; a single number, such as a step size, goes into its record.
-    held: the first cells of each class, that many, take no gradients. order: as in the saved set. space: of the pixels,
-    "unit" or "zca"; the loop sets it. Pixels that stick out of the canvas (`visible`) never change.
+    with the set; a single number, such as a step size, is recorded in its `config`.
+    held: how many cells of each class, from the first, take no gradients. order: as in the saved set. space: of the
+    pixels, "unit" or "zca"; the loop sets it. Pixels that stick out of the canvas (`visible`) never change.
     """
 
     held: int = 0
@@ -70,18 +70,18 @@ class Synthetic:
         return Batch(upsample(cells, self.size), labels)
 
     def firsts(self, count: int) -> Tensor:
-        """The first cells of each class, to be looked at or set: [classes, count, C, h, w], no copy."""
+        """A view of the first cells of each class, without a graph, to read or overwrite: [classes, count, C, h, w]."""
         return self.cells.detach().unflatten(0, (self.classes, -1))[:, :count]
 
     def everything(self, indices: Tensor | None = None) -> Batch:
-        """These decoded cells, or all, with their soft labels, if they have some, else their labels."""
+        """These cells, by default all, decoded, with their soft labels if there are any, else their labels."""
         chosen = slice(None) if indices is None else indices.to(self.cells.device)
         targets = self.beside.get("labels", self.labels)
         return Batch(upsample(self.cells[chosen], self.size), targets[chosen])
 
     @torch.no_grad()
     def decoded(self, indices: Tensor | None = None) -> Tensor:
-        """The images of `everything`, as constants, made in parts: on a GPU decoding takes several times their room."""
+        """The images of `everything` without a graph, in parts: on a GPU decoding takes several times their memory."""
         chosen = torch.arange(len(self.cells)) if indices is None else indices
         images = self.cells.new_empty(len(chosen), self.cells.shape[1], *self.size)
         most = at_once(images.shape[1:])
@@ -110,9 +110,9 @@ class Synthetic:
             leaf.grad = gradient
 
     def together(self, losses: Iterable[Tensor]) -> Tensor:
-        """Gradient accumulation: the sum of losses, to be descended in one step, of which one graph is there at a time.
+        """The sum of losses, for one step, by gradient accumulation: only one loss has a graph at a time.
 
-        Its value and its gradients in all leaves are those of the sum; so memory does not grow with their number.
+        Its value and its gradients in all leaves are those of the sum, but memory does not grow with their number.
         """
         leaves, values = self.parameters(), []
         gradients = [torch.zeros_like(leaf) for leaf in leaves]
@@ -130,7 +130,7 @@ class Synthetic:
 
 
 def carrying(tensors: Sequence[Tensor], gradients: Sequence[Tensor], value: Tensor | float = 0.0) -> Tensor:
-    """A surrogate loss: a number of this value whose gradients in the tensors are these."""
+    """A surrogate loss: a scalar of this value that has these gradients in the tensors."""
     carried = torch.stack([(tensor * g).sum() for tensor, g in zip(tensors, gradients, strict=True)]).sum()
     return carried - carried.detach() + value
 
@@ -140,10 +140,10 @@ def in_parts(
 ) -> Iterator[Tensor]:
     """Gradient caching: losses, for `together`, whose sum is `joint` of all parts, with one part's graph at a time.
 
-    It takes two passes: each part is made without a graph, so that the gradients of `joint` in all of them are known,
-    and then with one, down which its own is sent. Where there is one part alone, it is made once. What layers draw in a
-    part, such as dropout, is the same both times.
-    beside: the leaves that `joint` depends on by itself.
+    It takes two passes: the first computes each part without a graph, which gives the gradients of `joint` in all of
+    them; the second computes each part with a graph, through which its gradient is sent back. A single part is computed
+    once. What layers draw in a part, such as dropout, is the same in both passes.
+    beside: the leaves that `joint` depends on directly.
     """
     if len(parts) == 1:
         yield joint([parts[0]()])
@@ -182,11 +182,11 @@ def start(
 
     kind: "noise" draws pixels from N(0.5, 0.25^2), cut to [0, 1], or, where images are whitened, from N(0, 1);
     "real" fills each canvas with one real image;
-    "mix" fills each cell with one real image, shrunk (IDC); "k-means" does so with those whose pixels are next to the
-    centres of as many clusters of the class, large clusters first. first: take the first images of a class, as the
-    papers' code does, instead of a random choice. chosen: for each class the indices of its images, in order, instead
-    of both. A class or choice that is too small is gone through again. parted: where cells are single images, those
-    that come again are given noise from N(0, 0.1^2), as equal cells would take equal steps for ever.
+    "mix" fills each cell with one real image, shrunk (IDC); "k-means" does the same with the images whose pixels are
+    nearest to the centres of as many clusters of the class, large clusters first. first: take the first images of a
+    class, as the papers' code does, instead of a random choice. chosen: for each class the indices of its images, in
+    order, instead of both. A class or choice that is too small is repeated. parted: where cells are single images,
+    repeated ones are given noise from N(0, 0.1^2), as equal cells would take equal steps for ever.
 
     Raises:
         ValueError: the kind or the factor is unknown, or a tile lies off the canvas.
@@ -215,7 +215,7 @@ def start(
 
 
 def check_factor(factor: int) -> None:
-    """What papers use.
+    """Check that a factor is one that papers use.
 
     Raises:
         ValueError: it is not 1, 2, 3 or 4.
@@ -225,7 +225,7 @@ def check_factor(factor: int) -> None:
 
 
 def check_tiles(size: tuple[int, int], factor: int) -> None:
-    """A tile that lies off the canvas would have nothing to learn.
+    """Check that no tile lies off the canvas, where it would have nothing to learn.
 
     Raises:
         ValueError: there is one.

@@ -1,4 +1,4 @@
-"""Teacher: a network that learns the real data, one epoch at a time, and then tells what it sees in images."""
+"""Teacher: a network trained on the real data, one epoch at a time, which then gives logits or features of images."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -23,7 +23,7 @@ from yoco.train import Recipe, at_once, take_steps
 class Teacher(Trained):
     """A network in training, as memory of a method; it depends on the task, the recipe and the random stream alone.
 
-    age: epochs done, of the `recipe.epochs` that its schedule counts on. setting: that of its step size, if any.
+    age: epochs done, out of the `recipe.epochs` of its schedule. setting: the one that is its step size, if any.
     """
 
     def __init__(self, task: Task, recipe: Recipe, rng: Rng, setting: str = "") -> None:
@@ -49,7 +49,7 @@ class Teacher(Trained):
         self.age += 1
 
     def logits(self, images: Tensor) -> Tensor:
-        """Of images float [n, C, H, W] in [0, 1], on any device: [n, classes], in the class order of the real data."""
+        """Logits [n, classes] of images float [n, C, H, W] in [0, 1], on any device; classes as in the real data."""
         return self._seen(images, self.network)
 
     def features(self, images: Tensor) -> Tensor:
@@ -57,19 +57,19 @@ class Teacher(Trained):
         return self._seen(images, self.network.seen)
 
     def logits_of_cells(self, cells: Tensor, size: tuple[int, int]) -> Tensor:
-        """Of cells float [n, C, h, w], decoded to (height, width) as many at a time as are looked at: [n, classes]."""
+        """Logits [n, classes] of cells float [n, C, h, w], decoded to (height, width) in batches of `at_once`."""
         parts = cells.split(at_once((cells.shape[1], *size)))
         return torch.cat([self.logits(upsample(part, size)) for part in parts])
 
     @torch.no_grad()
     def label(self, synthetic: Synthetic, temperature: float) -> None:
-        """Put what it sees in the decoded cells into their soft labels: the softmax of its logits / temperature."""
+        """Set the soft labels of the cells to the softmax of its logits / temperature on the decoded cells."""
         logits = self.logits_of_cells(synthetic.cells, synthetic.size)
         synthetic.beside["labels"].copy_((logits / temperature).softmax(1))
 
     @torch.no_grad()
     def _seen(self, images: Tensor, look: Callable[[Tensor], Tensor]) -> Tensor:
-        """Of as many images at a time as `at_once` says, each part moved to where the real data are."""
+        """The outputs of `look` for images, in batches of `at_once`, each moved to the device of the real data."""
         self.network.eval()
         device, normalise = self.task.real.device, self.task.normalise
         return torch.cat([look(normalise(part.to(device))) for part in images.split(at_once(images.shape[1:]))])
@@ -81,15 +81,15 @@ def usual(task: Task, epochs: int) -> Recipe:
 
 
 def hard_labels(synthetic: Synthetic) -> Tensor:
-    """The labels that a set has until its teacher gives others, 1 for the class of a cell: float [n, classes]."""
+    """One-hot labels, which a set has until its teacher gives others: float [n, classes]."""
     return torch.eye(synthetic.classes, device=synthetic.labels.device)[synthetic.labels]
 
 
 def room_of(task: Task, epochs: int, seed: int, folder: Path | None) -> Run | None:
-    """Where the state of a teacher that learns these epochs is kept, if there is a folder.
+    """The run that saves a teacher of these epochs in the folder, if one is given.
 
     Raises:
-        ValueError: another teacher is kept there.
+        ValueError: the folder holds another teacher.
     """
     if folder is None:
         return None
@@ -101,7 +101,7 @@ def room_of(task: Task, epochs: int, seed: int, folder: Path | None) -> Run | No
 def taught(task: Task, epochs: int, seed: int, folder: Path | None = None, progress: bool = False) -> Teacher:
     """A teacher that has learned all its epochs.
 
-    folder: its state is written there after every epoch, so that a killed training goes on and a finished one is read.
+    folder: its state is saved there after every epoch; a killed training is resumed from it, and a finished one read.
 
     Raises:
         ValueError: epochs below 1, or a folder that holds another teacher, or that another process works in.

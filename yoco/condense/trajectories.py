@@ -1,4 +1,4 @@
-"""Trajectories: a student on the synthetic set shall come where an expert came on real data (MTT, CVPR 2022)."""
+"""Match trajectories: a student trained on the set should end where an expert on real data did (MTT, CVPR 2022)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,14 +29,14 @@ from yoco.train import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectories:
-    """What MTT and DATM have in common: experts, a student whose step size is learned, and the way that is left."""
+    """What MTT and DATM share: experts, a student with a learned step size, and its remaining distance to them."""
 
     episodes: int = 5000
     """iterations"""
     experts: str = ""
-    """folder of recorded experts (see `yoco experts`), or one for them; by default experts in the folder of the run"""
+    """folder of experts (see `yoco experts`), filled as they are needed; by default `experts` in the run's folder"""
     count: int = 100
-    """experts"""
+    """number of experts"""
     expert_epochs: int = 50
     """epochs of an expert"""
     expert_batch: int = 256
@@ -64,13 +64,13 @@ class Trajectories:
     constant_memory: bool = False
     """gradients of one student step at a time (TESLA, Cui et al., ICML 2023), not through all of them at once"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "real"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     augment: str = WORDS
     """augmentations of student and experts"""
     depth: int = 0
-    """blocks of experts and student, where the network is a convnet whose depth is not asked for; 0 for the usual"""
+    """blocks of the experts' and the student's network, if it is a convnet of no given depth; 0 for the usual"""
 
     def __post_init__(self) -> None:
         where = type(self).__name__.lower()
@@ -90,7 +90,7 @@ class Trajectories:
         Policy(self.augment)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
-        """SGD over the pixels, and over the step size at one of its own."""
+        """SGD over the pixels and, at `lr_lr`, over the student's step size."""
         groups = [
             {"params": [synthetic.cells], "lr": self.lr_image},
             {"params": [synthetic.beside["lr"]], "lr": self.lr_lr},
@@ -102,7 +102,7 @@ class Trajectories:
         return Experts(self.matched(task), self.recipe(), Rng(rng.seed).child("experts"), self.place(task))
 
     def place(self, task: Task) -> Path | None:
-        """Where experts are found and kept: a folder of their own, or one within that of the run, if there is any."""
+        """The folder of the experts: the given one, or `experts` in that of the run, if it has one."""
         return at_home(self.experts) if self.experts else task.folder and task.folder / "experts"
 
     def matched(self, task: Task) -> Task:
@@ -119,7 +119,7 @@ class Trajectories:
         return Recipe(epochs=self.expert_epochs, batch=self.expert_batch, lr=self.lr_expert, augment=policy, **plain)
 
     def segment(self, task: Task, synthetic: Synthetic, memory: Experts, begin: int, rng: Rng) -> Tensor:
-        """What is left of the way that a random expert goes after `begin` epochs: lines 4 to 12 of MTT's algorithm."""
+        """The loss on a random expert's segment from epoch `begin` on: lines 4 to 12 of MTT's algorithm."""
         number = int(rng.child("expert").choice(self.count, 1))
         network = memory.task.network(rng.child("network")).train()
         ends = memory.weights(number, begin, begin + self.expert_steps)
@@ -136,7 +136,7 @@ class Trajectories:
     def unrolled(
         self, task: Task, synthetic: Synthetic, network: Network, first: Tensor, goal: Tensor, rng: Rng
     ) -> Tensor:
-        """The distance to the goal after all steps, next to that before, through the graph of all of them."""
+        """Squared distance to the goal after all steps, relative to that before, through the graph of all steps."""
         student = first.clone().requires_grad_()
         for step, batch in enumerate(self.batches(task, synthetic, rng)):
             loss = student_loss(network, student, batch, rng.child("forward", step))
@@ -147,7 +147,7 @@ class Trajectories:
     def constant(
         self, task: Task, synthetic: Synthetic, network: Network, first: Tensor, goal: Tensor, rng: Rng
     ) -> Tensor:
-        """The same value; its gradient in pixels and labels takes each step's weights as given, one graph at a time.
+        """The same value; its gradient in pixels and labels holds each step's weights constant, one graph at a time.
 
         With G the sum of the steps' gradients g_i, the distance is |first - lr G - goal|^2, so that g_i enters with
         2 lr^2 G - 2 lr (first - goal).
@@ -174,7 +174,7 @@ class Trajectories:
         return value + carried - carried.detach()
 
     def batches(self, task: Task, synthetic: Synthetic, rng: Rng) -> Iterator[Batch]:
-        """What the student sees in each step: normalised, augmented; all images are seen before one is seen again."""
+        """The student's batch in each step, normalised and augmented; all images come once before one comes again."""
         n, policy = len(synthetic.cells), Policy(self.augment, "dsa")
         batch, waiting = self.student_batch or n, torch.empty(0, dtype=torch.long)
         for step in range(self.student_steps):
@@ -187,7 +187,7 @@ class Trajectories:
             yield Batch(policy(images, draw), seen.labels)
 
     def phases(self, task: Task) -> tuple[Any, ...]:
-        """Experts, of those not there yet as many as the iterations will probably ask for, and the iterations."""
+        """What estimates measure: training the expected number of missing experts, then the iterations."""
         steps = self.missing(task) * self.expert_epochs * ceil(len(task.real) / self.expert_batch)
 
         def expert(_: Task, rng: Rng) -> Learner:
@@ -197,17 +197,17 @@ class Trajectories:
         return (recording, self) if steps else (self,)
 
     def missing(self, task: Task) -> int:
-        """Experts that the iterations will probably ask for, and that are not there yet."""
+        """Expected number of experts that the iterations need and that are not there yet."""
         place = self.place(task)
         there = len(list(place.glob("expert-*.safetensors"))) if place else 0
         return self.met(max(0, self.count - there))
 
     def met(self, experts: int) -> int:
-        """How many of these experts the iterations will probably ask for."""
+        """Expected number of these experts that the iterations draw."""
         return round(experts * (1 - (1 - 1 / self.count) ** self.episodes))
 
     def gathers(self, task: Task) -> int:
-        """Bytes of the experts that come to those in memory, which is the CPU's, after the first; 0 with a folder."""
+        """Bytes of the experts in memory after the first, if the run is on the CPU, as they are; 0 with a folder."""
         weights = sum(weight.numel() for weight in self.matched(task).network(Rng(0)).parameters())
         held = 0 if self.place(task) else self.missing(task)
         return max(0, held - 1) * (self.expert_epochs + 1) * weights * 4 if task.real.device.type == "cpu" else 0
@@ -221,5 +221,5 @@ def student_loss(network: Network, weights: Tensor, batch: Batch, rng: Rng) -> T
 
 
 DIGITS: dict[str, Any] = {"depth": 2, "count": 5, "expert_epochs": 15, "expert_batch": 64, "lr_expert": 0.1}
-"""Of our own, for images of 8x8 pixels. A third block would normalise maps of 2x2, and there the student's way jumps
-wherever a ReLU turns, so that its gradient does not say where the loss falls. What two blocks learn serves three."""
+"""For 8x8 images, not from the paper. A third block would normalise maps of 2x2; there the student's path jumps
+wherever a ReLU switches, so that its gradient does not show where the loss falls. Sets of two blocks serve three."""

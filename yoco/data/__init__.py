@@ -108,9 +108,9 @@ def _is_arrays(data: Any) -> bool:
 
 
 def _part(data: Any, size: int | None, name: str, like: Source | None = None) -> Source:
-    """One part as a source; labels without class names of their own go by the names of the classes in `like`.
+    """One part as a source; labels without class names are matched to the class names of `like`.
 
-    Whole numbers are their places, where no name is a number.
+    Integer labels are positions among these classes, unless a class name is a number.
     """
     if isinstance(data, Source):
         return plain(data)
@@ -131,6 +131,6 @@ def _part(data: Any, size: int | None, name: str, like: Source | None = None) ->
 
 
 def _are_places(values: Any, classes: tuple[str, ...]) -> bool:
-    """Whether labels can only be places among these classes."""
+    """Whether labels can only be positions among these classes: integers, where no class name is one."""
     numbers = all(isinstance(value, Integral) for value in values)
     return numbers and not any(name.lstrip("-").isdigit() for name in classes)

@@ -15,11 +15,11 @@ def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = Non
     """A source from images and labels.
 
     images: NumPy or torch; uint8 or float in [0, 1]; [n, H, W], [n, C, H, W] or [n, H, W, C].
-    The last axis holds the channels where its length is 1, 3 or 4 and that of the second axis is not, else the second
-    one does; a warning says so where the last one is the shortest.
-    labels: [n], integers or strings; floats that are whole are integers.
-    classes: their names. Integers point into it, strings are looked up in it. Without it, the distinct labels in sorted
-    order are the classes 0..C-1, under their own names.
+    The last axis holds the channels if its length is 1, 3 or 4 and that of the second axis is not; otherwise the second
+    axis does, with a warning if the last one is the shortest.
+    labels: [n], integers or strings; whole-number floats are integers.
+    classes: the class names, which integer labels index and string labels must be among. Without it, the distinct
+    labels in sorted order are the names of the classes 0..C-1.
 
     Raises:
         ValueError: images and labels do not fit each other, or one of them cannot be read.
@@ -30,7 +30,7 @@ def from_arrays(images: Any, labels: Any, *, classes: Sequence[str] | None = Non
 
 
 def labelled(pixels: Tensor, labels: Any, *, classes: Sequence[str] | None, name: str) -> Source:
-    """A source that takes pixels uint8 [n, C, H, W] as its own, without a copy; labels and classes as `from_arrays`.
+    """A source of pixels uint8 [n, C, H, W], which are not copied; labels and classes as in `from_arrays`.
 
     Raises:
         ValueError: the labels do not fit the images, or cannot be read.
@@ -69,7 +69,7 @@ def encode(labels: Any, classes: Sequence[str] | None, name: str) -> tuple[Tenso
 
 
 def whole(label: Any) -> Any:
-    """A float that is whole, as tables of numbers keep labels, as an integer; all else as it is."""
+    """A whole-number float, as which tables of numbers keep labels, as an integer; all else unchanged."""
     label = label.item() if isinstance(label, np.generic) else label
     return int(label) if isinstance(label, float) and label.is_integer() and abs(label) < 2**53 else label
 

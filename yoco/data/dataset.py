@@ -21,12 +21,12 @@ def from_dataset(
     """A source from a map-style dataset of (image, label) pairs or of dicts with `image` and `label`.
 
     Images are Pillow images (grey stays grey, the rest becomes RGB, and transparency is left out), arrays or tensors,
-    [H, W], [C, H, W] or [H, W, C]; among coloured ones, grey ones get three equal channels. Which axis holds the
-    channels is found out as by `from_arrays`.
-    classes: as for `from_arrays`; without it, the names that the dataset itself has in `classes` or
-    `features["label"].names`, in a sequence or, with the label of each, in a mapping; those that several classes have,
-    as two of ImageNet have crane, are followed by their labels.
-    size: needed where the images differ in size; the square in the centre of each is resized to it.
+    [H, W], [C, H, W] or [H, W, C]; among coloured ones, grey ones get three equal channels. The axis of the channels is
+    determined as in `from_arrays`.
+    classes: as in `from_arrays`; by default the dataset's own `classes` or `features["label"].names`, a sequence of
+    names or a mapping from name to label. A name that several classes share, as two of ImageNet are called crane, is
+    followed by the label.
+    size: needed if the images differ in size; the square in the centre of each is resized to it.
 
     Raises:
         ValueError: an item has another form, or the images differ in size or channels.
@@ -38,9 +38,9 @@ def from_dataset(
 def read(
     dataset: Any, *, size: int | None, name: str, named: bool = True
 ) -> tuple[Tensor, list[Any], tuple[str, ...] | None]:
-    """Images uint8 [n, C, H, W], labels as they are, and the class names that integer labels point into, if it has any.
+    """Images uint8 [n, C, H, W], labels unchanged, and the class names that integer labels index, if there are any.
 
-    named: give the labels of a Subset of some of the classes by their names, as nobody wants the other classes.
+    named: give labels by name for a Subset that has only some of the classes, so that the others are left out.
 
     Raises:
         ValueError: as `from_dataset`.

@@ -63,7 +63,7 @@ def _said(path: Path) -> str:
 
 
 def _half(folder: Path, names: Sequence[str]) -> Path | None:
-    """The folder of this half, by the first of its names that one with class folders in it has."""
+    """The folder of this half: of those with class folders in them, the one whose name comes first in `names`."""
     there = [path for path in _class_folders(folder) if _word(path) in names]
     halves = [path for path in there if _class_folders(path)]
     return next((path for name in names for path in halves if _word(path) == name), None)
@@ -75,7 +75,7 @@ def _word(path: Path) -> str:
 
 
 def _check_layout(folder: Path) -> None:
-    """Refuse folders that are all halves, where none to train on has classes."""
+    """Refuse a folder that holds halves alone, of which no training half has class folders."""
     there = _class_folders(folder)
     if there and all(_word(path) in (*TRAINING, *TEST) for path in there):
         train = next((path for path in there if _word(path) in TRAINING), folder / "train")

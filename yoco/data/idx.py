@@ -51,8 +51,8 @@ def sets_in(folder: Path) -> list[tuple[Path, str]]:
 def from_folder(folder: Path) -> Splits:
     """The one set whose idx files lie in this folder; classes are named by their labels, mean and std are computed.
 
-    It has the name of the folder; but if the folder of its files, or the one above `raw`, is called as a member of the
-    MNIST family, in any way of writing (FashionMNIST), the one by which methods and protocols know that.
+    The set is named after the folder. If the folder of its files, or the one above `raw`, is named after a member of
+    the MNIST family, in any spelling (FashionMNIST), the set has the name by which methods and protocols know it.
 
     Raises:
         ValueError: the folder holds several sets, or files that cannot be read.

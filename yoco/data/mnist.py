@@ -67,7 +67,7 @@ def emnist(download: bool = False) -> Splits:
 
 
 def _load(known: _Known, download: bool) -> Splits:
-    """The set out of the first place where it is whole; where none has it, as it is downloaded, if asked for."""
+    """The set from the first place that has all of it; if there is none, it is downloaded if `download` is true."""
     broken: list[ValueError] = []
     for place in _places(known):
         if (place, known.prefix) in sets_in(place):

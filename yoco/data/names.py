@@ -11,13 +11,13 @@ def repeated(names: Sequence[str]) -> str | None:
 
 
 def told_apart(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each that several classes have followed by its label."""
+    """The names; each one that several classes share is followed by its label."""
     several = {name for name, count in Counter(names).items() if count > 1}
     return tuple(f"{name} {label}" if name in several else name for label, name in enumerate(names))
 
 
 def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
-    """The first name that stands at another place among the others; numbers in place of other names have none.
+    """The first name with another position among the others; numbers that stand for other names have none.
 
     classes, others: as many names, in the order of the labels.
     """
@@ -31,9 +31,10 @@ def misplaced(classes: Sequence[str], others: Sequence[str]) -> str | None:
 
 
 def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether all names of both are numbers, and none is among the others: as names decide, these are other classes.
+    """Whether all names of both are numbers and none is shared, so that these are other classes.
 
-    Where all are the same numbers, or those from 0 up, as of a converted set, 01 among the others is 1.
+    If `classes` are the numbers from 0 up, as in a converted set, 01 among the others is 1. The same numbers, written
+    in any way, are the same classes.
     """
     if places(classes, others) is not None or not all(name.isdecimal() for name in (*classes, *others)):
         return False
@@ -42,7 +43,7 @@ def of_others(classes: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def unshared(classes: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether no name is among the others, and neither are the same numbers, or those from 0 up in place of names."""
+    """Whether no name is shared, unless both are the same numbers, or one is numbers from 0 up in place of names."""
     if places(classes, others) is not None or _counted(classes) or _counted(others):
         return False
     return {*classes}.isdisjoint(others)
@@ -53,9 +54,9 @@ def _counted(classes: Sequence[str]) -> bool:
 
 
 def places(classes: Sequence[str], others: Sequence[str]) -> tuple[int, ...] | None:
-    """Where each class stands among the others: by name or, where all are numbers, by value, so that 00 is 0.
+    """The position of each class among the others: by name or, if all are numbers, by value, so that 00 is 0.
 
-    None where these are not one to one; numbers may stand for names yet, see `by_place`.
+    None if they do not match one to one; numbers may still stand for names, see `by_place`.
     """
     numbers = all(name.isdecimal() for name in (*classes, *others))
     kinds: tuple[Callable[[str], Any], ...] = (str, int) if numbers else (str,)
@@ -67,9 +68,9 @@ def places(classes: Sequence[str], others: Sequence[str]) -> tuple[int, ...] | N
 
 
 def by_place(classes: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether classes are numbers, as those of a converted set, that stand for the names of others in their order.
+    """Whether classes are the numbers from 0 up, as in a converted set, which stand for the others' names in order.
 
-    Where there are numbers among the others, names decide.
+    Not if there are numbers among the others: then names decide.
     """
     counted = tuple(classes) == tuple(map(str, range(len(others))))
     return counted and not any(name.isdecimal() for name in others)

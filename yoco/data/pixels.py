@@ -55,9 +55,9 @@ def as_pixels(images: Any, name: str) -> Tensor:
 
 
 def deep_mode(image: Any) -> str | None:
-    """The mode in which a Pillow image, or the file that it is yet to be read from, has more than 8 bits a channel.
+    """The mode of a Pillow image, or of its file if that is not read yet, with more than 8 bits a channel; else None.
 
-    None where there is none; of coloured images that were read already nobody can tell, but for a TIFF.
+    For coloured images that were read already it cannot be told, except for a TIFF.
     """
     if image.mode not in EIGHT_BIT:
         return str(image.mode)
@@ -70,7 +70,7 @@ def deep_mode(image: Any) -> str | None:
 def doubt_channels(pixels: Tensor, name: str) -> None:
     """Warn of images [n, C, H, W] whose last axis looks as if it held the channels: shorter than both others.
 
-    Where the second has a length of 1, 3 or 4 it is not doubted.
+    There is no warning if the second axis has a length of 1, 3 or 4.
     """
     channels, height, width = pixels.shape[1:]
     if channels not in CHANNELS and width < min(channels, height):
@@ -119,7 +119,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def adapt(source: Source, size: int | None, grey: bool) -> Source:
-    """The source at this size and without colour, where asked; mean and std are computed anew if pixels change."""
+    """The source resized to `size`, if given, and turned `grey`, if true; new pixels get their own mean and std."""
     images = luminance(source.images) if grey else source.images
     if size is not None and images.shape[2:] != (size, size):
         images = resize(images, size)

@@ -27,10 +27,10 @@ class Source:
     """Labelled images of one size.
 
     images: uint8 [n, C, H, W]; labels: long [n] in range(len(classes)); classes: their names, all different.
-    mean, std: per channel, of images in [0, 1]; what networks are fed is (image - mean) / std.
-    place: the name or path by which `yoco.data.load` found it, or none. files: the path of each image within that
-    folder, if it is one of images, or none.
-    space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`). factor: 1, as of a condensed set whose
+    mean, std: per channel, of images in [0, 1]; networks are fed (image - mean) / std.
+    place: the name or path by which `yoco.data.load` found it, else empty. files: the path of each image within that
+    folder, if it is a folder of images, else empty.
+    space: of the images in a batch: "unit", or "zca" (see `yoco.data.whitened`). factor: 1, as in a condensed set whose
     cells are whole images.
     """
 
@@ -112,7 +112,7 @@ class Source:
         return self.images.nbytes + self.labels.nbytes
 
     def as_dataset(self) -> Self:
-        """Itself: what is trained on, as a condensed set's decoded cells are."""
+        """The source itself, which networks are trained on as on the decoded cells of a condensed set."""
         return self
 
     @property
@@ -121,7 +121,7 @@ class Source:
         return self._known(digest_of)
 
     def _known(self, make: Callable[["Source"], T]) -> T:
-        """What is worked out of pixels and labels once, and again after torch has changed them in place."""
+        """A value computed from pixels and labels, cached until torch changes them in place."""
         kept, now = vars(self).setdefault("_kept", {}), self._versions()
         if make not in kept or kept[make][0] != now:
             kept[make] = now, make(self)
@@ -133,7 +133,7 @@ class Source:
         return tuple(0 if part.is_inference() else part._version for part in (self.images, self.labels))
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what is worked out, as copies of tensors count their changes anew."""
+        """All but the cached values, as copies of tensors count their changes anew."""
         return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def batch(self, indices: Tensor) -> Batch:
@@ -151,7 +151,7 @@ class Source:
         return moved
 
     def take(self, indices: Tensor, name: str | None = None) -> Self:
-        """These images as a source of their own; mean and std stay those of the whole."""
+        """These images as a new source; mean and std stay those of the whole."""
         at = indices.to(self.device)
         return replace(self, name=name or self.name, files=self.files_of(indices), **self._parts(lambda part: part[at]))
 

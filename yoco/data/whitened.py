@@ -95,10 +95,10 @@ def in_space(space: str, train: Source) -> Source:
 
 
 def refit(whitening: Mapping[str, Any], train: Source, where: str) -> Whitening:
-    """The fit by which a set was whitened, made again on the training half of its data. where: who asks.
+    """The fit by which a set was whitened, made again on the training half of its data. where: the verb, for messages.
 
     Raises:
-        ValueError: the set does not say how it was whitened, or it was by a fit on other images.
+        ValueError: the set does not say how it was whitened, or the fit was on other images.
     """
     if "eps" not in whitening:
         raise ValueError(f"{where}: a set in ZCA space must say how it was whitened, got one that does not")
@@ -110,10 +110,10 @@ def refit(whitening: Mapping[str, Any], train: Source, where: str) -> Whitening:
 
 
 def plain(source: Source) -> Source:
-    """The source itself, where it is not whitened already.
+    """The source itself, if it is not whitened.
 
     Raises:
-        ValueError: it is.
+        ValueError: it is whitened.
     """
     if source.space != "unit":
         raise ValueError(

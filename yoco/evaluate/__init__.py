@@ -1,4 +1,4 @@
-"""What a set is worth: networks trained on it from scratch, by a named protocol, and their accuracy on real images."""
+"""Evaluate a set: train networks on it from scratch by a named protocol, and measure their accuracy on real images."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -59,32 +59,32 @@ def evaluate(
 ) -> Result:
     """Train networks on a condensed set, or on any images, from scratch, and measure them on the test half of `data`.
 
-    data: as `yoco.data.load` takes them, brought into the size and colours that a set says of its own data; by default
-    those it says it was made from, by name or path. Their training half is not trained on, except in the baselines.
-    protocol: a name, or `module:function` of (data name, (C, H, W), factor, images per class) that answers a
-    `yoco.train.Recipe`; networks: names, or `module:Class`, with their options, see `yoco.networks.build`.
-    epochs: in place of the protocol's. same_compute: the protocol's divided by factor^2, or as much less as makes the
-    decoded images of a set cost as many image passes as whole images of its size would.
-    seeds: how many, 0 and up, or which; each gives a new network. jobs: processes that train at the same time; a script
-    that asks for more than one guards its main part with `if __name__ == "__main__"`.
-    baselines: "random": for each seed another random real subset with as many images of each class as the set has room
+    data: as in `yoco.data.load`, brought into the size and colours that the set records of its own data; by default the
+    data that it was made from, by name or path. Only baselines and teachers are trained on its training half.
+    protocol: a name, or `module:function` of (data name, (C, H, W), factor, images per class) that returns a
+    `yoco.train.Recipe`. networks: names, or `module:Class`, with their options, see `yoco.networks.build`.
+    epochs: in place of the protocol's. same_compute: divide the protocol's epochs by factor^2, or by what makes the
+    decoded images of the set cost as many image passes as whole images in their room would.
+    seeds: how many, from 0 up, or which; each gives a new network. jobs: how many processes train at the same time; a
+    script that uses more than one must guard its main part with `if __name__ == "__main__"`.
+    baselines: "random": for each seed a new random real subset with as many images of each class as the set has room
     for (cells / factor^2, rounded up), trained for as many image passes; "full": all training images, for `full_epochs`
-    epochs or as many image passes, and 10 epochs at least. Both are normalised as the set is.
-    For a set in ZCA space they and the test images are whitened by a fit on the training half of `data`, as it was.
-    Accuracy is measured `measurements` times, but no more often than there are epochs, evenly and at the end: `last` is
-    the end, `best` the highest.
-    teacher: for protocols whose networks learn what a teacher says of each augmented image, and not the labels: a
-    module in the place of a network of the same kind that learns the training half for `teacher_epochs`, by default 20.
-    It maps images [n, C, H, W], normalised as the set says, to logits [n, classes] in the order of the data.
-    weights: numbers [n] of at least 0, one for each example, such as those of CRAIG (`Selection.weights_of`), that its
-    part in the cross-entropy is multiplied by; their mean is brought to 1.
+    epochs or, by default, as many image passes, but at least 10 epochs. Both are normalised as the set is.
+    For a set in ZCA space, the baselines and the test images are whitened by a fit on the training half, as it was.
+    Accuracy is measured `measurements` times, but at most once an epoch, at even intervals and at the end: `last` is
+    the final accuracy, `best` the highest.
+    teacher: for protocols whose networks learn a teacher's outputs for each augmented image instead of labels: a module
+    in place of the default, a network of the same kind trained on the training half for `teacher_epochs` (20). It maps
+    images [n, C, H, W], normalised as the set says, to logits [n, classes] in the class order of the data.
+    weights: factors [n] of at least 0 of each example's cross-entropy, such as those of CRAIG (`Selection.weights_of`);
+    they are scaled to a mean of 1.
     The standard deviation is that of a sample (over n - 1), and 0.0 for one seed. curve: keep all measurements.
-    confusion: count at the end which test images of each class are taken for which; `Row.by_class` is of them.
+    confusion: count at the end as which class the test images of each class are predicted; see `Row.by_class`.
 
     Raises:
-        ValueError: an unknown name, a number below its least, or a set that does not fit the data, or was whitened by
-            other images, or says nothing about that; or a training that diverges.
-        Interrupted: Ctrl-C among the trials; its `result` has those that were done.
+        ValueError: an unknown name, a number below its minimum, a set that does not fit the data, or that was whitened
+            by other images or does not say by which, or a training that diverges.
+        Interrupted: Ctrl-C during the trials; its `result` has those that were done.
         Exception: whatever a trial raises; if others were done before, its `partial` is the Result of those.
     """
     check_kind(examples)
@@ -129,7 +129,7 @@ def evaluate(
 
 
 def _images(examples: CondensedSet | Source, splits: Splits) -> dict[str, Any]:
-    """What is learned, and the real images."""
+    """What a result records of the set and of the real images."""
     storage = examples.storage if isinstance(examples, CondensedSet) else ""
     own = {"set": repr(examples), "set_checksum": examples.checksum, "storage": storage}
     halves = {"checksum": splits.train.checksum, "test_checksum": splits.test.checksum}
@@ -137,14 +137,14 @@ def _images(examples: CondensedSet | Source, splits: Splits) -> dict[str, Any]:
 
 
 def _how(plan: Plan) -> dict[str, Any]:
-    """What of a plan decides what its trials show, and which classes their confusions are of."""
+    """The parts of a plan that decide its results, and the classes of its confusions."""
     numbers = {"bf16": plan.autocast is not None, "measurements": int(plan.measurements)}
     classes = plan.splits.test.classes if plan.confusion else ()
     return {"weighted": plan.weights is not None, "classes": classes, **numbers}
 
 
 def _machine(device: torch.device, jobs: int) -> dict[str, Any]:
-    """What trained the networks."""
+    """The device, threads and versions that train the networks."""
     versions = {"yoco": yoco.__version__, "torch": torch.__version__, "python": python_version()}
     return {"threads": threads_of(jobs), "device": str(device), "versions": versions}
 
@@ -164,10 +164,10 @@ def _splits(examples: CondensedSet | Source, data: str | Path | Splits | None) -
 
 
 def made_from(examples: CondensedSet | Source, who: str = "evaluate") -> str:
-    """The name or the path of the data that a set was made from; who: the command that asks.
+    """The name or the path of the data that a set was made from; who: the command, for messages.
 
     Raises:
-        ValueError: it does not say, or they were no data that have one.
+        ValueError: the set does not say, or its data have neither.
     """
     if isinstance(examples, Source) and (examples.place or examples.name in data_sets.SOURCES):
         return examples.place or examples.name
@@ -202,7 +202,7 @@ def _check_fit(examples: CondensedSet | Source, splits: Splits, names: tuple[str
 def _alike(examples: CondensedSet | Source, splits: Splits, rows: Sequence[Trial]) -> tuple[Splits, Normalise]:
     """The data on the CPU, plain or whitened as the set was, and how images are normalised.
 
-    A training half that nothing learns, no baseline and no teacher, stays plain.
+    The training half stays plain if no baseline and no teacher is trained on it.
     """
     train, test = splits
     if isinstance(examples, Source) or examples.space != "zca":

@@ -1,4 +1,4 @@
-"""What a caller of `evaluate` asks for, checked ahead of all work."""
+"""Checks of the arguments of `evaluate`, ahead of all work."""
 
 import pickle
 import sys
@@ -32,10 +32,10 @@ def check_kind(examples: Any) -> None:
 
 
 def seeds_of(seeds: Any) -> tuple[int, ...]:
-    """The seeds: these, or so many, 0 and up.
+    """The given seeds, or that many from 0 up.
 
     Raises:
-        ValueError: they are no whole numbers, or not different, or none.
+        ValueError: there are none, two are equal, or one is not a whole number.
     """
     many = isinstance(seeds, Iterable) and not (isinstance(seeds, Tensor) and seeds.ndim == 0)
     given: Iterable[Any] = seeds if many else range(whole_number("evaluate: seeds", seeds))
@@ -51,8 +51,8 @@ def check_numbers(
     """Check counts, by name, and what goes with them.
 
     Raises:
-        ValueError: a count is no whole number of at least 1, a baseline unknown, two options exclude each other, or
-            other processes cannot import a network.
+        ValueError: a count is not a whole number of at least 1, a baseline is unknown, two options exclude each other,
+            or other processes cannot import a network.
     """
     epochs, full_epochs = counts["epochs"], counts["full_epochs"]
     if epochs is not None and same_compute:
@@ -75,7 +75,7 @@ def check_numbers(
 
 
 def check_reachable(networks: tuple[str, ...], jobs: int) -> None:
-    """Check that processes of their own can import the networks, which stand in no file if they are a notebook's.
+    """Check that other processes can import the networks, which they cannot if a notebook defines them.
 
     Raises:
         ValueError: they cannot.
@@ -89,10 +89,10 @@ def check_reachable(networks: tuple[str, ...], jobs: int) -> None:
 
 
 def check_sent(recipes: Sequence[Recipe], teacher: nn.Module | None, jobs: int) -> None:
-    """Check that processes of their own can import what a recipe and a teacher are made of, such as augmentations.
+    """Check that other processes can import all parts of the recipes and of the teacher, such as augmentations.
 
     Raises:
-        ValueError: some of it is a notebook's, and stands in no file.
+        ValueError: a notebook defines one of them, so that it is in no file.
     """
     if jobs < 2 or hasattr(sys.modules["__main__"], "__file__"):
         return
@@ -106,14 +106,14 @@ def check_sent(recipes: Sequence[Recipe], teacher: nn.Module | None, jobs: int) 
 
 
 class _Parts(pickle.Pickler):
-    """Looks at all that would be sent, but for numbers, and notes the classes and functions of the main module."""
+    """Pickles all that would be sent, except tensors, and notes the classes and functions of the main module."""
 
     def __init__(self, file: BytesIO) -> None:
         super().__init__(file)
         self.own: list[str] = []
 
     def reducer_override(self, obj: Any) -> Any:
-        """Asked about every part, of which tensors are left out."""
+        """Called for every part; tensors are left out."""
         kind = obj if isinstance(obj, type | FunctionType) else type(obj)
         if kind.__module__ == "__main__":
             self.own.append(kind.__qualname__)

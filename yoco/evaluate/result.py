@@ -1,6 +1,4 @@
-"""What an evaluation found: every accuracy, their mean and spread, as JSON and as a small table; and whether it stands
-for another one.
-"""
+"""The result of an evaluation: accuracies, mean and spread, as JSON and a table; and whether it replaces another."""
 
 import json
 import os
@@ -17,17 +15,17 @@ from yoco.evaluate.trials import Confusion, Curve, Measured, Trial
 
 HEAD = ("name", "network", "images", "epochs", "last", "best")
 ALIKE = ("protocol", "set_checksum", "data", "checksum", "test_checksum", "weighted", "bf16", "measurements")
-"""What evaluations must share, if trials of one may stand for those of the other."""
+"""Fields in which two evaluations must agree, if trials of one may replace those of the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One training set and one network: test accuracies in percent, one for each seed.
 
-    images: what was trained on; epochs: of the protocol, of which dc, dsa and mtt train one more.
+    images: number of training images; epochs: those of the protocol; dc, dsa and mtt train one more.
     last: after the last epoch; best: the highest of all measurements, which is a choice by the test data.
     curves: for each seed the pairs (epochs done, accuracy) of all measurements.
-    confusions: for each seed how many test images of each class, by row, were taken for which, by column, at the end.
+    confusions: for each seed, counts of test images by true class (row) and predicted class (column), at the end.
     """
 
     name: str
@@ -53,7 +51,7 @@ class Row:
         return tuple(map(fmean, zip(*shares, strict=True)))
 
     def covers(self, kept: Mapping[str, Any]) -> bool:
-        """Whether it has the seeds of a kept row (`to_dict`) of the same training, and confusions if that one has."""
+        """Whether it has the seeds of a saved row (`to_dict`) of the same training, and confusions if that one has."""
         counted = self.confusions is not None or "confusions" not in kept
         return counted and {*kept["seeds"]} <= {*self.seeds}
 
@@ -76,16 +74,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """The accuracies of all rows, and what is needed to know how they came about.
+    """The accuracies of all rows, and how they were obtained.
 
-    set: the evaluated set in words; set_checksum: of its images; storage: its bytes, where it is a condensed one;
-    epochs: of its own rows.
-    data, checksum, test_checksum: the real data, by name, training half and test half.
-    same_data: whether the set says that it was made from these very images; None where it says nothing.
-    teachers: network, epochs or file, and test accuracy in percent of those that looked on. weighted: whether the
-    images of the set had weights. classes: their names, where rows have confusions.
-    bf16: whether networks computed in bfloat16. measurements: of how many accuracies `best` is the highest, at most: a
-    row of fewer epochs has one for each.
+    set: a description of the evaluated set; set_checksum: of its images; storage: its bytes, if it is a condensed set;
+    epochs: of its own rows, not of the baselines.
+    data, checksum, test_checksum: the name of the real data, and checksums of their training and test half.
+    same_data: whether the set says that it was made from exactly these images; None if it does not say.
+    teachers: network, epochs or file, and test accuracy in percent of each teacher. weighted: whether the images of the
+    set had weights. classes: the class names, if rows have confusions.
+    bf16: whether networks computed in bfloat16. measurements: `best` is the highest of at most so many accuracies; a
+    row of fewer epochs has one for each epoch.
     """
 
     set: str
@@ -109,10 +107,10 @@ class Result:
     test_checksum: str = ""
 
     def covers(self, kept: Mapping[str, Any]) -> bool:
-        """Whether it has all trials of an evaluation that was kept (`to_dict`), and so may stand in its place.
+        """Whether it has all trials of a saved evaluation (`to_dict`), and so may replace it.
 
         Raises:
-            KeyError, TypeError: what was kept is no evaluation.
+            KeyError, TypeError: what was saved is not an evaluation.
         """
         mine = [_told_apart(each) for each in self.teachers]
         strange = any(_told_apart(each) not in mine for each in kept["teachers"])
@@ -134,7 +132,7 @@ class Result:
         """Write `to_dict` as JSON.
 
         Raises:
-            OSError: the place cannot be written; what stood there is as it was.
+            OSError: the file cannot be written; an earlier one is left as it was.
         """
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, default=python_number) + "\n"
         replace_file(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -158,7 +156,7 @@ class Result:
 
 
 class Interrupted(KeyboardInterrupt):
-    """An evaluation was asked to stop. result: of the trials that were done, or None; its rows may lack seeds."""
+    """An evaluation was interrupted. result: of the trials that were done, or None; its rows may lack seeds."""
 
     def __init__(self, result: Result | None) -> None:
         super().__init__()
@@ -169,7 +167,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def gathered(trials: Sequence[Trial], found: Mapping[int, Measured], seeds: int, keep: bool) -> tuple[Row, ...]:
-    """One row for each training set and network, as far as trials were done; their seeds stand next to each other."""
+    """One row for each training set and network with finished trials; the trials of a row are next to each other."""
     rows = []
     for at in range(0, len(trials), seeds):
         done = [number for number in range(at, at + seeds) if number in found]
@@ -193,7 +191,7 @@ def gathered(trials: Sequence[Trial], found: Mapping[int, Measured], seeds: int,
 
 
 def _told_apart(teacher: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells teachers apart: one that was trained here by how, one of a file by its accuracy, too."""
+    """What identifies a teacher: how it was trained, or, if it was given, its accuracy, too."""
     shown = {name: value for name, value in teacher.items() if name != "accuracy" or "epochs" not in teacher}
     return {**shown, "file": os.path.realpath(shown["file"])} if "file" in shown else shown
 

@@ -1,4 +1,4 @@
-"""Teachers that look on while networks learn a set, for the protocols that ask for one (SRe2L, RDED)."""
+"""Teachers, for the protocols whose networks learn a teacher's outputs (SRe2L, RDED)."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -19,18 +19,18 @@ from yoco.screen import hidden
 from yoco.train import accuracy, fit, predict
 
 Teachers = Mapping[str, nn.Module]
-"""Name of a network -> who teaches it."""
+"""Name of a network -> its teacher."""
 
 
 class Cast(nn.Module):
-    """A teacher that is shown images in the type of its own weights, or buffers, whatever that of the networks is."""
+    """A teacher whose images are cast to the dtype of its own weights, or buffers, whatever that of the networks is."""
 
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
         self.teacher = teacher
 
     def forward(self, images: Tensor) -> Any:
-        """What it says of images [n, C, H, W]."""
+        """The logits of images [n, C, H, W]."""
         held = chain(self.teacher.parameters(), self.teacher.buffers())
         kinds = (each.dtype for each in held if each.is_floating_point())
         return self.teacher(images.to(next(kinds, images.dtype)))
@@ -39,14 +39,14 @@ class Cast(nn.Module):
 def with_teachers(
     plan: Plan, protocol: str, given: nn.Module | None, epochs: int | None, progress: bool
 ) -> tuple[Plan, tuple[Mapping[str, Any], ...]]:
-    """The plan with teachers, if its protocol asks for them, and what there is to say of each.
+    """The plan with teachers, if its protocol needs them, and a description of each.
 
-    given: a module that teaches all networks, else the one that the protocol itself brings; without both each is taught
-    by one of its kind, which learns the training half.
+    given: a module that teaches all networks; by default the one in the protocol's recipe, if any. Without either, each
+    network has a teacher of the same kind, trained on the training half.
 
     Raises:
-        ValueError: a teacher, or epochs for one, that nothing asks for, or that only some trials ask for; or one that
-            knows no more than guessing.
+        ValueError: a teacher, or epochs for one, is given but not needed, or needed by some trials only; or a given
+            teacher is no better than guessing.
     """
     check_all_ask(plan)
     if not isinstance(plan.trials[0].recipe, Distilled):
@@ -70,7 +70,7 @@ def with_teachers(
 
 
 def check_all_ask(plan: Plan) -> None:
-    """Let a protocol ask for a teacher of all that it trains on, or of nothing."""
+    """Check that a protocol needs a teacher in all rows or in none."""
     asking = {trial.name: isinstance(trial.recipe, Distilled) for trial in plan.trials}
     if len({*asking.values()}) > 1:
         names = ", ".join(name for name, asks in asking.items() if asks)
@@ -106,7 +106,7 @@ def grade(teacher: nn.Module, plan: Plan) -> float:
 
 
 def check_knows(right: float, plan: Plan) -> None:
-    """Refuse a given teacher that has learned other classes, or the same in another order."""
+    """Refuse a given teacher that is no better than guessing, as with other classes or another order of them."""
     test = plan.splits.test
     if right <= 100 / len(test.classes):
         rule = f"evaluate: a teacher must know more than guessing, got {right:.2f} % of the test images right"

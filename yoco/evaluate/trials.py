@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 Curve = tuple[tuple[int, float], ...]
 """Pairs (epochs done, test accuracy in percent)."""
 Confusion = tuple[tuple[int, ...], ...]
-"""Test images of each class, by row, that were taken for each class, by column."""
+"""Counts of test images by true class (row) and predicted class (column)."""
 
 
 class Measured(NamedTuple):
-    """What a trial showed: its curve and, if it was asked for, the confusion at the end."""
+    """The result of a trial: its curve and, if wanted, the confusion at the end."""
 
     curve: Curve
     confusion: Confusion | None = None
@@ -105,7 +105,7 @@ class Plan:
         return Measured(tuple(curve), confusion_of(network, test, self.normalise) if self.confusion else None)
 
     def apart(self) -> "Plan":
-        """What another process needs: the training half has one image where nothing is trained on it."""
+        """The plan for another process: its training half has a single image if no trial is trained on it."""
         if any(trial.name in ("random", "full") for trial in self.trials):
             return self
         one = self.splits.train.take(torch.arange(1))
@@ -124,7 +124,7 @@ def finite(network: nn.Module) -> bool:
 
 
 def confusion_of(network: nn.Module, test: Source, normalise: Normalise) -> Confusion:
-    """How many test images of each class, by row, are taken for which, by column."""
+    """Counts of test images by true class (row) and predicted class (column)."""
     classes, found = len(test.classes), predict(network, test, normalise).argmax(1)
     pairs = test.labels.cpu() * classes + found.cpu()
     counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
@@ -133,7 +133,7 @@ def confusion_of(network: nn.Module, test: Source, normalise: Normalise) -> Conf
 
 @dataclass(frozen=True)
 class Weighted:
-    """Examples that count as much as their weights [n] say, by their targets, in which cross-entropy is linear."""
+    """Examples with weights [n], which multiply their targets, as cross-entropy is linear in these."""
 
     examples: Examples
     weights: Tensor
@@ -169,12 +169,12 @@ def evened(weights: Any, count: int, recipe: Recipe) -> Tensor:
 
 
 def measured(recipe: Recipe, times: int) -> set[int]:
-    """The numbers of epochs after which to measure: so many times, or as many as epochs, evenly, and at the end."""
+    """The numbers of epochs after which to measure: `times` of them, or all if fewer, evenly, and at the end."""
     return {recipe.epochs * k // times for k in range(1, times)} - {0} | {recipe.length}
 
 
 def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
-    """So many images of each class, or all where there are fewer."""
+    """A random choice of so many images of each class, or all if there are fewer."""
     chosen = [
         members[rng.child(label).choice(len(members), count)]
         for label, (members, count) in enumerate(zip(train.by_class, budget, strict=True))
@@ -183,7 +183,7 @@ def random_subset(train: Source, budget: tuple[int, ...], rng: Rng) -> Source:
 
 
 def run(plan: Plan, jobs: int, progress: bool, found: dict[int, Measured]) -> None:
-    """Add what all trials show, by their numbers, and where one fails what others have shown by then.
+    """Run all trials and add their results to `found` by number; if one fails, those of the others done by then.
 
     jobs: processes, which share the threads.
     """
@@ -236,7 +236,7 @@ def threads_of(jobs: int) -> int:
 
 
 def _begin(threads: int, dtype: torch.dtype, stop: "Semaphore") -> None:
-    """Set up a process of its own; Ctrl-C, which reaches it too, is its parent's business."""
+    """Set up another process; Ctrl-C, which reaches it too, is left to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)

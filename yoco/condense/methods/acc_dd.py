@@ -19,10 +19,10 @@ from yoco.train import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class AccDD(InnerSteps):
-    """IDC on a few networks in place of thousands: early ones, trained briefly once, and perturbed at every use.
+    """IDC with a few early networks in place of thousands; they are trained briefly once, and perturbed at every use.
 
     One episode is one inner step: an update of the cells for every class, then some training of the network on real
-    data. Every `inner` episodes it is replaced by another perturbed copy of an early network.
+    data. Every `inner` episodes the network is replaced by another perturbed copy of an early one.
     """
 
     recurs: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Best crops: herding over random crops of real images, our own baseline without a teacher beside RDED."""
+"""Best crops: herding over random crops of real images, this library's baseline without a teacher for RDED."""
 
 from dataclasses import dataclass
 from typing import ClassVar

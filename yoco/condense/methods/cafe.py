@@ -25,16 +25,16 @@ from yoco.train import Recipe, accuracy, take_steps
 
 @dataclass(frozen=True, kw_only=True)
 class CAFE:
-    """Align the mean features of every layer, and let the synthetic centres tell real images of other classes apart.
+    """Align the mean features of every layer, and classify real images by the synthetic centres of the classes.
 
     One episode is one step of the image loop: one update of all cells, then as many steps of the network on the
-    synthetic set as its accuracy needs to move. The network is replaced once its accuracy stands still.
+    synthetic set as its accuracy needs to change. The network is replaced once its accuracy no longer changes.
     """
 
     episodes: int = 20_000
     """updates of the cells: 2,000 networks of ten, the fewest that can show an accuracy at rest"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "noise"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 0.1
@@ -50,7 +50,7 @@ class CAFE:
     centre_weight: float = 0.01
     """beta: weight of the discrimination term"""
     window: int = 10
-    """accuracies that are looked back at"""
+    """number of the latest accuracies that are compared"""
     still: float = 0.04
     """lambda 1: the image loop ends when the accuracies (0 to 1) of a whole window differ by less than this"""
     moved: float = 0.03
@@ -85,7 +85,7 @@ class CAFE:
         return cls(**DIGITS) if data == "digits" else cls()
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Noise, unless another start is asked for."""
+        """Noise, unless `start` says otherwise."""
         return start(self.start, task.real, task.per_class, self.factor, rng)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:
@@ -163,7 +163,7 @@ def spread(accuracies: Sequence[float]) -> float:
 
 
 class Watched(Learner):
-    """A learner that is asked about some real images of its own; seen: its accuracies, as the method noted them."""
+    """A learner with its own real query images; seen: its accuracies on them, as the method noted them."""
 
     def __init__(self, task: Task, recipe: Recipe, life: int, query: int, rng: Rng) -> None:
         self.query = query
@@ -180,7 +180,7 @@ class Watched(Learner):
         return accuracy(self.network, self.task.real.take(self.asked), self.task.normalise) / 100
 
     def before(self) -> float:
-        """The accuracy ahead of an episode's training: as noted, where a look at images leaves the network as it is."""
+        """The accuracy before an episode's training: the last noted one, if the network has no buffers to change."""
         fixed = next(self.network.buffers(), None) is None
         return self.seen[-1] if self.seen and fixed else self.accuracy()
 
@@ -198,7 +198,7 @@ DIGITS: dict[str, Any] = {"episodes": 300, "start": "real", "real_batch": 64, "l
 
 
 # Not in the paper:
-# - both loops have an end: in the authors' code each can spin, the network's once nothing moves it;
+# - both loops are bounded: in the authors' code each may never end, the network's once its accuracy stays the same;
 # - a network begins with random weights, and its first window is filled before the image loop can end;
 # - accuracies are those of as many images as one batch; a step of the network is one batch of the synthetic set;
 # - a layer is a stage of the network, and the last is what the head sees: a ConvNet of three blocks has no fourth;

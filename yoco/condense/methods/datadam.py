@@ -21,7 +21,7 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class DataDAM:
-    """Match, class by class, where the layers of a random network look, and the mean features under its head.
+    """Match, class by class, the attention maps of a random network's layers, and the mean features before its head.
 
     One episode is one iteration: a new network that is never trained, and one update of all cells.
     """
@@ -29,7 +29,7 @@ class DataDAM:
     episodes: int = 8_000
     """iterations, each with one network and one update"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "real"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     power: float = 4.0
@@ -65,7 +65,7 @@ class DataDAM:
         return cls(augment=words_for(data), **{**large, **steps, **own})
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """A random choice of real images, unless another start is asked for."""
+        """A random choice of real images, unless `start` says otherwise."""
         return start(self.start, task.real, task.per_class, self.factor, rng)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:

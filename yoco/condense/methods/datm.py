@@ -31,8 +31,8 @@ Judge = Callable[[Callable[[Tensor], Tensor], Sequence[Tensor]], Tensor]
 class DATM(Trajectories):
     """MTT on a window of the trajectories, early for few images and late for many, with soft labels that are learned.
 
-    One episode is one iteration, without any step where the student has gone astray. The cells are the running mean of
-    the pixels that the student sees.
+    One episode is one iteration, which takes no step if its loss is above `threshold`. The cells are the running mean
+    of the pixels that the student sees.
     """
 
     label_kinds: ClassVar[tuple[str, ...]] = ("learned",)
@@ -41,7 +41,7 @@ class DATM(Trajectories):
     expert_epochs: int = 100
     """epochs of an expert"""
     grow_from: int = 0
-    """segments begin before this epoch at first, later before `max_start`; 0 for `max_start` at once"""
+    """segments begin before this epoch at first, later before `max_start`; 0 for `max_start` throughout"""
     grow_over: int = 1000
     """iterations after which the window has grown to its end"""
     lr_labels: float = 2.0
@@ -51,7 +51,7 @@ class DATM(Trajectories):
     threshold: float = 1.0
     """an iteration whose loss is above this changes nothing"""
     decay: float = 0.9995
-    """share of the running mean of pixels that an iteration leaves, 0 to below 1; decay^k of it is the start after k"""
+    """share of the running mean of pixels that an iteration keeps, 0 to below 1; after k, decay^k of it is the start"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,7 +141,7 @@ class DATM(Trajectories):
         return logits
 
     def complain(self, memory: "Paced", loss: float) -> None:
-        """Do not go on for hours without a step.
+        """Stop a run that takes no step.
 
         Raises:
             ValueError: the first `FRUITLESS` iterations, or all, were left out.
@@ -256,8 +256,8 @@ TABLE: dict[str, dict[int, tuple[Any, ...]]] = {
 #   gets too few images of a class right, others follow them;
 # - where batch norms look at all images that are shown together, the expert judges images of all classes together;
 # - the running mean is that of the pixels, not of the labels; it begins at the start, and skipped iterations leave it;
-# - so, after k iterations that are not skipped, the cells of a run that is stopped are the start by a share of decay^k,
-#   while their labels are those that were learned with other pixels;
+# - so, if a run is stopped after k iterations that were not skipped, a share decay^k of its cells is still the start,
+#   while its labels were learned with the pixels that the student saw;
 # - a window grows in equal steps, epoch by epoch;
 # - the space is the caller's: the authors' settings whiten the pixels of all three data sets (ZCA), at all sizes;
 # - whitened pixels are not cut; others are, to [0, 1] after every iteration, and are stepped as if normalised;

@@ -27,7 +27,7 @@ class DM:
     episodes: int = 20_000
     """iterations"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "real"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     lr_image: float = 1.0
@@ -51,7 +51,7 @@ class DM:
         return cls(lr_image=10.0 if per_class >= 100 else 1.0, augment=words_for(data), **own)
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Real images, unless another start is asked for."""
+        """Real images, unless `start` says otherwise."""
         return start(self.start, task.real, task.per_class, self.factor, rng)
 
     def optimizer(self, synthetic: Synthetic) -> Optimizer:

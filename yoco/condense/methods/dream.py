@@ -56,7 +56,7 @@ class DREAM(InnerSteps):
         return cls(**{**SETTINGS.get(data, SETTINGS[nearest(shape)]), **small})
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """One image for each cell, each from another cluster of its class, unless another start is asked for."""
+        """One image for each cell, each from another cluster of its class, unless `start` says otherwise."""
         if self.start != K_MEANS:
             return super().synthetic(task, rng)
         network, cells = task.network(rng.child("network")), task.per_class * self.factor**2

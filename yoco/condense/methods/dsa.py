@@ -9,7 +9,7 @@ from yoco.condense.siamese import WORDS, words_for
 
 @dataclass(frozen=True, kw_only=True)
 class DSA(Alternating):
-    """DC from real images, where real and synthetic ones pass one and the same augmentation before they are matched."""
+    """DC started from real images; real and synthetic images are augmented in the same way before they are matched."""
 
     start: str = "real"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""

@@ -23,7 +23,7 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class FRePo:
-    """Ridge regression from the features of the synthetic set shall predict the labels of real images.
+    """A set on whose features ridge regression predicts the labels of real images.
 
     One episode is one step: one network of the pool gives the features, then it takes one step on the synthetic set.
     """
@@ -36,7 +36,7 @@ class FRePo:
     life: int = 100
     """steps on the synthetic set after which a network is replaced"""
     factor: int = 1
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "real"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     labels: str = "learned"
@@ -52,7 +52,7 @@ class FRePo:
     lr_network: float = 3e-4
     """step size of Adam for the networks"""
     network_batch: int = 500
-    """synthetic images in a step of a network, at most, and so many of them share a graph when pixels are stepped"""
+    """most synthetic images in a step of a network, and in one graph when the pixels are updated"""
     augment: str = WORDS
     """augmentations of the networks' training"""
 
@@ -68,11 +68,11 @@ class FRePo:
 
     @classmethod
     def published(cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None) -> Self:
-        """The paper's settings, which differ by data in nothing but mirror images.
+        """The paper's settings, which depend on the data only in mirroring.
 
-        They are left out for the MNIST family, and from 10 images per class on for CIFAR-100 and Tiny ImageNet; here
-        also for SVHN, as no network is shown digits and letters in a mirror. The digits of scikit-learn have settings
-        of our own.
+        The set is not mirrored (`flip`) for the MNIST family, nor from 10 images per class on for CIFAR-100 and Tiny
+        ImageNet; here neither for SVHN, as digits and letters are never mirrored. The digits of scikit-learn have
+        settings of our own.
         """
         still = data in (*GLYPHS, "fashion-mnist") or (data in ("cifar100", "tiny-imagenet") and per_class >= 10)
         own: dict[str, Any] = {"episodes": 500, "lr": 3e-3, "lr_network": 1e-3} if data == "digits" else {}
@@ -195,15 +195,15 @@ def regression(support: Tensor, targets: Tensor, query: Tensor, ridge: float) ->
 
 
 def margin(targets: Tensor) -> Tensor:
-    """Minus the mean lead of the largest target over the next, of which no more than 1 / classes counts."""
+    """Minus the mean margin of the largest target over the second, each capped at 1 / classes."""
     first, second = targets.topk(2, dim=1).values.unbind(1)
     return -(first - second).clamp(max=1 / targets.shape[1]).mean()
 
 
 # Not in the paper:
 # - networks are those of the task, with instance norm, not the paper's wider ones with batch norm;
-# - their ages are spread from the beginning, so that they are not all replaced at once; a network serves once more at
-#   the end of its life, and the one that follows it takes a step before it serves;
+# - their ages are spread from the beginning, so that they are not all replaced at once; a network gives features once
+#   more at the end of its life, and its successor takes a step before it first does;
 # - labels begin as `centred` has them; the authors' code scales them first;
 # - the space is the caller's, where the paper whitens colour images (ZCA): LAMB's steps are relative to the length of
 #   the pixels, so those of plain ones, in [0, 1], are larger than of normalised or whitened ones;

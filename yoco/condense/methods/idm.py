@@ -24,8 +24,8 @@ from yoco.train import Recipe, train_step
 class IDM:
     """Match, class by class, the mean features of real and decoded synthetic images in a half-trained network.
 
-    The network is drawn out of a queue that grows while it is trained on real data. The better a network does there,
-    the more the synthetic images shall also be classified right by it. One episode is one iteration with one network.
+    The network is drawn from a growing queue whose members are trained on real data. The higher its training accuracy,
+    the larger the weight of its cross-entropy on the synthetic images. One episode is one iteration with one network.
     """
 
     episodes: int = 20_000
@@ -43,7 +43,7 @@ class IDM:
     class_weight: float = 0.5
     """weight of the synthetic images' cross-entropy for each percent of the network's training accuracy"""
     augment: str = WORDS
-    """augmentations, one of them a call: shared while matching, drawn for each image while training networks"""
+    """augmentations, one of them per call: shared while matching, drawn for each image while training networks"""
     pool_start: int = 3
     """networks in the queue at first"""
     pool_limit: int = 100
@@ -85,7 +85,7 @@ class IDM:
         return cls(augment=words_for(data), **sizes[max(size for size in sizes if size <= max(per_class, 1))])
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Shrunk real images in every cell, unless another start is asked for."""
+        """Shrunk real images in every cell, unless `start` says otherwise."""
         kind = "real" if self.start == "mix" and self.factor == 1 else self.start
         return start(kind, task.real, task.per_class, self.factor, rng)
 

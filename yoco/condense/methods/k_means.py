@@ -12,7 +12,7 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class KMeans(Selection):
-    """The images of a class next to the centres of as many clusters as there are cells."""
+    """The images of a class nearest to the centres of as many clusters as there are cells."""
 
     name: ClassVar[str] = "k-means"
 

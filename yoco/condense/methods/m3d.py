@@ -60,7 +60,7 @@ class M3D:
         return cls(**DIGITS) if data == "digits" else cls()
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Shrunk real images in every cell, unless another start is asked for."""
+        """Shrunk real images in every cell, unless `start` says otherwise."""
         kind = "real" if self.start == "mix" and self.factor == 1 else self.start
         return start(kind, task.real, task.per_class, self.factor, rng)
 

@@ -20,10 +20,10 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class MDC(InnerSteps):
-    """IDC, and beside the whole set a part of it is matched: a smaller size, the first cells of each class.
+    """IDC that matches, besides the whole set, a smaller size of it: the first cells of each class.
 
-    Which one is chosen anew now and then: the most learnable, whose features moved most. So one run gives a good set of
-    every size: the first n * factor^2 cells of each class are the set of n images per class.
+    The smaller size is chosen again from time to time: the most learnable one, whose feature distance changed most. One
+    run gives a good set of every size: the first n * factor^2 cells of each class are the set of n images per class.
     """
 
     interval: int = 100
@@ -89,10 +89,10 @@ class MDC(InnerSteps):
 
 
 class Sizes:
-    """The network, which smaller size is trained with it, and which are done with; in images per class.
+    """The network, the smaller size trained with it, and the sizes trained before; in images per class.
 
-    most: the largest of them; size: the one that is trained, 0 where there is none; done: those that were.
-    totals: of the distances of each size that were noted, `noted` times; before: their means at the last choice.
+    most: the largest smaller size; size: the one in training, 0 if there is none; done: those trained before.
+    totals: sums of the `noted` distances of each size; before: their means at the last choice.
     """
 
     def __init__(self, learner: Learner, most: int) -> None:
@@ -102,7 +102,7 @@ class Sizes:
 
     @property
     def frozen(self) -> int:
-        """The largest size below the trained one that is done with; 0 if there is none."""
+        """The largest size below the one in training that was trained before; 0 if there is none."""
         return max((size for size in self.done if size < self.size), default=0)
 
     def measuring(self, interval: int) -> bool:

@@ -17,7 +17,7 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class MTT(Trajectories):
-    """A student that is trained on the synthetic set for some steps shall come where an expert came on the real data.
+    """A set on which a student, trained for some steps, ends where an expert ended on the real data.
 
     One episode is one iteration: a segment of one expert's trajectory, and one step in the pixels and the step size.
     """

@@ -30,31 +30,31 @@ BASES = {
     "accdd": "yoco.condense.methods.acc_dd:AccDD",
     "dream": "yoco.condense.methods.dream:DREAM",
 }
-"""The methods that learn nothing but cells, each by itself."""
+"""The methods that learn each cell by itself, and nothing else but single numbers."""
 OWN = ("episodes", "factor")
-"""Settings of a base that are those of PDD."""
+"""Settings that a base takes from PDD."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PDD:
     """Another method in stages: each learns some new cells of every class, beside those of all stages before it.
 
-    The earlier cells stay as they are, so that one run gives a good set at the end of every stage: the first cells of
-    each class. The networks of a later stage have learned the earlier cells first; where experts are followed, it is
-    later epochs of theirs. One episode is one of the base; all stages have as many.
+    The earlier cells are frozen, so that one run gives a good set at the end of every stage: the first cells of each
+    class. In a later stage, new networks are first trained on the earlier cells; a base that follows experts uses later
+    epochs of theirs instead. One episode is one of the base; all stages have as many.
     """
 
     deciding: ClassVar[tuple[str, ...]] = ("base", "stages", "factor")
     episodes: int = 1_000_000
     """episodes of the base, in all stages together"""
     stages: int = 5
-    """P: stages; where there are fewer cells of a class, as many as those"""
+    """P: number of stages, at most one for each cell of a class"""
     base: str = "idc"
     """idc, mtt, dc, dsa, dm, datadam, m3d, cafe, idm, accdd, dream or module:Class; or with settings: idc:inner=20"""
     factor: int = 2
     """factor^2 cells share the room of one image: 1 to 4"""
     taught: int = 100
-    """steps on the cells of the earlier stages that a new network takes first"""
+    """training steps that a new network first takes on the cells of the earlier stages"""
 
     def __post_init__(self) -> None:
         if self.stages < 1:
@@ -70,7 +70,7 @@ class PDD:
         """The base with its settings.
 
         Raises:
-            ValueError: it has no setting `factor`, and its cells are of another.
+            ValueError: it has no setting `factor`, and its cells have another factor.
         """
         kind, given = base_of(self.base)
         own = {"factor": self.factor} if "factor" in {f.name for f in fields(kind)} else {}
@@ -89,10 +89,10 @@ class PDD:
         stages: int = 5,
         factor: int | None = None,
     ) -> Self:
-        """The base's settings for the images of one stage, with what the authors' commands change; 5 stages.
+        """The base's settings for the images of one stage, with the changes of the authors' commands; 5 stages.
 
-        What is given with the name of the base comes before them. Each stage takes as long as the base alone; on the
-        digits of scikit-learn all of them together do.
+        Settings given with the name of the base override these. Each stage has as many episodes as the base alone; on
+        the digits of scikit-learn, all stages together have as many.
         """
         kind, given = base_of(base)
         each = max(1, per_class // max(1, stages))
@@ -137,13 +137,13 @@ class PDD:
         memory.age += 1
 
     def ends(self, synthetic: Growing) -> list[int]:
-        """Cells of each class at the end of every stage: whole images, if each has one. No stage is without episode."""
+        """Cells of each class at the end of every stage, in units of `unit_of`; every stage has an episode."""
         unit = self.unit_of(synthetic.per_class)
         units, stages = synthetic.per_class // unit, self.made(synthetic.per_class)
         return [unit * (units * (stage + 1) // stages) for stage in range(stages)]
 
     def unit_of(self, cells: int) -> int:
-        """Cells that a stage is made of, if each class has so many: of whole images, if there are enough."""
+        """The unit of a stage for this many cells of a class: the cells of an image, if each stage has one, else 1."""
         return self.factor**2 if cells >= self.stages * self.factor**2 else 1
 
     def made(self, cells: int) -> int:
@@ -188,7 +188,7 @@ class PDD:
 
 
 class Midway(PDD):
-    """The same, begun in the middle, where the cells are as many as they are on the mean: what estimates measure."""
+    """PDD begun halfway, where it has the average number of cells: what estimates measure."""
 
     name: ClassVar[str] = "pdd"
 
@@ -275,8 +275,8 @@ AUTHORS: dict[tuple[str, str], dict[int, dict[str, Any]]] = {
 # `AUTHORS` is what the commands in the authors' notes say; not in the paper:
 # - a stage has whole images, as evenly as they go; single cells where there are fewer images than stages, and fewer
 #   stages where there are fewer cells;
-# - it begins with a new optimiser, whose step size is that of the base for the cells so far, and, but for experts and
-#   the step size that a student has learned, with nothing that the base remembers;
+# - it resets the optimiser, to the base's step size for the cells so far, and the base's memory, but neither the
+#   experts nor a student's learned step size;
 # - the earlier cells teach a new network by plain SGD, as IDC's evaluation would, before all that the base does;
 # - segments of experts begin `max_start` epochs later in each stage, or as much later as all stages have room for;
 # - a network that is trained on the set sees all of it from the beginning, not the cells of one stage after another's;

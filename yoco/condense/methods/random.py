@@ -10,7 +10,7 @@ from yoco.rng import Rng
 
 @dataclass(frozen=True, kw_only=True)
 class Random(Selection):
-    """A random choice of each class."""
+    """A random choice of the real images of each class."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

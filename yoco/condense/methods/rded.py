@@ -93,7 +93,7 @@ class RDED:
         yield from ()
 
     def phases(self, task: Task) -> tuple[Any, ...]:
-        """The epochs, and apart from them the last one with the choice after it: what estimates measure."""
+        """What estimates measure: the epochs but the last, then the last one with the choice after it."""
         return before_the_last(self)
 
     def easiest(self, task: Task, teacher: Teacher, label: int, rng: Rng) -> Tensor:
@@ -111,9 +111,9 @@ class RDED:
 
 
 # Not in the paper:
-# - the teacher is trained here, much as IDC's evaluation trains networks; the paper takes one that is there;
+# - the teacher is trained here, much as IDC's evaluation trains networks; the paper takes a pretrained one;
 # - a crop is judged as it will be decoded, but for the grey of tiles that stick out where the factor does not divide
 #   the sides, and keeps the sides' ratio of the image;
-# - every cell has one soft label, made once from the decoded cell; the authors ask the teacher anew for each augmented
+# - every cell has one soft label, made once from the decoded cell; the authors run the teacher on each augmented
 #   image of the student's training, and compare at temperature 20: that is evaluation's protocol `rded`;
-# - a class with fewer images than cells gives its crops again.
+# - a class with fewer images than cells repeats its crops.

@@ -1,4 +1,4 @@
-"""Readout: cells on which training the last layer makes networks right about real images; that training is unrolled.
+"""Readout: learn cells by unrolling the training of a network's last layer on them, to classify real images.
 
     networks: a pool, each trained on the cells by SGD on cross-entropy under the augmentations and the CutMix of
               protocol `idc` (ICML 2022), and replaced when it is as old as `life`; their ages differ
@@ -9,11 +9,11 @@
         loss <- cross-entropy of G W against the labels of the real images
         the cells, and the labels Y where they are learned, take a step of LAMB; the network learns some more
 
-Where the set is `nested`, every other network knows the first cells of each class alone, from one image of them on; it
-learns them and is read out on them. So every beginning of the set is a set of its size, as of MDC's (ICLR 2024).
+If the set is `nested`, every other network is trained and read out on the first cells of each class alone, one image of
+them or more. So every prefix of the set is a set of its size, as in MDC (ICLR 2024).
 
-Ridge regression in the place of the T steps, and networks trained in another way, are FRePo's (NeurIPS 2022). What was
-tried on the way here is in experiments/road.py.
+FRePo (NeurIPS 2022) has ridge regression in place of the T steps, and trains its networks in another way. Variants are
+compared in experiments/road.py.
 """
 
 from collections.abc import Iterator
@@ -41,13 +41,13 @@ from yoco.train import Recipe, take_steps
 
 MOMENTUM = 0.9
 SIZE = 50.0
-"""mean |f|^2 of features f, for each class, that `lr_head` is for; with eta |f|^2 / classes above 2 (1 + MOMENTUM) the
-steps would not settle, and it stays below 2."""
+"""mean |f|^2 of features f, divided by the classes, that `lr_head` is meant for; the steps would not converge with
+eta |f|^2 / classes above 2 (1 + MOMENTUM), and it stays below 2."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readout:
-    """The last layer of a network, trained on features of the cells alone, shall be right about real images.
+    """Cells on whose features a network's last layer can be trained to classify real images.
 
     One episode is one step: one network of the pool gives the features, then it is trained a little on the cells.
     """
@@ -59,15 +59,15 @@ class Readout:
     pool: int = 10
     """networks"""
     life: int = 200
-    """turns of a network, one in `pool` episodes on the mean, after which it is replaced"""
+    """uses of a network after which it is replaced; on average each network is used once in `pool` episodes"""
     factor: int = 2
-    """factor^2 cells share the room of one image: 1 to 4; above 1 the default of start is mix where it is real"""
+    """factor^2 cells share the room of one image: 1 to 4; above 1, start defaults to mix instead of real"""
     start: str = "mix"
     """noise, real (whole images, cut into cells), mix (one shrunk image a cell) or k-means (a mix of typical images)"""
     labels: str = "learned"
     """learned or hard; hard labels are smoothed for the last layer, too, but saved as they are"""
     smooth: float = 0.1
-    """share of a label that the other classes have, at the start or always"""
+    """label smoothing: the share of the other classes, at the start if labels are learned, else always"""
     lr: float = 6e-3
     """step size of LAMB for pixels and labels; it falls to a tenth along a cosine"""
     real_batch: int = 768
@@ -75,7 +75,7 @@ class Readout:
     head_steps: int = 200
     """steps of the last layer"""
     lr_head: float = 0.02
-    """step size of the last layer for features as large as a convnet's; for others it is a power of 4 times as much"""
+    """step size of the last layer for features as large as a convnet's; scaled by a power of 4 for others"""
     lr_network: float = 0.01
     """step size of SGD for the networks"""
     network_batch: int = 64
@@ -85,9 +85,9 @@ class Readout:
     network_steps: int = 8
     """steps of a network in one episode, at least"""
     network_epochs: float = 1.25
-    """epochs of the cells that a network takes in one episode, where they are more steps"""
+    """epochs on the cells that a network takes in one episode, if they are more steps than network_steps"""
     nested: bool = False
-    """every other network knows the first cells of each class alone, so that every beginning of the set is a set"""
+    """every other network uses the first cells of each class alone, so that every prefix of the set is a set"""
     augment: str = "color_crop_flip_scale_rotate"
     """augmentations of the networks' training"""
     cutmix: float = 0.5
@@ -112,9 +112,9 @@ class Readout:
     def published(
         cls, data: str, per_class: int, shape: tuple[int, int, int] | None = None, factor: int | None = None
     ) -> Self:
-        """Settings of our own; networks are trained as protocol `idc` does for the data.
+        """Settings of this library; networks are trained as protocol `idc` does for the data.
 
-        Digits have whole images; a network that takes many steps on a few of them in one turn knows them by heart.
+        Digits have whole images, and few steps of a network on small sets, which it would otherwise memorise.
         """
         own: dict[str, Any] = {}
         if data == "digits":
@@ -232,7 +232,7 @@ class Trainees:
             learner.age = k * life // count
 
     def learn(self, k: int, synthetic: Synthetic, known: Tensor, steps: int, rng: Rng) -> None:
-        """So many steps on the known cells, decoded, and their labels; at the end of its life a new network comes."""
+        """Replace a spent network; then train it for some steps on the known cells, decoded, and their labels."""
         learner, soft = self.learners[k], synthetic.soft_labels()
         if learner.spent:
             learner.renew(rng.child("network"))

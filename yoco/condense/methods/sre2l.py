@@ -22,7 +22,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @dataclass(frozen=True, kw_only=True)
 class SRe2L:
-    """Images that a teacher takes for their class and that look to its batch norms as the real ones did.
+    """Images that a teacher classifies as their class and whose statistics match those of its batch norms.
 
     The first `squeeze` episodes are epochs of the teacher on the real data, the others one update of all cells each;
     at the end of the last one the teacher labels them. A run that ends before has hard labels.
@@ -30,7 +30,7 @@ class SRe2L:
 
     label_kinds: ClassVar[tuple[str, ...]] = ("teacher", "hard")
     episodes: int = 1100
-    """epochs of the teacher, and then updates of the cells"""
+    """epochs of the teacher plus the updates of the cells after them"""
     squeeze: int = 100
     """epochs of the teacher"""
     teacher: str = "resnet18"
@@ -83,7 +83,7 @@ class SRe2L:
         return cls(**LARGE) if shape and min(shape[1:]) > 64 else cls()
 
     def synthetic(self, task: Task, rng: Rng) -> Synthetic:
-        """Noise, unless another start is asked for, and its labels."""
+        """Noise, unless `start` says otherwise, and its labels."""
         plain = start(self.start, task.real, task.per_class, self.factor, rng)
         return Synthetic.extended(plain, {"labels": hard_labels(plain)} if self.labels == "teacher" else {})
 
@@ -145,20 +145,20 @@ class SRe2L:
 
     @property
     def changes(self) -> tuple[int, ...]:
-        """Where updates begin, which take another time than epochs of the teacher."""
+        """The episode after which updates begin, whose pace differs from that of the teacher's epochs."""
         return (self.squeeze,)
 
     def check(self) -> None:
-        """A whole run has more than a teacher; where it is measured, that is alone."""
+        """Check that a whole run has updates after the teacher's epochs; a phase of an estimate may have none."""
         if 0 < self.episodes <= self.squeeze:
             raise ValueError(f"sre2l: episodes must be above squeeze, {self.squeeze}, got {self.episodes}")
 
 
 def statistics_distance(network: Network, images: Tensor, first: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Logits of normalised images, and how far they are from a network's batch norms in evaluation mode.
+    """Logits of normalised images, and their distance to the statistics of a network's batch norms in evaluation mode.
 
-    Over all batch norms, the sum of the L2 distances of mean and of variance, per channel, of what comes in, to those
-    that the norm holds (DeepInversion, Yin et al., CVPR 2020). first: the weight of the norm that is met first.
+    The distance is the sum, over all batch norms, of the L2 distances of the input's mean and variance, per channel, to
+    the running ones (DeepInversion, Yin et al., CVPR 2020). first: the weight of the first norm in the forward pass.
     """
     apart: list[Tensor] = []
 
