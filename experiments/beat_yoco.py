@@ -1,5 +1,6 @@
 """A better ranking of the same set: greedy kernel regression against YOCO's rules, over the sizes 1, 2, 3 and 5.
 
+    python experiments/idc_fashion.py --bf16                # makes the set
     python experiments/table1_fashion.py --part 0 1         # shares its trials of YOCO
     python experiments/beat_yoco.py
 

@@ -4,7 +4,7 @@
     python experiments/resize_curve.py --part 1 2
     python experiments/resize_curve.py      # writes the result and the figure
 
-It shares its trials with table1_digits.py.
+It shares its set and its trials with table1_digits.py, which says how the set is made.
 """
 
 from pathlib import Path
