@@ -38,6 +38,8 @@ def test_names_stay_with_their_images(halves: Splits, tmp_path: Path) -> None:
     for half in (*halves, *load(halves, grey=True), *load(tmp_path / "pets", size=4), *only(halves, ("dog", "cat"))):
         at = torch.tensor([len(half) - 1, 0])
         assert half.take(at).files == half.files_of(at) == (half.files[-1], half.files[0])
+        kept = torch.arange(len(half)) != 1
+        assert half.take(kept).files == (half.files[0], *half.files[2:])
         assert half.to("cpu").files == half.files
         assert [file.split("/")[0] for file in half.files] == [half.classes[label] for label in half.labels]
 

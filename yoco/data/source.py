@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,7 +156,10 @@ class Source:
 
     def files_of(self, indices: Tensor) -> tuple[str, ...]:
         """The files of these images, if they are files."""
-        return tuple(np.array(self.files, object)[indices.cpu().numpy()]) if self.files else ()
+        if not self.files:
+            return ()
+        at = torch.nonzero(indices).flatten() if indices.dtype == torch.bool else indices
+        return tuple(self.files[index] for index in at.tolist())
 
     def _parts(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """Everything that there is for each image, changed in the same way."""
