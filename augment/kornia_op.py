@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from augment.op import Params, check_count
 
-DRAWS_LATE = "draws while it is applied and cannot be replayed"
+DRAWS_LATE = "draws random numbers while it is applied, so it cannot be replayed"
 REFUSED = {
     "RandomPlasma": DRAWS_LATE,
     "RandomDissolving": DRAWS_LATE,
-    "RandomChannelDropout": "numbers the images of its own batch and cannot be replayed on another",
+    "RandomChannelDropout": "stores image indices of its own batch, so it cannot be replayed on another",
 }
 """Kornia modules, by the beginning of their names, that drawn parameters do not determine; and why."""
 

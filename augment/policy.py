@@ -66,7 +66,7 @@ class Policy:
             if word not in WORDS:
                 raise _unknown("word", word, WORDS)
         if len(set(self.listed)) < len(self.listed):
-            raise ValueError(f"augment: words must differ, got {self.words!r}")
+            raise ValueError(f"augment: words must not repeat, got {self.words!r}")
         for word in OPS:
             self.op(word)
 

@@ -59,7 +59,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_truncated_file_is_damaged(tmp_path: Path, kept: int) -> None:
     write(tmp_path / "toy")
     (tmp_path / "toy").write_bytes((tmp_path / "toy").read_bytes()[:kept])
-    with pytest.raises(ValueError, match="is damaged or no safetensors file"):
+    with pytest.raises(ValueError, match="is damaged or not a safetensors file"):
         artefact.read(tmp_path / "toy", "toy", 2)
 
 
@@ -93,11 +93,11 @@ def test_the_header_alone_and_folders_and_other_files(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"is a folder, name a file in it, such as condensed.safetensors$"):
         artefact.read_header(tmp_path, "toy", 2)
     (tmp_path / "set.npz").write_bytes(b"PK" + bytes(100))
-    with pytest.raises(ValueError, match=r"is damaged or no safetensors file .*; yoco convert reads .npz$"):
+    with pytest.raises(ValueError, match=r"is damaged or not a safetensors file .*; yoco convert reads .npz$"):
         artefact.read(tmp_path / "set.npz", "toy", 2)
 
 
 def test_an_index_file_is_no_set(tmp_path: Path) -> None:
     np.savez(tmp_path / "kept.npz", about=np.array("{}"), indices=np.arange(3))
-    with pytest.raises(ValueError, match=r"kept\.npz is an index file of prune: write \.safetensors to evaluate it$"):
+    with pytest.raises(ValueError, match=r"kept\.npz is an index file written by prune, not a set; let prune write \.safetensors instead$"):
         artefact.read(tmp_path / "kept.npz", "toy", 2)

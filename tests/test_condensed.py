@@ -228,7 +228,7 @@ BAD = [
     ({"labels": torch.zeros(35, dtype=torch.long)}, "labels must be int64 [36], got [35]"),
     ({"labels": torch.zeros(36)}, "labels must be int64 [36], got [36]"),
     ({"labels": torch.full((36,), 3)}, "labels must be in 0..2, got 3..3"),
-    ({"classes": ("a",)}, "classes must name at least two, got 1"),
+    ({"classes": ("a",)}, "classes must be at least two, got 1"),
     ({"classes": ("a", "b", "a")}, "classes must have different names, got 'a' twice"),
     ({"mean": (0.1, 0.2)}, "mean and std must have 1 values, std above 0, got ((0.1, 0.2), (0.5,))"),
     ({"std": (0.0,)}, "mean and std must have 1 values, std above 0, got ((0.5,), (0.0,))"),
@@ -271,7 +271,7 @@ def test_a_file_that_breaks_a_rule_is_named(tiny_set: CondensedSet, tmp_path: Pa
             load(tmp_path / "bad")
         assert str(caught.value).startswith(f"load: {tmp_path / 'bad'}: condensed set: ")
     artefact.write(tmp_path / "bad", "condensed set", 1, tensors, {"factor": 2})
-    with pytest.raises(ValueError, match="lacks a part"):
+    with pytest.raises(ValueError, match="has a missing or invalid part"):
         load(tmp_path / "bad")
     artefact.write(tmp_path / "new", "condensed set", 2, tensors, header)
     with pytest.raises(ValueError, match="format version 2, this yoco reads up to 1; upgrade yoco"):

@@ -193,7 +193,7 @@ def test_mistakes_are_one_line() -> None:
     for name, line in (
         ("yoco.recipes:Distilled", "must be a function of data, shape, factor and ipc, got <class"),
         ("yoco.protocols:GLYPHS", "must be a function of data, shape, factor and ipc, got ('digits'"),
-        ("builtins:print", "must give a yoco.train.Recipe, got NoneType"),
+        ("builtins:print", "must return a yoco.train.Recipe, got NoneType"),
     ):
         with pytest.raises(ValueError, match=rf"^protocol {name}: {re.escape(line)}"):
             recipe(name, "cifar10", RGB, 1, 1)

@@ -214,7 +214,7 @@ def test_numbers_of_numpy_in_lists_and_mappings_are_numbers(tmp_path: Path) -> N
 def test_files_of_somebody_else_are_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine\n")
     with pytest.raises(
-        ValueError, match=rf"^run: .*{name} was not written by a run of this version; choose another folder$"
+        ValueError, match=rf"^run: .*{name} was not written by this version of yoco; choose another folder$"
     ):
         Run(tmp_path, {})
     assert (tmp_path / name).read_text() == "mine\n"
@@ -278,7 +278,7 @@ def test_a_state_that_comes_back_may_be_kept(tmp_path: Path, state: dict[str, An
     ],
 )
 def test_a_state_that_would_not_come_back_is_refused(tmp_path: Path, state: dict[str, Any]) -> None:
-    rule = "^run: a checkpoint must hold tensors, Python's numbers and words, and dicts and lists of them, got "
+    rule = "^run: a checkpoint must hold only tensors, Python numbers and strings, and dicts and lists of these, got "
     with pytest.raises(ValueError, match=rule):
         check_state(state)
     with pytest.raises(ValueError, match=rule):

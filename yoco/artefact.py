@@ -25,7 +25,7 @@ def python_number(value: Any) -> Any:
     """
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"must be a number, a word or a list or mapping of them, got {type(value).__name__}")
+    raise TypeError(f"must be a number, a string, or a list or mapping of these, got {type(value).__name__}")
 
 
 def is_text(value: Any) -> bool:
@@ -92,9 +92,9 @@ def _opened(path: Path, kind: str, version: int) -> Iterator[tuple[Any, dict[str
             yield file, _header(path, file.metadata(), kind, version)
     except SafetensorError as error:
         if _is_selection(path):
-            raise ValueError(f"load: {path} is an index file of prune: write .safetensors to evaluate it") from error
+            raise ValueError(f"load: {path} is an index file written by prune, not a set; let prune write .safetensors instead") from error
         hint = "; yoco convert reads .npz" if path.suffix == ".npz" else ""
-        raise ValueError(f"load: {path} is damaged or no safetensors file ({error}){hint}") from error
+        raise ValueError(f"load: {path} is damaged or not a safetensors file ({error}){hint}") from error
 
 
 def _is_selection(path: Path) -> bool:

@@ -46,7 +46,7 @@ def only(part: Any, names: Sequence[str]) -> Any:
     if isinstance(part, Source):
         return replace(part.take(rows), labels=labels[rows], classes=wanted)
     if part.space == "zca" and wanted != part.classes:
-        rule = "a set in ZCA space must keep its classes, as it is judged by a fit on the images of all"
+        rule = "a set in ZCA space must keep its classes, as evaluation whitens by a fit on the images of all of them"
         raise ValueError(f"only: {rule}, got {', '.join(wanted)}")
     if not len(rows):
         raise ValueError(f"only: needs cells of these classes, got none of {', '.join(wanted)}")

@@ -247,7 +247,7 @@ def load(path: str | Path, *, ipc: int | None = None, cells: int | None = None) 
     try:
         whole = assembled(header, tensors)
     except TypeError as error:
-        raise ValueError(f"load: {path} lacks a part ({error})") from error
+        raise ValueError(f"load: {path} has a missing or invalid part ({error})") from error
     except ValueError as error:
         raise ValueError(f"load: {path}: {error}") from error
     return whole if ipc is None and cells is None else whole.subset(ipc=ipc, cells=cells)
@@ -268,7 +268,7 @@ def check(s: CondensedSet) -> None:
     _require(tuple(s.cells.shape[2:]) == expected, f"cells must be {expected}", tuple(s.cells.shape[2:]))
     whole = s.labels.dtype == torch.long and s.labels.shape == (n,)
     _require(whole, f"labels must be int64 [{n}]", list(s.labels.shape))
-    _require(k >= 2, "classes must name at least two", k)
+    _require(k >= 2, "classes must be at least two", k)
     _require((twice := repeated(s.classes)) is None, "classes must have different names", f"{twice!r} twice")
     low, high = int(s.labels.min()), int(s.labels.max())
     _require(low >= 0 and high < k, f"labels must be in 0..{k - 1}", f"{low}..{high}")

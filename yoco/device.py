@@ -41,7 +41,7 @@ def compute_type(bf16: bool, device: torch.device) -> torch.dtype | None:
     float32, one without AVX-512 many times slower.
     """
     if bf16 and not _knows_bf16(device):
-        said = "bf16: this {} has no instructions for bfloat16, and is slower in it than in float32, perhaps many times"
+        said = "bf16: this {} has no instructions for bfloat16, so bf16 is slower than float32 here, perhaps many times"
         warnings.warn(said.format("processor" if device.type == "cpu" else "GPU"), stacklevel=3)
     return torch.bfloat16 if bf16 else None
 

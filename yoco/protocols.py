@@ -50,7 +50,7 @@ def recipe(
         raise ValueError(f"{rule}, got {protocol_of!r}")
     published = protocol_of(data, shape, factor, ipc)
     if not isinstance(published, Recipe):
-        raise ValueError(f"protocol {protocol}: must give a yoco.train.Recipe, got {type(published).__name__}")
+        raise ValueError(f"protocol {protocol}: must return a yoco.train.Recipe, got {type(published).__name__}")
     if epochs is None:
         return published
     if epochs < 1:

@@ -111,7 +111,7 @@ class Run:
         if not (begun or self.checkpoint.is_file() or self.result.is_file()):
             for mine in (path, self.metrics):
                 if mine.is_file() and not (path.is_file() and path.read_bytes().startswith(MARK.encode())):
-                    raise ValueError(f"run: {mine} was not written by a run of this version; choose another folder")
+                    raise ValueError(f"run: {mine} was not written by this version of yoco; choose another folder")
             return
         try:
             before = yaml.safe_load(path.read_text()) if path.is_file() else None
@@ -228,7 +228,7 @@ def _check_readable(buffer: io.BytesIO) -> None:
     except UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = found[1] if found else str(error).splitlines()[0]
-        rule = "a checkpoint must hold tensors, Python's numbers and words, and dicts and lists of them"
+        rule = "a checkpoint must hold only tensors, Python numbers and strings, and dicts and lists of these"
         raise ValueError(f"run: {rule}, got {what}") from error
 
 

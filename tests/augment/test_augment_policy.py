@@ -151,7 +151,7 @@ def test_an_unknown_flavour_gets_the_nearest_one() -> None:
 
 
 def test_repeated_words_and_magnitudes_out_of_range_are_refused() -> None:
-    assert refusal("crop_flip_crop") == "augment: words must differ, got 'crop_flip_crop'"
+    assert refusal("crop_flip_crop") == "augment: words must not repeat, got 'crop_flip_crop'"
     assert refusal("crop", scale=0.0) == "augment: scale must be at least 1 and finite, got 0.0"
     assert refusal("", cutout=1.5) == "augment: cutout must be from 0 to 1, got 1.5"
 

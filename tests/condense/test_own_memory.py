@@ -112,7 +112,7 @@ def test_a_memory_that_no_checkpoint_could_hold_is_refused_ahead_of_the_first_ep
         def state_dict(self) -> dict[str, Any]:
             return {"seen": np.zeros(2)}
 
-    rule = r"^run: a checkpoint must hold tensors, .*, got numpy\S*_reconstruct$"
+    rule = r"^run: a checkpoint must hold only tensors, .*, got numpy\S*_reconstruct$"
     run = Run(tmp_path / "run", {})
     with pytest.raises(ValueError, match=rule):
         condense(task, Own(kind=Numbers), seed=0, run=run, callbacks=[lambda _: pytest.fail("an episode was done")])
@@ -165,7 +165,7 @@ def test_a_later_checkpoint_that_could_not_be_read_does_not_take_the_place_of_on
 
     monkeypatch.setattr("yoco.condense.loop.CHECKPOINT_SECONDS", 0.0)
     run = Run(tmp_path, {})
-    with pytest.raises(ValueError, match=r"^run: a checkpoint must hold tensors, "):
+    with pytest.raises(ValueError, match=r"^run: a checkpoint must hold only tensors, "):
         condense(task, Own(kind=Numbers), seed=0, run=run)
     assert (run.restore() or {})["episode"] == 2
 

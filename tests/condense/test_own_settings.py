@@ -70,7 +70,7 @@ def test_what_a_setting_may_be(tiny: Splits, tmp_path: Path, value: Any) -> None
 def test_what_only_looks_like_a_word_or_a_number_is_refused(value: Any, kind: str) -> None:
     with pytest.raises(ValueError) as caught:
         settings_of(f"{__name__}:Anything", "digits", 1, None, value=value)
-    rule = "must be a number, a word or a list or mapping of them"
+    rule = "must be a number, a string, or a list or mapping of these"
     assert str(caught.value) == f"condense: setting value of {__name__}:Anything: {rule}, got {kind}"
 
 

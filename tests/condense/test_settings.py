@@ -277,7 +277,7 @@ def test_a_setting_that_no_set_can_keep_is_refused_ahead_of_the_run(
     tiny: Splits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("yoco.condense.run_episodes", None)  # no episode
-    rule = "must be a number, a word or a list or mapping of them, got"
+    rule = "must be a number, a string, or a list or mapping of these, got"
     with pytest.raises(ValueError, match=rf"^condense: setting folder of {__name__}:Placed: {rule} \w*Path$"):
         condense(tiny, f"{__name__}:Placed", ipc=1, progress=False)
     kept: Any = settings_of(f"{__name__}:Placed", "digits", 1, None, folder="there")

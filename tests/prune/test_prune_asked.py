@@ -167,7 +167,7 @@ def test_options_that_no_file_can_hold_are_one_line_before_any_training(
     mine.own = lambda dynamics, *, epochs=2, weights=None: dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
     mine.usual = lambda dynamics, *, epochs=2, weights=weights: dynamics.error[:epochs].sum(0)  # type: ignore[attr-defined]
     monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", None)
-    rule = f"must be a number, a word or a list or mapping of them, got {kind}"
+    rule = f"must be a number, a string, or a list or mapping of these, got {kind}"
     for name, given in (("mine:own", {"weights": weights}), ("mine:usual", {})):
         how: dict[str, Any] = {"score": name, **given, **QUICK}
         calls: tuple[Any, ...] = (score, lambda data, **how: select(data, rule="hard", ipc=1, **how))

@@ -76,5 +76,5 @@ def test_options_of_a_rule_are_what_a_file_can_hold() -> None:
     for weights, kind in ((torch.zeros(2), "Tensor"), ([Path("w.pt")], type(Path()).__name__)):
         with pytest.raises(ValueError) as caught:
             find(name, weights=weights)
-        rule = f"must be a number, a word or a list or mapping of them, got {kind}"
+        rule = f"must be a number, a string, or a list or mapping of these, got {kind}"
         assert str(caught.value) == f"rule: option weights of {name}: {rule}"

@@ -133,7 +133,7 @@ BAD = [
     (spoil(RESULT, json.dumps(result()).replace("[70.25]", "[]")), "must be the result of an evaluation"),
     (spoil("config.yaml", "a: [1"), "config.yaml is damaged"),
     (spoil("config.yaml", "just words"), "config.yaml must be a mapping, got str"),
-    (spoil("condensed.safetensors", "nothing"), "condensed.safetensors is damaged or no safetensors file"),
+    (spoil("condensed.safetensors", "nothing"), "condensed.safetensors is damaged or not a safetensors file"),
 ]
 
 
