@@ -99,5 +99,6 @@ def test_the_header_alone_and_folders_and_other_files(tmp_path: Path) -> None:
 
 def test_an_index_file_is_no_set(tmp_path: Path) -> None:
     np.savez(tmp_path / "kept.npz", about=np.array("{}"), indices=np.arange(3))
-    with pytest.raises(ValueError, match=r"kept\.npz is an index file written by prune, not a set; let prune write \.safetensors instead$"):
+    rule = r"is an index file written by prune, not a set; let prune write \.safetensors to evaluate it"
+    with pytest.raises(ValueError, match=rf"kept\.npz {rule}$"):
         artefact.read(tmp_path / "kept.npz", "toy", 2)

@@ -252,7 +252,7 @@ def test_whitened_pixels_from_experts_to_an_evaluation(
     assert "whitened (ZCA)" in (tmp_path / "set/report.md").read_text()
     capsys.readouterr()
     matching[-1] = str(tmp_path / "plain")
-    assert fails(*matching).endswith("must be of space unit, got zca\n")
+    assert fails(*matching).endswith("must be trained with space unit, got zca\n")
     assert "--space must be one of unit, zca, got 'rgb'" in fails(*matching, "--space", "rgb")
 
 

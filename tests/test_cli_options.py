@@ -23,7 +23,7 @@ from yoco.condense import METHODS
     ],
 )
 def test_an_option_of_several_words_stands_once(words: list[str], flag: str, fails: Callable[..., str]) -> None:
-    rule = f"{words[0]}: {flag} must be given only once, followed by all its values"
+    rule = f"{words[0]}: {flag} must be given once, followed by all its values"
     assert fails(*words) == f"yoco: {rule}, got it 2 times\n"
 
 

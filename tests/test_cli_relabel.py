@@ -102,6 +102,6 @@ def test_data_come_in_the_form_that_is_asked_for_where_the_set_does_not_say_it(
     assert fails(*words, "--size", "6") == "yoco: relabel: size must be that of the set, 8, got 6\n"
     replace(made, source={}).save(path)
     assert "choose a --size" in fails(*words)
-    assert "relabel: data must have images [1, 8, 8] as the set, got [3, 8, 8]" in fails(*words, "--size", "8")
+    assert "relabel: data must have images [1, 8, 8] like the set, got [3, 8, 8]" in fails(*words, "--size", "8")
     assert run([*words, "--size", "8", "--grey", "--network", "mlp:width=4", "--epochs", "1"]) == 0
     assert load(words[-1]).soft_labels is not None

@@ -92,7 +92,8 @@ def _opened(path: Path, kind: str, version: int) -> Iterator[tuple[Any, dict[str
             yield file, _header(path, file.metadata(), kind, version)
     except SafetensorError as error:
         if _is_selection(path):
-            raise ValueError(f"load: {path} is an index file written by prune, not a set; let prune write .safetensors instead") from error
+            rule = "is an index file written by prune, not a set; let prune write .safetensors to evaluate it"
+            raise ValueError(f"load: {path} {rule}") from error
         hint = "; yoco convert reads .npz" if path.suffix == ".npz" else ""
         raise ValueError(f"load: {path} is damaged or not a safetensors file ({error}){hint}") from error
 

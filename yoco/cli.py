@@ -119,7 +119,7 @@ def _check_once(form: Any, argv: Sequence[str], command: str) -> None:
     for f in (f for f in fields(form) if f.init):
         flag = f"--{f.name}".replace("_", "-")
         if isinstance(getattr(form, f.name), tuple | dict) and (count := flags.count(flag)) > 1:
-            raise ValueError(f"{command}: {flag} must be given only once, followed by all its values, got it {count} times")
+            raise ValueError(f"{command}: {flag} must be given once, followed by all its values, got it {count} times")
 
 
 def _at_home(form: Any) -> Any:

@@ -137,7 +137,9 @@ def test_subclasses_of_refused_modules_are_refused_by_their_own_name() -> None:
         pass
 
     for module in (Shade(), RandomDissolving()):
-        with pytest.raises(ValueError, match=rf"^augment: {type(module).__name__} draws random numbers while it is applied"):
+        with pytest.raises(
+            ValueError, match=rf"^augment: {type(module).__name__} draws random numbers while it is applied"
+        ):
             KorniaOp(module)
 
 
@@ -147,7 +149,9 @@ def test_a_module_that_draws_unexpectedly_is_refused_when_it_does() -> None:
             return x + torch.rand(1)
 
     op, before = KorniaOp(Late(p=1.0)), torch.get_rng_state()
-    with pytest.raises(ValueError, match=r"^augment: Late draws random numbers while it is applied, so it cannot be replayed$"):
+    with pytest.raises(
+        ValueError, match=r"^augment: Late draws random numbers while it is applied, so it cannot be replayed$"
+    ):
         op.apply(images(), op.draw(1, SIZE, generator()))
     assert torch.equal(before, torch.get_rng_state())
 

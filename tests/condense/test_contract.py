@@ -82,15 +82,15 @@ def test_a_good_method_is_let_through(tiny: Splits) -> None:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("forgets", r"a run that stops after episode 1 must go on to the same set \(what it keeps is in its memory\)"),
+        ("forgets", r"a run stopped after episode 1 must resume to the same set \(keep all state in the memory\)"),
         ("wanders", "the same seed must give the same set"),
-        ("spoils", "real images must stay as they are"),
+        ("spoils", "real images must stay unchanged"),
     ],
 )
 def test_what_is_broken_is_said(tiny: Splits, fault: str, said: str) -> None:
     data = Splits(tiny.train.take(torch.arange(120)), tiny.test)
     data.train.images[0] = 7
-    with pytest.raises(ValueError, match=rf"^method {__name__}:Own: {said}, got others$"):
+    with pytest.raises(ValueError, match=rf"^method {__name__}:Own: {said}, got a difference$"):
         check(f"{__name__}:Own", data, fault=fault)
 
 

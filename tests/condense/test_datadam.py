@@ -166,7 +166,7 @@ def test_optimizer_has_the_paper_step_and_momentum(task: Task) -> None:
 
 def test_a_network_without_maps_is_refused(task: Task, tiny: Splits) -> None:
     method, flat = DataDAM(**SMALL), Task(tiny.train, 1, "mlp:width=8")
-    with pytest.raises(ValueError, match="datadam: network must have maps to look at, got mlp"):
+    with pytest.raises(ValueError, match="datadam: network must have feature maps before its last stage, got mlp"):
         list(method.episode(flat, method.synthetic(flat, Rng(0)), None, Rng(1)))
 
 

@@ -233,7 +233,7 @@ def test_a_threshold_that_nothing_passes_is_said_before_long(task: Task, episode
     memory = method.memory(task, Rng(0))
     memory.age = told - 1
     synthetic = method.synthetic(task, Rng(0))
-    message = rf"^datm: threshold must be above some loss of the first {told} iterations, got 1e-09 below [\d.]+ and "
+    message = rf"^datm: threshold must not be below all of the first {told} losses, got 1e-09, last loss [\d.]+$"
     with pytest.raises(ValueError, match=message):
         list(method.episode(task, synthetic, memory, Rng(3)))
     again = method.memory(task, Rng(0))

@@ -70,11 +70,11 @@ def test_digits_have_settings_of_our_own() -> None:
         ({"expert_epochs": 20}, "datm: expert_epochs must be at least 21 for these segments, got 20"),
         (
             {"min_start": 20},
-            "datm: min_start must be at least 0, below grow_from, and that not above max_start, got 20, 0 and 20",
+            "datm: 0 <= min_start < grow_from <= max_start must hold, ignoring a grow_from of 0, got 20, 0 and 20",
         ),
         (
             {"grow_from": 21},
-            "datm: min_start must be at least 0, below grow_from, and that not above max_start, got 0, 21 and 20",
+            "datm: 0 <= min_start < grow_from <= max_start must hold, ignoring a grow_from of 0, got 0, 21 and 20",
         ),
         ({"grow_over": 0}, "datm: grow_over must be at least 1, got 0"),
         ({"decay": 1.0}, "datm: decay must be at least 0 and below 1, got 1"),

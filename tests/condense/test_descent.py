@@ -47,7 +47,7 @@ def test_labels_that_are_not_learned_need_no_gradient() -> None:
 def test_a_second_gradient_is_refused() -> None:
     kernel, shares, sent = given()
     loss = (descend(kernel, shares, steps=3, **HOW) * sent).sum()
-    with pytest.raises(RuntimeError, match=r"^descend: can be differentiated once, got create_graph=True$"):
+    with pytest.raises(RuntimeError, match=r"^descend: can be differentiated only once, got create_graph=True$"):
         torch.autograd.grad(loss, kernel, create_graph=True)
 
 

@@ -64,7 +64,7 @@ def test_a_stop_gives_the_set_and_says_where_it_goes_on(tmp_path: Path, stopped:
     for out, more in ((None, ""), (tmp_path, f"; the same call goes on from {tmp_path}")):
         with pytest.raises(Interrupted) as caught:
             condense("digits", "random", size=6, out=out, **HOW)
-        assert str(caught.value) == f"stopped while the teacher learned{more}"
+        assert str(caught.value) == f"stopped while the teacher was being trained{more}"
         assert caught.value.condensed.soft_labels is None
         assert caught.value.condensed.form == {"size": 6, "grey": False}
     assert yoco.load(tmp_path / "condensed.safetensors").checksum == caught.value.condensed.checksum
@@ -104,7 +104,9 @@ def test_sigterm_stops_a_teacher_as_ctrl_c_does(tmp_path: Path, monkeypatch: pyt
     mine: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: mine.append(number))
     try:
-        with pytest.raises(Interrupted, match=r"^stopped while the teacher learned; the same call goes on from "):
+        with pytest.raises(
+            Interrupted, match=r"^stopped while the teacher was being trained; the same call goes on from "
+        ):
             condense("digits", "random", out=tmp_path, **HOW)
         os.kill(os.getpid(), signal.SIGTERM)
     finally:
@@ -149,7 +151,7 @@ def test_a_part_whose_checkpoint_is_lost_is_not_the_whole(tiny: Splits, tmp_path
     assert yoco.condense(tiny, "herding", minutes=1e-9, **how).config["episodes_done"] == 0
     (tmp_path / "checkpoint.pt").unlink()
     wanted = (
-        r"condensed\.safetensors must have all 3 episodes, as there is no checkpoint to go on from, got 0; take it as"
+        r"condensed\.safetensors must have all 3 episodes, as there is no checkpoint to resume from, got 0; use it as"
     )
     for minutes in (None, 1e-9):
         with pytest.raises(ValueError, match=wanted):

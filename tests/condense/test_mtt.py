@@ -85,9 +85,9 @@ def test_experts_are_read_where_they_were_recorded(task: Task, tmp_path: Path) -
         (task, replace(recipe, augment=Policy("crop", "dsa")), r"augment .*crop.*, got "),
     ]
     for whose, how, message in others:
-        with pytest.raises(ValueError, match=rf"^experts: .*expert-0.safetensors must be of {message}"):
+        with pytest.raises(ValueError, match=rf"^experts: .*expert-0.safetensors must be trained with {message}"):
             Experts(whose, how, Rng(0), tmp_path)
-        with pytest.raises(ValueError, match=rf"^experts: .*expert-0.safetensors must be of {message}"):
+        with pytest.raises(ValueError, match=rf"^experts: .*expert-0.safetensors must be trained with {message}"):
             record(whose, how, tmp_path, 2)
     with pytest.raises(ValueError, match=r"^experts: count must be at least 1, got 0$"):
         record(task, recipe, tmp_path, 0)
@@ -113,9 +113,9 @@ def test_files_of_experts_that_do_not_say_how_images_were_augmented_are_read(tas
 def test_experts_of_another_seed_or_precision_are_not_mixed(task: Task, tmp_path: Path) -> None:
     recipe = MTT(**TOY).recipe()
     record(task, recipe, tmp_path, 1, seed=3)
-    with pytest.raises(ValueError, match=r"^experts: .*expert-0.safetensors must be of seed 4, got 3$"):
+    with pytest.raises(ValueError, match=r"^experts: .*expert-0.safetensors must be trained with seed 4, got 3$"):
         record(task, recipe, tmp_path, 2, seed=4)
-    with pytest.raises(ValueError, match=r"must be of autocast torch.bfloat16, got None$"):
+    with pytest.raises(ValueError, match=r"must be trained with autocast torch.bfloat16, got None$"):
         Experts(replace(task, autocast=torch.bfloat16), recipe, Rng(3), tmp_path)
     assert Experts(task, recipe, Rng(4), tmp_path).trajectory(0).shape[0] == 4
 

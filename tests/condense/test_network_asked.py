@@ -16,7 +16,7 @@ def test_a_network_is_looked_at_whether_or_not_it_is_used(tiny: Splits, ask: Any
         ("random", "resnet19", r"^network: unknown name 'resnet19'; did you mean "),
         ("herding", "mlp:height=3", r"^network mlp option: unknown name 'height'; "),
         ("k-means", "convnet:depth=9", r"^convnet: depth must be in 1\.\.3 for 8x8 images, got 9$"),
-        ("sre2l", "mlp", r"^condense: network must be given as the setting teacher with sre2l, got 'mlp'$"),
+        ("sre2l", "mlp", r"^condense: network must be given by the setting teacher of sre2l, got 'mlp'$"),
     ):
         with pytest.raises(ValueError, match=line):
             ask(tiny, method, ipc=1, network=network, device="cpu", progress=False)
@@ -32,7 +32,7 @@ class Named(Random):
 
 def test_a_network_that_gives_the_labels_is_welcome_beside_a_teacher(tiny: Splits) -> None:
     how: dict[str, Any] = {"ipc": 1, "network": "mlp:width=8", "device": "cpu", "progress": False}
-    with pytest.raises(ValueError, match=r"^condense: network must be given as the setting teacher with "):
+    with pytest.raises(ValueError, match=r"^condense: network must be given by the setting teacher of "):
         condense(tiny, f"{__name__}:Named", **how)
     made = condense(tiny, f"{__name__}:Named", labels="teacher", teacher_epochs=1, **how)
     assert made.history[-1]["teacher"] == "mlp:width=8"

@@ -195,7 +195,7 @@ def test_a_stop_says_so_at_once_and_gives_the_set_so_far(
         assert str(stopped.value) == f"stopped after 2 of 4 episodes{more}"
         assert torch.equal(stopped.value.condensed.cells, seen[-1])
         assert stopped.value.condensed.config["episodes_done"] == 2
-        assert capsys.readouterr().err == "\nstopping after this episode; once more stops at once\n"
+        assert capsys.readouterr().err == "\nstopping after this episode; interrupt again to stop at once\n"
     assert not torch.equal(seen[0], seen[1])
 
 

@@ -150,7 +150,7 @@ def test_experts_of_networks_that_draw_buffers_are_refused(
     how: dict[str, Any] = {"ipc": 1, "episodes": 1, "progress": False, **SMALL[method]}
     assert condense(tiny, method, network="own_networks:Held:drawn=false", **how).config["episodes_done"] == 1
     monkeypatch.setattr("yoco.condense.experts.fit", None)
-    rule = "what a network draws must be a parameter, with requires_grad=False if it does not learn"
+    rule = "what a network draws at random must be a parameter (with requires_grad=False if it is not trained)"
     with pytest.raises(ValueError) as caught:
         condense(tiny, method, network="own_networks:Held", **how)
     assert str(caught.value) == f"experts: {rule}, got the buffer places"

@@ -164,7 +164,7 @@ def test_what_a_method_must_be_is_said_in_one_line() -> None:
         ("Thawed", f"must be a frozen dataclass, got {Thawed!r}"),
         ("Counted", "must have a field episodes, got rounds"),
         ("Set", "must have a field episodes, got none"),
-        ("Slow", "settings must not be named as what every set notes, got seconds"),
+        ("Slow", "settings must not be named like what every set records, got seconds"),
     ):
         for ask in asks:
             with pytest.raises(ValueError) as caught:

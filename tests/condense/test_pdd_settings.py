@@ -120,10 +120,10 @@ def test_impossible_settings(settings: dict[str, Any], line: str) -> None:
 
 
 def test_impossible_bases(tiny: Splits) -> None:
-    with pytest.raises(ValueError, match=r"^pdd: base must leave episodes to pdd, got 'idc:episodes=3'$"):
+    with pytest.raises(ValueError, match=r"^pdd: base must not set episodes, which pdd sets, got 'idc:episodes=3'$"):
         PDD(base="idc:episodes=3")
     frepo = PDD(base="yoco.condense.methods.frepo:FRePo", factor=1)
-    line = r"^pdd: base must learn nothing beside its cells but numbers, got regressed, targets$"
+    line = r"^pdd: base must learn only cells and single numbers, got regressed, targets$"
     with pytest.raises(ValueError, match=line):
         frepo.synthetic(Task(tiny.train, 3), Rng(0))
 
@@ -183,7 +183,7 @@ def test_a_base_may_have_what_cannot_be_asked_for() -> None:
     [
         ("Stages", "must be a frozen dataclass, got <class "),
         ("BASES", "must be a frozen dataclass, got {"),
-        ("Task", "must have published, synthetic, optimizer, memory, episode, got none of published, "),
+        ("Task", "must have published, synthetic, optimizer, memory, episode, got a class without published, "),
     ],
 )
 def test_a_base_is_a_method(name: str, line: str) -> None:

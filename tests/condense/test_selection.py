@@ -119,7 +119,7 @@ def test_names_on_the_set_are_those_of_the_table(tiny: Splits) -> None:
 @pytest.mark.parametrize(
     ("name", "setting", "line"),
     [
-        ("random", {"episodes": 3}, "random: episodes must be 0, as nothing is compared, got 3"),
+        ("random", {"episodes": 3}, "random: episodes must be 0, as no features are compared, got 3"),
         ("herding", {"factor": 5}, "condense: factor must be 1, 2, 3 or 4, got 5"),
         ("best-crops", {"pool": 0}, "best-crops: pool must be at least 1, got 0"),
         ("best-crops", {"least": 1.5}, "best-crops: least must be above 0 and at most 1, got 1.5"),
@@ -135,7 +135,7 @@ def test_impossible_settings(tiny: Splits, name: str, setting: dict[str, Any], l
 def test_every_tile_has_some_room(method: str) -> None:
     images, labels = torch.rand(40, 1, 9, 9, generator=Rng(0).generator()), torch.arange(40) % 2
     data = Splits(from_arrays(images, labels), from_arrays(images, labels))
-    message = r"^condense: factor must leave room for each tile of 9x9 pixels, got 4$"
+    message = r"^condense: factor must leave a pixel for each cell of 9x9 images, got 4$"
     with pytest.raises(ValueError, match=message):
         condense(data, method, ipc=1, factor=4, progress=False)
 

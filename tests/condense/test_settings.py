@@ -37,7 +37,7 @@ def test_no_digit_and_no_letter_is_mirrored(method: str) -> None:
 def test_what_inner_steps_cannot_do_is_said_at_once(method: str) -> None:
     for settings, line in (
         ({"cutmix": 1.5}, "augment: cutmix probability must be from 0 to 1, got 1.5"),
-        ({"first": True, "start": "k-means"}, f"{method}: first goes with the start real or mix, got k-means"),
+        ({"first": True, "start": "k-means"}, f"{method}: first needs start real or mix, got k-means"),
     ):
         with pytest.raises(ValueError, match=line):
             settings_of(method, "cifar10", 10, (3, 32, 32), **settings)
@@ -133,7 +133,7 @@ def test_a_thousand_networks_have_as_many_steps_as_are_asked_for(method: str) ->
 def test_every_tile_has_some_room(side: int, factor: int, kind: str) -> None:
     images, labels = torch.rand(40, 1, side, side, generator=Rng(0).generator()), torch.arange(40) % 2
     source = from_arrays(images, labels)
-    message = rf"^condense: factor must leave room for each tile of {side}x{side} pixels, got {factor}$"
+    message = rf"^condense: factor must leave a pixel for each cell of {side}x{side} images, got {factor}$"
     with pytest.raises(ValueError, match=message):
         start(kind, source, 1, factor, Rng(0))
     assert len(start(kind, source, 1, 2, Rng(0)).cells) == 8
@@ -154,8 +154,8 @@ def test_a_task_is_the_same_whatever_is_kept_with_it(tiny: Splits) -> None:
         ("idc", {"weight_decay": -1e-3}, "condense: weight_decay must be at least 0, got -0.001"),
         ("dm", {"momentum_image": -2.0}, "condense: momentum_image must be at least 0, got -2"),
         ("idc", {"reference_side": 0}, "idc: reference_side must be at least 1, got 0"),
-        ("idc", {"shrink": "area", "start": "real"}, "idc: shrink goes with the start mix or k-means, got real"),
-        ("dream", {"shrink": "area", "start": "noise"}, "dream: shrink goes with the start mix or k-means, got noise"),
+        ("idc", {"shrink": "area", "start": "real"}, "idc: shrink area needs start mix or k-means, got real"),
+        ("dream", {"shrink": "area", "start": "noise"}, "dream: shrink area needs start mix or k-means, got noise"),
         ("idc", {"shrink": "foo", "factor": 1}, "idc: shrink must be one of nearest, area, got 'foo'"),
         ("mdc", {"pretrain": -1}, "mdc: pretrain must be at least 0, got -1"),
     ],
@@ -261,8 +261,8 @@ def test_what_is_no_method_is_said_in_one_line(tmp_path: Any, monkeypatch: pytes
     monkeypatch.syspath_prepend(tmp_path)
     parts = "published, synthetic, optimizer, memory, episode"
     for name, message in (
-        ("Half", f"must have {parts}, got none of published, synthetic, memory, episode"),
-        ("Doubled", "settings must not be named as options of every run, got network"),
+        ("Half", f"must have {parts}, got a class without published, synthetic, memory, episode"),
+        ("Doubled", "settings must not be named like options of condense, got network"),
         ("Plain", f"must be a frozen dataclass, got {Plain!r}"),
         ("MIRRORING", f"must be a frozen dataclass, got {MIRRORING!r}"),
     ):

@@ -178,8 +178,8 @@ def test_a_sink_is_made_within_the_folder_of_its_run(
     for name, line in (
         ("wand", "sink: unknown name 'wand'"),
         ("wandb", "sink: the package wandb must be installed"),
-        ("mine_sinks:number", "sink: mine_sinks:number must be a function of a folder that answers with a callback, "),
-        ("mine_sinks:silent", "sink: mine_sinks:silent must be a function of a folder that answers with a callback, "),
+        ("mine_sinks:number", "sink: mine_sinks:number must be a function of a folder that returns a callback, "),
+        ("mine_sinks:silent", "sink: mine_sinks:silent must be a function of a folder that returns a callback, "),
     ):
         with pytest.raises(ValueError, match=f"^{line}"):
             condense(tiny, "dm", out=tmp_path / "a" / "run", sink=name, **how)

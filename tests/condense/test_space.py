@@ -164,7 +164,7 @@ def test_experts_of_one_space_are_refused_in_the_other(tiny: Splits, tmp_path: P
         record(Task(in_space(space, tiny.train), 1, NETWORK), recipe, folder, 2)
         assert made(tiny, "mtt", space=space, experts=str(folder)).space == space
         with pytest.raises(
-            ValueError, match=rf"^experts: .*expert-\d.safetensors must be of space {other}, got {space}$"
+            ValueError, match=rf"^experts: .*expert-\d.safetensors must be trained with space {other}, got {space}$"
         ):
             made(tiny, "mtt", space=other, experts=str(folder))
 
@@ -180,7 +180,7 @@ def test_experts_that_do_not_say_their_space_are_of_plain_images(
         (tmp_path / "expert-0.safetensors").unlink()
         weights = record(task, recipe, tmp_path, 1).trajectory(0)
     assert torch.equal(record(task, recipe, tmp_path, 1).trajectory(0), weights)
-    with pytest.raises(ValueError, match="must be of space zca, got unit"):
+    with pytest.raises(ValueError, match="must be trained with space zca, got unit"):
         record(Task(in_space("zca", tiny.train), 1, NETWORK), recipe, tmp_path, 1).trajectory(0)
 
 
@@ -252,7 +252,7 @@ def test_a_converted_set_of_mtt_is_evaluated_by_its_papers_fit(colours: Splits, 
     ("changes", "line"),
     [
         ({"space": "rgb"}, "condense: space must be unit or zca, got 'rgb'"),
-        ({"factor": 3}, "condense: factor must divide 8x8 where pixels are whitened, as nothing is grey there, got 3"),
+        ({"factor": 3}, "condense: factor must divide the image size, 8x8, with space=zca, got 3"),
     ],
 )
 def test_what_is_refused(tiny: Splits, changes: dict[str, Any], line: str) -> None:

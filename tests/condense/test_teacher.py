@@ -33,7 +33,9 @@ def test_the_step_size_follows_the_recipe(task: Task) -> None:
 @pytest.mark.parametrize(("setting", "advice"), [("", ""), ("lr_teacher", "; lower lr_teacher")])
 def test_a_training_that_diverges_is_said(task: Task, setting: str, advice: str) -> None:
     learner = Teacher(task, replace(usual(task, 6), lr=1e30), Rng(0), setting)
-    with pytest.raises(ValueError, match=rf"^teacher: weights must be finite, got others in epoch \d{advice}$"):
+    with pytest.raises(
+        ValueError, match=rf"^teacher: weights must be finite, got NaN or infinity in epoch \d{advice}$"
+    ):
         deque((learner.learn() for _ in range(6)), maxlen=0)
 
 

@@ -119,9 +119,9 @@ def _class_of(method: str) -> Any:
     check_class(cls, f"method {method}")
     taken = {*signature(condense).parameters, *BESIDE} - ({"labels"} if hasattr(cls, "label_kinds") else set())
     if doubled := [f.name for f in fields(cls) if f.name in taken]:
-        raise ValueError(f"method {method}: settings must not be named as options of every run, got {doubled[0]}")
+        raise ValueError(f"method {method}: settings must not be named like options of condense, got {doubled[0]}")
     if doubled := [f.name for f in fields(cls) if f.name in NOTED]:
-        raise ValueError(f"method {method}: settings must not be named as what every set notes, got {doubled[0]}")
+        raise ValueError(f"method {method}: settings must not be named like what every set records, got {doubled[0]}")
     return cls
 
 

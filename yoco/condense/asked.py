@@ -54,7 +54,7 @@ def check_sink(sink: str | None, out: str | Path | None) -> None:
         ValueError: it has none.
     """
     if sink and out is None:
-        raise ValueError(f"condense: sink needs a run with a folder, got {sink!r} without out")
+        raise ValueError(f"condense: sink can only be used with out, got {sink!r} without it")
 
 
 def teaching_of(epochs: int | None, asked: Labels) -> int:
@@ -68,7 +68,7 @@ def teaching_of(epochs: int | None, asked: Labels) -> int:
     if (epochs := whole_number("condense: teacher_epochs", epochs)) < 1:
         raise ValueError(f"condense: teacher_epochs must be at least 1, got {epochs}")
     if not asked.afterwards:
-        rule = "teacher_epochs goes with labels=teacher of a method that has no teacher of its own"
+        rule = "teacher_epochs can only be used with labels=teacher and a method without a teacher of its own"
         raise ValueError(f"condense: {rule}, got {epochs} with {asked.method}")
     return epochs
 
@@ -87,7 +87,7 @@ def check_network(name: str, method: Method, real: Source, asked: Labels) -> Non
     if name == Task.network_name:
         return
     if has_teacher(method) and not asked.afterwards:
-        raise ValueError(f"condense: network must be given as the setting teacher with {asked.method}, got {name!r}")
+        raise ValueError(f"condense: network must be given by the setting teacher of {asked.method}, got {name!r}")
     networks.build(name, real.shape, len(real.classes), Rng(0))
 
 
@@ -103,5 +103,5 @@ def check_space(space: str, method: Method, real: Source) -> None:
     factor = getattr(method, "factor", 1)
     check_factor(factor)
     if space == "zca" and (height % factor or width % factor):
-        rule = f"factor must divide {height}x{width} where pixels are whitened, as nothing is grey there"
+        rule = f"factor must divide the image size, {height}x{width}, with space=zca"
         raise ValueError(f"condense: {rule}, got {factor}")

@@ -21,12 +21,12 @@ def keep(run: Callable[..., CondensedSet], real: Source, method: str) -> Condens
     """
     before = real.images.clone()
     whole = run()
-    _promise(method, "real images must stay as they are", torch.equal(real.images, before))
+    _promise(method, "real images must stay unchanged", torch.equal(real.images, before))
     _promise(method, "the same seed must give the same set", run().checksum == whole.checksum)
     with TemporaryDirectory() as place:
         for stop in range(1, int(whole.config["episodes_done"])):
             again = _gone_on(run, Path(place) / str(stop), stop)
-            rule = f"a run that stops after episode {stop} must go on to the same set (what it keeps is in its memory)"
+            rule = f"a run stopped after episode {stop} must resume to the same set (keep all state in the memory)"
             _promise(method, rule, again.checksum == whole.checksum)
     return whole
 
@@ -42,4 +42,4 @@ def _gone_on(run: Callable[..., CondensedSet], folder: Path, stop: int) -> Conde
 
 def _promise(method: str, rule: str, kept: bool) -> None:
     if not kept:
-        raise ValueError(f"method {method}: {rule}, got others")
+        raise ValueError(f"method {method}: {rule}, got a difference")

@@ -44,7 +44,7 @@ class _Descent(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """All steps back."""
         if torch.is_grad_enabled():
-            raise RuntimeError("descend: can be differentiated once, got create_graph=True")
+            raise RuntimeError("descend: can be differentiated only once, got create_graph=True")
         kernel, passed, guesses = ctx.saved_tensors
         of_a, of_speed, of_shares = gradient, torch.zeros_like(gradient), torch.zeros_like(gradient)
         of_scores = torch.empty_like(guesses)

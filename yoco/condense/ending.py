@@ -24,8 +24,8 @@ def finished(run: Run, episodes: int, labelled: bool) -> CondensedSet:
         ValueError: the run stopped before its last episode or before its labels, and its checkpoint was lost.
     """
     made = load(run.result)
-    done, lost = made.config.get("episodes_done", episodes), "as there is no checkpoint to go on from"
-    again = "take it as it stands, or remove it to start again"
+    done, lost = made.config.get("episodes_done", episodes), "as there is no checkpoint to resume from"
+    again = "use it as it is, or remove it to start again"
     if done < episodes:
         rule = f"must have all {episodes:,} episodes, {lost}, got {done:,}"
         raise ValueError(f"condense: {run.result} {rule}; {again}")
@@ -71,6 +71,6 @@ class Afterwards:
             with answered(signal.default_int_handler, signal.SIGTERM):
                 return relabel_from(made, self.task, self.epochs, self.seed, folder=self.folder, progress=self.progress)
         except KeyboardInterrupt:
-            after = "stopped while the teacher learned"
+            after = "stopped while the teacher was being trained"
             more = f"; the same call goes on from {self.run.folder}" if self.run else ""
             raise Unlabelled(f"{after}{more}", made) from None

@@ -77,7 +77,7 @@ class Experts:
         if path := self._found(number):
             made = artefact.read_header(path, KIND, VERSION).get("seed", self.rng.seed)
             if made != self.rng.seed:
-                raise ValueError(f"experts: {path} must be of seed {self.rng.seed}, got {made}")
+                raise ValueError(f"experts: {path} must be trained with seed {self.rng.seed}, got {made}")
             return False
         self._recorded(number, self.rng)
         return True
@@ -106,7 +106,7 @@ class Experts:
         found = {"space": "unit", **late, **header}  # older files do not say these
         for name, value in wanted.items():
             if found.get(name) != value:
-                raise ValueError(f"experts: {path} must be of {name} {value}, got {found.get(name)}")
+                raise ValueError(f"experts: {path} must be trained with {name} {value}, got {found.get(name)}")
         return found.get("seed")
 
     def _recorded(self, number: int, rng: Rng) -> Tensor:
@@ -154,7 +154,7 @@ def check_drawn(task: Task) -> None:
     one, other = (dict(task.network(Rng(seed)).named_buffers()) for seed in (0, 1))
     for name, buffer in one.items():
         if not torch.equal(buffer, other[name]):
-            rule = "what a network draws must be a parameter, with requires_grad=False if it does not learn"
+            rule = "what a network draws at random must be a parameter (with requires_grad=False if it is not trained)"
             raise ValueError(f"experts: {rule}, got the buffer {name}")
 
 

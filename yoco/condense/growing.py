@@ -33,7 +33,7 @@ class Growing(Synthetic):
         """
         if type(plain) is not Synthetic or any(value.numel() > 1 for value in plain.beside.values()):
             got = ", ".join([type(plain).__name__.lower(), *plain.beside])
-            raise ValueError(f"{where} must learn nothing beside its cells but numbers, got {got}")
+            raise ValueError(f"{where} must learn only cells and single numbers, got {got}")
         return cls.extended(plain, values(plain))
 
     def copy(self, count: int) -> Synthetic:

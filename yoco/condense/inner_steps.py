@@ -75,11 +75,11 @@ class InnerSteps:
         if self.shrink not in SHRINKS:
             raise ValueError(f"{where}: shrink must be one of {', '.join(SHRINKS)}, got {self.shrink!r}")
         if self.shrink != "nearest" and self.start in ("real", "noise"):
-            raise ValueError(f"{where}: shrink goes with the start mix or k-means, got {self.start}")
+            raise ValueError(f"{where}: shrink {self.shrink} needs start mix or k-means, got {self.start}")
         if getattr(self, "pretrain", 0) < 0:
             raise ValueError(f"{where}: pretrain must be at least 0, got {self.pretrain}")  # type: ignore[attr-defined]
         if self.first and self.start in ("k-means", "noise"):
-            raise ValueError(f"{where}: first goes with the start real or mix, got {self.start}")
+            raise ValueError(f"{where}: first needs start real or mix, got {self.start}")
         Policy(self.augment)
         Policy(self.network_augment)
         CutMix(self.cutmix)

@@ -94,15 +94,15 @@ def relabel(
         raise ValueError(f"relabel: epochs must be at least 1, got {epochs}")
     if isinstance(teacher, nn.Module):
         if (epochs, network, out, seed, bf16) != (TEACHER_EPOCHS, "convnet", None, 0, False):
-            raise ValueError("relabel: a module learns no more, got epochs, network, out, seed or bf16 beside it")
+            raise ValueError("relabel: a teacher module is not trained, got epochs, network, out, seed or bf16 with it")
         if device != "auto":
-            raise ValueError(f"relabel: a module computes where it is, got device={device} beside it")
+            raise ValueError(f"relabel: a teacher module runs on its own device, got device={device} with it")
         names = condensed.classes if classes is None else tuple(classes)
         logits = _logits(condensed, teacher, names)
         _check_knows(condensed, logits)
         return _labelled(condensed, logits, temperature, {"teacher": type(teacher).__name__})
     if classes is not None:
-        raise ValueError("relabel: classes are those of a module, got them beside data, which have their own")
+        raise ValueError("relabel: classes can only be used with a teacher module, got them with data")
     place = pick(device)
     real = _alike(condensed, data_sets.load(teacher, **condensed.form).train).to(place)
     task = Task(real, 1, network, compute_type(bf16, place))
@@ -143,7 +143,7 @@ def _alike(condensed: CondensedSet, real: Source) -> Source:
 
 def _check_images(condensed: CondensedSet, real: Source) -> None:
     if real.shape != condensed.shape:
-        raise ValueError(f"relabel: data must have images {list(condensed.shape)} as the set, got {list(real.shape)}")
+        raise ValueError(f"relabel: data must have images {list(condensed.shape)} like the set, got {list(real.shape)}")
 
 
 def _labelled(condensed: CondensedSet, logits: Tensor, temperature: float, about: Mapping[str, Any]) -> CondensedSet:
@@ -179,5 +179,5 @@ def _order(wanted: tuple[str, ...], names: tuple[str, ...], *, numbered: bool = 
 def _check_knows(condensed: CondensedSet, logits: Tensor) -> None:
     right = int((logits.argmax(1) == condensed.labels).sum())
     if right * len(condensed.classes) < len(condensed):
-        rule = "teacher must say more labels of the set right than guessing"
-        raise ValueError(f"relabel: {rule}, got {right} of {len(condensed)}; name the order of its classes")
+        rule = "teacher must get at least as many labels of the set right as guessing"
+        raise ValueError(f"relabel: {rule}, got {right} of {len(condensed)}; pass classes in the teacher's order")

@@ -151,7 +151,7 @@ def check_class(cls: Any, where: str) -> None:
     if not isinstance(cls, type) or not getattr(made, "frozen", False):
         raise ValueError(f"{where}: must be a frozen dataclass, got {cls!r}")
     if lacking := [name for name in PARTS if not callable(getattr(cls, name, None))]:
-        raise ValueError(f"{where}: must have {', '.join(PARTS)}, got none of {', '.join(lacking)}")
+        raise ValueError(f"{where}: must have {', '.join(PARTS)}, got a class without {', '.join(lacking)}")
     if "episodes" not in (settings := [f.name for f in fields(cls) if f.init]):
         raise ValueError(f"{where}: must have a field episodes, got {', '.join(settings) or 'none'}")
 

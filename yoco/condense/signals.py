@@ -19,7 +19,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
         with suppress(RuntimeError, OSError, ValueError):  # of a stream in the middle of a line, or closed
-            print("\nstopping after this episode; once more stops at once", file=sys.stderr, flush=True)
+            print("\nstopping after this episode; interrupt again to stop at once", file=sys.stderr, flush=True)
 
     with answered(ask, signal.SIGINT, signal.SIGTERM):
         yield lambda: asked

@@ -26,7 +26,7 @@ def sink(name: str, folder: Path) -> Callback:
     made: Any = resolve("sink", SINKS, name)
     told: Callback = made(folder) if callable(made) else made
     if not callable(told):
-        raise ValueError(f"sink: {name} must be a function of a folder that answers with a callback, got {told!r}")
+        raise ValueError(f"sink: {name} must be a function of a folder that returns a callback, got {told!r}")
     return told
 
 

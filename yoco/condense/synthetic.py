@@ -232,7 +232,7 @@ def check_tiles(size: tuple[int, int], factor: int) -> None:
     """
     if 0 in (side for tile in visible(size, factor) for side in tile):
         height, width = size
-        raise ValueError(f"condense: factor must leave room for each tile of {height}x{width} pixels, got {factor}")
+        raise ValueError(f"condense: factor must leave a pixel for each cell of {height}x{width} images, got {factor}")
 
 
 def _noise(like: Tensor, space: str, rng: Rng) -> Tensor:

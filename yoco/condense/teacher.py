@@ -45,7 +45,7 @@ class Teacher(Trained):
         steps = ceil(len(real) / self.recipe.batch)
         take_steps(self.network, self.optimizer, real, steps, self.recipe, normalise, stream)
         if not all(bool(weight.isfinite().all()) for weight in self.network.parameters()):
-            raise ValueError(f"teacher: weights must be finite, got others in epoch {self.age}{self.advice}")
+            raise ValueError(f"teacher: weights must be finite, got NaN or infinity in epoch {self.age}{self.advice}")
         self.age += 1
 
     def logits(self, images: Tensor) -> Tensor:

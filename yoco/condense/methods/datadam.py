@@ -98,7 +98,8 @@ class DataDAM:
             *targets, target = network.features(real.images)
         *maps, last = network.features(cells.images)
         if any(each.ndim != 4 for each in maps):
-            raise ValueError(f"datadam: network must have maps to look at, got {type(network).__name__.lower()}")
+            rule = "network must have feature maps before its last stage"
+            raise ValueError(f"datadam: {rule}, got {type(network).__name__.lower()}")
         seen = attention_distance(targets, maps, self.power)
         return seen + self.feature_weight * mean_distance(target, last)
 

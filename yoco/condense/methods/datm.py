@@ -58,7 +58,7 @@ class DATM(Trajectories):
         latest = self.grow_from or self.max_start
         if not 0 <= self.min_start < latest <= self.max_start:
             got = f"{self.min_start}, {self.grow_from} and {self.max_start}"
-            rule = "min_start must be at least 0, below grow_from, and that not above max_start"
+            rule = "0 <= min_start < grow_from <= max_start must hold, ignoring a grow_from of 0"
             raise ValueError(f"datm: {rule}, got {got}")
         if self.grow_over < 1:
             raise ValueError(f"datm: grow_over must be at least 1, got {self.grow_over}")
@@ -147,8 +147,8 @@ class DATM(Trajectories):
             ValueError: the first `FRUITLESS` iterations, or all, were left out.
         """
         if memory.taken == 0 and memory.age >= min(FRUITLESS, self.episodes):
-            got = f"{self.threshold:g} below {loss:.3g} and all before it"
-            raise ValueError(f"datm: threshold must be above some loss of the first {memory.age} iterations, got {got}")
+            got = f"{self.threshold:g}, last loss {loss:.3g}"
+            raise ValueError(f"datm: threshold must not be below all of the first {memory.age} losses, got {got}")
 
     def latest(self, iteration: int) -> int:
         """The epoch before which segments begin in this iteration."""

@@ -62,7 +62,7 @@ class PDD:
         if self.taught < 0:
             raise ValueError(f"pdd: taught must be at least 0, got {self.taught}")
         for name in {*OWN} & {*split_options("base", self.base)[1]}:
-            raise ValueError(f"pdd: base must leave {name} to pdd, got {self.base!r}")
+            raise ValueError(f"pdd: base must not set {name}, which pdd sets, got {self.base!r}")
         assert self.base_method
 
     @cached_property

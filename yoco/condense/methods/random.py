@@ -15,7 +15,7 @@ class Random(Selection):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.episodes:
-            raise ValueError(f"random: episodes must be 0, as nothing is compared, got {self.episodes}")
+            raise ValueError(f"random: episodes must be 0, as no features are compared, got {self.episodes}")
 
     def choose(self, images: Tensor, see: See, count: int, rng: Rng) -> Tensor:
         """Distinct images, each as likely as any other."""
