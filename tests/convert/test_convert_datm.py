@@ -59,7 +59,7 @@ def test_networks_learn_from_such_a_set_at_its_step_size(tiny: Splits, tmp_path:
 def test_a_step_size_that_cannot_be_is_left_out(tmp_path: Path, lr: Any, said: str) -> None:
     source = datm(tmp_path, drawn(3, 3, 4, 4), torch.eye(3), lr)
     with pytest.warns(
-        UserWarning, match=f"lr_best.pt beside it holds no step size above 0, got {said}; it is left out$"
+        UserWarning, match=f"lr_best.pt next to it holds no step size above 0, got {said}; it is left out$"
     ):
         assert "learned" not in convert(source, tmp_path / "x.npz").config
 

@@ -57,8 +57,9 @@ def test_pixels_within_the_interval_are_not_taken_as_whitened(tmp_path: Path) ->
     np.savez(source, images=pixels(3), labels=np.eye(3))
     with pytest.raises(ValueError) as caught:
         convert(source, tmp_path / "x.npz")
-    rule = "whitened pixels leave [0, 1]: say --space of a set of KIP, give labels as whole numbers of another"
-    assert str(caught.value) == f"convert: {source}: {rule}, got pixels that do not"
+    rule = "pixels of whitened KIP images must go beyond [0, 1]"
+    got = "none; add --space for a set of KIP, else give labels as whole numbers"
+    assert str(caught.value) == f"convert: {source}: {rule}, got {got}"
     assert convert(source, tmp_path / "x.npz", space="zca").space == "zca"
     np.savez(source, images=pixels(3), labels=np.arange(3))
     assert convert(source, tmp_path / "x.npz").space == "unit"

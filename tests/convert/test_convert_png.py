@@ -107,7 +107,7 @@ def test_names_that_no_folder_can_have_are_made_plain(tmp_path: Path) -> None:
     convert(tmp_path / "set.safetensors", tmp_path / "pngs")
     assert convert(tmp_path / "pngs", tmp_path / "x.npz").classes == ("T-shirt_top", "_hidden")
     coloured(("a/b", "a:b")).save(tmp_path / "set.safetensors")
-    with pytest.raises(ValueError, match="convert: the classes must differ as names of folders"):
+    with pytest.raises(ValueError, match="convert: class folder names must differ in more than case, got"):
         convert(tmp_path / "set.safetensors", tmp_path / "others")
     assert not (tmp_path / "others").exists()
 
@@ -150,7 +150,7 @@ def test_bad_folders_are_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(folder / "b/0.png")
     assert convert(folder, tmp_path / "x.npz").cells.shape == (2, 3, 4, 4)
     (folder / "classes.txt").write_text("a\nc\n")
-    refused(r"classes.txt must name the folders, got a difference in \['b', 'c'\]")
+    refused(r"classes.txt must match the folders, got a difference in \['b', 'c'\]")
     refused_folder = tmp_path / "empty"
     refused_folder.mkdir()
     with pytest.raises(ValueError, match="needs a folder for each of at least two classes, got 0"):
@@ -207,7 +207,7 @@ def test_pixels_that_are_cut_off_are_told(tmp_path: Path) -> None:
     cells = whole.cells.clone()
     cells[0, 0, 0, :3], cells[3, 2, 5, :3] = 1.5, -0.25
     replace(whole, cells=cells, space="unbounded").save(tmp_path / "set.safetensors")
-    said = r": 1\.67 % of the pixels leave \[0, 1\] and are cut off; \.npz keeps them$"
+    said = r": 1\.67 % of the pixels are outside \[0, 1\] and are clipped; \.npz keeps them$"
     with pytest.warns(UserWarning, match="^convert: " + re.escape(str(tmp_path / "pngs")) + said) as caught:
         convert(tmp_path / "set.safetensors", tmp_path / "pngs")
     assert len(caught) == 1

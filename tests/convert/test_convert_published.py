@@ -77,7 +77,9 @@ def test_a_file_of_dream_is_said_to_be_one_and_has_its_settings(tmp_path: Path) 
 
 def test_idc_pixels_beyond_the_interval_are_kept_and_told(tmp_path: Path) -> None:
     torch.save([pixels(2, 1, 4, 4) * 1.5 - 0.25, torch.arange(2)], tmp_path / "data.pt")
-    with pytest.warns(UserWarning, match=r"pixels leave \[0, 1\], from -0\.\d+ to 1\.\d+; kept as they are") as caught:
+    with pytest.warns(
+        UserWarning, match=r"pixels go beyond \[0, 1\], from -0\.\d+ to 1\.\d+; kept as they are"
+    ) as caught:
         made = convert(tmp_path / "data.pt", tmp_path / "set.npz")
     assert len(caught) == 1
     assert "\n" not in str(caught[0].message)
@@ -187,7 +189,7 @@ def test_code_in_a_file_is_named_and_never_run(tmp_path: Path) -> None:
         torch.save([Evil(), torch.arange(2)], tmp_path / "data.pt", _use_new_zipfile_serialization=new)
         with pytest.raises(ValueError) as caught:
             convert(tmp_path / "data.pt", tmp_path / "x.npz")
-        rule = "must hold tensors alone and is not unpickled, got the globals posix.mkdir"
+        rule = "must hold only tensors and plain values, as its code is never run, got references to posix.mkdir"
         assert str(caught.value) == f"convert: {tmp_path / 'data.pt'} {rule}"
     assert not (tmp_path / "owned").exists()
 
@@ -207,7 +209,7 @@ def test_truncated_files_are_one_line(tmp_path: Path) -> None:
             (tmp_path / name).write_bytes(raw[:length])
             with pytest.raises(ValueError) as caught:
                 convert(tmp_path / name, tmp_path / "x.npz")
-            assert str(caught.value) == f"convert: {tmp_path / name} is damaged or no file of torch.save"
+            assert str(caught.value) == f"convert: {tmp_path / name} is damaged or not a torch.save file"
 
 
 A, TWO = pixels(2, 3, 4, 4), torch.arange(2)
@@ -226,8 +228,8 @@ BAD_IDC = [
     ([A, TWO], {"factor": 0}, "factor must be in 1..4, got 0"),
     ([A, TWO], {"factor": 5}, "factor must be in 1..4, got 5"),
     ([A, TWO], {"data": "mnist"}, "images of mnist must have 1 channels, got 3"),
-    ([A, TWO], {"experiment": 1}, "experiment says something about dsa files alone, got 1 for one of form idc"),
-    ([A, TWO], {"space": "normalised"}, "space says something about mtt, kip files alone"),
+    ([A, TWO], {"experiment": 1}, "experiment can only be used with dsa files, got 1 for a file of form idc"),
+    ([A, TWO], {"space": "normalised"}, "space can only be used with mtt, kip files"),
 ]
 
 
@@ -253,7 +255,7 @@ def test_bad_mtt_files_are_one_line(tmp_path: Path) -> None:
     torch.save(A, tmp_path / "images_best.pt")
     torch.save(A, tmp_path / "other.pt")
     refused(tmp_path / "images_best.pt", "no file at .*labels_best.pt", FileNotFoundError)
-    refused(tmp_path / "other.pt", "the name must begin with images, so that the labels are found", form="mtt")
+    refused(tmp_path / "other.pt", "the file name must contain 'images', so that its labels are found", form="mtt")
     torch.save(TWO, tmp_path / "labels_best.pt")
     refused(tmp_path / "images_best.pt", "the data set must be named to undo the normalisation", space="normalised")
     refused(tmp_path / "images_best.pt", "space must be zca or normalised, got grey", space="grey")

@@ -22,7 +22,7 @@ def mtt(folder: Path, classes: int, each: int) -> Path:
 @pytest.mark.parametrize(("classes", "each"), NOT_WHITENED)
 def test_a_set_that_mtt_did_not_whiten_is_doubted(classes: int, each: int, tmp_path: Path) -> None:
     source = mtt(tmp_path, classes, each)
-    message = r"images_best\.pt: taken as whitened, as DATM's are; MTT's own set of this size is not: add --space norm"
+    message = r"images_best\.pt: assumed whitened, like DATM's; MTT's own set of this size is not: add --space norm"
     with pytest.warns(UserWarning, match=message) as caught:
         made = convert(source, tmp_path / "x.npz")
     assert len(caught) == 1

@@ -98,8 +98,8 @@ def _target_form(target: Path) -> str:
 def _check_options(form: str, given: Mapping[str, object]) -> None:
     for name, (default, forms) in OPTIONS.items():
         if given[name] != default and form in FORMATS and form not in forms:
-            said = f"convert: {name} says something about {', '.join(forms)} files alone"
-            raise ValueError(f"{said}, got {given[name]} for one of form {form}")
+            said = f"convert: {name} can only be used with {', '.join(forms)} files"
+            raise ValueError(f"{said}, got {given[name]} for a file of form {form}")
 
 
 def _versions() -> dict[str, str]:

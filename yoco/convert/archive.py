@@ -25,12 +25,12 @@ def arrays(path: Path, names: tuple[str, ...] | None = None) -> Arrays:
         with path.open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("one array alone")
+                raise ValueError("a single array")
             return {name: file[name] for name in file.files if names is None or name in names}
     except PermissionError:
         raise
     except _DAMAGE as error:
-        raise ValueError(f"convert: {path} is damaged or no .npz file of plain arrays ({_first(error)})") from error
+        raise ValueError(f"convert: {path} is damaged or not an .npz file of plain arrays ({_first(error)})") from error
 
 
 def need(found: Arrays, names: tuple[str, ...], path: Path) -> None:

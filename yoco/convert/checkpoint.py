@@ -25,8 +25,8 @@ def read(path: Path, allowed: tuple[Any, ...] = ()) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
         except UnpicklingError as error:
             if wanted := _wanted(path, str(error)):
-                rule = "must hold tensors alone and is not unpickled"
-                raise ValueError(f"convert: {path} {rule}, got the globals {', '.join(wanted)}") from error
+                rule = "must hold only tensors and plain values, as its code is never run"
+                raise ValueError(f"convert: {path} {rule}, got references to {', '.join(wanted)}") from error
             raise _damaged(path) from error
         except DAMAGE as error:
             raise _damaged(path) from error
@@ -41,4 +41,4 @@ def _wanted(path: Path, said: str) -> list[str]:
 
 
 def _damaged(path: Path) -> ValueError:
-    return ValueError(f"convert: {path} is damaged or no file of torch.save")
+    return ValueError(f"convert: {path} is damaged or not a torch.save file")

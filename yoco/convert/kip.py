@@ -44,8 +44,8 @@ def read(origin: Origin) -> CondensedSet:
         rule = "grey sets of KIP were normalised, not whitened: add --space normalised and --data"
         origin.refuse(rule, origin.space)
     if not origin.space_said and images.min() >= 0 and images.max() <= 1:
-        rule = "whitened pixels leave [0, 1]: say --space of a set of KIP, give labels as whole numbers of another"
-        origin.refuse(rule, "pixels that do not")
+        rule = "pixels of whitened KIP images must go beyond [0, 1]"
+        origin.refuse(rule, "none; add --space for a set of KIP, else give labels as whole numbers")
     centred = abs(labels.sum(axis=1).mean()) < 0.5
     soft = labels.astype(np.float64) + (1 / classes if centred else 0)
     channels_first = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), dtype=np.float32, order="C"))

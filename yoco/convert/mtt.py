@@ -40,7 +40,7 @@ def read(origin: Origin) -> CondensedSet:
     """
     name = origin.path.name
     if "images" not in name:
-        origin.refuse("the name must begin with images, so that the labels are found", name)
+        origin.refuse("the file name must contain 'images', so that its labels are found", name)
     if "images_zca" in name:
         origin.refuse("holds the learned images with the whitening undone; give the file without zca in its name", name)
     learned, said = checkpoint.read(origin.path), checkpoint.read(_beside(origin, "labels"))
@@ -83,7 +83,7 @@ def _learned(origin: Origin) -> dict[str, Any]:
     one = isinstance(found, float) or (isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point())
     lr = float(found) if one else nan
     if not 0 < lr < inf:
-        said = f"{place.name} beside it holds no step size above 0, got {lr}; it is left out"
+        said = f"{place.name} next to it holds no step size above 0, got {lr}; it is left out"
         warnings.warn(f"convert: {origin.path}: {said}", stacklevel=2)
         return {}
     return {"learned": {"lr": lr}}
@@ -93,5 +93,5 @@ def _doubt(labels: Tensor, origin: Origin) -> None:
     """Warn of a set that is whitened by default alone, and is not if it is MTT's own."""
     counts = torch.bincount(labels).tolist()
     if len(set(counts)) == 1 and (len(counts), counts[0]) in NORMALISED:
-        said = "taken as whitened, as DATM's are; MTT's own set of this size is not: add --space normalised"
-        warnings.warn(f"convert: {origin.path}: {said}, or --space zca to say that it is", stacklevel=2)
+        said = "assumed whitened, like DATM's; MTT's own set of this size is not: add --space normalised"
+        warnings.warn(f"convert: {origin.path}: {said}, or --space zca if it is", stacklevel=2)

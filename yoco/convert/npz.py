@@ -48,7 +48,7 @@ def read(origin: Origin) -> CondensedSet:
 
 def _ours(origin: Origin, found: Arrays) -> CondensedSet:
     if origin.data:
-        origin.refuse("the file itself says what it was made from", f"data {origin.data}")
+        origin.refuse("data must be left out, as the file records its own", origin.data)
     try:
         header = json.loads(str(found["header"]))
         kind, version = header["kind"], int(header["version"])

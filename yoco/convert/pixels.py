@@ -21,8 +21,8 @@ def space_of(images: Tensor, path: Path) -> str:
     if low >= 0 and high <= 1:
         return "unit"
     if low == low and high == high:
-        said = f"convert: {path}: pixels leave [0, 1], from {low:.4g} to {high:.4g}; kept as they are, as unbounded"
-        warnings.warn(said, stacklevel=2)
+        said = f"convert: {path}: pixels go beyond [0, 1], from {low:.4g} to {high:.4g}"
+        warnings.warn(f"{said}; kept as they are, with space unbounded", stacklevel=2)
     return "unbounded"
 
 

@@ -39,7 +39,7 @@ def write(condensed: CondensedSet, target: Path) -> None:
         raise ValueError(f"convert: PNGs hold 1 or 3 channels, got {condensed.cells.shape[1]}; write .npz")
     names = [_folder_name(name) for name in condensed.classes]
     if len({name.lower() for name in names}) < len(names):
-        raise ValueError(f"convert: the classes must differ as names of folders, got {names}; write .npz")
+        raise ValueError(f"convert: class folder names must differ in more than case, got {names}; write .npz")
     _warn_of_cuts(condensed, target)
     place = target.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _warn_of_cuts(condensed: CondensedSet, target: Path) -> None:
     images = condensed.decode()
     lost = int(((images < 0) | (images > 1)).sum())
     if condensed.space == "unbounded" and lost:
-        said = f"{100 * lost / images.numel():.3g} % of the pixels leave [0, 1] and are cut off; .npz keeps them"
+        said = f"{100 * lost / images.numel():.3g} % of the pixels are outside [0, 1] and are clipped; .npz keeps them"
         warnings.warn(f"convert: {target}: {said}", stacklevel=4)
 
 
@@ -124,7 +124,7 @@ def _classes(origin: Origin) -> list[str]:
     if (origin.path / ORDER).is_file():
         names = _listed(origin)
         if sorted(names) != found:
-            origin.refuse(f"{ORDER} must name the folders", f"a difference in {sorted({*names} ^ {*found})[:3]}")
+            origin.refuse(f"{ORDER} must match the folders", f"a difference in {sorted({*names} ^ {*found})[:3]}")
         return names
     known = [_folder_name(name) for name in origin.known.classes] if origin.known else []
     if sorted(known) == found:

@@ -23,7 +23,7 @@ def form_of(source: Path) -> str:
     starts = {"data": "idc", "images": "mtt", "res_": "dsa"}
     found = [form for start, form in starts.items() if source.name.lower().startswith(start)]
     if suffix not in (".pt", ".pth") or not found:
-        raise ValueError(f"convert: the name does not tell whose file it is, got {source}; add --form idc, mtt or dsa")
+        raise ValueError(f"convert: the form is not clear from the file name, got {source}; add --form idc, mtt or dsa")
     return found[0]
 
 
