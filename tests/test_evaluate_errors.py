@@ -64,7 +64,7 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
         (tiny_set, None, "the set must have the 10 classes of digits, got 3"),
         (tiny_set, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
         (tiny.train, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
-        (zca, tiny, "a set in ZCA space must say how it was whitened, got one that does not"),
+        (zca, tiny, "a set in ZCA space must record how it was whitened, got one that does not"),
         (
             others,
             tiny,
@@ -84,7 +84,7 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
         assert str(caught.value) == f"evaluate: {message}"
     plain: list[tuple[CondensedSet | Source, Splits]] = [(white.train, tiny), (tiny_set, white)]
     for examples, whitened in plain:
-        with pytest.raises(ValueError, match=r"^data digits: images must be plain here, got whitened ones; ask for"):
+        with pytest.raises(ValueError, match=r"^data digits: images must not be whitened, got whitened ones; give"):
             evaluate(examples, whitened, epochs=1, **QUICK)
 
 

@@ -258,7 +258,9 @@ def test_what_is_refused(tiny: Splits, tiny_set: CondensedSet) -> None:
     ):
         with pytest.raises(ValueError, match=line):
             relabel(tiny_set, teacher, progress=False, **options)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="relabel: a set in ZCA space must say how it was whitened, got one that does"):
+    with pytest.raises(
+        ValueError, match="relabel: a set in ZCA space must record how it was whitened, got one that does"
+    ):
         relabel(replace(tiny_set, space="zca"), tiny)
     with pytest.raises(ValueError, match=r"relabel: data must have images \[1, 7, 7\] like the set, got \[1, 8, 8\]"):
         relabel(replace(tiny_set, size=(7, 7)), tiny)

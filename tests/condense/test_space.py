@@ -209,7 +209,7 @@ def test_references_are_whitened_as_the_set_was(tiny: Splits) -> None:
     torch.testing.assert_close(drawn.batch(torch.arange(9)).images, fit(plain).white[:9])
     with pytest.raises(ValueError, match="reference: the set was whitened by a fit on training images with checksum"):
         draw_references(found, tiny.test, Rng(0))
-    with pytest.raises(ValueError, match="images must be plain here, got whitened ones"):
+    with pytest.raises(ValueError, match="images must not be whitened, got whitened ones"):
         draw_references(fit(tiny.train), tiny.train, Rng(0))
 
 
@@ -243,7 +243,7 @@ def test_a_converted_set_of_mtt_is_evaluated_by_its_papers_fit(colours: Splits, 
     assert yoco.evaluate(found, colours, **how).to_dict()["results"][0]["last_mean"] > 90
     unsaid = replace(found, method="kip", config={})
     with pytest.raises(
-        ValueError, match="evaluate: a set in ZCA space must say how it was whitened, got one that does"
+        ValueError, match="evaluate: a set in ZCA space must record how it was whitened, got one that does"
     ):
         yoco.evaluate(unsaid, colours, **how)
 

@@ -281,5 +281,5 @@ def test_grey_images_among_coloured_ones_are_coloured(grey: bool) -> None:
 
 def test_images_of_other_channels_are_refused_without_a_word_of_size() -> None:
     four, one = np.zeros((4, 5, 5), np.uint8), np.zeros((5, 5), np.uint8)
-    with pytest.raises(ValueError, match=r"images must have as many channels, got 1 and 4$"):
+    with pytest.raises(ValueError, match=r"images must all have the same number of channels, got 1 and 4$"):
         load([(four, 0), (one, 1)] * 4, size=5)

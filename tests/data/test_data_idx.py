@@ -174,7 +174,7 @@ def test_a_set_of_another_name_is_not_taken_for_it(tmp_path: Path, monkeypatch: 
     with pytest.raises(ValueError) as caught:
         load("mnist")
     places = f"{tmp_path / 'own'}, {tmp_path / 'home/.cache/yoco'}, {tmp_path / 'debian'}"
-    rule = f"no mnist/train-images-idx3-ubyte[.gz] or MNIST/raw/ of the same in {places}"
+    rule = f"no mnist/train-images-idx3-ubyte[.gz] or MNIST/raw/train-images-idx3-ubyte[.gz] in {places}"
     assert str(caught.value) == f"data mnist: {rule}; set YOCO_DATA, give --data FOLDER, or add --download"
 
 

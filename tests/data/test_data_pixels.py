@@ -138,7 +138,7 @@ def test_images_of_several_sizes_are_one_line() -> None:
 def test_channels_that_seem_to_stand_last_are_doubted_once() -> None:
     images = np.zeros((2, 8, 8, 5), np.uint8)
     message = (
-        r"^data mine: images are taken as \[n, C, H, W\], of 8 channels, got shape \[{}, 8, 8, 5\]; put the channels"
+        r"^data mine: images are read as \[n, C, H, W\], of 8 channels, got shape \[{}, 8, 8, 5\]; put the channels"
     )
     with pytest.warns(UserWarning, match=message.format(2)) as caught:
         assert from_arrays(images, [0, 1], name="mine").shape == (8, 8, 5)

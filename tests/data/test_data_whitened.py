@@ -110,7 +110,7 @@ def test_a_fit_is_made_again_on_the_same_images_alone(tiny: Splits) -> None:
     ):
         refit(first.said, tiny.test, "here")
     with pytest.raises(
-        ValueError, match=r"^here: a set in ZCA space must say how it was whitened, got one that does not$"
+        ValueError, match=r"^here: a set in ZCA space must record how it was whitened, got one that does not$"
     ):
         refit({}, tiny.train, "here")
 
@@ -131,9 +131,9 @@ def test_what_cannot_be_whitened_or_must_not_be(tiny: Splits) -> None:
         (lambda: hold_out(white), "whitened images must have mean 0 and std 1"),
         (
             lambda: load((tiny.train, white)),
-            "data digits: images must be plain here, got whitened ones; ask for the space",
+            "data digits: images must not be whitened, got whitened ones; give plain ones",
         ),
-        (lambda: load(white, size=4), "data digits: images must be plain here, got whitened ones; ask for the space"),
+        (lambda: load(white, size=4), "data digits: images must not be whitened, got whitened ones; give plain ones"),
     ):
         with pytest.raises(ValueError, match=line):
             refused()

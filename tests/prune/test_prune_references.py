@@ -29,7 +29,7 @@ def test_references_that_do_not_fit_are_refused_before_any_training(
         ),
         (
             Whitening.fit(real)(real),
-            "data digits: images must be plain here, got whitened ones; ask for the space zca instead",
+            "data digits: images must not be whitened, got whitened ones; give plain ones (condense: with space=zca)",
         ),
     ]
     for reference, line in cases:

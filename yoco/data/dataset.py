@@ -70,7 +70,9 @@ def _together(images: list[Tensor], name: str) -> Tensor:
     """The images, all of as many channels, in one tensor; the list is emptied, so that none is held twice."""
     channels = sorted({image.shape[1] for image in images})
     if len(channels) > 1 and channels != [1, 3]:
-        raise ValueError(f"data {name}: images must have as many channels, got {' and '.join(map(str, channels))}")
+        raise ValueError(
+            f"data {name}: images must all have the same number of channels, got {' and '.join(map(str, channels))}"
+        )
     pixels = images[0].new_empty(len(images), channels[-1], *images[0].shape[2:])
     while images:
         image = images.pop()[0]

@@ -99,7 +99,8 @@ def _places(known: _Known) -> list[Path]:
 
 def _not_found(known: _Known) -> str:
     at = ", ".join(str(root) for root in roots())
-    layout = f"{known.name}/{known.prefix}train-images-idx3-ubyte[.gz] or {known.torchvision}/raw/ of the same"
+    file = f"{known.prefix}train-images-idx3-ubyte[.gz]"
+    layout = f"{known.name}/{file} or {known.torchvision}/raw/{file}"
     package = "apt install dataset-fashion-mnist, " if known.name == "fashion-mnist" else ""
     return f"data {known.name}: no {layout} in {at}; {package}set YOCO_DATA, give --data FOLDER, or add --download"
 

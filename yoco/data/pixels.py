@@ -74,8 +74,8 @@ def doubt_channels(pixels: Tensor, name: str) -> None:
     """
     channels, height, width = pixels.shape[1:]
     if channels not in CHANNELS and width < min(channels, height):
-        said = f"data {name}: images are taken as [n, C, H, W], of {channels} channels, got shape {list(pixels.shape)}"
-        warnings.warn(f"{said}; put the channels second if they stand last", stacklevel=3)
+        said = f"data {name}: images are read as [n, C, H, W], of {channels} channels, got shape {list(pixels.shape)}"
+        warnings.warn(f"{said}; put the channels second if they are last", stacklevel=3)
 
 
 def _tensor(images: Any, name: str) -> Tensor:

@@ -101,7 +101,7 @@ def refit(whitening: Mapping[str, Any], train: Source, where: str) -> Whitening:
         ValueError: the set does not say how it was whitened, or the fit was on other images.
     """
     if "eps" not in whitening:
-        raise ValueError(f"{where}: a set in ZCA space must say how it was whitened, got one that does not")
+        raise ValueError(f"{where}: a set in ZCA space must record how it was whitened, got one that does not")
     wanted, got = whitening.get("checksum", train.checksum)[:8], train.checksum[:8]
     if wanted != got:
         rule = f"the set was whitened by a fit on training images with checksum {wanted}"
@@ -117,7 +117,7 @@ def plain(source: Source) -> Source:
     """
     if source.space != "unit":
         raise ValueError(
-            f"data {source.name}: images must be plain here, got whitened ones; ask for the space zca instead"
+            f"data {source.name}: images must not be whitened, got whitened ones; give plain ones (condense: with space=zca)"
         )
     return source
 
