@@ -75,7 +75,7 @@ def test_what_cannot_be_is_one_line(
     assert "--out" in fails("relabel", words[1])
     assert Path(words[1]).read_bytes() == before
     replace(tiny_set, source={"python": True}).save(words[1])
-    said = "yoco: relabel: the set was made from data that were given from Python, got none; give them again\n"
+    said = "yoco: relabel: data must be given again for a set made from Python objects, got none\n"
     assert fails(*words) == said
     assert "relabel: classes must be those of the set, 0, 1, 2, got 0, 1, 2, 3" in fails(*words, "--data", "digits")
     assert not Path(words[3]).exists()

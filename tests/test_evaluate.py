@@ -244,7 +244,7 @@ def test_networks_take_the_step_size_that_was_learned(tiny: Splits, tiny_set: Co
     assert faster.results[0] != usual.results[0]
     assert faster.results[1] == usual.results[1]
     for examples in (tiny_set, tiny.train):
-        message = r"^evaluate: protocol mtt needs a set with a learned step size, got none; take dsa$"
+        message = r"^evaluate: protocol mtt needs a set with a learned step size, got none; use dsa$"
         with pytest.raises(ValueError, match=message):
             evaluate(examples, tiny, protocol="mtt", **how)
 

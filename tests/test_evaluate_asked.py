@@ -73,7 +73,7 @@ def test_images_from_python_are_no_folder_of_their_name(tmp_path: Path, monkeypa
     for mine in (half, half.take(torch.tensor([0, 2])), from_arrays(pixels, labels, name="train")):
         with pytest.raises(ValueError) as caught:
             evaluate(mine, epochs=1, seeds=1, **QUICK)
-        rule = "the set was made from data that were given from Python, got none; give them again"
+        rule = "data must be given again for a set made from Python objects, got none"
         assert str(caught.value) == f"evaluate: {rule}"
 
 
@@ -92,8 +92,8 @@ def test_a_network_of_a_notebook_is_refused_among_processes(
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     with pytest.raises(ValueError) as caught:
         evaluate(tiny_set, tiny, epochs=1, jobs=2, **{**QUICK, "networks": ("mlp:width=4", "__main__:Small:width=4")})
-    rule = "networks must be in a module that other processes can import where jobs is above 1"
-    assert str(caught.value) == f"evaluate: {rule}, got '__main__:Small:width=4', which stands in no file"
+    rule = "networks must be in a module that other processes can import if jobs is above 1"
+    assert str(caught.value) == f"evaluate: {rule}, got '__main__:Small:width=4', which is in no file"
 
 
 class Slow(Recipe):
@@ -135,8 +135,8 @@ def test_what_else_of_a_notebook_is_refused_among_processes(
     for how, name in cases:
         with pytest.raises(ValueError) as caught:
             evaluate(tiny_set, tiny, jobs=2, **how, **QUICK)
-        got = f"'__main__:{name}', which stands in no file"
-        assert str(caught.value) == f"evaluate: {rule} where jobs is above 1, got {got}"
+        got = f"'__main__:{name}', which is in no file"
+        assert str(caught.value) == f"evaluate: {rule} if jobs is above 1, got {got}"
     check_sent([Recipe(epochs=1)], nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), 2)
     check_sent([Slow(epochs=1)], teacher, 1)
 

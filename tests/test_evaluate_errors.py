@@ -19,10 +19,10 @@ MISTAKES = [
     ({"epochs": 0}, "epochs must be at least 1, got 0"),
     ({"jobs": 0}, "jobs must be at least 1, got 0"),
     ({"full_epochs": -1}, "full_epochs must be at least 1, got -1"),
-    ({"seeds": 0}, "seeds must be at least 1, or different numbers, got 0"),
-    ({"seeds": (2, 2)}, "seeds must be at least 1, or different numbers, got (2, 2)"),
+    ({"seeds": 0}, "seeds must be a count of at least 1, or different numbers, got 0"),
+    ({"seeds": (2, 2)}, "seeds must be a count of at least 1, or different numbers, got (2, 2)"),
     ({"networks": ()}, "networks must name at least one, got none"),
-    ({"full_epochs": 3}, "full_epochs goes with the baseline full, got 3 without it"),
+    ({"full_epochs": 3}, "full_epochs can only be used with the baseline full, got 3 without it"),
     ({"baselines": "random"}, "baselines must be a list of names, got 'random'"),
 ]
 
@@ -62,8 +62,8 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
     own = tiny.train.checksum[:8]
     cases: list[tuple[CondensedSet | Source, Splits | None, str]] = [
         (tiny_set, None, "the set must have the 10 classes of digits, got 3"),
-        (tiny_set, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
-        (tiny.train, wide, "the images must be 3x8x8 as those of digits, got 1x8x8; give the data in that size"),
+        (tiny_set, wide, "the images must be 3x8x8 like those of digits, got 1x8x8; give the data in that size"),
+        (tiny.train, wide, "the images must be 3x8x8 like those of digits, got 1x8x8; give the data in that size"),
         (zca, tiny, "a set in ZCA space must record how it was whitened, got one that does not"),
         (
             others,
@@ -71,11 +71,15 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
             f"the set was whitened by a fit on training images with checksum 01234567, got {own} of digits;"
             " give the same data, in the same size",
         ),
-        (replace(tiny_set, source={}), None, "the set does not say what it was made from, got no data; name it"),
+        (
+            replace(tiny_set, source={}),
+            None,
+            "data must be given, as the set does not record what it was made from, got none",
+        ),
         (
             tiny_set,
             other(tiny, classes=("1", "0", "2")),
-            "the classes of the set must stand in the order of digits, got '0' at another place",
+            "the classes of the set must be in the order of digits, got '0' in another position",
         ),
     ]
     for examples, data, message in cases:
@@ -90,7 +94,7 @@ def test_a_set_that_does_not_fit_the_data_is_one_line(tiny: Splits, tiny_set: Co
 
 def test_a_class_at_another_place_is_said_beside_strange_ones(tiny: Splits, tiny_set: CondensedSet) -> None:
     data, mine = other(tiny, classes=("ant", "cat", "dog")), replace(tiny_set, classes=("cat", "dog", "fox"))
-    with pytest.raises(ValueError, match=r"in the order of digits, got 'cat' at another place$"):
+    with pytest.raises(ValueError, match=r"in the order of digits, got 'cat' in another position$"):
         evaluate(mine, data, epochs=1, **QUICK)
     assert evaluate(replace(mine, classes=("a", "cat", "b")), data, epochs=1, seeds=1, **QUICK).results
 
@@ -122,7 +126,7 @@ def test_the_same_numbers_are_the_same_classes(tiny: Splits, tiny_set: Condensed
     padded = ("00", "01", "02")
     for mine, data in ((tiny_set, other(tiny, classes=padded)), (replace(tiny_set, classes=padded), tiny)):
         assert evaluate(mine, data, epochs=1, seeds=1, **QUICK).results
-    with pytest.raises(ValueError, match=r"in the order of digits, got '0' at another place$"):
+    with pytest.raises(ValueError, match=r"in the order of digits, got '0' in another position$"):
         evaluate(tiny_set, other(tiny, classes=("01", "00", "02")), epochs=1, **QUICK)
 
 
@@ -135,5 +139,5 @@ def test_a_process_that_is_ended_is_said(tiny: Splits, tiny_set: CondensedSet, m
             return False
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", lambda *words: Ended())
-    with pytest.raises(ValueError, match=r"^evaluate: a process of the 2 jobs was ended, perhaps for want of memory"):
+    with pytest.raises(ValueError, match=r"^evaluate: one of the 2 worker processes died, perhaps for lack of memory"):
         evaluate(tiny_set, tiny, epochs=1, seeds=2, jobs=2, **QUICK)

@@ -64,7 +64,7 @@ def test_what_was_done_outlives_a_process_that_is_ended(
         return future
 
     monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
-    with pytest.raises(ValueError, match=r"^evaluate: a process of the 2 jobs was ended, perhaps for want") as caught:
+    with pytest.raises(ValueError, match=r"^evaluate: one of the 2 worker processes died, perhaps for lack") as caught:
         evaluate(tiny_set, tiny, jobs=2, **HOW)
     (row,) = vars(caught.value)["partial"].results
     assert (row.seeds, row.last) == ((0, 2), (50.0, 52.0))
@@ -117,6 +117,6 @@ def test_a_training_that_diverges_has_no_accuracy(
     how = {**HOW, "epochs": None, "seeds": 1, "protocol": "mine_far:far"}
     with pytest.raises(ValueError) as caught:
         evaluate(tiny_set, tiny, baselines=("random",), **how)
-    rule = "weights must be finite, got others in mlp:width=4 on random, seed 0; lower the step size"
+    rule = "weights must be finite, got NaN or infinity in mlp:width=4 on random, seed 0; lower the step size"
     assert str(caught.value) == f"evaluate: training diverged: {rule}"
     assert [row.name for row in vars(caught.value)["partial"].results] == ["condensed"]

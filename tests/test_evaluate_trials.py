@@ -124,7 +124,7 @@ def test_weights_reach_the_training_of_the_set_alone(
         ({"weights": [0.0] * 36}, "evaluate: weights must be finite, at least 0, and not all 0"),
         (
             {"weights": [1.0] * 36, "protocol": "frepo"},
-            "evaluate: weights go with protocols of cross-entropy, such as idc, got another",
+            "evaluate: weights can only be used with protocols that train by cross-entropy, such as idc, got another",
         ),
     ],
 )

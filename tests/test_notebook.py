@@ -238,7 +238,7 @@ def test_data_from_python_are_brought_into_the_form_of_the_set(
     assert yoco.condense.relabel(made, data, epochs=1, network="mlp:width=4", progress=False).soft_labels is not None
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train").mkdir()
-    rule = "evaluate: the set was made from data that were given from Python, got none; give them again"
+    rule = "evaluate: data must be given again for a set made from Python objects, got none"
     with pytest.raises(ValueError, match=rf"^{rule}$"):
         yoco.evaluate(made, epochs=1, **QUICK)
     made.save("set.safetensors")
@@ -252,7 +252,9 @@ def test_sources_from_python_are_not_looked_for_by_their_names(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     for data in (parts, parts.train, birds):
         made = yoco.condense(data, "random", ipc=1, progress=False)
-        with pytest.raises(ValueError, match=r"^evaluate: the set was made from data that were given from Python"):
+        with pytest.raises(
+            ValueError, match=r"^evaluate: data must be given again for a set made from Python objects, got none$"
+        ):
             yoco.evaluate(made, epochs=1, **QUICK)
 
 

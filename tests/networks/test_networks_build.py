@@ -80,7 +80,7 @@ def test_ones_own_class_with_and_without_options() -> None:
         ("yoco.networks:NETWORKS", "network yoco.networks:NETWORKS: must be a yoco.networks.Network, got dict"),
         (
             "my_networks:Sized",
-            "network my_networks:Sized: must be called as Sized(channels, classes, (height, ",
+            "network my_networks:Sized: must be callable as Sized(channels, classes, (height, ",
         ),
         ("my_networks:Bare:width=3", "network my_networks:Bare: options must have defaults, got width without one"),
         ("my_networks:Bare:size=3", "network my_networks:Bare option: unknown name 'size'; known: "),

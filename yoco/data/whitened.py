@@ -116,9 +116,8 @@ def plain(source: Source) -> Source:
         ValueError: it is whitened.
     """
     if source.space != "unit":
-        raise ValueError(
-            f"data {source.name}: images must not be whitened, got whitened ones; give plain ones (condense: with space=zca)"
-        )
+        rule = "images must not be whitened, got whitened ones; give plain ones (condense: with space=zca)"
+        raise ValueError(f"data {source.name}: {rule}")
     return source
 
 

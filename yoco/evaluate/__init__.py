@@ -172,10 +172,10 @@ def made_from(examples: CondensedSet | Source, who: str = "evaluate") -> str:
     if isinstance(examples, Source) and (examples.place or examples.name in data_sets.SOURCES):
         return examples.place or examples.name
     if isinstance(examples, Source) or examples.source.get("python"):
-        raise ValueError(f"{who}: the set was made from data that were given from Python, got none; give them again")
+        raise ValueError(f"{who}: data must be given again for a set made from Python objects, got none")
     name = examples.source.get("data") or examples.source.get("name")
     if not name:
-        raise ValueError(f"{who}: the set does not say what it was made from, got no data; name it")
+        raise ValueError(f"{who}: data must be given, as the set does not record what it was made from, got none")
     return str(name)
 
 
@@ -188,12 +188,12 @@ def _check_fit(examples: CondensedSet | Source, splits: Splits, names: tuple[str
         theirs, ours = (f"{part[0]} to {part[-1]}" for part in (test.classes, examples.classes))
         raise ValueError(f"evaluate: the set must have the classes of {test.name}, {theirs}, got {ours}; give its data")
     if (name := misplaced(examples.classes, test.classes)) is not None:
-        rule = f"the classes of the set must stand in the order of {test.name}"
-        raise ValueError(f"evaluate: {rule}, got {name!r} at another place")
+        rule = f"the classes of the set must be in the order of {test.name}"
+        raise ValueError(f"evaluate: {rule}, got {name!r} in another position")
     if examples.shape != test.shape:
         want, got = ("x".join(map(str, sides)) for sides in (test.shape, examples.shape))
         raise ValueError(
-            f"evaluate: the images must be {want} as those of {test.name}, got {got}; give the data in that size"
+            f"evaluate: the images must be {want} like those of {test.name}, got {got}; give the data in that size"
         )
     for name in names:
         architectures.build(name, test.shape, len(test.classes), Rng(0))
@@ -256,7 +256,7 @@ def _learned_lr(examples: CondensedSet | Source, protocol: str) -> float:
     """The step size that was learned with a set."""
     learned = {} if isinstance(examples, Source) else examples.config.get("learned", {})
     if "lr" not in learned:
-        raise ValueError(f"evaluate: protocol {protocol} needs a set with a learned step size, got none; take dsa")
+        raise ValueError(f"evaluate: protocol {protocol} needs a set with a learned step size, got none; use dsa")
     return float(learned["lr"])
 
 

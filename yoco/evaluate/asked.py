@@ -41,7 +41,7 @@ def seeds_of(seeds: Any) -> tuple[int, ...]:
     given: Iterable[Any] = seeds if many else range(whole_number("evaluate: seeds", seeds))
     numbers = tuple(whole_number("evaluate: seeds", each) for each in given)
     if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"evaluate: seeds must be at least 1, or different numbers, got {seeds}")
+        raise ValueError(f"evaluate: seeds must be a count of at least 1, or different numbers, got {seeds}")
     return numbers
 
 
@@ -67,7 +67,7 @@ def check_numbers(
     if isinstance(baselines, str):
         raise ValueError(f"evaluate: baselines must be a list of names, got {baselines!r}")
     if full_epochs is not None and "full" not in baselines:
-        raise ValueError(f"evaluate: full_epochs goes with the baseline full, got {full_epochs} without it")
+        raise ValueError(f"evaluate: full_epochs can only be used with the baseline full, got {full_epochs} without it")
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES)
@@ -84,8 +84,8 @@ def check_reachable(networks: tuple[str, ...], jobs: int) -> None:
         return
     for name in networks:
         if isinstance(name, str) and name.startswith("__main__:"):
-            rule = "networks must be in a module that other processes can import where jobs is above 1"
-            raise ValueError(f"evaluate: {rule}, got {name!r}, which stands in no file")
+            rule = "networks must be in a module that other processes can import if jobs is above 1"
+            raise ValueError(f"evaluate: {rule}, got {name!r}, which is in no file")
 
 
 def check_sent(recipes: Sequence[Recipe], teacher: nn.Module | None, jobs: int) -> None:
@@ -101,8 +101,8 @@ def check_sent(recipes: Sequence[Recipe], teacher: nn.Module | None, jobs: int) 
         parts.dump((recipes, teacher))
     if parts.own:
         rule = "recipes, augmentations and teachers must be in a module that other processes can import"
-        got = f"'__main__:{parts.own[0]}', which stands in no file"
-        raise ValueError(f"evaluate: {rule} where jobs is above 1, got {got}")
+        got = f"'__main__:{parts.own[0]}', which is in no file"
+        raise ValueError(f"evaluate: {rule} if jobs is above 1, got {got}")
 
 
 class _Parts(pickle.Pickler):

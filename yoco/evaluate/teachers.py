@@ -51,12 +51,12 @@ def with_teachers(
     check_all_ask(plan)
     if not isinstance(plan.trials[0].recipe, Distilled):
         if given is not None or epochs is not None:
-            rule = "a teacher goes with a protocol that asks for one, such as rded"
+            rule = "teacher and teacher_epochs can only be used with a protocol that needs a teacher, such as rded"
             raise ValueError(f"evaluate: {rule}, got {protocol}")
         return plan, ()
     given = plan.trials[0].recipe.teacher if given is None else given
     if given is not None and epochs is not None:
-        raise ValueError(f"evaluate: a given teacher learns no more, got teacher_epochs={epochs}")
+        raise ValueError(f"evaluate: a given teacher is not trained further, got teacher_epochs={epochs}")
     names, epochs = dict.fromkeys(trial.network for trial in plan.trials), epochs or TEACHER_EPOCHS
     if given is None:
         teachers = {name: taught(name, plan, epochs, progress) for name in names}
@@ -74,8 +74,8 @@ def check_all_ask(plan: Plan) -> None:
     asking = {trial.name: isinstance(trial.recipe, Distilled) for trial in plan.trials}
     if len({*asking.values()}) > 1:
         names = ", ".join(name for name, asks in asking.items() if asks)
-        rule = "a protocol must ask for a teacher in all rows or in none"
-        raise ValueError(f"evaluate: {rule}, got one for {names} alone")
+        rule = "a protocol must need a teacher for all rows or for none"
+        raise ValueError(f"evaluate: {rule}, got one for {names} only")
 
 
 def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
@@ -88,7 +88,9 @@ def taught(name: str, plan: Plan, epochs: int, progress: bool) -> nn.Module:
         source, stream = train.to(plan.device), rng.child("train")
         fit(network, source, recipe, plan.normalise, stream, after_epoch=lambda _: bar.update())
     if not finite(network):
-        raise ValueError(f"evaluate: weights of the teacher {name} must be finite, got others after {epochs} epochs")
+        raise ValueError(
+            f"evaluate: weights of the teacher {name} must be finite, got NaN or infinity after {epochs} epochs"
+        )
     return network.eval().requires_grad_(False)
 
 
@@ -101,7 +103,7 @@ def grade(teacher: nn.Module, plan: Plan) -> float:
     test, classes = plan.splits.test.to(plan.device), len(plan.splits.test.classes)
     found = predict(teacher, test.take(torch.arange(1)), plan.normalise)
     if found.shape != (1, classes):
-        raise ValueError(f"evaluate: a teacher must give logits [n, {classes}], got {list(found.shape)}")
+        raise ValueError(f"evaluate: a teacher must return logits [n, {classes}], got {list(found.shape)}")
     return accuracy(teacher, test, plan.normalise)
 
 
@@ -109,8 +111,8 @@ def check_knows(right: float, plan: Plan) -> None:
     """Refuse a given teacher that is no better than guessing, as with other classes or another order of them."""
     test = plan.splits.test
     if right <= 100 / len(test.classes):
-        rule = f"evaluate: a teacher must know more than guessing, got {right:.2f} % of the test images right"
-        raise ValueError(f"{rule}; its classes must stand in the order of {test.name}")
+        rule = f"evaluate: a teacher must be better than guessing, got {right:.2f} % of the test images right"
+        raise ValueError(f"{rule}; its classes must be in the order of {test.name}")
 
 
 def with_teacher(trial: Trial, teachers: Teachers) -> Trial:

@@ -100,7 +100,7 @@ class Plan:
         training, recipe = self.training(trial), self.recipe(trial)
         fit(network, training, recipe, self.normalise, rng.child("train", trial.name), after_epoch=after)
         if not finite(network):
-            rule = f"weights must be finite, got others in {trial.network} on {trial.name}, seed {trial.seed}"
+            rule = f"weights must be finite, got NaN or infinity in {trial.network} on {trial.name}, seed {trial.seed}"
             raise ValueError(f"evaluate: training diverged: {rule}; lower the step size")
         return Measured(tuple(curve), confusion_of(network, test, self.normalise) if self.confusion else None)
 
@@ -160,7 +160,9 @@ def evened(weights: Any, count: int, recipe: Recipe) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"evaluate: weights must be numbers [{count}], got {type(weights).__name__}") from None
     if (type(recipe).loss, type(recipe).error) != (Recipe.loss, Recipe.error):
-        raise ValueError("evaluate: weights go with protocols of cross-entropy, such as idc, got another")
+        raise ValueError(
+            "evaluate: weights can only be used with protocols that train by cross-entropy, such as idc, got another"
+        )
     if found.shape != (count,):
         raise ValueError(f"evaluate: weights must be [{count}], got {list(found.shape)}")
     if not bool((found.isfinite() & (found >= 0)).all()) or not found.any():
@@ -210,8 +212,8 @@ def _run_apart(plan: Plan, jobs: int, advance: Callable[[int], object], found: d
             advance(plan.trials[index].recipe.length)
     except BrokenExecutor:
         found |= _done(futures)
-        why = "for want of memory, or as the script does not guard its main part"
-        raise ValueError(f"evaluate: a process of the {jobs} jobs was ended, perhaps {why}") from None
+        why = "for lack of memory, or as the script does not guard its main code by if __name__ == '__main__'"
+        raise ValueError(f"evaluate: one of the {jobs} worker processes died, perhaps {why}") from None
     except BaseException:
         found |= _done(futures)
         for _ in range(jobs):

@@ -55,8 +55,8 @@ def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Net
     try:
         signature(factory).bind(channels, classes, (height, width), **arguments)
     except TypeError as error:
-        rule = f"must be called as {base.split(':')[-1]}(channels, classes, (height, width), options)"
-        raise ValueError(f"network {base}: {rule}, got one with {error}") from None
+        rule = f"must be callable as {base.split(':')[-1]}(channels, classes, (height, width), options)"
+        raise ValueError(f"network {base}: {rule}, got an error: {error}") from None
     with torch.device("cpu"), rng.as_global():
         network = factory(channels, classes, (height, width), **arguments)
     if not isinstance(network, Network):

@@ -113,7 +113,9 @@ def evaluation(path: Path) -> Mapping[str, Any]:
         raise ValueError(f"report: {path} is damaged") from error
     results = content.get("results") if isinstance(content, dict) else None
     if not isinstance(results, list) or not all(map(_measured, results)):
-        raise ValueError(f"report: {path} must be the result of an evaluation, with accuracies `last` and `best` a row")
+        raise ValueError(
+            f"report: {path} must be the result of an evaluation, with accuracies `last` and `best` in every row"
+        )
     return dict(content)
 
 
