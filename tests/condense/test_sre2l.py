@@ -181,7 +181,7 @@ def test_the_teacher_is_a_network_of_its_own_and_must_have_batch_norm(tiny: Spli
     assert memory.task.network_name == TEACHER
     assert made(tiny).config["teacher"] == TEACHER
     with pytest.raises(
-        ValueError, match=r"^sre2l: teacher must have batch norm, got 'convnet:width=8'; ask for norm=batch$"
+        ValueError, match=r"^sre2l: teacher must have batch norm, got 'convnet:width=8'; use norm=batch$"
     ):
         made(tiny, teacher="convnet:width=8")
 

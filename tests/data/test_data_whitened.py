@@ -123,7 +123,7 @@ def test_what_cannot_be_whitened_or_must_not_be(tiny: Splits) -> None:
             lambda: Whitening.fit(large),
             "data large: images to be whitened have at most 12,288 values, got 12,480; give a",
         ),
-        (lambda: Whitening.fit(tiny.train.take(torch.tensor([0]))), "whitening is fitted on at least 2 images, got 1"),
+        (lambda: Whitening.fit(tiny.train.take(torch.tensor([0]))), "whitening needs at least 2 images, got 1"),
         (lambda: replace(white, mean=(0.5,)), r"whitened images must have mean 0 and std 1, got \(0.5,\) and \(1.0,\)"),
         (lambda: replace(white, mean=()), r"whitened images must have mean 0 and std 1, got \(\)"),
         (lambda: replace(white, white=white.white[:3]), r"as many and as large as the real ones, got \[3, 1, 8, 8\]"),

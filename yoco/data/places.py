@@ -24,5 +24,5 @@ def for_downloads(name: str) -> Path:
     """
     root = roots()[0]
     if str(root).startswith("~"):
-        raise ValueError(f"data {name}: downloads need a folder, got {root}; set YOCO_DATA")
+        raise ValueError(f"data {name}: downloads need an existing home folder, got {root}; set YOCO_DATA")
     return root

@@ -66,7 +66,7 @@ class Whitening:
 
         values = train.images[0].numel()
         if len(train) < 2:
-            raise ValueError(f"data {train.name}: whitening is fitted on at least 2 images, got {len(train)}")
+            raise ValueError(f"data {train.name}: whitening needs at least 2 images, got {len(train)}")
         if values > LARGEST:
             got = f"{values:,}; give a smaller size"
             raise ValueError(f"data {train.name}: images to be whitened have at most {LARGEST:,} values, got {got}")

@@ -102,7 +102,7 @@ class SRe2L:
         task = replace(task, network_name=self.teacher)
         teacher = Teacher(task, replace(usual(task, max(1, self.squeeze)), lr=self.lr_teacher), rng, "lr_teacher")
         if not any(isinstance(module, NORMS) for module in teacher.network.modules()):
-            raise ValueError(f"sre2l: teacher must have batch norm, got {self.teacher!r}; ask for norm=batch")
+            raise ValueError(f"sre2l: teacher must have batch norm, got {self.teacher!r}; use norm=batch")
         return teacher
 
     def episode(self, task: Task, synthetic: Synthetic, memory: Teacher, rng: Rng) -> Iterator[Tensor]:
