@@ -10,7 +10,8 @@ On digits, by default. On Fashion-MNIST:
         --epochs 250 --score-epochs 250 --bf16 1 --networks convnet resnet10:width=32 --ipc 1 \
         --name cross_architecture_fashion
 
-It shares its set and its trials with table1_digits.py, or table1_fashion.py, which say how the set is made.
+It shares its set and its trials with table1_digits.py, or table1_fashion.py, which say how the set is made. (The
+committed table of digits is of an earlier set, made by the same settings.)
 """
 
 import command_line

@@ -51,8 +51,8 @@ FITTED: dict[str, dict[str, Any]] = {
     "readout": {"episodes": 850},
 }
 """Settings in place of published ones that would spend hours: experts, early networks or a teacher of about half of ten
-minutes, and so many episodes that stages are all done, and a step size has fallen, when about ten minutes are over;
-where fewer come to be done, the README says how many. The steps of datm, 80 in a segment, each on all of its images,
+minutes, and about so many episodes as fit into ten, so that stages are done and a step size has fallen by then; where
+fewer were done, the README says how many. The steps of datm, 80 in a segment, each on all of its images,
 would want more than 24 GiB at once.
 """
 NETWORKS = {"readout": "convnet:width=32"}

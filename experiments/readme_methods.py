@@ -22,6 +22,8 @@ TAUGHT = {"rded": "`rded` all", "sre2l": "`sre2l` the first"}
 """method -> it, and which of its updates are epochs of a teacher."""
 FALLING = ("frepo", "readout", "sre2l")
 """Methods whose step size of the pixels falls over all episodes of a run."""
+STAGES = 5
+"""Stages of `pdd`, as published, which share out its episodes."""
 FALLEN = 0.9
 """The share of the episodes after which it has fallen, or nearly."""
 
@@ -81,15 +83,17 @@ def methods_fashion(content: dict[str, Any]) -> list[str]:
         "",
         spread_of(content),
         f"Minutes of {thread_count(content['threads'])} in {content['computed_in']}"
-        f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains; an",
-        "episode is not cut short, so that a set may come up to a quarter later than its column says; a dash",
-        "means that there was none by then. A method that was done earlier keeps its accuracy.",
+        f"{f' on a processor with {processor}' if processor else ''}, with all that a method trains. Episodes",
+        "are not interrupted: a set counts for a column if it was ready within 1.25 times its minutes; a dash means",
+        "that none was. Earlier columns are the same runs on their way. A method that was done earlier keeps its",
+        "accuracy.",
         f"All are judged by protocol `{content['protocol']}` on the labels that the set holds, not by the protocols of",
         "their papers.",
         "Settings are published ones, of CIFAR-10 where a paper has none for these data; `readout`, which has no",
         "paper, was tried on training images of these data that were held back.",
         *([f"Fitted to the minutes: {changed}."] if changed else []),
         *falling(ends, content["changed"]),
+        *stages(ends, content["changed"]),
         *([f"The networks that judge the sets were trained on {judged}."] if judged != "cpu" else []),
         "Updates: of all classes, by the last stop. Published: what the READMEs of the authors' code report, and the",
         f"updates behind it.{f' Of {taught} are epochs of a teacher.' if taught else ''}"
@@ -127,6 +131,13 @@ def falling(ends: dict[str, dict[str, Any]], changed: dict[str, dict[str, Any]])
     less = [f"{'They' if fallen else sizes} have not fallen to their end with {listed(short)}."] if short else []
     hardly = [f"Those of {listed(others)}, whose published runs are far longer, hardly fall."] if others else []
     return [*said, *less, *hardly]
+
+
+def stages(ends: dict[str, dict[str, Any]], changed: dict[str, dict[str, Any]]) -> list[str]:
+    """How many stages of `pdd` are done, where its episodes, fitted to the minutes, did not all come to be."""
+    asked = changed.get("pdd", {}).get("episodes") if "pdd" in ends else None
+    whole = int(STAGES * mean(ends["pdd"]["steps"]) / asked) if asked else STAGES
+    return [f"Of the {STAGES} stages of `pdd` {whole} were done."] if whole < STAGES else []
 
 
 def fitted(ends: dict[str, dict[str, Any]], changed: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

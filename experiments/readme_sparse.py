@@ -73,7 +73,7 @@ def npb_table(content: dict[str, Any]) -> list[str]:
         "",
         f"Test accuracy in per cent after training with the masks for so many epochs: {content['epochs']}",
         f"(the papers: 100 and more) from step size {first:g} on, in {content['computed_in']}.",
-        f"Networks of each kind: {len(content['seeds'])}; with one, a few points are chance, most of all of a ResNet",
+        f"Networks of each kind: {len(content['seeds'])}; with one, a few points may be noise, most of all of a ResNet",
         "that is trained so briefly. Seconds to find the masks.",
     ]
 

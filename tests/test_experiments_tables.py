@@ -28,6 +28,9 @@ def test_step_sizes_have_fallen_where_nearly_all_episodes_were_done(experiment: 
         " `rded` episodes 2; `mtt` count 1"
     )
     assert changed["pdd"] == {"episodes": 110}
+    assert table.stages(ends, changed) == ["Of the 5 stages of `pdd` 3 were done."]
+    whole: dict[str, Any] = {"pdd": {"steps": [110, 110]}}
+    assert table.stages(whole, changed) == table.stages(ends, {}) == table.stages({}, changed) == []
 
 
 def test_a_column_has_the_latest_stop_of_each_seed(experiment: Callable[[str], Any]) -> None:
