@@ -4,12 +4,16 @@ import difflib
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+if sys.version_info >= (3, 14):
+    from annotationlib import Format
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
@@ -75,11 +79,25 @@ def declared(thing: Any) -> dict[str, Any]:
         return dict(_readable(made))
 
 
+def signature_of(thing: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function or a class, whose annotations may be names that only type checkers import."""
+    if sys.version_info >= (3, 14):
+        return inspect.signature(thing, annotation_format=Format.FORWARDREF)
+    return inspect.signature(thing)
+
+
+def _annotations_of(owner: Any) -> dict[str, Any]:
+    """The own annotations of a class or a function, by name, even if some cannot be resolved."""
+    if sys.version_info >= (3, 14):
+        return inspect.get_annotations(owner, format=Format.FORWARDREF)
+    return inspect.get_annotations(owner)
+
+
 def _readable(made: Any) -> Iterator[tuple[str, Any]]:
     """The types that can be read, by name, each by itself; those of a class after those that it inherits."""
     for owner in made.__mro__[::-1] if inspect.isclass(made) else (made,):
         with suppress(*_UNREADABLE):
-            for name, kind in inspect.get_annotations(owner).items():
+            for name, kind in _annotations_of(owner).items():
                 alone = type("Alone", (), {"__annotations__": {name: kind}, "__module__": owner.__module__})
                 with suppress(*_UNREADABLE):
                     yield name, get_type_hints(alone)[name]
@@ -95,7 +113,7 @@ def typed_options(
     Raises:
         ValueError: an option is unknown, has no default, its value is of another type, or no string can give its type.
     """
-    parameters = list(inspect.signature(factory).parameters.values())
+    parameters = list(signature_of(factory).parameters.values())
     known = {p.name: type(p.default) for p in parameters if p.default is not p.empty}
     named = {p.name for p in parameters[given:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     made: Any = factory.func if isinstance(factory, partial) else factory

@@ -220,9 +220,10 @@ def _read(argv: list[str], command: str, form: Any, own: Mapping[str, tuple[Any,
 def _score_fields(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
     """The options of a score: name -> type and help. settings: those that a rule has for them."""
     from yoco.prune.asked import function_of
+    from yoco.registry import signature_of
 
     function = function_of(name)
-    _, *parameters = inspect.signature(function).parameters.values()
+    _, *parameters = signature_of(function).parameters.values()
     return _fields(function, {p.name: settings.get(p.name, p.default) for p in parameters})
 
 

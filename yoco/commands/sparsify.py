@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -116,13 +115,13 @@ def _settings(options: SparsifyOptions) -> dict[str, Any]:
     Raises:
         ValueError: the function has no such option, or one of another type.
     """
-    from yoco.registry import declared, resolve, sayable, typed_options, unknown
+    from yoco.registry import declared, resolve, sayable, signature_of, typed_options, unknown
     from yoco.sparsify import METHODS, SOLVERS
 
     kind, table, name = ("method", METHODS, options.at_init) if options.at_init else ("solver", SOLVERS, options.solver)
     found = resolve(kind, table, name)
     function = found.func if isinstance(found, partial) else found
-    hints, parameters = declared(function), inspect.signature(function).parameters.values()
+    hints, parameters = declared(function), signature_of(function).parameters.values()
     known = {p.name for p in parameters if p.default is not p.empty and sayable(hints.get(p.name, type(p.default)))}
     words = {key: value for key, _, value in (word.partition("=") for word in options.settings)}
     for key in words:

@@ -1,7 +1,5 @@
 """Networks by name: `build` makes one from a few words, with weights that depend on a random stream alone."""
 
-from inspect import signature
-
 import torch
 
 from yoco.networks.base import Network
@@ -12,7 +10,7 @@ from yoco.networks.mlp import MLP
 from yoco.networks.resnet import ResNet
 from yoco.networks.resnet_ap import ResNetAP
 from yoco.networks.vgg import VGG
-from yoco.registry import resolve, split_options, typed_options
+from yoco.registry import resolve, signature_of, split_options, typed_options
 from yoco.rng import Rng
 
 __all__ = ["MLP", "NETWORKS", "VGG", "ConvNet", "DenseNet", "LeNet", "Network", "ResNet", "ResNetAP", "build"]
@@ -53,7 +51,7 @@ def build(name: str, shape: tuple[int, int, int], classes: int, rng: Rng) -> Net
         raise ValueError(f"network {base}: must be a yoco.networks.Network, got {got}")
     arguments = typed_options(f"network {base}", factory, options, given=3)
     try:
-        signature(factory).bind(channels, classes, (height, width), **arguments)
+        signature_of(factory).bind(channels, classes, (height, width), **arguments)
     except TypeError as error:
         rule = f"must be callable as {base.split(':')[-1]}(channels, classes, (height, width), options)"
         raise ValueError(f"network {base}: {rule}, got an error: {error}") from None

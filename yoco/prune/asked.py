@@ -1,6 +1,5 @@
 """Asked: a score with its options, and the training that is needed to compute it."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral
@@ -23,7 +22,7 @@ from yoco.prune.probes import PROBES
 from yoco.prune.scores import LBPE_SETTINGS, SCORES, unread
 from yoco.prune.snapshot import Snapshot, look
 from yoco.prune.training import Training
-from yoco.registry import resolve, unknown
+from yoco.registry import resolve, signature_of, unknown
 from yoco.rng import Rng
 from yoco.screen import hidden
 from yoco.train import Normalise, Recipe
@@ -140,7 +139,7 @@ def function_of(name: str) -> Callable[..., Tensor]:
             without a default or with a reserved name, see `check_score`.
     """
     function: Callable[..., Tensor] = resolve("score", ALL_SCORES, name)
-    first, *options = inspect.signature(function).parameters.values()
+    first, *options = signature_of(function).parameters.values()
     if first.name not in ("dynamics", "snapshot"):
         raise ValueError(f"score {name}: its first parameter must be dynamics or snapshot, got {first.name}")
     if ":" in name:
@@ -168,7 +167,7 @@ def ask(
         ValueError: an unknown score or option, an impossible value, or one that no file can hold.
     """
     function = function_of(name)
-    first, *parameters = inspect.signature(function).parameters.values()
+    first, *parameters = signature_of(function).parameters.values()
     usual = {p.name: p.default for p in parameters if p.default is not p.empty}
     chosen, given = worded(usual | _published(name, data)), worded(given)
     if first.name == "dynamics" and "epochs" not in chosen:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from inspect import Parameter, signature
+from inspect import Parameter
 from typing import Any
 
 from yoco.prune.rules import Rule, options_of_rule
+from yoco.registry import signature_of
 
 TAKEN = frozenset(
     (
@@ -37,7 +38,7 @@ def own_rule(name: str, target: Any) -> Any:
             such an option.
     """
     if isinstance(target, type) and issubclass(target, Rule):
-        _check_defaults(f"rule {name}", signature(target).parameters.values())
+        _check_defaults(f"rule {name}", signature_of(target).parameters.values())
     made = target() if isinstance(target, type) else target
     if isinstance(made, Rule):
         library = [base for base in type(made).__mro__ if base.__module__.startswith("yoco.") and is_dataclass(base)]

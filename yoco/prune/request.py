@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +17,7 @@ from yoco.prune.rules import Rule, options_of_rule
 from yoco.prune.scored import Scores
 from yoco.prune.scoring import checked, recorded_epochs
 from yoco.prune.training import Training, check_untrained, split
-from yoco.registry import resolve, unknown
+from yoco.registry import resolve, signature_of, unknown
 
 SIGNED = ("aum", "margin")
 """Scores that are below 0 for some samples."""
@@ -256,7 +255,7 @@ class Request:
         """Check a rule that reads labels alone: evidence and options of scores, read by other rules, may be given."""
         self._refuse_unread()
         rule, given = self.rule, self.given
-        usual = signature(resolve("score", ALL_SCORES, rule.usual)).parameters
+        usual = signature_of(resolve("score", ALL_SCORES, rule.usual)).parameters
         known = {*options_of_rule(rule), *(f.name for f in fields(Training)), *list(usual)[1:]}
         for option in split(given.options)[1]:
             if option not in known:

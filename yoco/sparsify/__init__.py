@@ -1,6 +1,5 @@
 """Prune the weights of a network: layer by layer after training, or at initialisation; on data or a condensed set."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import nn
 from yoco.condensed import CondensedSet
 from yoco.data.source import Source
 from yoco.device import at_work, cpu_by_default
-from yoco.registry import resolve, unknown
+from yoco.registry import resolve, signature_of, unknown
 from yoco.rng import Rng
 from yoco.sparsify.calibration import calibration
 from yoco.sparsify.certificate import Certificate, certify
@@ -112,7 +111,7 @@ def sparsify(
 
 def _check_options(name: str, method: Any, options: Mapping[str, Any]) -> None:
     """Refuse options that a method does not have; one that takes **options has all but those that are given to it."""
-    parameters = inspect.signature(method).parameters
+    parameters = signature_of(method).parameters
     free = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     fixed = {"network", "sparsity", "rng", "data", "normalise"}
     own = {word for word, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD} - fixed

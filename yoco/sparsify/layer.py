@@ -4,7 +4,6 @@ With inputs X [n, in] and H = X'X / n, weights W + D in place of W change the la
 tr(D H D'), exactly and for any D. Half of that is the error of the layer (Dong, Chen and Pan, NIPS 2017).
 """
 
-import inspect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from yoco.device import cpu_by_default
-from yoco.registry import resolve
+from yoco.registry import resolve, signature_of
 from yoco.rng import Rng
 from yoco.sparsify.patterns import Zeros, parse
 from yoco.sparsify.solvers import CURVES, FITTED, SOLVERS
@@ -202,7 +201,7 @@ def solver_of(name: str, options: Mapping[str, Any]) -> Any:
         ValueError: no such solver, or it has no such option that is keyword-only.
     """
     found = resolve("solver", SOLVERS, name)
-    known = inspect.signature(found).parameters
+    known = signature_of(found).parameters
     taken = {word for word, kind in known.items() if kind.kind is kind.KEYWORD_ONLY} - {"rng"}
     placed = {*list(known)[2:]} - taken - {"rng"}
     if not any(kind.kind is kind.VAR_KEYWORD for kind in known.values()):
@@ -221,7 +220,7 @@ def check_names(name: Any, taken: Collection[str]) -> None:
         ValueError: one has, or there is no such solver.
     """
     if isinstance(name, str) and ":" in name:
-        known = list(inspect.signature(resolve("solver", SOLVERS, name)).parameters.values())
+        known = list(signature_of(resolve("solver", SOLVERS, name)).parameters.values())
         for option in known[2:]:
             if option.name in taken and option.kind is not option.VAR_KEYWORD:
                 raise ValueError(f"solver {name}: options must not be named as those of a Pruner, got {option.name}")
@@ -239,7 +238,7 @@ def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> No
     """
     if ":" in name:
         try:
-            inspect.signature(solver_of(name, options)).bind(None, 0, rng=Rng(0), **options)
+            signature_of(solver_of(name, options)).bind(None, 0, rng=Rng(0), **options)
         except TypeError as error:
             raise ValueError(f"solver {name}: cannot be called as it is asked for ({error})") from error
         return
