@@ -2,7 +2,7 @@
 
 Every trial is one small file in the folder of the runs, so a stopped experiment goes on, several processes share the
 work (`--part 0 2` and `--part 1 2`), and experiments that need the same trial share it. `--part 1 1` does no trial: it
-writes the result of those that are there.
+writes the result of those that are there, unless some are on sets that pruning no longer makes.
 """
 
 import argparse
@@ -48,6 +48,8 @@ SEEDS = 10
 """Seeds of a run at most."""
 PASSES = "train"
 """What the dynamics watch: the passes that train, no clean ones beside them."""
+UNRANKED = ("random", "first")
+"""Rules for which nothing is trained."""
 
 
 class Trial(NamedTuple):
@@ -116,6 +118,10 @@ class Grid:
         """How the trainings that rank are watched."""
         return {"score_epochs": self.score_epochs, "passes": PASSES}
 
+    def record(self, run: int) -> Path:
+        """Where the evidence of one training is kept."""
+        return self.out / f"evidence-{run}-{key(**self.shared, **self.dynamics)}.safetensors"
+
     def evidence(self, run: int) -> Evidence:
         """The dynamics of one training, and its network's view at the end."""
         recipe = replace(yoco_recipe(self.whole.source["name"]), epochs=self.score_epochs)
@@ -124,7 +130,7 @@ class Grid:
         def make(path: Path) -> None:
             observe(self.whole, recipe=recipe, rng=Rng(run).child("score", 0), **how).save(path)
 
-        return Evidence.load(once(self.out / f"evidence-{run}-{key(**self.shared, **self.dynamics)}.safetensors", make))
+        return Evidence.load(once(self.record(run), make))
 
     def view(self, run: int, number: int) -> Path:
         """Where it is kept what one network sees of the set, and of real training images, for the kernel rule."""
@@ -147,12 +153,19 @@ class Grid:
             found.append(Evidence.load(once(self.view(run, number), make)))
         return found
 
+    @cached_property
+    def orders(self) -> dict[tuple[str, int], Tensor]:
+        """What `order` has found."""
+        return {}
+
     def order(self, way: str, run: int) -> Tensor:
         """All cells as the kernel rule ranks them; its answers are nested."""
-        views = self.views(run)
-        if way == "kernel-alone":
-            views = [replace(view, snapshot=replace(view.snapshot, reference=None)) for view in views]  # type: ignore[type-var]
-        return select(self.whole, rule="kernel", n=len(self.whole), evidence=views).indices
+        if (way, run) not in self.orders:
+            views = self.views(run)
+            if way == "kernel-alone":
+                views = [replace(view, snapshot=replace(view.snapshot, reference=None)) for view in views]  # type: ignore[type-var]
+            self.orders[way, run] = select(self.whole, rule="kernel", n=len(self.whole), evidence=views).indices
+        return self.orders[way, run]
 
     def pruned(self, trial: Trial) -> yoco.CondensedSet:
         """The set of a trial."""
@@ -164,10 +177,18 @@ class Grid:
         how = dict(WAYS[trial.way])
         if trial.way == "ccs":
             how["beta"] = CCS_BETA.get(("cifar10", 10, trial.ipc), 0.0)
-        if how["rule"] not in ("random", "first"):
+        if how["rule"] not in UNRANKED:
             how["evidence"] = [self.evidence(trial.run)]
         chosen = select(self.whole, ipc=trial.ipc, seed=SEEDS * trial.run + trial.seed, **how)
         return self.whole.take(chosen.indices)
+
+    def at_hand(self, trial: Trial) -> bool:
+        """Whether all is there that ranked the set of a trial, so that it is pruned again without any training."""
+        if trial.ipc == self.full or WAYS[trial.way]["rule"] in UNRANKED:
+            return True
+        if trial.way in ("kernel", "kernel-alone"):
+            return all(self.view(trial.run, number).is_file() for number in range(find("kernel").settings["runs"]))
+        return self.record(trial.run).is_file()
 
     def file(self, trial: Trial) -> Path:
         """Where a trial is kept."""
@@ -196,13 +217,31 @@ class Grid:
         """Judge the trials in their order, of several processes every n-th of them; then those that are there.
 
         None with several processes: whoever is told to do all, or none, has the result.
+
+        Raises:
+            SystemExit: none is to be done, and some are on other sets than these; see `check_same`.
         """
         mine, parts = part
         for trial in trials[mine::parts] if mine < parts else ():
             self.judge(trial)
         if parts > 1:
             return None
-        return [json.loads(path.read_text()) for trial in trials if (path := self.file(trial)).is_file()]
+        found = [(trial, json.loads(path.read_text())) for trial in trials if (path := self.file(trial)).is_file()]
+        if mine >= parts:
+            self.check_same(found)
+        return [row for _, row in found]
+
+    def check_same(self, found: Iterable[tuple[Trial, dict[str, Any]]]) -> None:
+        """Refuse trials on other sets than pruning makes today, of those that say theirs, wherever none has to train.
+
+        Raises:
+            SystemExit: there are some.
+        """
+        said = [(trial, row["checksum"]) for trial, row in found if "checksum" in row and self.at_hand(trial)]
+        other = [trial.name for trial, checksum in said if self.pruned(trial).checksum != checksum]
+        if other:
+            got = f"got {len(other)} on others, such as {other[0]}; without --part they are judged anew"
+            raise SystemExit(f"--part 1 1: trials must be on the sets that pruning makes today, {got}")
 
     def about(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """What the result file says of the set, the dynamics and the networks that judge."""

@@ -147,3 +147,34 @@ def test_names_of_trials_change_with_the_options_of_their_ways(
     monkeypatch.setitem(npb.WAYS, "npb", {"at_init": "npb", "options": {"layout": "erk"}})
     changed = [old.rpartition("-")[0] for old, new in zip(before, asked(), strict=True) if old != new]
     assert changed == ["lenet-5-0.07-0-exact", "lenet-5-full data-0.5-0", "lenet-5-0.5-npb-0"]
+
+
+def test_trials_on_sets_that_pruning_no_longer_makes_are_not_gathered(
+    experiment: Callable[[str], Any], tmp_path: Path, tiny_set: CondensedSet
+) -> None:
+    def keep(trial: Any, **said: str) -> None:
+        shared.file(trial).write_text(json.dumps({"way": trial.way, **said}))
+
+    tiny_set.save(tmp_path / "set.safetensors")
+    grid = experiment("grid")
+    shared = grid.Grid(set=tmp_path / "set.safetensors", out=tmp_path, epochs=1, score_epochs=1, bf16=False)
+    random, first, whole = trials = [
+        grid.Trial(way, 0, ipc, 0) for way, ipc in (("random", 1), ("first", 2), ("whole", 3))
+    ]
+    for trial in trials:
+        keep(trial, checksum=shared.pruned(trial).checksum)
+    yoco, kernel = grid.Trial("yoco", 0, 1, 0), grid.Trial("kernel-alone", 0, 1, 0)
+    keep(yoco, checksum="of networks that are gone")
+    assert [row["way"] for row in shared.judged([*trials, yoco], (1, 1))] == ["random", "first", "whole", "yoco"]
+    for trial in (random, whole):
+        keep(trial, checksum="another")
+    got = "got 2 on others, such as random-0-1-0-convnet; without --part they are judged anew"
+    with pytest.raises(SystemExit, match=f"^--part 1 1: trials must be on the sets that pruning makes today, {got}$"):
+        shared.judged(trials, (1, 1))
+    keep(random)
+    assert shared.judged([random, first], (1, 1))[0] == {"way": "random"}
+    assert [shared.at_hand(trial) for trial in (yoco, kernel)] == [False, False]
+    shared.record(0).touch()
+    for number in range(grid.find("kernel").settings["runs"]):
+        shared.view(0, number).touch()
+    assert [shared.at_hand(trial) for trial in (yoco, kernel)] == [True, True]
