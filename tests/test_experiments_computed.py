@@ -18,7 +18,7 @@ import yoco
 from yoco.condensed import CondensedSet
 from yoco.data import load
 from yoco.data.source import Source, Splits
-from yoco.prune import select
+from yoco.prune import Evidence, Snapshot, select
 from yoco.rng import Rng
 from yoco.sparsify import solve
 from yoco.sparsify.solvers.lobs import recursive_inverse
@@ -79,6 +79,14 @@ def test_zeros_are_zeros_and_errors_are_errors(experiment: Experiment) -> None:
     done = SimpleNamespace(run=lambda: SimpleNamespace(seconds={}, accuracy={"pruned": 90.0}))
     trials = SimpleNamespace(data=data, study=lambda *words, **how: done)
     assert lobs.trial(trials, "mlp", 0, {}, options)["pruned"] == 10
+
+
+def test_multiplications_are_those_of_the_dense_and_of_the_sparse_network(experiment: Experiment, tiny: Splits) -> None:
+    trials, options = SimpleNamespace(data=tiny, bf16=False), SimpleNamespace(epochs=1, lr=0.02)
+    found = experiment("npb_table").trial(trials, "convnet:width=4,depth=1", 0, 0.75, "random", options)
+    convolution, head = 1 * 4 * 3 * 3, 4 * (4 * 4) * 3  # weights: the first at 8 x 8 places, the second behind a pool
+    assert found["dense_flops"] == 64 * convolution + head == 2496
+    assert found["flops"] == (64 * convolution + head) / 4
 
 
 def test_images_that_are_held_back_are_others_and_judge(
@@ -176,6 +184,27 @@ def test_a_trial_of_another_set_is_judged_anew(
     shared.file(trial).write_text(json.dumps({"checksum": "another", "last": 99.0}))
     assert [shared.judge(trial)["last"] for _ in range(2)] == [42.0, 42.0]
     assert [how["seeds"] for how in asked] == [(3,)]
+
+
+def test_the_kernel_alone_ranks_without_the_references(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, shared: Any, tiny_set: CondensedSet
+) -> None:
+    def views(references: bool) -> list[Evidence]:
+        found = []
+        for number in range(3):
+            own, others = torch.randn(96, 5, generator=Rng(number).generator()).split([36, 60])
+            parts = {"logits": torch.zeros(36, 3), "targets": tiny_set.labels, "features": own, "inputs": own}
+            met = (others, torch.arange(60) % 3) if references else None
+            found.append(Evidence(snapshot=Snapshot(**parts, reference=met), checksum=tiny_set.checksum))
+        return found
+
+    grid = experiment("grid")
+    beside, alone = (select(tiny_set, rule="kernel", n=36, evidence=views(met)).indices for met in (True, False))
+    assert beside.tolist() != alone.tolist()
+    monkeypatch.setattr(grid.Grid, "views", lambda *words: views(True))
+    for way, order in (("kernel", beside), ("kernel-alone", alone)):
+        assert shared.order(way, 0).tolist() == order.tolist()
+        assert shared.pruned(grid.Trial(way, 0, 2, 0)).checksum == tiny_set.take(order[:24]).checksum
 
 
 def test_inside_twice_its_prefix_half_of_it_is_kept(
