@@ -115,16 +115,16 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "random", "--ipc", "1", "--quota", "equal", "--floor", "0.9"], "floor goes with the quota floor"),
         (
             ["--rule", "random", "--ipc", "1", "--epochs", "50"],
-            "prune: --epochs is for rules that train",
+            "prune: --epochs can only be used with rules that train",
         ),
         (
             ["--rule", "first", "--ipc", "1", "--score", "el2n"],
-            "prune: --score is for rules that train",
+            "prune: --score can only be used with rules that train",
         ),
         (["--rule", "random", "--ipc", "1", "--top", "5"], "Unrecognized options: --top"),
-        (["--rule", "random", "--ipc", "1", "--size", "0"], "data: size, grey and download go with --data"),
-        (["--rule", "random", "--ipc", "1", "--size", "9"], "data: size, grey and download go with --data"),
-        (["--rule", "random", "--ipc", "1", "--grey"], "data: size, grey and download go with --data"),
+        (["--rule", "random", "--ipc", "1", "--size", "0"], "data: size, grey and download need --data"),
+        (["--rule", "random", "--ipc", "1", "--size", "9"], "data: size, grey and download need --data"),
+        (["--rule", "random", "--ipc", "1", "--grey"], "data: size, grey and download need --data"),
         (["--rule", "random"], "exactly one"),
         (["--rule", "random", "--ipc", "1", "--cells", "2"], "exactly one"),
         (["--rule", "random", "--ipc", "1", "--data", "digits"], "data: give either a condensed set or --data"),
@@ -142,7 +142,7 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         ),
         (["--rule", "random", "--ipc", "1", "--beta", "1"], "yoco: prune: Unrecognized options: --beta, 1"),
         (["--rule", "ccs", "--n", "9", "--drop", "margn"], "score: unknown name 'margn'; did you mean 'margin'?"),
-        (["--rule", "random", "--ipc", "1", "--uint8", "--out", "x.npz"], "prune: uint8 is for a set (.safetensors)"),
+        (["--rule", "random", "--ipc", "1", "--uint8", "--out", "x.npz"], "prune: uint8 needs a set (.safetensors)"),
         (["--ipc", "1", "--rule"], "rule: must be a name, or module:Class, got None"),
     ],
 )
@@ -284,7 +284,7 @@ def test_weights_that_a_set_cannot_hold_are_said(saved: Path, capsys: pytest.Cap
     common = ["prune", str(saved), "--rule", "craig", "--n", "5", "--network", "mlp:width=4", "--epochs", "2"]
     for name, lost in (("k.safetensors", True), ("k.npz", False)):
         assert run([*common, "--device", "cpu", "--out", str(saved.with_name(name))]) == 0
-        assert ("a set holds no weights: write an index file" in capsys.readouterr().out) == lost
+        assert ("a set cannot store sample weights: write an index file" in capsys.readouterr().out) == lost
     assert Selection.load(saved.with_name("k.npz")).weights.sum() == len(load(saved))
 
 

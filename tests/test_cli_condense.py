@@ -111,7 +111,7 @@ def test_a_typo_in_the_config_is_named(tmp_path: Path, fails: Callable[..., str]
     path.write_text("ipc: 1\n")
     assert str(path) not in fails("condense", "--config", str(path), "--epizodes", "3")
     path.write_text("a: [1\n")
-    assert f"condense: {path} is no YAML (while parsing" in fails("condense", "--config", str(path))
+    assert f"condense: {path} is not valid YAML (while parsing" in fails("condense", "--config", str(path))
 
 
 def test_another_command_in_the_same_folder_is_refused(

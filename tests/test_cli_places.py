@@ -54,7 +54,7 @@ def test_what_a_result_cannot_hold_is_said_before_any_training(
 ) -> None:
     monkeypatch.setattr("yoco.evaluate.evaluate", None)  # no training
     found = fails("evaluate", str(saved), "--protocol", "rded", "--teacher", "caf\udce9.pt")
-    assert found == "yoco: evaluate: the path of a teacher must be text, got 'caf\\udce9.pt'\n"
+    assert found == "yoco: evaluate: --teacher must be a path in UTF-8, got 'caf\\udce9.pt'\n"
 
 
 def test_every_word_reaches_the_experts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,10 +176,13 @@ def test_words_have_the_types_that_the_options_declare(
             "yoco: layout: unknown name 'erkk'; did you mean 'erk'?",
         ),
         (["--sparsity", "0.5", "--at-init", "npb", "--retrain", "1"], "yoco: sparsify: at_init is for a fresh network"),
-        (["--sparsity", "0.5", "--at-init", "snip", "--pattern=2:4"], "yoco: sparsify: --pattern is for a solver, got"),
+        (
+            ["--sparsity", "0.5", "--at-init", "snip", "--pattern=2:4"],
+            "yoco: sparsify: --pattern can only be used with a solver, got",
+        ),
         (
             ["--sparsity", "0.5", "--at-init", "snip", "--layers", "head.weight"],
-            "yoco: sparsify: --layers is for a solver, got it beside --at-init",
+            "yoco: sparsify: --layers can only be used with a solver, got --at-init",
         ),
         (["--sparsity", "0.5", "--layers", "heads"], "yoco: layer: unknown name 'heads'; known: head.weight"),
         (
@@ -190,7 +193,10 @@ def test_words_have_the_types_that_the_options_declare(
             ["--pattern", "2:4", "--allocation", "erk"],
             "yoco: sparsify: pattern 2:4 says how many zeros there are, got allocation erk beside it",
         ),
-        (["--sparsity", "0.5", "--at-init", "snip", "--no-refit"], "yoco: sparsify: --refit is for a solver, got it"),
+        (
+            ["--sparsity", "0.5", "--at-init", "snip", "--no-refit"],
+            "yoco: sparsify: --refit can only be used with a solver, got",
+        ),
         (
             ["--sparsity", "0.5", "--weights", __file__],
             "yoco: sparsify: weights must be .safetensors or .pt, got 'test_cli",
@@ -242,5 +248,5 @@ def test_a_set_that_was_made_from_other_images_is_said(
     for source, said in ((made.source, []), ({"name": "digits"}, []), ({**made.source, "checksum": "0"}, ["other"])):
         replace(made, source=source).save(path)
         asked(f"--sparsity 0.5 --calibrate {path}")
-        lines = [f"{path} was made from {word} images than these" for word in said]
+        lines = [f"{path} was made from {word} images than those of --data" for word in said]
         assert capsys.readouterr().out.splitlines() == lines

@@ -81,7 +81,7 @@ def test_the_command_keeps_what_was_done_before_a_failure(
     said = capsys.readouterr()
     assert said.err == "yoco: not enough memory: CUDA out of memory\n"
     assert said.out.startswith("digits, protocol idc, 1 seed: test accuracy in percent\n")
-    assert said.out.endswith(f"what was done is in {partial}\n")
+    assert said.out.endswith(f"finished trials are in {partial}\n")
     (row,) = json.loads(partial.read_text())["results"]
     assert (row["seeds"], row["last"]) == ([0], [50.0])
     failing_at(9)
@@ -104,7 +104,7 @@ def test_a_failure_is_said_where_what_was_done_cannot_be_kept(
     failing_at(1)
     assert run(["evaluate", str(place), "--network", "mlp:width=4", "--epochs", "1", "--seeds", "2"]) == 2
     kept, failure = capsys.readouterr().err.splitlines()
-    assert kept.startswith("what was done cannot be kept: ")
+    assert kept.startswith("finished trials cannot be saved: ")
     assert failure == "yoco: not enough memory: CUDA out of memory"
 
 

@@ -166,7 +166,7 @@ def test_the_command_keeps_the_trials_that_are_done(
     stopped_at(2)
     assert run(words) == 130
     said = capsys.readouterr()
-    assert said.err == f"yoco: interrupted; what was done is in {partial}\n"
+    assert said.err == f"yoco: interrupted; finished trials are in {partial}\n"
     assert said.out.startswith("digits, protocol idc, 2 seeds: test accuracy in percent\n")
     assert json.loads(partial.read_text())["results"][0]["last"] == [50.0, 51.0]
     assert RunFiles(tmp_path).evaluations() == {}

@@ -232,4 +232,4 @@ def test_the_command_takes_the_file_of_a_teacher(
     }
     for words, line in wrong.items():
         assert line in fails(*quick, "--teacher", *words)
-    assert "teacher_network needs the file of a teacher, got mlp" in fails(*quick, "--teacher-network", "mlp")
+    assert "--teacher-network needs --teacher, got mlp" in fails(*quick, "--teacher-network", "mlp")

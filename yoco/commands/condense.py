@@ -87,7 +87,7 @@ def condense(argv: list[str]) -> None:
     print(made)
     done, asked = made.config["episodes_done"], made.config["episodes"]
     if done < asked:
-        print(f"stopped by --minutes after {done:,} of {asked:,} episodes; what falls over --episodes is not down yet")
+        print(f"stopped by --minutes after {done:,} of {asked:,} episodes; schedules over --episodes are unfinished")
     rule = "" if made.order == "condensed" else " --rule first"
     print(f"yoco prune {shlex.quote(str(file))} --ipc 1{rule} --out small.safetensors  # any smaller size")
 

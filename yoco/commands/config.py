@@ -33,7 +33,7 @@ def content_of(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(at_home(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"condense: {path} is no YAML ({error})") from None
+        raise ValueError(f"condense: {path} is not valid YAML ({error})") from None
     if not isinstance(content, dict):
         raise ValueError(f"condense: {path} must be a mapping of options, got {type(content).__name__}")
     return {str(name).replace("-", "_"): value for name, value in content.items() if name != "checksum"}

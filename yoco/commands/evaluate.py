@@ -78,10 +78,10 @@ def read_teacher(options: EvaluateOptions, real: Source) -> Network | None:
 
     if options.teacher is None:
         if options.teacher_network is not None:
-            raise ValueError(f"evaluate: teacher_network needs the file of a teacher, got {options.teacher_network}")
+            raise ValueError(f"evaluate: --teacher-network needs --teacher, got {options.teacher_network}")
         return None
     if not is_text(str(options.teacher)):
-        raise ValueError(f"evaluate: the path of a teacher must be text, got {str(options.teacher)!r}")
+        raise ValueError(f"evaluate: --teacher must be a path in UTF-8, got {str(options.teacher)!r}")
     teacher = build(options.teacher_network or "convnet", real.shape, len(real.classes), Rng(0))
     load_weights(teacher, options.teacher, "evaluate")
     return teacher
@@ -110,7 +110,7 @@ def evaluate(argv: list[str]) -> None:
         if stopped.result is None:
             raise
         place = _keep_partial(_of_file(stopped.result, options.teacher), out)
-        raise KeyboardInterrupt(f"interrupted; what was done is in {place}") from None
+        raise KeyboardInterrupt(f"interrupted; finished trials are in {place}") from None
     except Exception as error:
         if isinstance(done := getattr(error, "partial", None), Result):
             _save_partial(_of_file(done, options.teacher), out)
@@ -138,9 +138,9 @@ def _of_file(result: Result, teacher: Path | None) -> Result:
 def _save_partial(result: Result, out: Path) -> None:
     """Keep trials beside a failure, which is told first where they cannot be kept."""
     try:
-        print(f"what was done is in {_keep_partial(result, out)}")
+        print(f"finished trials are in {_keep_partial(result, out)}")
     except OSError as full:
-        print(f"what was done cannot be kept: {one_line(full)}", file=sys.stderr)
+        print(f"finished trials cannot be saved: {one_line(full)}", file=sys.stderr)
 
 
 def _keep_partial(result: Result, out: Path) -> Path:

@@ -66,5 +66,5 @@ def convert(argv: list[str]) -> None:
     made = rewrite(given.pop("source"), given.pop("target"), **given)
     print(made)
     if made.soft_labels is not None and options.target.is_dir():
-        print("PNGs hold no soft labels, they are left out; .npz has them", file=sys.stderr)
+        print("PNGs cannot store soft labels, so they were left out; write .npz to keep them", file=sys.stderr)
     print(f"written to {options.target}", file=sys.stderr)

@@ -124,12 +124,12 @@ def prune(argv: list[str]) -> None:
     own = {**scored, **_fields(type(rule), mine)}
     options = _read(argv, "prune", PruneOptions, own, {name: row.what for name, row in RULES.items()})
     if blind and (unread := [word for word in named(argv, PruneOptions) if word in UNREAD and word not in mine]):
-        raise ValueError(f"prune: --{unread[0]} is for rules that train or score, got it beside {options.rule}")
+        raise ValueError(f"prune: --{unread[0]} can only be used with rules that train or score, got {options.rule}")
     if options.out.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"prune: out must end in .safetensors or .npz, got {options.out.name!r}")
     apart("prune", set=options.set, scores=options.scores, out=options.out)
     if options.uint8 and options.out.suffix == ".npz":
-        raise ValueError("prune: uint8 is for a set (.safetensors), got an index file")
+        raise ValueError("prune: uint8 needs a set (.safetensors), got an index file (.npz)")
     if options.scores is not None and options.scores.suffix != ".safetensors" and not options.scores.is_dir():
         must = "scores must end in .safetensors, as yoco score --out writes them"
         raise ValueError(f"prune: {must}, got {options.scores.name!r}")
@@ -163,7 +163,7 @@ def _prune(whole: Any, options: Any, how: dict[str, Any]) -> None:
         small.save(options.out)
         said.append(f"the set: {small.storage}")
         if chosen.weights is not None:
-            said.append("a set holds no weights: write an index file (.npz) to have them")
+            said.append("a set cannot store sample weights: write an index file (.npz) to get them")
     print("\n".join([*said, f"written to {options.out}"]))
 
 
@@ -252,7 +252,7 @@ def _samples(options: Any, reference: str | None = None) -> Any:
         raise ValueError("data: give either a condensed set or --data")
     if options.set is not None:
         if reference is None and (options.size is not None or options.grey or options.download):
-            raise ValueError("data: size, grey and download go with --data or --reference, got a condensed set alone")
+            raise ValueError("data: size, grey and download need --data or --reference, got only a condensed set")
         return load(options.set)
     return load_data(options.data, size=options.size, grey=options.grey, download=options.download).train
 

@@ -96,9 +96,9 @@ def sparsify(argv: list[str]) -> None:
     from yoco.sparsify.study import Study
 
     if options.at_init and (unread := [name for name in named(argv, SparsifyOptions) if name in PRUNER]):
-        raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} is for a solver, got it beside --at-init")
+        raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} can only be used with a solver, got --at-init")
     if options.weights and (unread := [name for name in named(argv, SparsifyOptions) if name in ("epochs", "lr")]):
-        raise ValueError(f"sparsify: --{unread[0]} is for training the network, got it beside --weights")
+        raise ValueError(f"sparsify: --{unread[0]} is for training the network, got it together with --weights")
     apart("sparsify", weights=options.weights, out=options.out / "sparse.safetensors")
     data = load_data(options.data, size=options.size, grey=options.grey, download=options.download)
     calibrate, retrain_on = (_set(path, data.train) for path in (options.calibrate, options.retrain_on))
@@ -143,7 +143,7 @@ def _set(path: Path | None, data: Source) -> CondensedSet | None:
 
     found = load(path)
     if found.source.get("checksum") not in (None, data.checksum):
-        print(f"{path} was made from other images than these")
+        print(f"{path} was made from other images than those of --data")
     return found
 
 
