@@ -112,7 +112,7 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "random", "--ipc", "9"], "got ipc=9"),
         (["--rule", "random", "--ipc", "0"], "got 0"),
         (["--rule", "yoco", "--ipc", "9", "--scores", "none-yet.safetensors"], "got ipc=9"),
-        (["--rule", "random", "--ipc", "1", "--quota", "equal", "--floor", "0.9"], "floor goes with the quota floor"),
+        (["--rule", "random", "--ipc", "1", "--quota", "equal", "--floor", "0.9"], "floor needs the quota floor"),
         (
             ["--rule", "random", "--ipc", "1", "--epochs", "50"],
             "prune: --epochs can only be used with rules that train",
@@ -132,9 +132,9 @@ def saved(tiny_set: CondensedSet, tmp_path: Path) -> Path:
         (["--rule", "easy", "--score", "lpbe", "--ipc", "1"], "score: unknown name 'lpbe'; did you mean 'lbpe'?"),
         (["--rule", "easy", "--score", "entropy", "--top", "3", "--ipc", "1"], "--top"),
         (["--rule", "window", "--centre", "2", "--ipc", "1"], "centre must be"),
-        (["--rule", "herding", "--scores", "s.safetensors", "--ipc", "1"], "rule herding: reads no scores"),
+        (["--rule", "herding", "--scores", "s.safetensors", "--ipc", "1"], "rule herding: does not use scores"),
         (["--rule", "herding", "--features", "pixel", "--ipc", "1"], "features: must be network, pixels or numbers"),
-        (["--rule", "random", "--quota", "given", "--ipc", "1"], "prune: shares go with the quota given"),
+        (["--rule", "random", "--quota", "given", "--ipc", "1"], "prune: shares and the quota given must be used"),
         (["--rule", "random", "--keep", "some"], "yoco: prune: --keep must be FLOAT, got 'some'"),
         (
             ["--rule", "random", "--ipc", "1", "--quota", "even"],

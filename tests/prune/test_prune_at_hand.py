@@ -31,11 +31,11 @@ def seen(tiny_set: CondensedSet) -> Evidence:
 
 def test_given_scores_must_be_those_of_the_mode(tiny_set: CondensedSet) -> None:
     clean, trained = (score(tiny_set, score="forgetting", passes=p, **FAST) for p in ("clean", "train"))
-    wrong = r"^prune: the scores at hand have never_learned=max, got never_learned=zero; score anew$"
+    wrong = r"^prune: the given scores have never_learned=max, got never_learned=zero; score again$"
     with pytest.raises(ValueError, match=wrong):
         select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=clean)
     zero = score(tiny_set, score="forgetting", never_learned="zero", **FAST)
-    with pytest.raises(ValueError, match=r"^prune: the scores at hand have passes=clean, got passes=train; score anew"):
+    with pytest.raises(ValueError, match=r"^prune: the given scores have passes=clean, got passes=train; score again"):
         select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=zero)
     right = scores_for(tiny_set, rule="forgetting", mode="repo", **FAST)
     assert select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=right).entry["scores"]["passes"] == "train"
@@ -76,12 +76,12 @@ def test_a_papers_way_does_not_take_any_score_that_a_set_carries(tiny_set: Conde
 
 
 def test_evidence_must_be_gathered_as_asked_for(tiny_set: CondensedSet, seen: Evidence) -> None:
-    wrong = r"^evidence: must have passes=train, got clean; gather it anew$"
+    wrong = r"^evidence: must have passes=train, got clean; run observe again$"
     with pytest.raises(ValueError, match=wrong):
         select(tiny_set, rule="el2n", mode="repo", ipc=1, evidence=[seen])
     with pytest.raises(ValueError, match=wrong):
         score(tiny_set, evidence=[seen], passes="train")
-    with pytest.raises(ValueError, match=r"^evidence: must have network=convnet, got mlp:width=4; gather it anew$"):
+    with pytest.raises(ValueError, match=r"^evidence: must have network=convnet, got mlp:width=4; run observe again$"):
         score(tiny_set, evidence=[seen], network="convnet")
     with pytest.raises(ValueError, match=r"^evidence: must have recipe=\{'epochs': 9, "):
         score(tiny_set, evidence=[seen], recipe=replace(RECIPE, epochs=9))
@@ -108,20 +108,20 @@ def test_what_nobody_reads_is_refused_before_any_training(
     monkeypatch.setattr("yoco.prune.asked.observe", None)
     numbers = torch.rand(36, 3, generator=Rng(0).generator())
     cases: list[tuple[str, dict[str, Any], str]] = [
-        ("random", {"scores": list(range(36))}, "rule random: reads no scores, got some"),
-        ("hard", {"features": "pixels", "score": "el2n"}, "rule hard: reads no features, got some"),
-        ("random", {"features": numbers}, "rule random: reads no features, got some"),
+        ("random", {"scores": list(range(36))}, "rule random: does not use scores, got some"),
+        ("hard", {"features": "pixels", "score": "el2n"}, "rule hard: does not use features, got some"),
+        ("random", {"features": numbers}, "rule random: does not use features, got some"),
         ("craig", {"runs": 2}, "rule craig: reads the gradients of one network, got 2 runs"),
         ("gradmatch", {"evidence": [seen, seen]}, "rule gradmatch: reads the gradients of one network, got 2 runs"),
         (
             "kernel",
             {"reference": tiny.train, "evidence": [seen]},
-            "reference: must have been seen by the networks of the evidence, got another; see observe",
+            "reference: cannot be used with evidence, got both; pass it to yoco.prune.observe instead",
         ),
         (
             "kernel",
             {"reference": tiny.train, "features": numbers},
-            "reference: goes with features of the network or pixels, got numbers [36, 3]",
+            "reference: can only be used with features of the network or pixels, got numbers [36, 3]",
         ),
     ]
     for rule, options, message in cases:
@@ -149,7 +149,7 @@ def test_scores_of_pixels_can_be_kept_and_are_not_taken_for_a_networks(tiny_set:
     assert torch.equal(pixels.values, score(tiny_set, score="ssp", features="pixels").values)
     assert len(select(tiny_set, rule="ssp", ipc=1, scores=pixels, features="pixels").indices) == 12
     networks = scores_for(tiny_set, rule="ssp", **FAST)
-    with pytest.raises(ValueError, match=r"scores at hand have features=network, got features=pixels; score anew$"):
+    with pytest.raises(ValueError, match=r"the given scores have features=network, got features=pixels; score again$"):
         select(tiny_set, rule="ssp", ipc=1, scores=networks, features="pixels")
 
 
@@ -229,14 +229,14 @@ def test_scores_for_a_rule_are_those_that_it_makes(tiny_set: CondensedSet, rule:
 
 def test_what_evidence_says_otherwise_is_refused(tiny_set: CondensedSet, seen: Evidence) -> None:
     for options, line in (
-        ({"score": "prototype", "stage": 0}, "must have stage=0, got -1; gather it anew"),
-        ({"score": "prototype", "epochs": 300}, "must have epochs=300, got 12; gather it anew"),
-        ({"score": "lbpe", "epochs": 3, "top": 2, "runs": 7}, "must be of runs=7, got 1"),
+        ({"score": "prototype", "stage": 0}, "must have stage=0, got -1; run observe again"),
+        ({"score": "prototype", "epochs": 300}, "must have epochs=300, got 12; run observe again"),
+        ({"score": "lbpe", "epochs": 3, "top": 2, "runs": 7}, "must have one entry for each of runs=7, got 1"),
     ):
         with pytest.raises(ValueError, match=f"^evidence: {line}$"):
             score(tiny_set, evidence=[seen], **options)  # type: ignore[arg-type]
     for options in ({"stage": 0}, {"epochs": 300}, {"runs": 7}):
-        with pytest.raises(ValueError, match=r"^evidence: must (have|be of) \w+=\d+, got (-1|12|1)"):
+        with pytest.raises(ValueError, match=r"^evidence: must have (one entry for each of )?\w+=\d+, got (-1|12|1)"):
             select(tiny_set, rule="herding", ipc=1, evidence=[seen], **options)  # type: ignore[arg-type]
     assert len(score(tiny_set, score="lbpe", epochs=3, top=2, stage=0, evidence=[seen])) == 36
 
@@ -253,7 +253,7 @@ def test_evidence_of_other_data_is_read_as_published_for_its_epochs(tiny: Splits
 
 
 def test_epochs_are_those_of_the_recipe_where_none_are_read(tiny_set: CondensedSet) -> None:
-    with pytest.raises(ValueError, match=r"got epochs=5 beside a recipe of 12$"):
+    with pytest.raises(ValueError, match=r"got epochs=5 with a recipe of 12$"):
         score(tiny_set, score="entropy", epochs=5, **FAST)
     assert score(tiny_set, score="entropy", epochs=12, **FAST).meta["epochs"] == 12
     assert score(tiny_set, score="lbpe", epochs=5, top=2, **FAST).meta["epochs"] == 5
@@ -266,9 +266,9 @@ def test_references_have_the_sets_images(tiny_set: CondensedSet, tiny: Splits) -
 
 
 def test_only_a_condensed_set_is_ranked_and_only_alike_at_every_size(tiny_set: CondensedSet, tiny: Splits) -> None:
-    with pytest.raises(ValueError, match=r"^rank: needs a condensed set, got a Source; select "):
+    with pytest.raises(ValueError, match=r"^rank: needs a condensed set, got a Source; use select "):
         rank(tiny.train)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"^rank: rule must be the same at every size, got 'ccs' of published "):
+    with pytest.raises(ValueError, match=r"^rank: rule must have the same settings at every size, got 'ccs', whose "):
         rank(tiny_set, "ccs", quota="equal")
     assert len(rank(tiny_set, "ccs", quota="equal", beta=0.0, scores=list(range(36)))) == 36
 

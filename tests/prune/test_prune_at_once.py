@@ -33,13 +33,19 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.mark.parametrize(
     ("how", "line"),
     [
-        ({"rule": "kernel", "score": "el2n"}, "rule kernel: reads no scores, got the score el2n"),
-        ({"rule": "random", "score": "el2n"}, "rule random: reads no scores, got the score el2n"),
+        ({"rule": "kernel", "score": "el2n"}, "rule kernel: does not use scores, got the score el2n"),
+        ({"rule": "random", "score": "el2n"}, "rule random: does not use scores, got the score el2n"),
         ({"rule": "herding", "stage": 7}, "features: stage must be in -2..1, got 7"),
-        ({"rule": "herding", "passes": "train"}, "rule herding: looks at networks at their end, got passes=train"),
-        ({"rule": "entropy", "passes": "train"}, "rule entropy: looks at networks at their end, got passes=train"),
+        (
+            {"rule": "herding", "passes": "train"},
+            "rule herding: passes must be clean, as it reads networks only after training, got train",
+        ),
+        (
+            {"rule": "entropy", "passes": "train"},
+            "rule entropy: passes must be clean, as it reads networks only after training, got train",
+        ),
         ({"rule": "hard", "score": "grand", "parameters": "all", "chunk": 0}, "grand: chunk must be at least 1, got 0"),
-        ({"rule": "beta", "score": "aum"}, "rule beta: needs scores of at least 0, got aum, which may be below"),
+        ({"rule": "beta", "score": "aum"}, "rule beta: needs scores of at least 0, got aum, which can be negative"),
         ({"rule": "beta", "scores": -torch.ones(36)}, "beta: scores must be at least 0, got -1"),
     ],
 )
@@ -62,9 +68,9 @@ def test_carried_scores_below_zero_are_no_weights(tiny_set: CondensedSet, monkey
 
 def test_a_file_of_scores_asks_no_less(tiny: Splits, tiny_set: CondensedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["yoco.prune.observe"], "fit", None)
-    with pytest.raises(ValueError, match=r"^rule yoco: reads no features, got some$"):
+    with pytest.raises(ValueError, match=r"^rule yoco: does not use features, got some$"):
         scores_for(tiny_set, rule="yoco", features="pixels")
-    with pytest.raises(ValueError, match=r"^rule yoco: reads no references, got Source"):
+    with pytest.raises(ValueError, match=r"^rule yoco: does not use reference, got Source"):
         scores_for(tiny_set, rule="yoco", reference=tiny.train)
 
 
@@ -125,8 +131,8 @@ def test_scores_of_ones_own_may_look_at_neighbours_and_answer_arrays(tiny_set: C
     mine.lonely = lonely  # type: ignore[attr-defined]
     assert len(score(tiny_set, score="mine:lonely", **QUICK).values) == 36
     for answer, line in (
-        (lambda snapshot: snapshot.features, "must answer one number a sample, got [64, 8] for 64"),
-        (lambda snapshot: None, "must answer numbers, got NoneType"),
+        (lambda snapshot: snapshot.features, "must return one number per sample, got [64, 8] for 64"),
+        (lambda snapshot: None, "must return numbers, got NoneType"),
     ):
         mine.odd = answer  # type: ignore[attr-defined]
         with pytest.raises(ValueError) as caught:
@@ -142,11 +148,11 @@ def test_files_of_ours_with_a_part_missing_are_one_line(tiny_set: CondensedSet, 
     about = json.loads(str(parts["about"]))
     parts["about"] = np.array(json.dumps({name: value for name, value in about.items() if name != "entry"}))
     np.savez(tmp_path / "b.npz", **parts)
-    with pytest.raises(ValueError, match=r"^load: .*b\.npz is not a selection of this version$"):
+    with pytest.raises(ValueError, match=r"^load: .*b\.npz is not a selection that this version of yoco can read$"):
         Selection.load(tmp_path / "b.npz")
     path = tmp_path / "evidence.safetensors"
     artefact.write(path, "evidence", 1, {"correct": torch.zeros(2, 3)}, {"checksum": "x", "meta": {}})
-    with pytest.raises(ValueError, match=r"^load: .*evidence\.safetensors lacks a part$"):
+    with pytest.raises(ValueError, match=r"^load: .*evidence\.safetensors has missing or unknown parts$"):
         Evidence.load(path)
 
 
@@ -204,7 +210,8 @@ def test_scores_of_ones_own_are_tried_on_what_they_will_see(tiny_set: CondensedS
 def test_a_network_at_its_end_is_shown_clean_images(tiny_set: CondensedSet) -> None:
     assert score(tiny_set, score="entropy", **QUICK).meta["passes"] == "clean"
     assert score(tiny_set, score="el2n", passes="train", **QUICK).meta["passes"] == "train"
-    with pytest.raises(ValueError, match=r"^score entropy: looks at networks at their end, got passes=train$"):
+    line = r"^score entropy: passes must be clean, as it reads networks only after training, got train$"
+    with pytest.raises(ValueError, match=line):
         score(tiny_set, score="entropy", passes="train", **QUICK)
 
 

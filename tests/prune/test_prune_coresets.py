@@ -246,7 +246,7 @@ def test_bad_input_is_one_line() -> None:
                 rule(items._replace(**{part: None}), Budget(n=1), Rng(0))
             with pytest.raises(ValueError, match=rf"^{name}: {part} must be finite, got nan or infinity$"):
                 rule(items._replace(**{part: torch.full((3, 2), torch.nan)}), Budget(n=1), Rng(0))
-        with pytest.raises(ValueError, match=rf"^{name}: errors and features must be of as many samples, got 3, 2$"):
+        with pytest.raises(ValueError, match=rf"^{name}: errors and features must have equal lengths, got 3, 2$"):
             rule(items._replace(features=torch.ones(2, 2)), Budget(n=1), Rng(0))
     with pytest.raises(ValueError, match=r"^craig: neighbours must be at least 1, got 0$"):
         CRAIG(neighbours=0)

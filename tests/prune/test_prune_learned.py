@@ -117,7 +117,7 @@ def test_references_are_drawn_evenly_and_refused_where_nobody_reads_them(
     named = choosing.draw_references(tiny_set, replace(tiny.train, classes=("b", "c", "a")), Rng(0))
     assert torch.equal(named.images, drawn.images)
     assert not torch.equal(drawn.images, choosing.draw_references(tiny_set, tiny.train, Rng(1)).images)
-    with pytest.raises(ValueError, match=r"^rule yoco: reads no references, got Source\('digits', "):
+    with pytest.raises(ValueError, match=r"^rule yoco: does not use reference, got Source\('digits', "):
         select(tiny_set, ipc=1, reference=tiny.train)
     with pytest.raises(ValueError, match=r"^reference: must have the classes 0, 1, 2, got 0, 1$"):
         select(

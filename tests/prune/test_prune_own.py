@@ -87,9 +87,9 @@ def test_the_names_that_are_taken_are_those_of_the_calls_and_of_the_commands() -
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("sized", "options must not be named as those of every call, got size"),
-        ("seeded", "options must not be named as those of every call, got seed"),
-        ("given", "options must not be named as those of every call, got data"),
+        ("sized", "options must not have reserved names, got size; rename it"),
+        ("seeded", "options must not have reserved names, got seed; rename it"),
+        ("given", "options must not have reserved names, got data; rename it"),
         ("lacking", "options must have defaults, got power without one"),
         ("astray", "its first parameter must be dynamics or snapshot, got images"),
     ],
@@ -116,8 +116,8 @@ def test_scores_that_would_not_be_given_their_options_are_refused(
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        ("Seeded", "options must not be named as those of every call, got seed"),
-        ("Long", "options must not be named as those of every call, got epochs"),
+        ("Seeded", "options must not have reserved names, got seed; rename it"),
+        ("Long", "options must not have reserved names, got epochs; rename it"),
         ("Wide", "options must have defaults, got width without one"),
     ],
 )

@@ -269,11 +269,11 @@ def test_no_name_is_both_a_probe_and_a_score_of_the_dynamics() -> None:
         (lambda one: grand(one, chunk=0), "grand: chunk must be at least 1, got 0"),
         (
             lambda one: grand(one, parameters="all"),
-            "grand: parameters=all needs the network and its images, got a snapshot without",
+            "grand: parameters=all needs the network and its images, got a snapshot without them",
         ),
         (
             lambda one: grand(replace(one, network=nn.Flatten()), parameters="all"),
-            "grand: parameters=all needs the network and its images, got a snapshot without",
+            "grand: parameters=all needs the network and its images, got a snapshot without them",
         ),
         (lambda one: probes.ssp(one, clusters=0), "ssp: clusters must be in 1..23, got 0"),
     ],

@@ -133,7 +133,7 @@ def test_short_classes_gave_all_and_less_than_their_share() -> None:
     [
         ("floor", 6, {"natural": [3, 2, 1], "floor": 1.5}, "quota floor: floor must be in 0..1, got 1.5"),
         ("floor", 6, {"natural": [3, 2, 1], "floor": float("nan")}, "quota floor: floor must be in 0..1, got nan"),
-        ("given", 6, {"given": [1, 2, 2]}, "quota given: must sum to the 6 that are kept, got 5"),
+        ("given", 6, {"given": [1, 2, 2]}, "quota given: shares must sum to 6, the number of samples to keep, got 5"),
     ],
 )
 def test_impossible_quotas_are_one_line(kind: str, total: int, options: dict[str, object], message: str) -> None:

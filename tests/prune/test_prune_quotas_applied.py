@@ -141,7 +141,7 @@ def test_a_rule_sees_its_class_alone() -> None:
 def test_a_wrong_answer_is_refused_by_name(answer: Tensor, got: str) -> None:
     with pytest.raises(ValueError) as caught:
         apply(Answers(answer=answer), ITEMS, 3, "none", Rng(0), name="mine")
-    assert str(caught.value) == f"rule mine: must answer 3 distinct indices in 0..9, got {got}"
+    assert str(caught.value) == f"rule mine: must return 3 distinct indices in 0..9, got {got}"
 
 
 @pytest.mark.parametrize("answer", [np.array([4, 2, 0]), [4, 2, 0], torch.tensor([4, 2, 0], dtype=torch.int32)])

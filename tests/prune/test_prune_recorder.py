@@ -141,7 +141,7 @@ def test_bad_use_is_one_line(where: str) -> None:
         recorder.log(1, torch.tensor([1, 2]), torch.zeros(1, 3), torch.tensor([0]))
     with pytest.raises(ValueError, match=rf"^{where}: indices must be whole numbers \[1\], got bool \[1\]$"):
         recorder.log(1, torch.tensor([True]), torch.zeros(1, 3), torch.tensor([0]))
-    with pytest.raises(ValueError, match=rf"^{where}: logits must be of 3 classes as before, got 4$"):
+    with pytest.raises(ValueError, match=rf"^{where}: logits must have 3 classes as before, got 4$"):
         recorder.log(1, [0], torch.zeros(1, 4), [0])
     with pytest.raises(ValueError, match=rf"^{where}: n must be at least 1, got 0$"):
         MAKERS[where](0)
@@ -164,7 +164,7 @@ def test_numbers_beyond_float32_stop_the_recording(where: str) -> None:
     recorder = MAKERS[where](1)
     with pytest.raises(ValueError, match=rf"^{where}: log_p of epoch 0 must be finite in float32, got nan or infinity"):
         recorder.log(0, [0], torch.tensor([[3e38, -3e38]]), [1])
-    with pytest.raises(ValueError, match=rf"^{where}: epoch 0 must have been kept, got an error then; start anew$"):
+    with pytest.raises(ValueError, match=rf"^{where}: epoch 0 is missing because of an earlier error; start again$"):
         recorder.log(1, [0], torch.zeros(1, 2), [0])
 
 

@@ -125,7 +125,7 @@ def test_the_released_codes_of_yoco_are_a_mode() -> None:
     assert find("ccs", "repo").usual == "el2n"
     assert set(REPO) <= set(RULES)
     with pytest.raises(
-        ValueError, match=r"^rule herding: mode must be paper, as there is no other of it here; got 'repo'$"
+        ValueError, match=r"^rule herding: mode must be paper, as this rule has no mode repo, got 'repo'$"
     ):
         find("herding", "repo")
     with pytest.raises(ValueError, match=r"^rule yoco: mode must be paper or repo, got 'code'$"):

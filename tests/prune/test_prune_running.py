@@ -117,7 +117,7 @@ def test_impossible_scores_are_one_line(scores: Any, message: str) -> None:
     ("name", "options", "message"),
     [
         ("loss", {}, "running: score must be one of aum, el2n, forgetting, got 'loss'"),
-        ("aum", {"epochs": 3}, "running: aum has taken in 12 epochs, got epochs=3; say so before"),
+        ("aum", {"epochs": 3}, "running: aum covers 12 epochs, got epochs=3; create Running(n, {'aum': 3}) for that"),
         ("aum", {"epochs": 13}, "aum: needs the dynamics of 13 epochs, got 12"),
         ("aum", {"epochs": 0}, "aum: epochs must be a whole number of at least 1, got 0"),
         ("el2n", {}, "el2n: needs the dynamics of 20 epochs, got 12"),

@@ -33,7 +33,7 @@ def test_confidence_beside_given_scores_is_of_their_training(tiny: Splits, monke
     monkeypatch.setattr("yoco.prune.asked.observe", spy)
     assert len(select(tiny.train, rule="dual", n=9, scores=given, progress=False)) == 9
     assert asked == [(14, "mlp:width=4")]
-    with pytest.raises(ValueError, match=r"^prune: the scores at hand have epochs=14, got epochs=12; score anew$"):
+    with pytest.raises(ValueError, match=r"^prune: the given scores have epochs=14, got epochs=12; score again$"):
         select(tiny.train, rule="dual", n=9, scores=given, epochs=12, progress=False)
     assert len(asked) == 1
     other = score(tiny.train, score="el2n", epochs=3, network="mlp:width=4", progress=False)
@@ -64,5 +64,5 @@ def test_the_codes_passes_are_asked_of_evidence_for_the_codes_score_alone(tiny_s
     how: dict[str, Any] = {"rule": "ccs", "mode": "repo", "ipc": 1}
     new, same = select(tiny_set, score="aum", **how, **FAST), select(tiny_set, score="aum", evidence=[clean], **how)
     assert torch.equal(new.indices, same.indices)
-    with pytest.raises(ValueError, match=r"^evidence: must have passes=train, got clean; gather it anew$"):
+    with pytest.raises(ValueError, match=r"^evidence: must have passes=train, got clean; run observe again$"):
         select(tiny_set, evidence=[clean], **how)

@@ -278,7 +278,7 @@ def test_help_is_one_sentence_and_says_the_larger_end() -> None:
         (
             tdds,
             {"epochs": 8, "window": 4},
-            "tdds: needs the shift of every epoch, got dynamics without; record with Recorder(n, shift=True)",
+            "tdds: needs the shift of every epoch, got dynamics without it; record with Recorder(n, shift=True)",
         ),
         *[
             (score, {"epochs": 0}, f"{score.__name__}: epochs must be a whole number of at least 1, got 0")

@@ -144,7 +144,7 @@ TRAINING = "network, passes, progress, recipe, runs, seed, stage"
             f"epochs, {TRAINING}, top",
         ),
         ({"top": "3"}, "lbpe: top must be a whole number, got '3'"),
-        ({"evidence": 3}, "evidence: must be a list of what yoco.prune.observe answers, got int"),
+        ({"evidence": 3}, "evidence: must be a list of what yoco.prune.observe returns, got int"),
         ({"epochs": 5}, "lbpe: top must be in 1..epochs = 1..5, got 10"),
         ({"epochs": 0}, "score: epochs must be a whole number of at least 1, got 0"),
         ({"score": "grand", "parameters": "some"}, "grand: parameters must be last or all, got 'some'"),
@@ -189,9 +189,8 @@ def test_scores_of_another_set_are_refused(tiny: Splits, tiny_set: CondensedSet)
         tiny_set.quantised(),
     ]
     for other in [*others, tiny.train]:
-        with pytest.raises(
-            ValueError, match=r"^scores: must be made for this very set \(36 samples, [^\n]*; score it$"
-        ):
+        line = r"^scores: must be made for this set \([^\n]*\), got those of another \(36 samples, [^\n]*; score it$"
+        with pytest.raises(ValueError, match=line):
             scores.check(other)
 
 
@@ -211,7 +210,7 @@ def test_scores_of_ones_own_may_be_a_list_or_an_array(tiny_set: CondensedSet) ->
         assert (made.name, made.values.dtype, made.values.tolist()) == ("given", torch.float32, list(range(36)))
     with pytest.raises(ValueError, match=r"^scores: values must be numbers, got <U1$"):
         Scores.of(tiny_set, ["a"] * 36)
-    with pytest.raises(ValueError, match=r"^scores: values must be numbers, as many in every row$"):
+    with pytest.raises(ValueError, match=r"^scores: values must be numbers in rows of equal length$"):
         Scores.of(tiny_set, [[1], [1, 2]])
 
 
@@ -239,11 +238,12 @@ def test_evidence_stands_in_for_training(tiny_set: CondensedSet, monkeypatch: py
     assert torch.equal(found.values, expected.values)
     assert (found.meta["runs"], found.meta["network"]) == (2, "mlp:width=4")
     assert len(score(tiny_set, score="grand", evidence=seen[:1])) == 36
-    with pytest.raises(ValueError, match=r"^evidence: must be of this very set, got checksum \w+ for the set \w+; "):
+    with pytest.raises(ValueError, match=r"^evidence: must be observed on this set, checksum \w+, got \w+; "):
         score(tiny_set.subset(cells=2), evidence=seen)
     with pytest.raises(ValueError, match=r"^evidence: needs at least one training, got none$"):
         score(tiny_set, evidence=[])
-    with pytest.raises(ValueError, match=r"^score entropy: needs a snapshot, got evidence without one$"):
+    rule = r"needs evidence from observe\(\.\.\., snapshot=True\), got some without it"
+    with pytest.raises(ValueError, match=rf"^score entropy: {rule}$"):
         score(tiny_set, score="entropy", evidence=[replace(seen[0], snapshot=None)])
 
 
@@ -253,7 +253,7 @@ def test_scores_of_given_features_never_train(tiny_set: CondensedSet, monkeypatc
     again = score(tiny_set, score="prototype", features=tiny_set.decode().numpy())
     assert torch.equal(pixels.values, again.values)
     assert (pixels.meta["features"], again.meta["features"]) == ("pixels", "given")
-    with pytest.raises(ValueError, match=r"^score lbpe: must be prototype or ssp to read given features$"):
+    with pytest.raises(ValueError, match=r"^score: must be prototype or ssp when features are given, got lbpe$"):
         score(tiny_set, features="pixels")
     with pytest.raises(ValueError, match=r"^features: must be \[36, ...\], got \[35, 2\]$"):
         score(tiny_set, score="ssp", features=torch.zeros(35, 2))

@@ -195,17 +195,15 @@ def test_mistakes_are_one_line_before_any_training(
 @pytest.mark.usefixtures("untrained")
 def test_scores_that_are_not_those_asked_for_are_refused(tiny_set: CondensedSet) -> None:
     scores = scored(tiny_set)
-    with pytest.raises(ValueError, match=r"^prune: the scores at hand have epochs=100, got epochs=10; score anew$"):
+    with pytest.raises(ValueError, match=r"^prune: the given scores have epochs=100, got epochs=10; score again$"):
         prune(tiny_set, ipc=1, scores=scores, epochs=10)
-    with pytest.raises(
-        ValueError, match=r"^prune: the scores at hand have passes=clean, got passes=train; score anew$"
-    ):
+    with pytest.raises(ValueError, match=r"^prune: the given scores have passes=clean, got passes=train; score again$"):
         prune(prune(tiny_set, ipc=2, scores=scores), ipc=1, passes="train")
     with pytest.raises(ValueError, match=r"^option of lbpe: unknown name 'tops'; did you mean 'top'\? known"):
         prune(tiny_set, ipc=1, scores=scores, tops=3)
     with pytest.raises(ValueError, match=r"^rule yoco: ranks by lbpe, got scores of el2n$"):
         prune(tiny_set, ipc=1, scores=Scores.of(tiny_set, torch.zeros(36), "el2n"))
-    with pytest.raises(ValueError, match=r"^scores: must be made for this very set"):
+    with pytest.raises(ValueError, match=r"^scores: must be made for this set"):
         prune(tiny_set.subset(ipc=2), ipc=1, scores=scores)
 
 
@@ -222,7 +220,7 @@ def test_a_selection_is_a_small_file_without_pickle(mixed: CondensedSet, tmp_pat
     assert torch.equal(again.of(mixed).cells, prune(mixed, n=9, scores=scored(mixed)).cells)
     assert (tmp_path / "kept.npz").stat().st_size < 4000
     with pytest.raises(
-        ValueError, match=r"^selection: must be taken of the set that it was made for, got checksum \w+ for \w+$"
+        ValueError, match=r"^selection: must be used with the set that it was made for, checksum \w+, got \w+$"
     ):
         again.of(mixed.subset(cells=2))
     with pytest.raises(ValueError, match=r"^selection: the file must end in .npz, got 'kept.npy'$"):
@@ -231,7 +229,7 @@ def test_a_selection_is_a_small_file_without_pickle(mixed: CondensedSet, tmp_pat
     with pytest.raises(ValueError, match=r"bad.npz is not a selection "):
         Selection.load(tmp_path / "bad.npz")
     np.savez(tmp_path / "other.npz", indices=np.arange(3), about=np.array("{}"))
-    with pytest.raises(ValueError, match=r"other.npz is not a selection of this version$"):
+    with pytest.raises(ValueError, match=r"other.npz is not a selection that this version of yoco can read$"):
         Selection.load(tmp_path / "other.npz")
     with pytest.raises(FileNotFoundError):
         Selection.load(tmp_path / "none.npz")
@@ -260,10 +258,16 @@ def test_quotas_of_every_kind(mixed: CondensedSet) -> None:
         counts(shares={"0": 1, "1": 9, "2": 2}) == counts(quota="given", shares={"1": 9, "2": 2, "0": 1}) == (1, 9, 2)
     )
     for how, message in [
-        ({"quota": "given"}, "prune: shares go with the quota given, got given without shares"),
-        ({"quota": "equal", "shares": {"0": 12}}, "prune: shares go with the quota given, got equal with shares"),
+        (
+            {"quota": "given"},
+            "prune: shares and the quota given must be used together, got the quota given without shares",
+        ),
+        (
+            {"quota": "equal", "shares": {"0": 12}},
+            "prune: shares and the quota given must be used together, got the quota equal with shares",
+        ),
         ({"shares": {"9": 12}}, "class: unknown name '9'; known: 0, 1, 2"),
-        ({"shares": {"0": 3}}, "quota given: must sum to the 12 that are kept, got 3"),
+        ({"shares": {"0": 3}}, "quota given: shares must sum to 12, the number of samples to keep, got 3"),
         ({"quota": "even"}, "quota: unknown name 'even'; did you mean 'given'? known: equal, floor, given, none, prop"),
     ]:
         with pytest.raises(ValueError) as caught:

@@ -27,7 +27,8 @@ def test_narrow_numbers_of_numpy_are_summed_whole() -> None:
     many = from_arrays(np.zeros((400, 2, 2), np.uint8), [0, 1] * 200)
     shares = {"0": np.uint8(200), "1": np.uint8(100)}
     assert select(many, rule="random", n=300, shares=shares).entry["kept"] == [200, 100]
-    with pytest.raises(ValueError, match=r"^quota given: must sum to the 44 that are kept, got 300$"):
+    line = r"^quota given: shares must sum to 44, the number of samples to keep, got 300$"
+    with pytest.raises(ValueError, match=line):
         select(many, rule="random", n=44, shares=shares)
 
 
@@ -50,18 +51,24 @@ def test_shares_go_by_the_name_of_a_class_or_by_its_label(data: Source) -> None:
         ),
         ({"n": 3, "quota": "floor", "floor": 2}, "quota floor: floor must be in 0..1, got 2"),
         ({"n": 3, "quota": "floor", "floor": "a"}, "quota floor: floor must be in 0..1, got 'a'"),
-        ({"n": 3, "shares": {"7": 1}}, "quota given: must sum to the 3 that are kept, got 1"),
+        ({"n": 3, "shares": {"7": 1}}, "quota given: shares must sum to 3, the number of samples to keep, got 1"),
         ({"n": 3, "shares": {"11": 3}}, "prune: shares of class '11' must be in 0..1, got 3"),
         ({"n": 3, "shares": {"7": 2.5, "3": 0.5}}, "prune: shares of class '3' must be in 0..9, got 0.5"),
         ({"n": 3, "shares": {4: 3}}, "class: unknown name '4'; known: 11, 3, 7"),
-        ({"n": 3, "shares": [1, 1, 1]}, "prune: shares must be the samples of each class by its name, got [1, 1, 1]"),
-        ({"n": 3, "quota": "given"}, "prune: shares go with the quota given, got given without shares"),
+        (
+            {"n": 3, "shares": [1, 1, 1]},
+            "prune: shares must be a mapping from class names to numbers of samples, got [1, 1, 1]",
+        ),
+        (
+            {"n": 3, "quota": "given"},
+            "prune: shares and the quota given must be used together, got the quota given without shares",
+        ),
         ({"n": 30, "rule": "ccs", "beta": 0.5}, "stratified: beta must be at most 0.25 to keep 30 of 40, got 0.5, "),
         ({"n": 30, "rule": "d2", "quota": "floor", "beta": 0.5}, "d2: beta must leave at least 30 of 40, got 0.5, "),
         ({"n": 39, "rule": "d2", "beta": 0.2}, "d2: beta must leave at least 9 of 9, got 0.2, leaving 8 in class '3'"),
         ({"n": 3, "seed": None}, "prune: seed must be a whole number, got None"),
         ({"keep": "0.1"}, "budget: keep must be a share, such as 0.1, got '0.1'"),
-        ({"n": 3, "evidence": 3}, "evidence: must be a list of what yoco.prune.observe answers, got int"),
+        ({"n": 3, "evidence": 3}, "evidence: must be a list of what yoco.prune.observe returns, got int"),
         ({"n": 3, "rule": "kernel", "reference": 3}, "reference: must be a Source, see yoco.data.from_arrays, got int"),
         ({"n": 3, "rule": "k-center", "features": [["a"]] * 40}, "features: must be numbers, got <U1"),
         (

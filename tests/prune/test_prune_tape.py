@@ -112,7 +112,7 @@ def test_a_disk_that_fails_leaves_the_epochs_before(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(recorder._tape, "_at", lambda epoch: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         feed(recorder, 2, 3)
-    with pytest.raises(ValueError, match=r"^recorder: epoch 2 must have been kept, got an error then; start anew$"):
+    with pytest.raises(ValueError, match=r"^recorder: epoch 2 is missing because of an earlier error; start again$"):
         recorder.dynamics()
     assert Dynamics.open(tmp_path / "run.npy").epochs == 2
 
@@ -141,7 +141,7 @@ def test_truncated_files_are_one_line_at_any_length(path: Path) -> None:
     assert opening(path) == f"is truncated: must have {end} bytes for 5 epochs, got {end - 1}"
     for length in range(end + 9, len(whole)):
         path.write_bytes(whole[:length])
-        assert opening(path).startswith("is damaged behind its epochs (")
+        assert opening(path).startswith("is damaged after its epochs (")
 
 
 def test_foreign_files_are_one_line(tmp_path: Path, path: Path) -> None:
@@ -149,9 +149,9 @@ def test_foreign_files_are_one_line(tmp_path: Path, path: Path) -> None:
         Dynamics.open(tmp_path / "none.npy")
     foreign = tmp_path / "foreign.npy"
     artefact.write(foreign, "training dynamics", 1, {"error": torch.zeros(2, 2)}, {})
-    assert opening(foreign).startswith("is damaged or no .npy file (")
+    assert opening(foreign).startswith("is damaged or not a .npy file (")
     np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
-    assert opening(tmp_path / "foreign.npz").startswith("is damaged or no .npy file (")
+    assert opening(tmp_path / "foreign.npz").startswith("is damaged or not a .npy file (")
     np.save(foreign, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     assert opening(foreign) == "must hold a recording, got another .npy file"
     for array in (np.zeros((2, 3)), np.zeros(3, "f4,f4"), np.zeros(2, [("log_p", "<f4", (2, 2))]), np.zeros(2, "f4,?")):
@@ -163,7 +163,7 @@ def test_foreign_files_are_one_line(tmp_path: Path, path: Path) -> None:
     path.write_bytes(whole.replace(b'"version": 1', b'"version": 9'))
     assert opening(path) == "has format version 9, this yoco reads up to 1; upgrade yoco"
     path.write_bytes(whole.replace(b"\x93NUMPY\x01", b"\x93NUMPY\x03"))
-    assert opening(path) == "is damaged or no .npy file (not of version 1.0)"
+    assert opening(path) == "is damaged or not a .npy file (not of version 1.0)"
 
 
 def test_a_recording_without_a_finished_epoch_is_one_line(tmp_path: Path) -> None:

@@ -49,11 +49,12 @@ class Asked:
         """The score of every sample by one training: float32 [n].
 
         Raises:
-            ValueError: the evidence lacks what the score reads.
+            ValueError: the evidence does not contain what the score reads.
         """
         seen = getattr(evidence, self.reads)
         if seen is None:
-            raise ValueError(f"score {self.name}: needs a {self.reads}, got evidence without one")
+            rule = f"needs evidence from observe(..., {self.reads}=True)"
+            raise ValueError(f"score {self.name}: {rule}, got some without it")
         if ":" in self.name and isinstance(seen, Snapshot):
             seen = seen.together  # a custom score may put the images through the network
         return _numbers(self.name, self.function(seen, **self.options), len(seen))
@@ -200,8 +201,8 @@ def ask(
 
 def _check_recipe(name: str, own: Recipe | None, wanted: int | None) -> None:
     if own is not None and wanted not in (None, own.epochs):
-        got = f"epochs={wanted} beside a recipe of {own.epochs}"
-        raise ValueError(f"score: epochs must be those of the recipe, as {name} reads none of its own, got {got}")
+        got = f"epochs={wanted} with a recipe of {own.epochs}"
+        raise ValueError(f"score: epochs must be those of the recipe, as {name} has no option epochs, got {got}")
 
 
 def _published(name: str, data: CondensedSet | Source) -> dict[str, int]:
@@ -246,7 +247,7 @@ def _numbers(name: str, found: Any, count: int) -> Tensor:
     try:
         values = torch.as_tensor(found)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"score {name}: must answer numbers, got {type(found).__name__}") from None
+        raise ValueError(f"score {name}: must return numbers, got {type(found).__name__}") from None
     if values.shape != (count,):
-        raise ValueError(f"score {name}: must answer one number a sample, got {list(values.shape)} for {count}")
+        raise ValueError(f"score {name}: must return one number per sample, got {list(values.shape)} for {count}")
     return values

@@ -111,7 +111,7 @@ def select(
 
 def _check_refers(name: str, rule: Rule, reference: Any) -> None:
     if reference is not None and not rule.refers:
-        raise ValueError(f"rule {name}: reads no references, got {reference!r}")
+        raise ValueError(f"rule {name}: does not use reference, got {reference!r}")
 
 
 def _planned(
@@ -132,7 +132,7 @@ def _planned(
     rule = rule.published(data_name(data), isinstance(data, CondensedSet), *sizes)
     kind = quota or ("given" if shares else rule.quota)
     if floor is not None and kind != "floor":
-        raise ValueError(f"prune: floor goes with the quota floor, got {floor!r} with {kind}")
+        raise ValueError(f"prune: floor needs the quota floor, got {floor!r} with the quota {kind}")
     counts, least = counts_of(data, kind, shares), 0.5 if floor is None else floor
     check_classes(rule, data, total, kind, counts, least)
     return rule, total, kind, counts, least
@@ -156,7 +156,7 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
     """
     if labels is not None:
         if isinstance(data, CondensedSet | Source):
-            raise ValueError(f"prune: labels go with arrays of images, got a {type(data).__name__} that has its own")
+            raise ValueError(f"prune: labels are for arrays of images, got a {type(data).__name__} that has its own")
         return select(from_arrays(data, labels), **how)
     check_kind("prune", data, ", or images and labels")
     found = select(data, **how)
@@ -170,12 +170,12 @@ def scores_for(data: CondensedSet | Source, *, rule: str = "yoco", mode: Mode = 
     """Compute the scores that `select` would make for a rule with the same options, which may include a size.
 
     Raises:
-        ValueError: the rule reads no scores; otherwise as `select`.
+        ValueError: the rule does not use scores; otherwise as `select`.
     """
     check_kind("scores_for", data)
     found, rest = _rule(rule, mode, {k: v for k, v in how.items() if k not in (*SIZES, *_SHARES, *_OTHERS)})
     if "scores" not in found.needs:
-        raise ValueError(f"rule {rule}: reads no scores, got a file for them")
+        raise ValueError(f"rule {rule}: does not use scores, so none can be computed for it")
     _check_refers(rule, found, how.get("reference"))
     size: dict[str, Any] = {name: how.get(name) for name in SIZES}
     if set(size.values()) != {None}:
@@ -238,17 +238,16 @@ def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how:
         ValueError: as `select`; or the rule's smaller answers are not prefixes of its larger ones.
     """
     if not isinstance(data, CondensedSet):
-        raise ValueError(
-            f"rank: needs a condensed set, got a {type(data).__name__}; select answers an order of any data"
-        )
+        raise ValueError(f"rank: needs a condensed set, got a {type(data).__name__}; use select for other data")
     found, _ = _rule(rule, mode, how)
     kind = how.get("quota") or found.quota
     if not found.nested or kind not in NESTED:
-        what = repr(rule) if not found.nested else f"the quota {kind!r}"
-        raise ValueError(f"rank: rule must be nested, got {what}; prune to one size with it")
+        what = f"the rule {rule!r}" if not found.nested else f"the quota {kind!r}"
+        raise ValueError(f"rank: rule and quota must make smaller sets prefixes of larger ones, got {what}; use prune")
     images = Fraction(len(data), data.factor**2 * len(data.classes))
     if found.published(data_name(data), True, images, images) != found:
-        raise ValueError(f"rank: rule must be the same at every size, got {rule!r} of published settings; name its own")
+        must = "rule must have the same settings at every size"
+        raise ValueError(f"rank: {must}, got {rule!r}, whose published settings depend on it; set them yourself")
     chosen = select(data, rule=rule, mode=mode, **{**how, "n": len(data)})
     if chosen.weights is not None:
         warnings.warn("rank: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)

@@ -25,14 +25,14 @@ class Gradients:
     """Points whose products are those of the gradients: float64, O(C + D) each.
 
     Raises:
-        ValueError: errors or features are not finite matrices, or not of as many samples.
+        ValueError: errors or features are not finite matrices, or not of equal lengths.
     """
 
     def __init__(self, errors: Tensor, features: Tensor, where: str) -> None:
         self.errors = matrix(errors, where, "errors").double()
         rows = matrix(features, where).double()
         if len(rows) != len(self.errors):
-            raise ValueError(f"{where}: errors and features must be of as many samples, got {len(errors)}, {len(rows)}")
+            raise ValueError(f"{where}: errors and features must have equal lengths, got {len(errors)}, {len(rows)}")
         self.inputs = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], 1)
         self.diagonal = self.errors.square().sum(1) * self.inputs.square().sum(1)
 
@@ -59,7 +59,7 @@ def craig(errors: Tensor, features: Tensor, total: int, *, neighbours: int = 64)
     O(n^2 (C + D)) time, 8 n (C + D) bytes besides the graph.
 
     Raises:
-        ValueError: errors or features are not finite matrices, or not of as many samples.
+        ValueError: errors or features are not finite matrices, or not of equal lengths.
     """
     points = Gradients(errors, features, "craig")
     graph = distance_graph(points, neighbours)
@@ -96,7 +96,7 @@ def gradmatch(errors: Tensor, features: Tensor, total: int, *, lam: float = 1.0)
     but minutes for 5,000 of 50,000 at once.
 
     Raises:
-        ValueError: errors or features are not finite matrices, or not of as many samples.
+        ValueError: errors or features are not finite matrices, or not of equal lengths.
     """
     points = Gradients(errors, features, "gradmatch")
     whole = points.errors.T @ points.inputs

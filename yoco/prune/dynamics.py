@@ -102,7 +102,7 @@ class Dynamics:
         tensors, header = artefact.read(Path(path), KIND, VERSION)
         missing = [name for name in NAMES if name not in tensors]
         if missing:
-            raise ValueError(f"load: {path} lacks {missing[0]}")
+            raise ValueError(f"load: {path} has no {missing[0]}")
         known = {name: part for name, part in tensors.items() if name in (*NAMES, "shift")}
         return cls(**known, meta=header.get("meta", {}))
 

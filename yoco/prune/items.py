@@ -134,7 +134,7 @@ def _pixels(request: Request, features: Tensor) -> tuple[Tensor, Tensor] | None:
         return None
     if not isinstance(given.features, str):
         got = f"numbers {list(features.shape)}"
-        raise ValueError(f"reference: goes with features of the network or pixels, got {got}")
+        raise ValueError(f"reference: can only be used with features of the network or pixels, got {got}")
     return given_features(given.reference, "pixels"), given.reference.labels.cpu()
 
 

@@ -17,7 +17,7 @@ def tensor(what: str, values: Tensor | ArrayLike) -> Tensor:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"{what} must be numbers, as many in every row") from error
+        raise ValueError(f"{what} must be numbers in rows of equal length") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{what} must be numbers, got {array.dtype}")
     native = {"i": np.int64, "u": np.int64, "f": np.float32 if array.dtype.itemsize <= 4 else np.float64, "b": np.bool_}

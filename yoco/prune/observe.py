@@ -69,7 +69,7 @@ class Evidence:
         """
         tensors, header = artefact.read(Path(path), KIND, VERSION)
         if not {"checksum", "meta"} <= set(header):
-            raise ValueError(f"load: {path} lacks a part")
+            raise ValueError(f"load: {path} is incomplete")
         seen: dict[str, Any] = {name: tensors.pop(name) for name in SEEN if name in tensors}
         if set(REFERENCE) <= set(tensors):
             seen["reference"] = tuple(tensors.pop(name) for name in REFERENCE)
@@ -77,7 +77,7 @@ class Evidence:
             dynamics = Dynamics(**tensors, meta=header["meta"]) if tensors else None
             snapshot = Snapshot(**seen) if seen else None
         except TypeError:
-            raise ValueError(f"load: {path} lacks a part") from None
+            raise ValueError(f"load: {path} has missing or unknown parts") from None
         return cls(dynamics=dynamics, snapshot=snapshot, checksum=header["checksum"], meta=header["meta"])
 
 

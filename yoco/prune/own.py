@@ -56,4 +56,4 @@ def _check_defaults(where: str, options: Iterable[Parameter]) -> None:
 def _check_names(where: str, options: Iterable[str]) -> None:
     for option in options:
         if option in TAKEN:
-            raise ValueError(f"{where}: options must not be named as those of every call, got {option}")
+            raise ValueError(f"{where}: options must not have reserved names, got {option}; rename it")

@@ -134,7 +134,7 @@ def find(name: str, mode: Mode = "paper", **options: Any) -> Rule:
         raise ValueError(f"rule {name}: mode must be paper or repo, got {mode!r}")
     table = RULES if mode == "paper" else REPO
     if mode == "repo" and name in RULES and name not in REPO:
-        raise ValueError(f"rule {name}: mode must be paper, as there is no other of it here; got 'repo'")
+        raise ValueError(f"rule {name}: mode must be paper, as this rule has no mode repo, got 'repo'")
     target = resolve("rule", {key: row.target for key, row in table.items()}, name)
     base: Any = target(**table[name].options) if name in table else own_rule(name, target)
     if not isinstance(base, Rule):

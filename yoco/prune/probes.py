@@ -83,7 +83,7 @@ def grand(snapshot: Snapshot, *, parameters: Literal["last", "all"] = "last", ch
         height = torch.linalg.vector_norm(snapshot.inputs, dim=1).double()
         return (snapshot.errors.double().norm(dim=1) * (1 + height.square()).sqrt()).float()
     if snapshot.network is None or snapshot.images is None:
-        raise ValueError("grand: parameters=all needs the network and its images, got a snapshot without")
+        raise ValueError("grand: parameters=all needs the network and its images, got a snapshot without them")
     return _gradient_norms(snapshot.network, snapshot.images, snapshot.errors, chunk)
 
 

@@ -47,7 +47,7 @@ def quotas(
     if kind == "floor":
         return _floored(available, total, natural, floor)
     if sum(given) != total:
-        raise ValueError(f"quota given: must sum to the {total} that are kept, got {sum(given)}")
+        raise ValueError(f"quota given: shares must sum to {total}, the number of samples to keep, got {sum(given)}")
     return list(given)
 
 
@@ -203,7 +203,7 @@ def _ask(rule: Rule, items: Items, total: int, rng: Rng, name: str) -> Choice:
     right = whole(found) and found.shape == (total,) and len(found.unique()) == total
     if not right or not 0 <= int(found.min()) <= int(found.max()) < n:
         got = f"{len(found.unique())} distinct ones in {str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
-        raise ValueError(f"rule {name}: must answer {total} distinct indices in 0..{n - 1}, got {got}")
+        raise ValueError(f"rule {name}: must return {total} distinct indices in 0..{n - 1}, got {got}")
     found = found.long()
     if choice.weights is None:
         return Choice(found)

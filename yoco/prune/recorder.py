@@ -87,7 +87,7 @@ class Visits:
             got = f"{int(places.min())}..{int(places.max())}"
             raise ValueError(f"{self.where}: indices must be in 0..{self.n - 1}, got {got}")
         if classes != (self._classes or classes):
-            raise ValueError(f"{self.where}: logits must be of {self._classes} classes as before, got {classes}")
+            raise ValueError(f"{self.where}: logits must have {self._classes} classes as before, got {classes}")
         self._classes = classes
         return places.long()
 
@@ -129,7 +129,7 @@ class Visits:
             got = f"{self.n - len(missing)}; sample {int(missing[0])} is missing"
             raise ValueError(f"{self.where}: {rule}, got {got}")
         if self._kept <= self._epoch:
-            raise ValueError(f"{self.where}: epoch {self._epoch} must have been kept, got an error then; start anew")
+            raise ValueError(f"{self.where}: epoch {self._epoch} is missing because of an earlier error; start again")
 
 
 class Recorder(Visits):

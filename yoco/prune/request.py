@@ -231,22 +231,22 @@ class Request:
         """Refuse inputs that nothing would read."""
         name, needs, given = self.name, self.rule.needs, self.given
         if given.scores is not None and "scores" not in needs:
-            raise ValueError(f"rule {name}: reads no scores, got some")
+            raise ValueError(f"rule {name}: does not use scores, got some")
         if given.score is not None and {"scores", "confidence"}.isdisjoint(needs):
-            raise ValueError(f"rule {name}: reads no scores, got the score {given.score}")
+            raise ValueError(f"rule {name}: does not use scores, got the score {given.score}")
         scored = "scores" in needs and self.ranking_score[0] in FROM_FEATURES
         if given.features is not None and "features" not in needs and not scored:
-            raise ValueError(f"rule {name}: reads no features, got some")
+            raise ValueError(f"rule {name}: does not use features, got some")
         if given.reference is not None and given.evidence is not None:
-            raise ValueError("reference: must have been seen by the networks of the evidence, got another; see observe")
+            raise ValueError("reference: cannot be used with evidence, got both; pass it to yoco.prune.observe instead")
 
     def _refuse_unreadable(self) -> None:
         """Refuse inputs that the rule cannot read."""
         name, rule, given, ranking = self.name, self.rule, self.given, self.ranking
         if not rule.signed and given.scores is None and ranking.name in SIGNED:
-            raise ValueError(f"rule {name}: needs scores of at least 0, got {ranking.name}, which may be below")
+            raise ValueError(f"rule {name}: needs scores of at least 0, got {ranking.name}, which can be negative")
         if given.options.get("passes") == "train" and not self.watches:
-            raise ValueError(f"rule {name}: looks at networks at their end, got passes=train")
+            raise ValueError(f"rule {name}: passes must be clean, as it reads networks only after training, got train")
         runs = ranking.training.runs if given.evidence is None else len(given.evidence)
         if "errors" in rule.needs and runs > 1:
             raise ValueError(f"rule {name}: reads the gradients of one network, got {runs} runs")

@@ -123,7 +123,8 @@ class Running(Visits):
         chosen = {**known, "epochs": self._limits[name], **options}
         wanted = enough(name, self._kept, chosen.pop("epochs"))
         if wanted != tally.epochs:
-            raise ValueError(f"running: {name} has taken in {tally.epochs} epochs, got epochs={wanted}; say so before")
+            remedy = f"create Running(n, {{{name!r}: {wanted}}}) for that"
+            raise ValueError(f"running: {name} covers {tally.epochs} epochs, got epochs={wanted}; {remedy}")
         return RUNNING[name][2](tally, **chosen).float()
 
     def _keep(self, row: dict[str, Tensor]) -> None:

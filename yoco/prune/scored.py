@@ -67,9 +67,9 @@ class Scores:
         """
         found = data.checksum
         if found != self.checksum or len(data) != len(self):
-            made = f"{len(self)} samples, checksum {self.checksum[:8]}"
-            got = f"{len(data)} samples, checksum {found[:8]}"
-            raise ValueError(f"scores: must be made for this very set ({made}), got another ({got}); score it")
+            theirs = f"{len(self)} samples, checksum {self.checksum[:8]}"
+            mine = f"{len(data)} samples, checksum {found[:8]}"
+            raise ValueError(f"scores: must be made for this set ({mine}), got those of another ({theirs}); score it")
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file.
@@ -90,7 +90,7 @@ class Scores:
         """
         tensors, header = artefact.read(Path(path), KIND, VERSION)
         if "values" not in tensors or not {"name", "checksum", "meta"} <= set(header):
-            raise ValueError(f"load: {path} lacks a part")
+            raise ValueError(f"load: {path} is incomplete")
         return cls(values=tensors["values"], **{part: header[part] for part in ("name", "checksum", "meta")})
 
     @property

@@ -47,10 +47,10 @@ def score(
     training, own = split(options)
     asked = ask(score, data, training, own, recorded=recorded_epochs(evidence))
     if evidence is None and asked.at_end and training.passes == "train":
-        raise ValueError(f"score {score}: looks at networks at their end, got passes=train")
+        raise ValueError(f"score {score}: passes must be clean, as it reads networks only after training, got train")
     if features is not None:
         if score not in FROM_FEATURES:
-            raise ValueError(f"score {score}: must be {' or '.join(FROM_FEATURES)} to read given features")
+            raise ValueError(f"score: must be {' or '.join(FROM_FEATURES)} when features are given, got {score}")
         check_untrained(f"score {score}", evidence, options)
         seen = [_view(data, given_features(data, features))]
         return _mean(data, asked, seen, {**asked.options, "features": features_name(features)})
@@ -109,22 +109,22 @@ def checked(
         ValueError: it does not match, or there is none.
     """
     if not isinstance(evidence, Sequence) or not all(isinstance(each, Evidence) for each in evidence):
-        raise ValueError(f"evidence: must be a list of what yoco.prune.observe answers, got {type(evidence).__name__}")
+        raise ValueError(f"evidence: must be a list of what yoco.prune.observe returns, got {type(evidence).__name__}")
     if not evidence:
         raise ValueError("evidence: needs at least one training, got none")
     runs = (wanted or {}).get("runs")
     if runs not in (None, len(evidence)):
-        raise ValueError(f"evidence: must be of runs={runs}, got {len(evidence)}")
+        raise ValueError(f"evidence: must have one entry for each of runs={runs}, got {len(evidence)}")
     found = data.checksum
     for each in evidence:
         if each.checksum != found:
-            got = f"{each.checksum[:8]} for the set {found[:8]}"
-            raise ValueError(f"evidence: must be of this very set, got checksum {got}; gather it anew")
+            got = f"{each.checksum[:8]}; run observe again"
+            raise ValueError(f"evidence: must be observed on this set, checksum {found[:8]}, got {got}")
         for name in (*OF_EVIDENCE, *read):
             asked = (wanted or {}).get(name)
             asked = recipe_values(asked) if isinstance(asked, Recipe) else asked
             if asked is not None and each.meta.get(name, asked) != asked:
-                raise ValueError(f"evidence: must have {name}={asked}, got {each.meta[name]}; gather it anew")
+                raise ValueError(f"evidence: must have {name}={asked}, got {each.meta[name]}; run observe again")
     return evidence
 
 

@@ -56,8 +56,10 @@ class Selection:
         """
         found = data.checksum
         if found != self.checksum:
-            got = f"{found[:8]} for {self.checksum[:8]}"
-            raise ValueError(f"selection: must be taken of the set that it was made for, got checksum {got}")
+            mine = self.checksum[:8]
+            raise ValueError(
+                f"selection: must be used with the set that it was made for, checksum {mine}, got {found[:8]}"
+            )
 
     def of(self, data: AnySet) -> AnySet:
         """The kept samples as a new set, whose history records the step if it is a condensed set.
@@ -120,7 +122,7 @@ class Selection:
             raise ValueError(f"load: {path} is not a selection ({' '.join(str(error).split())})") from error
         needed = {"checksum", "entry", "classes"}
         if not isinstance(about, dict) or about.get("form") != FORM or "indices" not in parts or not needed <= {*about}:
-            raise ValueError(f"load: {path} is not a selection of this version")
+            raise ValueError(f"load: {path} is not a selection that this version of yoco can read")
         said: dict[str, Any] = {**parts, "files": files, "classes": tuple(about["classes"])}
         return cls(**said, checksum=about["checksum"], entry=about["entry"])
 

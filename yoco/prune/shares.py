@@ -23,11 +23,12 @@ def counts_of(data: CondensedSet | Source, kind: str, shares: Mapping[Any, int] 
             a class has.
     """
     if (shares is not None) != (kind == "given"):
-        raise ValueError(f"prune: shares go with the quota given, got {kind} {'with' if shares else 'without'} shares")
+        got = f"the quota {kind} {'with' if shares else 'without'} shares"
+        raise ValueError(f"prune: shares and the quota given must be used together, got {got}")
     if shares is None:
         return []
     if not isinstance(shares, Mapping):
-        raise ValueError(f"prune: shares must be the samples of each class by its name, got {shares!r}")
+        raise ValueError(f"prune: shares must be a mapping from class names to numbers of samples, got {shares!r}")
     named = {str(name): count for name, count in shares.items()}
     for name in named:
         if name not in data.classes:

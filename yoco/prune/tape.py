@@ -109,7 +109,7 @@ def _head(path: Path, file: BinaryIO) -> tuple[np.dtype[Any], int]:
             raise ValueError("not of version 1.0")
         shape, _, row = npy.read_array_header_1_0(file)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"open: {path} is damaged or no .npy file ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"open: {path} is damaged or not a .npy file ({str(error).splitlines()[0]})") from error
     fields = {name: row[name].subdtype for name in row.names or ()}
     whole = {name: part for name, part in fields.items() if part and len(part[1]) == 1}
     floats = [name for name, part in whole.items() if part[0] == np.dtype("<f4")]
@@ -128,4 +128,4 @@ def _label(path: Path, tail: bytes) -> dict[str, Any] | None:
     try:
         return dict(json.loads(tail)["tape"])
     except (ValueError, TypeError) as error:
-        raise ValueError(f"open: {path} is damaged behind its epochs ({error})") from error
+        raise ValueError(f"open: {path} is damaged after its epochs ({error})") from error

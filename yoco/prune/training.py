@@ -80,9 +80,9 @@ def check_untrained(where: str, evidence: Any, options: Mapping[str, Any]) -> No
         ValueError: evidence is given, or an option differs from its default.
     """
     if evidence is not None:
-        raise ValueError(f"{where}: reads no evidence beside given features, got some")
+        raise ValueError(f"{where}: evidence cannot be used when features are given, got both")
     usual = {f.name: f.default for f in fields(Training)} | {"epochs": None}
     for option in ("epochs", "runs", "network", "stage", "recipe", "bf16"):
         value = options.get(option)
         if value not in (None, usual[option]):
-            raise ValueError(f"{where}: trains nothing beside given features, got {option}={value!r}")
+            raise ValueError(f"{where}: trains no network when features are given, got {option}={value!r}")

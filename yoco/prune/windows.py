@@ -56,7 +56,7 @@ def tdds(dynamics: Dynamics, *, epochs: int = 90, window: int = 10, decay: float
         raise ValueError(f"tdds: decay must be above 0 and at most 1, got {decay!r}")
     if dynamics.shift is None:
         raise ValueError(
-            "tdds: needs the shift of every epoch, got dynamics without; record with Recorder(n, shift=True)"
+            "tdds: needs the shift of every epoch, got dynamics without it; record with Recorder(n, shift=True)"
         )
     score = torch.zeros(len(dynamics), dtype=torch.float64, device=dynamics.shift.device)
     for first in range(epochs - window + 1):
