@@ -187,11 +187,11 @@ def test_words_have_the_types_that_the_options_declare(
         (["--sparsity", "0.5", "--layers", "heads"], "yoco: layer: unknown name 'heads'; known: head.weight"),
         (
             ["--sparsity", "0.5", "--at-init", "npb", "--images", "60"],
-            "yoco: sparsify: images is for methods that look at images (snip, iterative_snip, grasp), got it beside",
+            "yoco: sparsify: images needs a method that looks at images (snip, iterative_snip, grasp), got at_init",
         ),
         (
             ["--pattern", "2:4", "--allocation", "erk"],
-            "yoco: sparsify: pattern 2:4 says how many zeros there are, got allocation erk beside it",
+            "yoco: sparsify: pattern 2:4 fixes the number of zeros, got allocation erk as well",
         ),
         (
             ["--sparsity", "0.5", "--at-init", "snip", "--no-refit"],
@@ -201,14 +201,15 @@ def test_words_have_the_types_that_the_options_declare(
             ["--sparsity", "0.5", "--weights", __file__],
             "yoco: sparsify: weights must be .safetensors or .pt, got 'test_cli",
         ),
-        (["--sparsity", "0.5", "--tolerance", "0.1"], "yoco: sparsify: tolerance must be at least 0, with the"),
+        (["--sparsity", "0.5", "--tolerance", "0.1"], "yoco: sparsify: tolerance must be at least 0 and needs"),
         (
             ["--sparsity", "0.5", "--allocation", "tolerance", "--tolerance", "0.1"],
             "yoco: sparsify: needs either sparsity or tolerance, got 0.5 and 0.1",
         ),
         (
             ["--sparsity", "0.5", "--cost", "flops", "--allocation", "erk"],
-            "yoco: sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation erk",
+            "yoco: sparsify: cost flops needs sparsity and allocation hull or programme or tolerance, "
+            "got allocation erk",
         ),
         (["--sparsity", "0.5", "--weights", "none.pt"], "yoco: none.pt: No such file"),
         (["--sparsity", "0.5", "--weights", "."], "yoco: .: Is a folder, name a file"),

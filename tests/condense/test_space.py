@@ -228,7 +228,7 @@ def test_networks_are_shown_references_in_the_space_of_the_set(tiny: Splits) -> 
 
 @pytest.mark.parametrize("role", ["calibrate", "retrain_on"])
 def test_whitened_cells_do_not_calibrate_networks_of_plain_images(tiny: Splits, role: str) -> None:
-    with pytest.raises(ValueError, match="sparsify: images must be plain as those of the data, got whitened ones"):
+    with pytest.raises(ValueError, match=f"sparsify: {role} must have images that are not whitened, got whitened ones"):
         Study(data=tiny, sparsity=0.5, retrain=1.0, **{role: made(tiny, "dm")})  # type: ignore[arg-type]
 
 

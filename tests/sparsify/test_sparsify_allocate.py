@@ -250,5 +250,6 @@ def test_the_unit_of_errors_changes_nothing(name: str) -> None:
     ("counts", "errors"), [((), ()), ((1, 2), (0.0, 1.0)), ((0, 2, 2), (0.0, 1.0, 2.0)), ((0, 2), (0.0,))]
 )
 def test_counts_of_a_curve_rise(counts: tuple[int, ...], errors: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match=r"^curve: counts must rise from 0, each with an error, got others$"):
+    line = r"^curve: counts must increase from 0, with one error for each, got other values$"
+    with pytest.raises(ValueError, match=line):
         Curve(counts, errors)

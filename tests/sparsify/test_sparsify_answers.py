@@ -41,12 +41,12 @@ def pair(logits: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        (pair, "with one tensor, got tuple"),
-        (lambda logits: {"logits": logits}, "with one tensor, got dict"),
-        (lambda logits: logits[:, :2], "[60, 3 or more] as the labels, got [60, 2]"),
-        (lambda logits: logits[:, None], "[60, 3 or more] as the labels, got [60, 1, 3]"),
-        (lambda logits: logits[:20], "[60, 3 or more] as the labels, got [20, 3]"),
-        (lambda logits: logits.sum(), "[60, 3 or more] as the labels, got []"),
+        (pair, "one tensor, got tuple"),
+        (lambda logits: {"logits": logits}, "one tensor, got dict"),
+        (lambda logits: logits[:, :2], "[60, 3 or more] to match the labels, got [60, 2]"),
+        (lambda logits: logits[:, None], "[60, 3 or more] to match the labels, got [60, 1, 3]"),
+        (lambda logits: logits[:20], "[60, 3 or more] to match the labels, got [20, 3]"),
+        (lambda logits: logits.sum(), "[60, 3 or more] to match the labels, got []"),
     ],
 )
 def test_answers_must_fit_labels(answer: Answer, line: str, data: Calibration) -> None:
@@ -57,12 +57,12 @@ def test_answers_must_fit_labels(answer: Answer, line: str, data: Calibration) -
         "grasp": lambda: grasp(network, parts=1, **how),
     }
     for where, road in roads.items():
-        with pytest.raises(ValueError, match=rf"^{re.escape(f'{where}: the network must answer {line}')}$"):
+        with pytest.raises(ValueError, match=rf"^{re.escape(f'{where}: the network must return {line}')}$"):
             road()
 
 
 def test_answers_must_be_one_tensor_to_be_compared_or_weighed(data: Calibration) -> None:
-    rule = "the network must answer with one tensor, got tuple"
+    rule = "the network must return one tensor, got tuple"
     with pytest.raises(ValueError, match=rf"^certify: {rule}$"):
         certify(Own(pair), Own(pair), data)
     with pytest.raises(ValueError, match=rf"^weigh loss: {rule}$"):
@@ -83,6 +83,6 @@ def test_soft_labels_must_have_the_classes_of_the_answer(classes: int, data: Cal
         hard = snip(network, sparsity=0.5, rng=Rng(0), data=data.batch)
         assert snip(network, sparsity=0.5, rng=Rng(0), data=soft) == hard
         return
-    line = re.escape("snip: the network must answer [60, 4] as the labels, got [60, 3]")
+    line = re.escape("snip: the network must return [60, 4] to match the labels, got [60, 3]")
     with pytest.raises(ValueError, match=rf"^{line}$"):
         snip(network, sparsity=0.5, rng=Rng(0), data=soft)

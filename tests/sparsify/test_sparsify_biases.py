@@ -69,7 +69,7 @@ def test_a_weight_may_have_the_name_of_something_without_a_bias(data: Calibratio
 def test_a_bias_of_two_layers_is_refused(data: Calibration) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, 5)).double()
     network[2].bias = network[1].bias
-    line = "sparsify: a bias must be a parameter of one layer alone, got another beside 1.weight"
+    line = "sparsify: the bias next to 1.weight must be a parameter of one layer alone, got a shared or computed one"
     with pytest.raises(ValueError, match=rf"^{line}$"):
         pruned(network, data)
     nn.utils.parametrizations.weight_norm(network[1], "bias", dim=None)

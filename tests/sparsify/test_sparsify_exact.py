@@ -275,5 +275,5 @@ def test_bad_options_are_one_line() -> None:
     weight, hessian = correlated(2, 8)
     with pytest.raises(ValueError, match=r"^exact: swaps must be at least 0, got -1$"):
         solve(weight, hessian, zeros=3, swaps=-1)
-    with pytest.raises(ValueError, match=r"^swaps: exchange single weights, got pattern block:4$"):
+    with pytest.raises(ValueError, match=r"^swaps: can only exchange single weights, got pattern block:4$"):
         solve(weight, hessian, zeros=4, pattern="block:4", swaps=1)

@@ -108,8 +108,8 @@ def test_it_works_where_gradients_are_off() -> None:
     [
         ({"temperature": 0}, "temperature must be above 0, got 0"),
         ({"temperature": float("nan")}, "temperature must be above 0, got nan"),
-        ({"parts": 0}, "parts must be in 1..11, as there are images, got 0"),
-        ({"parts": 12}, "parts must be in 1..11, as there are images, got 12"),
+        ({"parts": 0}, "parts must be in 1..11, the number of images, got 0"),
+        ({"parts": 12}, "parts must be in 1..11, the number of images, got 12"),
         ({"data": None}, "needs data, a batch of images with their labels, got none"),
     ],
 )

@@ -135,7 +135,7 @@ def test_bad_input_is_one_line() -> None:
         line = f"lobs: inverse must be finite [8, 8] with a positive diagonal, got {shape}"
         with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
             solve(weight, hessian, zeros=1, solver="lobs", inverse=inverse)
-    with pytest.raises(ValueError, match=r"^lobs: removes single weights, got pattern block:4$"):
+    with pytest.raises(ValueError, match=r"^lobs: can only remove single weights, got pattern block:4$"):
         solve(weight, hessian, zeros=4, solver="lobs", pattern="block:4")
     with pytest.raises(ValueError, match=r"^recursive_inverse: start must be above 0, got 0$"):
         recursive_inverse(x, 0)

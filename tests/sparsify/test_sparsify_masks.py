@@ -56,7 +56,7 @@ def test_weights_that_are_computed_are_refused(compute: Callable[[nn.Module], nn
     compute(given[0])
     before = {name: value.clone() for name, value in given.state_dict().items()}
     line = (
-        "prunable: weights must be parameters, got a computed one in 0; take it off first "
+        "prunable: weights must be parameters, got a computed one in 0; remove the parametrization first "
         "(torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
     )
     with pytest.raises(ValueError, match=rf"^{re.escape(line)}$"):
@@ -67,7 +67,7 @@ def test_weights_that_are_computed_are_refused(compute: Callable[[nn.Module], nn
 @pytest.mark.parametrize(
     ("tensors", "rule"),
     [
-        ({}, "masks: must be of at least one parameter, got none"),
+        ({}, "masks: must hold at least one mask, got none"),
         ({"a": torch.ones(2)}, r"masks: a must be bools, at least one, got float32 \[2\]"),
         ({"a": torch.ones(0, 3, dtype=torch.bool)}, r"masks: a must be bools, at least one, got bool \[0, 3\]"),
     ],
@@ -228,7 +228,7 @@ def test_thresholds_refuse_what_cannot_be() -> None:
         top(scores, 4)
     with pytest.raises(ValueError, match=r"^top: keep must be in 0..2, got -1$"):
         top(scores, {"a": -1, "b": 0})
-    with pytest.raises(ValueError, match=r"^top: keep must name the layers of the scores, got 'c'$"):
+    with pytest.raises(ValueError, match=r"^top: keep must have the same names as scores, got 'c' in only one$"):
         top(scores, {"a": 1, "b": 0, "c": 1})
     with pytest.raises(ValueError, match=r"^top: scores must be numbers, got nan in b$"):
         top({**scores, "b": torch.tensor([float("nan")])}, 1)

@@ -39,7 +39,7 @@ class Attending(nn.Module):
 
 
 def test_a_layer_that_no_image_meets_is_named(data: Calibration) -> None:
-    message = r"^sparsify: no image reaches 1 of 2 layers, such as {}; they stay dense, and sparsity is of the others$"
+    message = r"^sparsify: no image reaches 1 of 2 layers, such as {}; they stay dense, and sparsity ignores them$"
     for how, sparsity in ((Pruner(), 0.5), (Pruner(pattern="2:4"), None)):
         with pytest.warns(UserWarning, match=message.format(r"idle\.weight")) as caught:
             assert set(how(Idle(), data, sparsity=sparsity, rng=Rng(0)).masks) == {"used.weight"}
@@ -50,12 +50,12 @@ def test_a_layer_that_no_image_meets_is_named(data: Calibration) -> None:
         found = Pruner(solver="magnitude", allocation="global")(network, data, sparsity=0.5, rng=Rng(0))
     assert found.masks.by_layer() == {"head.weight": (96, 192)}
     for layout in ("uniform", "erk"):
-        rule = rf"^sparsify: allocation {layout} is for all layers, got idle.weight, which no image reaches$"
+        rule = rf"^sparsify: allocation {layout} needs all layers, got idle.weight, which no image reaches$"
         with pytest.raises(ValueError, match=rule):
             Pruner(allocation=layout)(Idle(), data, sparsity=0.5, rng=Rng(0))
     only = Pruner(layers=["used.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
     assert set(only.masks) == {"used.weight"}
-    with pytest.raises(ValueError, match=r"^sparsify: layers must be met by images, got idle.weight, which is not$"):
+    with pytest.raises(ValueError, match=r"^sparsify: layers must be reached by images, got idle.weight$"):
         Pruner(layers=["used.weight", "idle.weight"])(Idle(), data, sparsity=0.5, rng=Rng(0))
 
 
@@ -76,7 +76,7 @@ class Tied(nn.Module):
 
 def test_a_weight_of_two_layers_is_told(data: Calibration) -> None:
     how = Pruner(solver="magnitude", allocation="global")
-    line = r"^sparsify: first\.weight is the weight of 2 layers; it is solved for what enters the first alone$"
+    line = r"^sparsify: first\.weight is the weight of 2 layers; it is solved for the inputs of the first one only$"
     with pytest.warns(UserWarning, match=line) as caught:
         assert set(how(Tied(twice=False), data, sparsity=0.5, rng=Rng(0)).masks) == {"first.weight"}
     assert len(caught) == 1
@@ -117,53 +117,53 @@ def test_a_sparsity_beside_a_pattern_may_be_rounded(data: Calibration) -> None:
         ),
         ({"weigh": 3}, "weigh: unknown name '3'; known: bound, error, loss, relative"),
         ({"cost": None}, "cost: unknown name 'None'; known: flops, weights"),
-        ({"allocation": "erk", "layers": ["0.weight"]}, "sparsify: allocation erk is for all layers, got layers"),
-        ({"allocation": "global", "pattern": "row"}, "allocation global: is for single weights, got pattern row"),
+        ({"allocation": "erk", "layers": ["0.weight"]}, "sparsify: allocation erk needs all layers, got only some"),
+        ({"allocation": "global", "pattern": "row"}, "allocation global: prunes only single weights, got pattern row"),
         (
             {"allocation": "global", "pattern": "block:2"},
-            "allocation global: is for single weights, got pattern block:2",
+            "allocation global: prunes only single weights, got pattern block:2",
         ),
         (
             {"prune_bias": True, "pattern": "block:4"},
-            "sparsify: prune_bias needs a pattern without neighbours, got block:4",
+            "sparsify: prune_bias cannot be used with patterns N:M and block:C, got block:4",
         ),
         ({"sparsity": None}, "sparsify: needs sparsity, got None"),
         (
             {"pattern": "2:4", "allocation": "tolerance", "tolerance": 0.0},
-            "sparsify: pattern 2:4 says how many zeros there are, got a tolerance beside it",
+            "sparsify: pattern 2:4 fixes the number of zeros, got a tolerance as well",
         ),
         (
             {"pattern": "2:4", "allocation": {"nonsense": 3}},
-            "sparsify: pattern 2:4 says how many zeros there are, got zeros of each layer beside it",
+            "sparsify: pattern 2:4 fixes the number of zeros, got zeros of each layer as well",
         ),
         (
             {"allocation": "global", "weigh": "loss"},
-            "sparsify: allocation global weighs by relative or error, got loss",
+            "sparsify: weigh must be relative or error with allocation global, got loss",
         ),
         (
             {"cost": "flops", "prune_bias": True},
-            "sparsify: cost flops counts no biases, got prune_bias beside it",
+            "sparsify: cost flops does not count biases, got prune_bias",
         ),
-        ({"pattern": "2:4", "sparsity": 0.9}, "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9"),
+        ({"pattern": "2:4", "sparsity": 0.9}, "sparsify: pattern 2:4 fixes the number of zeros, got sparsity 0.9"),
         (
             {"allocation": "erk", "prune_bias": True},
             "sparsify: prune_bias needs an allocation that counts biases, got erk",
         ),
         (
             {"pattern": "2:4", "allocation": "erk"},
-            "sparsify: pattern 2:4 says how many zeros there are, got allocation erk beside it",
+            "sparsify: pattern 2:4 fixes the number of zeros, got allocation erk as well",
         ),
         (
             {"pattern": "2:4", "weigh": "error"},
-            "sparsify: weigh error is for hull, programme, tolerance and global, got pattern 2:4",
+            "sparsify: weigh error needs allocation hull or programme or tolerance or global, got pattern 2:4",
         ),
         (
             {"allocation": "erk", "weigh": "loss"},
-            "sparsify: weigh loss is for hull, programme, tolerance and global, got allocation erk",
+            "sparsify: weigh loss needs allocation hull or programme or tolerance or global, got allocation erk",
         ),
         (
             {"allocation": {"0.weight": 3}, "weigh": "bound"},
-            "sparsify: weigh bound is for hull, programme, tolerance and global, got zeros of each layer",
+            "sparsify: weigh bound needs allocation hull or programme or tolerance or global, got zeros of each layer",
         ),
     ],
 )
@@ -181,7 +181,10 @@ def test_what_cannot_be_is_one_line(how: dict[str, Any], line: str, network: nn.
 @pytest.mark.parametrize(
     ("how", "line"),
     [
-        ({"pattern": "block:4", "options": {"swaps": 20}}, "swaps: exchange single weights, got pattern block:4"),
+        (
+            {"pattern": "block:4", "options": {"swaps": 20}},
+            "swaps: can only exchange single weights, got pattern block:4",
+        ),
         ({"options": {"swaps": -1}}, "exact: swaps must be at least 0, got -1"),
         ({"solver": "none:at_all"}, "solver: 'none:at_all' cannot be imported (No module named 'none')"),
     ],
@@ -222,8 +225,8 @@ def test_what_no_image_meets_is_known_by_the_names_of_the_others() -> None:
     Pruner(allocation={"used.weight": 9}).check_network(Idle(), None, met)
     Pruner(layers=met).check_network(Idle(), 0.5, met)
     for how, line in (
-        ({"layers": ["idle.weight"]}, "sparsify: layers must be met by images, got idle.weight, which is not"),
-        ({"allocation": "erk"}, "sparsify: allocation erk is for all layers, got idle.weight, which no image reaches"),
+        ({"layers": ["idle.weight"]}, "sparsify: layers must be reached by images, got idle.weight"),
+        ({"allocation": "erk"}, "sparsify: allocation erk needs all layers, got idle.weight, which no image reaches"),
         (
             {"allocation": {"used.weight": 1, "idle.weight": 1}},
             "layer: unknown name 'idle.weight'; did you mean 'used.weight'? known: used.weight",

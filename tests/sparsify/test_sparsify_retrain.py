@@ -129,7 +129,7 @@ def test_the_stream_decides(tiny: Splits) -> None:
 
 def test_retraining_needs_zeros_and_steps(tiny: Splits) -> None:
     given = (tiny.train, normalised(tiny.train), Rng(0))
-    with pytest.raises(ValueError, match=r"^retrain: the network must hold zeros, install masks first$"):
+    with pytest.raises(ValueError, match=r"^retrain: the network must have masks, got none; install them first$"):
         retrain(build("mlp:width=8", (1, 8, 8), 3, Rng(0)), *given, steps=1)
     with pytest.raises(ValueError, match=r"^retrain: steps must be at least 0, got -1$"):
         retrain(sparse(), *given, steps=-1)
@@ -196,7 +196,7 @@ def test_batch_norms_need_two_images_at_a_time(tiny: Splits) -> None:
     network = sparse()
     before = state(network)
     for given, batch in ((tiny.train, 1), (tiny.train.take(torch.arange(1)), 8)):
-        with pytest.raises(ValueError, match=r"^reestimate: needs batches of two images, got batch \d of \d+ "):
+        with pytest.raises(ValueError, match=r"^reestimate: needs at least 2 images a batch, got batch \d of \d+ "):
             reestimate(network, given, normalised(tiny.train), Rng(2), batch=batch)
     assert all(torch.equal(*pair) for pair in zip(before, state(network), strict=True))
 

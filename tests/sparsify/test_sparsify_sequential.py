@@ -161,12 +161,12 @@ def test_a_layer_must_run_as_often_in_both_networks_and_all_batches(sometimes: S
     x, other = torch.cat(list(data)), deepcopy(sometimes)
     other.more = 1
     with pytest.raises(
-        ValueError, match=rf"^sequential: {MIDDLE} must run as often in both networks, got 1 and 2 times$"
+        ValueError, match=rf"^sequential: {MIDDLE} must run equally often in both networks, got 1 and 2 times$"
     ):
         moments_after(sometimes, other, [x + 5], MIDDLE)
     batches = [x[:40] + 5, x[40:] + 10]
     known = moments(sometimes, batches)[MIDDLE]
-    line = rf"^sequential: {MIDDLE} must run as often in all batches that meet it, got 60 of 80 inputs$"
+    line = rf"^sequential: {MIDDLE} must run equally often in all batches that reach it, got 60 of 80 inputs$"
     with pytest.raises(ValueError, match=line):
         moments_after(sometimes, deepcopy(sometimes), batches, MIDDLE, known)
 

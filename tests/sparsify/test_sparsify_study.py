@@ -119,9 +119,7 @@ def test_the_step_size_does_not_fall_ahead_of_the_first_epoch(
 def test_sets_of_classes_at_other_places_are_refused(study: Any, tiny_set: CondensedSet) -> None:
     turned = replace(tiny_set, classes=("1", "0", "2"))
     for how in ({"calibrate": turned}, {"retrain_on": turned, "retrain": 1.0}):
-        with pytest.raises(
-            ValueError, match=r"^sparsify: classes must stand in the order of digits, got '1' at another"
-        ):
+        with pytest.raises(ValueError, match=r"^sparsify: classes must be in the order of digits, got '1' at another"):
             study(**how)
     assert study(calibrate=replace(tiny_set, classes=("a", "b", "c"))).calibrate is not None
 
@@ -268,7 +266,7 @@ def test_weights_of_another_network_are_refused(study: Any, tmp_path: Path) -> N
 
 
 def test_images_to_retrain_on_need_retraining(tiny_set: CondensedSet, study: Any) -> None:
-    with pytest.raises(ValueError, match=r"^sparsify: retrain_on goes with retrain, got none$"):
+    with pytest.raises(ValueError, match=r"^sparsify: retrain_on needs retrain above 0, got 0$"):
         study(retrain_on=tiny_set)
 
 

@@ -29,7 +29,7 @@ def study(tiny: Splits) -> Any:
         ({"sparsity": None}, "sparsify: needs sparsity, got None"),
         ({"epochs": 0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 0, 1 and 0"),
         ({"retrain": -1.0}, "sparsify: epochs and rounds must be at least 1 and retrain at least 0, got 3, 1 and -1"),
-        ({"rounds": 2}, "sparsify: rounds need a sparsity and retraining between them, got none"),
+        ({"rounds": 2}, "sparsify: rounds above 1 need sparsity and retrain, got 0.8 and 0"),
         (
             {"at_init": "snip", "rounds": 2},
             "sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain",
@@ -45,7 +45,7 @@ def study(tiny: Splits) -> Any:
         ({"options": {"weigh": "size"}}, "weigh: unknown name 'size'; known: bound, error, loss, relative"),
         (
             {"at_init": "snip", "options": {"solver": "lobs"}},
-            "sparsify: solver is for trained networks, got it beside at_init",
+            "sparsify: solver is for trained networks, got it together with at_init",
         ),
         ({"at_init": "snap"}, "method: unknown name 'snap'; did you mean 'snip'?"),
         ({"options": {"solver": "exat"}}, "solver: unknown name 'exat'; did you mean 'exact'?"),
@@ -55,15 +55,15 @@ def study(tiny: Splits) -> Any:
         ),
         (
             {"options": {"cost": "flops", "allocation": "global"}},
-            "sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got allocation global",
+            "sparsify: cost flops needs sparsity and allocation hull or programme or tolerance, got allocation global",
         ),
         (
             {"options": {"pattern": "2:4"}, "sparsity": 0.5, "rounds": 2, "retrain": 1.0},
-            "sparsify: rounds need a sparsity that grows, got pattern 2:4",
+            "sparsify: rounds above 1 need a growing sparsity, got pattern 2:4",
         ),
         (
             {"options": {"pattern": "2:4"}, "sparsity": 0.9},
-            "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9",
+            "sparsify: pattern 2:4 fixes the number of zeros, got sparsity 0.9",
         ),
         (
             {"options": {"pattern": "2:x"}},
@@ -79,7 +79,10 @@ def study(tiny: Splits) -> Any:
         ),
         ({"lr": 0.0}, "sparsify: lr must be above 0, retrain at least 0, and both finite, got 0 and 0"),
         ({"options": {"swaps": -1}}, "exact: swaps must be at least 0, got -1"),
-        ({"options": {"swaps": 1, "pattern": "block:4"}}, "swaps: exchange single weights, got pattern block:4"),
+        (
+            {"options": {"swaps": 1, "pattern": "block:4"}},
+            "swaps: can only exchange single weights, got pattern block:4",
+        ),
         ({"options": {"solver": "column", "span": 0}}, "column: span must be at least 1, got 0"),
         (
             {"options": {"solver": "admm", "rho": 0.0}},
@@ -90,10 +93,13 @@ def study(tiny: Splits) -> Any:
             "admm: rho must be above 0 and steps at least 1, got 0.1 and 0",
         ),
         ({"options": {"solver": "rounds", "count": 0}}, "rounds: count must be at least 1, got 0"),
-        ({"options": {"solver": "lobs", "pattern": "block:4"}}, "lobs: removes single weights, got pattern block:4"),
+        (
+            {"options": {"solver": "lobs", "pattern": "block:4"}},
+            "lobs: can only remove single weights, got pattern block:4",
+        ),
         (
             {"at_init": "erk", "images": 9},
-            "sparsify: images is for methods that look at images (snip, iterative_snip, grasp), got it beside",
+            "sparsify: images needs a method that looks at images (snip, iterative_snip, grasp), got at_init",
         ),
     ],
 )
@@ -154,7 +160,7 @@ def test_no_solver_refuses_a_pattern_that_it_knows(study: Any, pattern: str | No
         (
             "mlp:width=12",
             {"allocation": "erk", "layers": ["head.weight"]},
-            "sparsify: allocation erk is for all layers, got layers",
+            "sparsify: allocation erk needs all layers, got only some",
         ),
     ],
 )
@@ -171,7 +177,7 @@ def test_what_does_not_fit_the_network_is_found_ahead_of_its_training(
 
 def test_a_set_to_calibrate_on_is_for_methods_that_look_at_it(study: Any, tiny_set: CondensedSet) -> None:
     for method in ("uniform", "magnitude", "synflow"):
-        with pytest.raises(ValueError, match=rf"^sparsify: calibrate is for .*, got it beside at_init {method}$"):
+        with pytest.raises(ValueError, match=rf"^sparsify: calibrate needs .*, got at_init {method}$"):
             study(at_init=method, calibrate=tiny_set)
     assert study(at_init="snip", calibrate=tiny_set, images=9).calibrate is tiny_set
 
@@ -192,13 +198,16 @@ OWN = f"{__name__}:Own"
 @pytest.mark.parametrize(
     ("how", "line"),
     [
-        ({"options": {"layers": ["idle.weight"]}}, "sparsify: layers must be met by images, got idle.weight, which"),
-        ({"options": {"allocation": "erk"}}, "sparsify: allocation erk is for all layers, got idle.weight, which no"),
+        ({"options": {"layers": ["idle.weight"]}}, "sparsify: layers must be reached by images, got idle.weight"),
+        ({"options": {"allocation": "erk"}}, "sparsify: allocation erk needs all layers, got idle.weight, which no"),
         ({"options": {"allocation": {"idle.weight": 1}}, "sparsity": None}, "layer: unknown name 'idle.weight'; "),
-        ({"network": f"{OWN}:soft=true", "shrink": True}, "shrink: paths: cannot follow softmax; it is no layer, norm"),
+        (
+            {"network": f"{OWN}:soft=true", "shrink": True},
+            "shrink: paths: cannot follow softmax; it is not a layer, norm",
+        ),
         (
             {"network": f"{OWN}:soft=true", "shrink": True, "at_init": "magnitude"},
-            "shrink: paths: cannot follow softmax; it is no layer, norm",
+            "shrink: paths: cannot follow softmax; it is not a layer, norm",
         ),
     ],
 )
@@ -265,7 +274,7 @@ def test_a_training_that_diverges_is_said(study: Any, monkeypatch: pytest.Monkey
     def diverge(network: nn.Module, *_: Any, **__: Any) -> None:
         torch.nn.init.constant_(next(network.parameters()), float("nan"))
 
-    said = r"^sparsify: weights must be finite, got others as the training diverged; lower lr$"
+    said = r"^sparsify: weights must be finite, got nan or infinity as the training diverged; lower lr$"
     monkeypatch.setattr("yoco.sparsify.study.sparsify", None)
     with pytest.raises(ValueError, match=said):
         study(lr=1e30).run()

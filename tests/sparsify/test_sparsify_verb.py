@@ -205,17 +205,17 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
         {"at_init": "synflow", "iteration": 3},
         "option of synflow: unknown name 'iteration'; did you mean 'iterations'? known: iterations, shape",
     ),
-    ({"at_init": "snip", "solver": "lobs"}, "sparsify: solver is for trained networks, got it beside at_init"),
+    ({"at_init": "snip", "solver": "lobs"}, "sparsify: solver is for trained networks, got it together with at_init"),
     ({"at_init": "random", "allocation": "erk"}, "option of random: unknown name 'allocation'; known: layout"),
     ({"pattern": "2;4"}, "pattern: must be unstructured, row, N:M (N kept of M) or block:C, got '2;4'"),
     ({"pattern": "2:4"}, "pattern 2:4: inputs must be a multiple of 4, got 9 of stages.0.0.weight"),
     ({"pattern": "block:5"}, "pattern block:5: inputs must be a multiple of 5, got 9 of stages.0.0.weight"),
     (
         {"pattern": "2:4", "layers": [HEAD], "sparsity": 0.9},
-        "sparsify: pattern 2:4 says how many zeros there are, got sparsity 0.9",
+        "sparsify: pattern 2:4 fixes the number of zeros, got sparsity 0.9",
     ),
-    ({"allocation": "global", "pattern": "row"}, "allocation global: is for single weights, got pattern row"),
-    ({"allocation": "erk", "layers": [HEAD]}, "sparsify: allocation erk is for all layers, got layers"),
+    ({"allocation": "global", "pattern": "row"}, "allocation global: prunes only single weights, got pattern row"),
+    ({"allocation": "erk", "layers": [HEAD]}, "sparsify: allocation erk needs all layers, got only some"),
     (
         {"allocation": {FIRST: 0.5, SECOND: 3}, "sparsity": None},
         f"sparsify: allocation must name all layers that are pruned, got none for '{HEAD}'",
@@ -227,11 +227,11 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     *(
         (
             {"cost": "flops", "images": 0, **how},
-            f"sparsify: cost flops is for a sparsity shared out by hull, programme, tolerance, got {got}",
+            f"sparsify: cost flops needs sparsity and allocation hull or programme or tolerance, got {got}",
         )
         for how, got in FREE
     ),
-    ({"pattern": "block:4", "swaps": 20, "images": 0}, "swaps: exchange single weights, got pattern block:4"),
+    ({"pattern": "block:4", "swaps": 20, "images": 0}, "swaps: can only exchange single weights, got pattern block:4"),
     ({"images": 0}, "sparsify: images must be at least 1, got 0"),
     (
         {"allocation": "tolerance", "tolerance": 0.1},
@@ -239,11 +239,11 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ),
     (
         {"tolerance": 0.1},
-        "sparsify: tolerance must be at least 0, with the allocation of this name, got 0.1 and allocation hull",
+        "sparsify: tolerance must be at least 0 and needs allocation tolerance, got 0.1 and allocation hull",
     ),
     (
         {"allocation": "tolerance", "tolerance": -1.0},
-        "sparsify: tolerance must be at least 0, with the allocation of this name, got -1 and allocation tolerance",
+        "sparsify: tolerance must be at least 0 and needs allocation tolerance, got -1 and allocation tolerance",
     ),
     ({"ridge": 2.0}, "sparsify: ridge must be in 0..1, got 2"),
 )

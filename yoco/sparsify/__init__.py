@@ -94,7 +94,7 @@ def sparsify(
         pruner = Pruner.of({"solver": solver or "exact", **options})
         pruner.check(sparsity)
     elif solver is not None:
-        raise ValueError("sparsify: solver is for trained networks, got it beside at_init")
+        raise ValueError("sparsify: solver is for trained networks, got it together with at_init")
     images = (IMAGES if at_init is None else IMAGES_AT_INIT) if images is None else images
     drawn = calibration(network, data, rng.child("images"), images, normalise)
     if at_init is None:

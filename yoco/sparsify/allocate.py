@@ -32,7 +32,7 @@ class Curve:
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in pairwise(self.counts))
         if not self.counts or self.counts[0] or not rising or len(self.counts) != len(self.errors):
-            raise ValueError("curve: counts must rise from 0, each with an error, got others")
+            raise ValueError("curve: counts must increase from 0, with one error for each, got other values")
 
     @property
     def worth(self) -> float:

@@ -67,7 +67,7 @@ def certify(dense: nn.Module, sparse: nn.Module, batches: Iterable[Tensor]) -> C
     Networks in 16 bits are measured as copies in float64: bounds are of the weights, not of what rounding adds.
 
     Raises:
-        ValueError: there are no images, or a network answers with something else than one tensor.
+        ValueError: there are no images, or a network returns something else than one tensor.
     """
     sparse = remove(deepcopy(sparse))  # its zeros are zero, whatever has moved them
     if dtype_of(dense).itemsize < 4:

@@ -97,7 +97,7 @@ def check_allocation(
             raise ValueError(f"sparsify: {rule}, got none for {min(missing)!r}")
     elif allocation in LAYOUTS and sparsity is not None:
         if set(known) != set(wanted):
-            raise ValueError(f"sparsify: allocation {allocation} is for all layers, got layers")
+            raise ValueError(f"sparsify: allocation {allocation} needs all layers, got only some")
         LAYOUTS[allocation](network, sparsity)
 
 

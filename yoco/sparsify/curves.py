@@ -167,7 +167,7 @@ def loss(network: nn.Module, data: Calibration) -> float:
     """Mean cross-entropy on the calibration images in evaluation mode.
 
     Raises:
-        ValueError: the network does not answer with a number for each class of the labels.
+        ValueError: the network does not return a number for each class of the labels.
     """
     total, at = 0.0, 0
     for images in data:

@@ -32,7 +32,7 @@ def follow(network: nn.Module, shape: tuple[int, int, int], choose: Choose) -> T
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         answer = copied(_flow(image, trace.inputs, trace))
         if not isinstance(answer, Flow):
-            raise ValueError(f"paths: the network must answer with one tensor, got {type(answer).__name__}")
+            raise ValueError(f"paths: the network must return one tensor, got {type(answer).__name__}")
         trace.outputs, trace.end = answer.units, _log(answer)
     return trace
 
@@ -55,7 +55,7 @@ class Flow(Tensor):
                     return found
                 name = func.__self__.__name__  # an attribute such as .mT or .data, which is another tensor
             if name not in RULES:
-                raise ValueError(f"paths: cannot follow {name}; it is no layer, norm, activation, pool, sum or cat")
+                raise ValueError(f"paths: cannot follow {name}; it is not a layer, norm, activation, pool, sum or cat")
             return RULES[name](*args, **(kwargs or {}))
 
 
@@ -100,14 +100,14 @@ def _into(rule: Callable[..., Flow]) -> Callable[..., Flow]:
 def _weighed(input: Flow, weight: Tensor, groups: int, apply: Callable[[Tensor, Tensor], Tensor]) -> Flow:
     trace, log = input.record, _log(input)
     if id(weight) not in trace.names:
-        raise ValueError("paths: cannot follow a layer whose weight is no parameter of the network")
+        raise ValueError("paths: cannot follow a layer whose weight is not a parameter of the network")
     mask = trace.mask(weight, log)
     return _flow(Map.apply(log, mask, apply), trace.layer(weight, input.units, groups), trace)
 
 
 def _linear(input: Flow, weight: Tensor, bias: Tensor | None = None) -> Flow:
     if input.ndim != 2:
-        raise ValueError(f"paths: a linear layer must see [n, features], got {input.ndim} dimensions")
+        raise ValueError(f"paths: a linear layer must get [n, features], got {input.ndim} dimensions")
     return _weighed(input, weight, 1, F.linear)
 
 

@@ -14,7 +14,7 @@ def check_set(name: str, given: CondensedSet | Source, data: Source, labels: boo
         ValueError: they are.
     """
     if given.space == "zca":
-        raise ValueError("sparsify: images must be plain as those of the data, got whitened ones (ZCA)")
+        raise ValueError(f"sparsify: {name} must have images that are not whitened, got whitened ones (ZCA)")
     some = not labels and len(given.classes) < len(data.classes)
     wanted, got = (f"{list(each.shape)} and {len(each.classes)} classes" for each in (data, given))
     if got != wanted and not (some and given.shape == data.shape):
@@ -23,4 +23,4 @@ def check_set(name: str, given: CondensedSet | Source, data: Source, labels: boo
         theirs, ours = (f"{part[0]} to {part[-1]}" for part in (data.classes, given.classes))
         raise ValueError(f"sparsify: classes must be those of {data.name}, {theirs}, got {ours}")
     if not some and (moved := misplaced(given.classes, data.classes)) is not None:
-        raise ValueError(f"sparsify: classes must stand in the order of {data.name}, got {moved!r} at another place")
+        raise ValueError(f"sparsify: classes must be in the order of {data.name}, got {moved!r} at another place")

@@ -97,7 +97,7 @@ def moments_after(
     known: what `moments` has found of the layer in the dense network and these batches; its sums are not taken again.
 
     Raises:
-        ValueError: the layer does not run as often in both networks, or in one batch that meets it as in another.
+        ValueError: the layer does not run equally often in both networks, or in all batches that reach it.
     """
     pair = [layers(network)[name] for network in (dense, sparse)]
     found, once = empty(pair[0], pair[0].weight.device, apart=True), False
@@ -113,12 +113,12 @@ def moments_after(
             calls.append(len(given))
         if calls[0] != calls[1]:
             got = f"{calls[0]} and {calls[1]} times"
-            raise ValueError(f"sequential: {name} must run as often in both networks, got {got}")
+            raise ValueError(f"sequential: {name} must run equally often in both networks, got {got}")
         for number, (before, after) in enumerate(zip(*inputs, strict=True)):
             rows = patches(pair[0], before), patches(pair[1], after)
             found.add(*rows, 0 if number else len(images), known=known is not None)
         once = calls[0] == 1
     if known is not None and found.n != known.n:
         got = f"{found.n} of {known.n} inputs"
-        raise ValueError(f"sequential: {name} must run as often in all batches that meet it, got {got}")
+        raise ValueError(f"sequential: {name} must run equally often in all batches that reach it, got {got}")
     return found

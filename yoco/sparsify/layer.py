@@ -64,7 +64,7 @@ class Layer:
         check_weight(weight, bias)
         if prune_bias and (not bias or form.group or form.block > 1):
             got = f"bias={bias} and pattern {form.name}"
-            raise ValueError(f"solve: prune_bias needs a bias, and a pattern without neighbours, got {got}")
+            raise ValueError(f"solve: prune_bias needs a bias and no pattern N:M or block:C, got {got}")
         if not 0 <= ridge <= 1:
             raise ValueError(f"solve: ridge must be in 0..1, got {ridge:g}")
         self.given, self.moments = weight.detach(), checked_moments(hessian.detach(), weight)
@@ -126,7 +126,7 @@ class Layer:
         """Check what a solver, which may be a custom one, has returned."""
         shape, columns = self.given.shape, self.problem.columns
         if weight.shape != shape or mask.shape != shape or mask.dtype != torch.bool:
-            raise ValueError(f"solver {solver}: must answer weights and a bool mask {list(shape)}, got other shapes")
+            raise ValueError(f"solver {solver}: must return weights and a bool mask {list(shape)}, got other shapes")
         gone = int((~mask).sum())
         free = bool(mask[:, columns:].all()) and self.problem.pattern.allows(mask[:, :columns])
         if gone != count or not free or not bool(weight[mask].isfinite().all()):
@@ -223,7 +223,7 @@ def check_names(name: Any, taken: Collection[str]) -> None:
         known = list(signature_of(resolve("solver", SOLVERS, name)).parameters.values())
         for option in known[2:]:
             if option.name in taken and option.kind is not option.VAR_KEYWORD:
-                raise ValueError(f"solver {name}: options must not be named as those of a Pruner, got {option.name}")
+                raise ValueError(f"solver {name}: options must not be named like those of Pruner, got {option.name}")
 
 
 @cpu_by_default
@@ -240,7 +240,7 @@ def try_solver(name: str, pattern: str | None, options: Mapping[str, Any]) -> No
         try:
             signature_of(solver_of(name, options)).bind(None, 0, rng=Rng(0), **options)
         except TypeError as error:
-            raise ValueError(f"solver {name}: cannot be called as it is asked for ({error})") from error
+            raise ValueError(f"solver {name}: must accept problem, zeros, rng and its options, got: {error}") from error
         return
     form, words = parse(pattern), {key: value for key, value in options.items() if not isinstance(value, Tensor)}
     inputs = 2 * (form.group or form.block)

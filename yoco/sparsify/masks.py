@@ -16,7 +16,9 @@ from yoco import artefact
 from yoco.sparsify.patterns import lowest
 
 KIND, VERSION = "masks", 1
-REMEDY = "take it off first (torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
+REMEDY = (
+    "remove the parametrization first (torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove)"
+)
 """What to do with a weight that is computed."""
 
 
@@ -44,7 +46,7 @@ class Masks(Mapping[str, Tensor]):
 
     def __post_init__(self) -> None:
         if not self.tensors:
-            raise ValueError("masks: must be of at least one parameter, got none")
+            raise ValueError("masks: must hold at least one mask, got none")
         for name, mask in self.tensors.items():
             if mask.dtype != torch.bool or not mask.numel():
                 got = f"{str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}"
@@ -228,7 +230,7 @@ def top(scores: Mapping[str, Tensor], keep: int | Mapping[str, int]) -> Masks:
     if isinstance(keep, Mapping):
         if set(keep) != set(scores):
             raise ValueError(
-                f"top: keep must name the layers of the scores, got {sorted(set(keep) ^ set(scores))[0]!r}"
+                f"top: keep must have the same names as scores, got {sorted(set(keep) ^ set(scores))[0]!r} in only one"
             )
         return Masks({name: _largest(flat[name], keep[name]).reshape(score.shape) for name, score in scores.items()})
     largest = _largest(torch.cat([*flat.values()]), keep)

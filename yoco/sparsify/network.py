@@ -177,14 +177,14 @@ def answered(where: str, answer: Any, labels: Tensor | None = None) -> Tensor:
         ValueError: it is something else.
     """
     if not isinstance(answer, Tensor):
-        raise ValueError(f"{where}: the network must answer with one tensor, got {type(answer).__name__}")
+        raise ValueError(f"{where}: the network must return one tensor, got {type(answer).__name__}")
     if labels is not None:
         soft = labels.dim() > 1
         least = labels.shape[1] if soft else int(labels.max()) + 1
         rows, *columns = answer.shape or (0,)
         if rows != len(labels) or len(columns) != 1 or columns[0] < least or (soft and columns[0] > least):
             wanted = f"[{len(labels)}, {least}{'' if soft else ' or more'}]"
-            raise ValueError(f"{where}: the network must answer {wanted} as the labels, got {list(answer.shape)}")
+            raise ValueError(f"{where}: the network must return {wanted} to match the labels, got {list(answer.shape)}")
     return answer
 
 

@@ -78,33 +78,33 @@ class Pruner:
         if not 0 <= self.ridge <= 1:
             raise ValueError(f"sparsify: ridge must be in 0..1, got {self.ridge:g}")
         if self.allocation == "global" and not form.group and form.step(2) > 1:
-            raise ValueError(f"allocation global: is for single weights, got pattern {form.name}")
+            raise ValueError(f"allocation global: prunes only single weights, got pattern {form.name}")
         if self.prune_bias and (form.group or form.block > 1):
-            raise ValueError(f"sparsify: prune_bias needs a pattern without neighbours, got {form.name}")
+            raise ValueError(f"sparsify: prune_bias cannot be used with patterns N:M and block:C, got {form.name}")
         if self.layers is not None and not self.layers:
             raise ValueError("sparsify: layers must name at least one, got none")
         if self.tolerance is not None and not (self.allocation == "tolerance" and 0 <= self.tolerance < float("inf")):
             got = f"{self.tolerance:g} and allocation {self.allocation}"
-            raise ValueError(f"sparsify: tolerance must be at least 0, with the allocation of this name, got {got}")
+            raise ValueError(f"sparsify: tolerance must be at least 0 and needs allocation tolerance, got {got}")
         if form.group and (self.tolerance is not None or self.allocation != Pruner.allocation):
             shared = "zeros of each layer" if isinstance(self.allocation, Mapping) else f"allocation {self.allocation}"
             got = "a tolerance" if self.tolerance is not None else shared
-            raise ValueError(f"sparsify: pattern {self.pattern} says how many zeros there are, got {got} beside it")
+            raise ValueError(f"sparsify: pattern {self.pattern} fixes the number of zeros, got {got} as well")
         if self.allocation == "global" and self.weigh in ("bound", "loss"):
-            raise ValueError(f"sparsify: allocation global weighs by relative or error, got {self.weigh}")
+            raise ValueError(f"sparsify: weigh must be relative or error with allocation global, got {self.weigh}")
         if self.prune_bias and self.cost != "weights":
-            raise ValueError(f"sparsify: cost {self.cost} counts no biases, got prune_bias beside it")
+            raise ValueError(f"sparsify: cost {self.cost} does not count biases, got prune_bias")
         if self.prune_bias and isinstance(self.allocation, str) and self.allocation in LAYOUTS:
             raise ValueError(f"sparsify: prune_bias needs an allocation that counts biases, got {self.allocation}")
         self._check_unread()
 
     def _check_unread(self) -> None:
         """Refuse a `weigh` or `cost` other than the default that nothing reads."""
-        said, named = self._unpriced(), ", ".join(ALLOCATIONS)
+        said, named = self._unpriced(), " or ".join(ALLOCATIONS)
         if said and self.cost != Pruner.cost:
-            raise ValueError(f"sparsify: cost {self.cost} is for a sparsity shared out by {named}, got {said}")
+            raise ValueError(f"sparsify: cost {self.cost} needs sparsity and allocation {named}, got {said}")
         if said and self.weigh != Pruner.weigh and self.allocation not in ("tolerance", "global"):
-            raise ValueError(f"sparsify: weigh {self.weigh} is for {named} and global, got {said}")
+            raise ValueError(f"sparsify: weigh {self.weigh} needs allocation {named} or global, got {said}")
 
     def _unpriced(self) -> str:
         """What says how many zeros there are without a look at `cost`, if anything does."""
@@ -128,7 +128,7 @@ class Pruner:
             return
         form = parse(self.pattern)
         if form.group and abs(sparsity - form.limit / form.group) > 1e-3:
-            raise ValueError(f"sparsify: pattern {form.name} says how many zeros there are, got sparsity {sparsity:g}")
+            raise ValueError(f"sparsify: pattern {form.name} fixes the number of zeros, got sparsity {sparsity:g}")
         if self.tolerance is not None:
             raise ValueError(f"sparsify: needs either sparsity or tolerance, got {sparsity:g} and {self.tolerance:g}")
         if isinstance(self.allocation, Mapping):
@@ -141,7 +141,7 @@ class Pruner:
         names: of the layers that images reach.
 
         Raises:
-            ValueError: a named layer does not exist or is not reached, a bias is not the parameter of one layer alone,
+            ValueError: a named layer does not exist or is not reached, a bias is not a parameter of one layer alone,
                 or the pattern, the bound or the allocation does not fit the network.
         """
         form, known, own = parse(self.pattern), layers(network), biases(network)
@@ -150,7 +150,8 @@ class Pruner:
         self._idle(network, met)
         for name in met:
             if known[name].bias is not None and list(own.values()).count(own.get(name, "")) != 1:
-                raise ValueError(f"sparsify: a bias must be a parameter of one layer alone, got another beside {name}")
+                got = "a shared or computed one"
+                raise ValueError(f"sparsify: the bias next to {name} must be a parameter of one layer alone, got {got}")
             inputs, line = known[name].weight[0].numel(), form.group or form.block
             if inputs % line:
                 raise ValueError(f"pattern {form.name}: inputs must be a multiple of {line}, got {inputs} of {name}")
@@ -179,11 +180,11 @@ class Pruner:
         self.check_network(network, sparsity, found)
         if (idle := self._idle(network, found)) and isinstance(self.allocation, str):
             said = f"sparsify: no image reaches {len(idle)} of {len(layers(network))} layers, such as {idle[0]}"
-            warnings.warn(f"{said}; they stay dense, and sparsity is of the others", stacklevel=2)
+            warnings.warn(f"{said}; they stay dense, and sparsity ignores them", stacklevel=2)
         for name, count in sharers(network).items():
             if name in found and count > 1:
                 said = f"sparsify: {name} is the weight of {count} layers"
-                warnings.warn(f"{said}; it is solved for what enters the first alone", stacklevel=2)
+                warnings.warn(f"{said}; it is solved for the inputs of the first one only", stacklevel=2)
         units, made = self.units(network, found), dict[Unit, Curve]()
         how = Solving(self.solver, self.refit, rng.child("solve"), self.options)
 
@@ -222,9 +223,9 @@ class Pruner:
         """
         idle = [name for name in self._wanted(network) if name not in met]
         if idle and self.layers is not None:
-            raise ValueError(f"sparsify: layers must be met by images, got {idle[0]}, which is not")
+            raise ValueError(f"sparsify: layers must be reached by images, got {idle[0]}")
         if idle and isinstance(self.allocation, str) and self.allocation in LAYOUTS:
-            rule = f"allocation {self.allocation} is for all layers"
+            rule = f"allocation {self.allocation} needs all layers"
             raise ValueError(f"sparsify: {rule}, got {idle[0]}, which no image reaches")
         return idle
 

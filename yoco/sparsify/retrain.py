@@ -43,7 +43,7 @@ def retrain(
         rule = "the network must be in float32, float64 or bfloat16, got float16, where squares of gradients vanish"
         raise ValueError(f"retrain: {rule}")
     if held(network) is None:
-        raise ValueError("retrain: the network must hold zeros, install masks first")
+        raise ValueError("retrain: the network must have masks, got none; install them first")
     if steps < 0:
         raise ValueError(f"retrain: steps must be at least 0, got {steps}")
     optimizer = torch.optim.Adam(network.parameters(), lr=lr, weight_decay=weight_decay)
@@ -74,7 +74,7 @@ def reestimate(network: nn.Module, examples: Examples, normalise: Normalise, rng
     if not norms:
         return
     if min(batch, len(examples)) < 2:
-        raise ValueError(f"reestimate: needs batches of two images, got batch {batch} of {len(examples)} examples")
+        raise ValueError(f"reestimate: needs at least 2 images a batch, got batch {batch} of {len(examples)} examples")
     device, dtype = next(network.parameters()).device, dtype_of(network)
     with evaluating(network), _plain_averages(norms):
         for indices in shuffled(len(examples), batch, rng):
@@ -141,4 +141,4 @@ def check_learned(network: nn.Module) -> None:
         ValueError: it has weights that are not finite.
     """
     if not all(bool(weight.isfinite().all()) for weight in network.parameters()):
-        raise ValueError("sparsify: weights must be finite, got others as the training diverged; lower lr")
+        raise ValueError("sparsify: weights must be finite, got nan or infinity as the training diverged; lower lr")

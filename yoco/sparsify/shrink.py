@@ -61,7 +61,7 @@ def shrink(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
         raise ValueError(f"shrink: the network must work in float64 and with fewer channels, got: {line}") from None
     most = max(ALIKE, 4 * torch.finfo(dtype_of(network)).eps)
     if not gap <= most * max(float(before.abs().max()), 1.0):
-        raise ValueError(f"shrink: the smaller network must give the same answers, got others by {gap:g}")
+        raise ValueError(f"shrink: the smaller network must give the same outputs, got a difference of {gap:g}")
     return small
 
 

@@ -87,7 +87,8 @@ def load(path: str | Path) -> Sparse:
         if values is None or mask is None:
             raise ValueError(f"load: {path} is damaged, the weights of {name} are not {shape}")
         if values.shape != (int(mask.sum()),):
-            raise ValueError(f"load: {path} is damaged, {name} has {len(values)} weights for other bits")
+            got = f"{len(values)} weights for {int(mask.sum())} mask bits"
+            raise ValueError(f"load: {path} is damaged, {name} has {got}")
         tensors[name] = values.new_zeros(shape)
         tensors[name][mask] = values
         masks[name] = mask

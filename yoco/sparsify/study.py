@@ -87,9 +87,10 @@ class Study:
         if self.at_init is not None and (self.weights is not None or self.rounds > 1 or self.retrain):
             raise ValueError("sparsify: at_init is for a fresh network in one round, got weights, rounds or retrain")
         if self.rounds > 1 and (self.sparsity is None or not self.retrain):
-            raise ValueError("sparsify: rounds need a sparsity and retraining between them, got none")
+            got = f"{self.sparsity} and {self.retrain:g}"
+            raise ValueError(f"sparsify: rounds above 1 need sparsity and retrain, got {got}")
         if self.retrain_on is not None and not self.retrain:
-            raise ValueError("sparsify: retrain_on goes with retrain, got none")
+            raise ValueError("sparsify: retrain_on needs retrain above 0, got 0")
         pruning = self.at_init is not None or self.options.get("weigh") == "loss"  # whether it reads labels
         for name, labels in (("calibrate", pruning), ("retrain_on", True)):
             if (given := getattr(self, name)) is not None:
@@ -101,7 +102,7 @@ class Study:
         if self.at_init is not None:
             resolve("method", METHODS, self.at_init)
             if "solver" in self.options:
-                raise ValueError("sparsify: solver is for trained networks, got it beside at_init")
+                raise ValueError("sparsify: solver is for trained networks, got it together with at_init")
             self._check_unread()
         else:
             Pruner.of(self.options).check(self.sparsity)
@@ -109,7 +110,7 @@ class Study:
         if self.sparsity is not None:
             budget(1, self.sparsity)
         if fixed and self.rounds > 1:
-            raise ValueError(f"sparsify: rounds need a sparsity that grows, got pattern {self.options['pattern']}")
+            raise ValueError(f"sparsify: rounds above 1 need a growing sparsity, got pattern {self.options['pattern']}")
         told = self.options.get("tolerance") is not None or not isinstance(self.options.get("allocation", ""), str)
         if self.sparsity is None and not fixed and not told:
             raise ValueError("sparsify: needs sparsity, got None")
@@ -119,8 +120,8 @@ class Study:
         given = {"images": self.images, "calibrate": self.calibrate}
         unread = [name for name, value in given.items() if value is not None]
         if unread and self.at_init in METHODS and self.at_init not in LOOKING:
-            rule = f"{unread[0]} is for methods that look at images ({', '.join(LOOKING)})"
-            raise ValueError(f"sparsify: {rule}, got it beside at_init {self.at_init}")
+            rule = f"{unread[0]} needs a method that looks at images ({', '.join(LOOKING)})"
+            raise ValueError(f"sparsify: {rule}, got at_init {self.at_init}")
 
     def check(self, network: nn.Module) -> None:
         """Check before the training that these settings fit a fresh network.

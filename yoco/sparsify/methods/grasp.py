@@ -33,7 +33,7 @@ def grasp(
 
     Raises:
         ValueError: sparsity is not in [0, 1), a temperature of 0 or below, no data, fewer images than parts, or a
-            network that does not answer with a number for each of their classes.
+            network that does not return a number for each of their classes.
 
     Not in the paper, but in the authors' code: the temperature and the two halves. That code also draws the weights of
     linear layers anew, and cuts a batch that is sorted by class, so that its halves share no class; neither is done
@@ -43,7 +43,7 @@ def grasp(
         raise ValueError(f"grasp: temperature must be above 0, got {temperature:g}")
     batch, trial = material("grasp", network, data, normalise), twin(network).train()
     if not 1 <= parts <= len(batch.images):
-        raise ValueError(f"grasp: parts must be in 1..{len(batch.images)}, as there are images, got {parts}")
+        raise ValueError(f"grasp: parts must be in 1..{len(batch.images)}, the number of images, got {parts}")
     names, weights = list(leaves(trial)), list(leaves(trial).values())
     pieces = _dealt(batch, parts)
     flow = [torch.zeros_like(weight) for weight in weights]

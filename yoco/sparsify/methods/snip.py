@@ -35,8 +35,8 @@ def snip(
     Batch norm takes its running statistics, as the authors' code does.
 
     Raises:
-        ValueError: sparsity is not in [0, 1), iterations is below 1, there are no data, or the network does not answer
-            with a number for each of their classes.
+        ValueError: sparsity is not in [0, 1), iterations is below 1, there are no data, or the network does not return
+            a number for each of their classes.
 
     Not in the paper: scores are not divided by their sum, which does not change their order; biases are not pruned
     (the authors' code prunes them, too); all rounds look at one batch, where the code of Iterative SNIP draws images

@@ -32,7 +32,7 @@ def lobs(
         ValueError: the pattern is of blocks, or the inverse is not of the Hessian's size.
     """
     if problem.pattern.block > 1:
-        raise ValueError(f"lobs: removes single weights, got pattern {problem.pattern.name}")
+        raise ValueError(f"lobs: can only remove single weights, got pattern {problem.pattern.name}")
     literal, columns = inverse, problem.columns
     weight = (problem.live if literal is None else problem.weight).clone()
     inverse = problem.inverse if literal is None else _checked(literal, weight.shape[1]).to(weight)

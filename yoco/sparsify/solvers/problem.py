@@ -83,18 +83,19 @@ def damped(hessian: Tensor, ridge: float) -> tuple[Tensor, float]:
         if not int(failed) and float(factor.diagonal().min()) ** 2 > least:
             return candidate, ridge
         ridge = max(10 * ridge, 1e-12)
-    raise ValueError("hessian: must be positive semidefinite, got one that a ridge of its mean diagonal does not mend")
+    rule = "must be positive semidefinite, got one that is not, even with a ridge of its mean diagonal"
+    raise ValueError(f"hessian: {rule}")
 
 
 def check_weight(weight: Tensor, bias: bool) -> None:
     """Check that weights can be pruned.
 
     Raises:
-        ValueError: they are no matrix of finite floats with an input beside the bias.
+        ValueError: they are no matrix of finite floats with an input besides the bias.
     """
     if weight.dim() != 2 or not weight.is_floating_point() or not len(weight) or weight.shape[1] <= bias:
         got = f"{str(weight.dtype).removeprefix('torch.')} {list(weight.shape)}"
-        raise ValueError(f"solve: weight must be floats [out, in], at least one beside a bias, got {got}")
+        raise ValueError(f"solve: weight must be floats [out, in] with inputs besides a bias, got {got}")
     if not bool(weight.isfinite().all()):
         raise ValueError("solve: weight must be finite, got nan or inf")
 
@@ -119,5 +120,5 @@ def checked_moments(hessian: Tensor, weight: Tensor) -> Tensor:
         raise ValueError(f"solve: hessian must be symmetric, got entries that differ by {gap:g}")
     full = (full + full.T) / 2
     if bool((full[diagonal == 0] != 0).any()):
-        raise ValueError("solve: hessian must be 0 wherever its diagonal is 0 in the row, got other entries")
+        raise ValueError("solve: hessian must be 0 in every row whose diagonal is 0, got other entries")
     return full

@@ -28,7 +28,7 @@ def swapped(problem: Problem, mask: Tensor, most: int) -> Tensor:
         ValueError: the pattern is of blocks.
     """
     if problem.pattern.block > 1:
-        raise ValueError(f"swaps: exchange single weights, got pattern {problem.pattern.name}")
+        raise ValueError(f"swaps: can only exchange single weights, got pattern {problem.pattern.name}")
     mask, rows = mask.clone(), torch.arange(len(mask), device=mask.device)
     least = LEAST / 2 * ((problem.live @ problem.hessian) * problem.live).sum(1)
     for _ in range(most):
