@@ -167,9 +167,9 @@ def test_gradients_are_those_of_the_last_layer_whatever_the_stage(tiny_set: Cond
 
 def test_weights_that_a_set_cannot_hold_are_warned_of(tiny_set: CondensedSet, tiny: Splits, seen: Evidence) -> None:
     for data, given in ((tiny_set, {"evidence": [seen]}), (tiny.train, {**FAST, "recipe": Recipe(epochs=1)})):
-        with pytest.warns(UserWarning, match=r"^prune: a set holds no weights; take indices and weights from "):
+        with pytest.warns(UserWarning, match=r"^prune: a set cannot store sample weights; take them from "):
             prune(data, rule="craig", n=6, **given)
-    with pytest.warns(UserWarning, match=r"^rank: a set holds no weights; take indices and weights from "):
+    with pytest.warns(UserWarning, match=r"^rank: a set cannot store sample weights; take them from "):
         assert rank(tiny_set, "craig", evidence=[seen]).order == "craig"
 
 

@@ -161,7 +161,7 @@ def prune(data: Any, labels: Any = None, **how: Any) -> Any:
     check_kind("prune", data, ", or images and labels")
     found = select(data, **how)
     if found.weights is not None:
-        warnings.warn("prune: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
+        warnings.warn("prune: a set cannot store sample weights; take them from yoco.prune.select", stacklevel=2)
     return found.of(data)  # type: ignore[type-var]
 
 
@@ -250,7 +250,7 @@ def rank(data: CondensedSet, rule: str = "yoco", *, mode: Mode = "paper", **how:
         raise ValueError(f"rank: {must}, got {rule!r}, whose published settings depend on it; set them yourself")
     chosen = select(data, rule=rule, mode=mode, **{**how, "n": len(data)})
     if chosen.weights is not None:
-        warnings.warn("rank: a set holds no weights; take indices and weights from yoco.prune.select", stacklevel=2)
+        warnings.warn("rank: a set cannot store sample weights; take them from yoco.prune.select", stacklevel=2)
     return kept_set("rank", data, chosen)
 
 
