@@ -72,7 +72,7 @@ def test_scores_made_in_bfloat16_are_used_without_the_word(
     Scores.of(tiny_set, torch.arange(36.0), "lbpe", network="convnet", bf16=True).save(scores)
     words = [str(saved), "--scores", str(scores), "--ipc", "1", "--out", str(small)]
     assert run(["prune", *words]) == 0
-    assert "the given scores have bf16=True, got bf16=False" in fails("prune", *words, "--no-bf16")
+    assert "the existing scores have bf16=True, got bf16=False" in fails("prune", *words, "--no-bf16")
 
 
 def test_a_file_of_scores_has_its_own_ending(saved: Path, fails: Callable[..., str]) -> None:

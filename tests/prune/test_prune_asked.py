@@ -44,7 +44,7 @@ def test_only_the_epochs_of_anybodys_score_are_cut_to_those_of_the_recipe(tiny: 
 def test_options_beside_given_scores_are_theirs(tiny_set: CondensedSet) -> None:
     given = Scores.of(tiny_set, torch.arange(36.0), "el2n", epochs=5, how="mean")
     assert len(select(tiny_set, rule="hard", ipc=1, scores=given, epochs=5, how="mean")) == 12
-    with pytest.raises(ValueError, match=r"^prune: the given scores have how=mean, got how=sum; score again$"):
+    with pytest.raises(ValueError, match=r"^prune: the existing scores have how=mean, got how=sum; score again$"):
         select(tiny_set, rule="hard", ipc=1, scores=given, how="sum")
     with pytest.raises(ValueError, match=r"^option of el2n: unknown name 'tops'; "):
         select(tiny_set, rule="hard", ipc=1, scores=given, tops=3)

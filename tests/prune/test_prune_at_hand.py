@@ -31,11 +31,13 @@ def seen(tiny_set: CondensedSet) -> Evidence:
 
 def test_given_scores_must_be_those_of_the_mode(tiny_set: CondensedSet) -> None:
     clean, trained = (score(tiny_set, score="forgetting", passes=p, **FAST) for p in ("clean", "train"))
-    wrong = r"^prune: the given scores have never_learned=max, got never_learned=zero; score again$"
+    wrong = r"^prune: the existing scores have never_learned=max, got never_learned=zero; score again$"
     with pytest.raises(ValueError, match=wrong):
         select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=clean)
     zero = score(tiny_set, score="forgetting", never_learned="zero", **FAST)
-    with pytest.raises(ValueError, match=r"^prune: the given scores have passes=clean, got passes=train; score again"):
+    with pytest.raises(
+        ValueError, match=r"^prune: the existing scores have passes=clean, got passes=train; score again"
+    ):
         select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=zero)
     right = scores_for(tiny_set, rule="forgetting", mode="repo", **FAST)
     assert select(tiny_set, rule="forgetting", mode="repo", ipc=1, scores=right).entry["scores"]["passes"] == "train"
@@ -149,7 +151,9 @@ def test_scores_of_pixels_can_be_kept_and_are_not_taken_for_a_networks(tiny_set:
     assert torch.equal(pixels.values, score(tiny_set, score="ssp", features="pixels").values)
     assert len(select(tiny_set, rule="ssp", ipc=1, scores=pixels, features="pixels").indices) == 12
     networks = scores_for(tiny_set, rule="ssp", **FAST)
-    with pytest.raises(ValueError, match=r"the given scores have features=network, got features=pixels; score again$"):
+    with pytest.raises(
+        ValueError, match=r"the existing scores have features=network, got features=pixels; score again$"
+    ):
         select(tiny_set, rule="ssp", ipc=1, scores=networks, features="pixels")
 
 

@@ -33,7 +33,7 @@ def test_confidence_beside_given_scores_is_of_their_training(tiny: Splits, monke
     monkeypatch.setattr("yoco.prune.asked.observe", spy)
     assert len(select(tiny.train, rule="dual", n=9, scores=given, progress=False)) == 9
     assert asked == [(14, "mlp:width=4")]
-    with pytest.raises(ValueError, match=r"^prune: the given scores have epochs=14, got epochs=12; score again$"):
+    with pytest.raises(ValueError, match=r"^prune: the existing scores have epochs=14, got epochs=12; score again$"):
         select(tiny.train, rule="dual", n=9, scores=given, epochs=12, progress=False)
     assert len(asked) == 1
     other = score(tiny.train, score="el2n", epochs=3, network="mlp:width=4", progress=False)

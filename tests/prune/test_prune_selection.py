@@ -195,9 +195,11 @@ def test_mistakes_are_one_line_before_any_training(
 @pytest.mark.usefixtures("untrained")
 def test_scores_that_are_not_those_asked_for_are_refused(tiny_set: CondensedSet) -> None:
     scores = scored(tiny_set)
-    with pytest.raises(ValueError, match=r"^prune: the given scores have epochs=100, got epochs=10; score again$"):
+    with pytest.raises(ValueError, match=r"^prune: the existing scores have epochs=100, got epochs=10; score again$"):
         prune(tiny_set, ipc=1, scores=scores, epochs=10)
-    with pytest.raises(ValueError, match=r"^prune: the given scores have passes=clean, got passes=train; score again$"):
+    with pytest.raises(
+        ValueError, match=r"^prune: the existing scores have passes=clean, got passes=train; score again$"
+    ):
         prune(prune(tiny_set, ipc=2, scores=scores), ipc=1, passes="train")
     with pytest.raises(ValueError, match=r"^option of lbpe: unknown name 'tops'; did you mean 'top'\? known"):
         prune(tiny_set, ipc=1, scores=scores, tops=3)

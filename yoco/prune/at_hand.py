@@ -74,4 +74,4 @@ def check_same(scores: Scores, options: Mapping[str, Any], trains: bool) -> None
         wanted = recipe_values(value) if isinstance(value, Recipe) else value
         if made[option] != wanted:
             got = f"{option}={wanted}"
-            raise ValueError(f"prune: the given scores have {option}={made[option]}, got {got}; score again")
+            raise ValueError(f"prune: the existing scores have {option}={made[option]}, got {got}; score again")
