@@ -259,15 +259,10 @@ def test_quotas_of_every_kind(mixed: CondensedSet) -> None:
     assert (
         counts(shares={"0": 1, "1": 9, "2": 2}) == counts(quota="given", shares={"1": 9, "2": 2, "0": 1}) == (1, 9, 2)
     )
+    together = "prune: shares and the quota given must be used together"
     for how, message in [
-        (
-            {"quota": "given"},
-            "prune: shares and the quota given must be used together, got the quota given without shares",
-        ),
-        (
-            {"quota": "equal", "shares": {"0": 12}},
-            "prune: shares and the quota given must be used together, got the quota equal with shares",
-        ),
+        ({"quota": "given"}, f"{together}, got the quota given without shares"),
+        ({"quota": "equal", "shares": {"0": 12}}, f"{together}, got the quota equal with shares"),
         ({"shares": {"9": 12}}, "class: unknown name '9'; known: 0, 1, 2"),
         ({"shares": {"0": 3}}, "quota given: shares must sum to 12, the number of samples to keep, got 3"),
         ({"quota": "even"}, "quota: unknown name 'even'; did you mean 'given'? known: equal, floor, given, none, prop"),
