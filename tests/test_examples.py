@@ -151,7 +151,7 @@ def test_the_readme_names_the_rules_that_rank_no_set(
             yoco.prune.rank(tiny_set, rule, quota="equal")
         except ValueError:
             refused.append(rule)
-    (words,) = re.findall(r"any rule but (.*?), whose", README, flags=re.DOTALL)
+    (words,) = re.findall(r"any other but (.*?), whose", README, flags=re.DOTALL)
     assert sorted(re.findall(r"`([\w-]+)`", words)) == sorted(refused)
 
 
