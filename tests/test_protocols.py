@@ -172,6 +172,14 @@ def test_no_class_that_is_told_by_its_handedness_is_mirrored() -> None:
     assert not any(isinstance(op, Flip) for augment in made if isinstance(augment, InTurn) for op in augment.ops)
 
 
+@pytest.mark.parametrize("data", GLYPHS)
+def test_mirroring_is_all_that_digits_and_letters_lack(data: str) -> None:
+    assert recipe("frepo", data, RGB, 1, 10).augment == Policy("color_crop_rotate_translate_cutout", "dsa")
+    assert recipe("sre2l", data, RGB, 1, 10).augment == Policy("crop", "idc")
+    for name in ("sre2l", "rded"):
+        assert recipe(name, data, (3, 128, 128), 1, 10).augment == InTurn((ResizedCrop(0.08),))
+
+
 def test_other_epochs_keep_the_shares() -> None:
     assert recipe("idc", "cifar10", RGB, 2, 10, epochs=60).drop_epochs() == [40, 50]
     assert recipe("dsa", "cifar10", RGB, 2, 10, epochs=60).drop_epochs() == [32]
