@@ -185,4 +185,5 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # - an early network is trained when it is first drawn, under the recipe of the inner steps;
 # - both directions and their sizes, with random signs, are drawn anew at each use; the head is perturbed, row by row;
 # - real batches are drawn anew from (seed, episode), not from a shuffled pass, so a run can go on anywhere;
-# - the images of a start are a random choice.
+# - the images of a start are a random choice;
+# - saved pixels are cut to [0, 1], unless they are whitened; those of the authors' code may lie outside.

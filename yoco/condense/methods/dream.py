@@ -162,5 +162,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # - the network of the start is not matched on; in the authors' code it is the first that is;
 # - k-means runs once for a choice, from a k-means++ start; an image that stands for two centres of the start gets noise
 #   the second time;
+# - saved pixels are cut to [0, 1], unless they are whitened; those of the authors' code may lie outside;
 # - the last set is kept; the authors look at test images every 40 networks and keep the best;
 # - what DREAM+ adds, a distance of mean features and an epoch for the network of the start, is left out.

@@ -59,6 +59,7 @@ class IDC(InnerSteps):
 # The settings, the start and the distance are those of `yoco.condense.inner_steps`; not in the paper:
 # - real batches are drawn anew from (seed, episode), not from a shuffled pass, so a run can go on anywhere;
 # - the images of a start are a random choice (`first` gives the first ones of each class);
+# - saved pixels are cut to [0, 1], unless they are whitened; those of the authors' code may lie outside;
 # - a mixed start with factor 3 fills the tiles that decoding cuts, also where the code's offsets differ by a pixel;
 # - MNIST with factor 1 uses color_crop_cutout and CutMix in the authors' runs: pass both to have them;
 # - large sets decode with one factor: the code mixes several for ImageNet at factor 3, up to 128 images of a class;

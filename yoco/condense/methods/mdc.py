@@ -148,6 +148,7 @@ DIGITS: dict[str, Any] = {**SETTINGS["digits"], "interval": 1, "episodes": 160}
 # - real batches are drawn anew from (seed, episode), not from a shuffled pass, so a run can go on anywhere;
 # - the images of a start are a random choice (`first` gives the first ones of each class);
 # - before the first choice, size 1 is trained: it is what the first choice takes in any case;
+# - saved pixels are cut to [0, 1], unless they are whitened; those of the authors' code may lie outside;
 # - frozen cells do not move at all; in the authors' code their momentum goes on for some steps;
 # - where a class has more than `synthetic_batch` cells, a smaller size is cut off before the random choice, so that it
 #   is always the first cells that are trained; in the authors' code the choice breaks the order;
