@@ -61,6 +61,23 @@ def test_batch_norms_look_at_all_classes_together(
     torch.testing.assert_close(synthetic.beside["logits"].detach(), network(task.normalise(cells)).detach())
 
 
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_answers_stand_in_the_order_of_the_images(tiny: Splits, monkeypatch: pytest.MonkeyPatch, norm: str) -> None:
+    """Where data are not sorted by class, nor shown all together."""
+    monkeypatch.setattr("yoco.train.ROOM", 7 * 64)
+    mixed = tiny.train.take(Rng(4).choice(120, 120))
+    task, method = Task(mixed, 2, f"{NETWORK},norm={norm}"), DATM(**TOY)
+    network, told = expert(task, method), torch.empty(120, 3)
+    for part in seen_at_once(network, mixed.by_class, 7):
+        told[part] = network(task.normalise(mixed.batch(part).images)).detach()
+    found = method.judge(task, Rng(0))(lambda part: mixed.batch(part).images, mixed.by_class)
+    torch.testing.assert_close(found, told)
+    cells = method.synthetic(task, Rng(0)).cells.detach()
+    for c, members in enumerate(mixed.by_class):
+        first = right(task, told[members], c, Rng(0))[:2]
+        assert torch.equal(cells[2 * c : 2 * c + 2], mixed.batch(first).images)
+
+
 @pytest.mark.parametrize(
     ("network", "counts", "of_the_first"),
     [(nn.BatchNorm2d(3), [401, 400, 400], [300, 300, 300]), (nn.GroupNorm(3, 3), [500, 400, 301], [500, 400, 0])],
