@@ -12,6 +12,8 @@ from yoco.condense.method import Task
 from yoco.condense.methods.mtt import MTT
 from yoco.condense.trajectories import student_loss
 from yoco.data import Splits
+from yoco.data.source import Batch
+from yoco.networks.base import Network
 from yoco.rng import Rng
 
 NETWORK = "convnet:width=4,depth=2"
@@ -132,6 +134,22 @@ def test_constant_memory_takes_the_weights_of_each_step_as_given(task: Task, dou
     loss, ours, our_rate = gradients(method, task)
     assert loss == pytest.approx(expected.item(), rel=1e-9)
     torch.testing.assert_close((ours, our_rate), (pixels, rate))
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_layers_that_draw_do_so_anew_in_each_step_and_as_before_in_the_second_pass(
+    task: Task, monkeypatch: pytest.MonkeyPatch, constant: bool
+) -> None:
+    keys: list[int] = []
+
+    def loss(network: Network, weights: Tensor, batch: Batch, rng: Rng) -> Tensor:
+        keys.append(rng.key())
+        return student_loss(network, weights, batch, rng)
+
+    monkeypatch.setattr("yoco.condense.trajectories.student_loss", loss)
+    gradients(MTT(**{**PLAIN, "student_steps": 3, "constant_memory": constant}), task)
+    assert len({*keys[:3]}) == 3
+    assert keys[3:] == (keys[:3] if constant else [])
 
 
 def test_the_student_sees_augmented_images(task: Task) -> None:
