@@ -2,7 +2,7 @@
 
 import torch
 
-from augment import Crop, Flip, InTurn, OnePerImage, ResizedCrop, Rotate, Scale
+from augment import Crop, Flip, InTurn, OnePerImage, Policy, ResizedCrop, Rotate, Scale
 
 SIZE = (28, 28)
 
@@ -31,3 +31,17 @@ def test_in_turn_gives_all_images_all_ops_in_their_order() -> None:
     assert (len(first["map"]), len(second["flip"])) == (40, 40)
     assert torch.equal(augment(images, (first, second)), flip.apply(resize.apply(images, first), second))
     assert torch.equal(InTurn(())(images, ()), images)
+
+
+def test_numbers_that_are_drawn_together_are_independent() -> None:
+    stream = generator(0)
+    drawn = Policy("color_crop_cutout_flip").draw(4000, SIZE, stream)
+    part, flip, scale, turn = InTurn((ResizedCrop(), Flip(), Scale(), Rotate())).draw(4000, SIZE, stream)
+    choice, (other, mirror) = OnePerImage((Rotate(), Flip())).draw(4000, SIZE, stream)
+    wide, high = part["map"][:, 0, 0], part["map"][:, 1, 1]
+    columns = [values for _, params in drawn for values in params.values()]
+    columns += [wide * high, (wide / high).log(), part["map"][:, 0, 2], part["map"][:, 1, 2], flip["flip"]]
+    columns += [scale["map"][:, 0, 0], scale["map"][:, 1, 1], turn["map"][:, 1, 0]]
+    columns += [choice, other["map"][:, 1, 0], mirror["flip"]]
+    found = torch.corrcoef(torch.stack([column.double() for column in columns]))
+    assert (found - torch.eye(len(columns))).abs().max() < 0.08

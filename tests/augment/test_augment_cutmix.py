@@ -60,6 +60,14 @@ def test_the_box_is_clipped_at_the_border_and_follows_the_share() -> None:
     assert 30 < full < 270
 
 
+def test_the_place_of_a_box_across_does_not_follow_that_down_nor_its_area() -> None:
+    stream = generator()
+    drawn = torch.tensor([CutMix(1.0).draw(2, (32, 32), stream).box for _ in range(1000)]).double()
+    top, bottom, left, right = drawn.unbind(1)
+    columns = torch.stack([top + bottom, left + right, (bottom - top) * (right - left)])
+    assert (torch.corrcoef(columns) - torch.eye(3)).abs().max() < 0.12
+
+
 def test_each_side_of_a_whole_box_is_the_root_of_the_share_it_takes() -> None:
     class Quarter(CutMix):
         def _share(self, generator: torch.Generator) -> float:
