@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from yoco.condense import settings_of
@@ -13,7 +13,8 @@ from yoco.condense.methods.acc_dd import AccDD
 from yoco.condense.methods.dm import DM
 from yoco.condense.methods.idc import IDC
 from yoco.condense.synthetic import start
-from yoco.data import Splits
+from yoco.data import Source, Splits
+from yoco.data.source import Batch
 from yoco.rng import Rng
 
 NETWORK = "convnet:width=4,depth=2"
@@ -187,6 +188,28 @@ def test_the_real_batch_is_the_one_asked_for(task: Task, method: str) -> None:
         synthetic, memory = chosen.synthetic(task, Rng(1)), chosen.memory(task, Rng(2))
         losses.append(float(next(chosen.episode(task, synthetic, memory, Rng(0))).detach()))
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(("name", "changes"), [("frepo", {}), ("readout", {"head_steps": 5, "network_epochs": 0.0})])
+def test_a_pool_is_of_different_networks_that_are_shown_other_real_images_each_time(
+    task: Task, monkeypatch: pytest.MonkeyPatch, name: str, changes: dict[str, Any]
+) -> None:
+    method: Any = settings_of(name, "digits", 2, None, pool=3, real_batch=20, **changes)
+    synthetic, memory = method.synthetic(task, Rng(1)), method.memory(task, Rng(2))
+    networks = memory.networks if name == "frepo" else [learner.network for learner in memory.learners]
+    assert len({network.head.weight[0, 0].item() for network in networks}) == 3
+    seen: list[set[int]] = []
+    plain = Source.batch
+
+    def batch(source: Source, indices: Tensor) -> Batch:
+        seen.append({*indices.tolist()})
+        return plain(source, indices)
+
+    monkeypatch.setattr(Source, "batch", batch)
+    for k in range(4):
+        list(method.episode(task, synthetic, memory, Rng(3).child(k)))
+    assert [len(each) for each in seen] == [20] * 4
+    assert len({at for each in seen for at in each}) > 45
 
 
 def test_trajectories_are_matched_over_the_steps_asked_for(task: Task) -> None:
