@@ -108,6 +108,23 @@ def test_initialisation_is_that_of_pytorch() -> None:
     assert torch.equal(network.head.weight, expected[2].weight)
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("convnet:width=4", "convnet:width=4,norm=batch", "vgg11:width=4", "densenet:growth=4,blocks=2-2"),
+        *("mlp:width=6", "lenet", "lenet-5", "lenet-300-100"),
+    ],
+)
+def test_all_layers_start_as_pytorch_starts_them_one_after_another(name: str, shape: tuple[int, int, int]) -> None:
+    found, plain = build(name, shape, 3, Rng(5)), build(name, shape, 3, Rng(6))
+    with Rng(5).as_global():
+        for module in plain.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+    assert all(map(torch.equal, found.state_dict().values(), plain.state_dict().values()))
+
+
 def manual(network: MLP, images: Tensor) -> Tensor:
     x = images.reshape(len(images), -1)
     for linear in (network.stages[0][1], network.stages[1][0]):
