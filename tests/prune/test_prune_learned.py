@@ -102,6 +102,9 @@ def test_the_kernel_rule_looks_at_real_images_through_several_networks(
     assert features.shape == (36, 8)
     assert features.norm(dim=1).tolist() == pytest.approx([2**0.5] * 36, rel=1e-5)
     assert torch.equal(reference[1], tiny.train.labels)
+    for view, part in zip(views, features.split(4, 1), strict=True):
+        moved = view.features.double() - view.features.double().mean(0)
+        assert torch.allclose(part, (moved / moved.norm(dim=1, keepdim=True)).float())
     shift = views[1].features.double().mean(0)
     expected = torch.nn.functional.normalize(views[1].reference[0].double() - shift)
     assert torch.allclose(reference[0][:, 4:], expected.float())

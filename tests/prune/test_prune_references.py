@@ -5,10 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from yoco.condensed import CondensedSet
 from yoco.data import Splits, Whitening
+from yoco.networks import build
 from yoco.prune import observe, score, select
+from yoco.prune.material import material
+from yoco.prune.snapshot import look
 from yoco.rng import Rng
 from yoco.train import Recipe
 
@@ -59,3 +63,18 @@ def test_references_whose_classes_are_the_same_numbers_fit(tiny: Splits, tiny_se
     turned = replace(padded, classes=("01", "00", "02"))
     with pytest.raises(ValueError, match=r"^reference: must have the classes 0, 1, 2, got 01, 00, 02$"):
         observe(tiny_set, rng=Rng(0), reference=turned, **HOW)
+
+
+@pytest.mark.parametrize("stage", [0, 1, -1])
+def test_references_are_seen_as_the_samples_are_and_leave_the_network_as_it_is(
+    stage: int, tiny_set: CondensedSet
+) -> None:
+    what = material(tiny_set, torch.device("cpu"))
+    network = build("convnet:width=4,depth=2,norm=batch", what.shape, what.classes, Rng(0)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    seen = look(network, what, stage=stage, reference=what.examples)
+    assert seen.reference is not None
+    assert torch.equal(seen.reference[0], seen.features)
+    assert torch.equal(seen.reference[1], tiny_set.labels)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
