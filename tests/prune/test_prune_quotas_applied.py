@@ -101,6 +101,10 @@ def test_weights_follow_their_samples() -> None:
         assert answer.weights is not None
         assert answer.weights.dtype == torch.float32
         assert torch.equal(answer.weights, SCORES[answer.indices])
+    answer = apply(Answers(answer=own), ITEMS, 4, "floor", Rng(0), floor=1)
+    assert torch.bincount(LABELS[answer.indices]).tolist() == [2, 1, 1]
+    assert answer.weights is not None
+    assert torch.equal(answer.weights, SCORES[answer.indices])
 
 
 def test_a_class_without_weights_counts_once() -> None:

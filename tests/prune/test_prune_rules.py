@@ -100,12 +100,14 @@ def test_what_is_needed_and_missing_is_one_line() -> None:
 
 def test_items_of_some_samples_keep_their_rows_together() -> None:
     rows = torch.arange(10.0)
-    part = Items(rows, LABELS, 3, rows[:, None], rows[:, None] + 1, rows / 10).of(torch.tensor([7, 2]))
+    given = Items(rows, LABELS, 3, rows[:, None], rows[:, None] + 1, rows / 10, doubts=-rows)
+    part = given.of(torch.tensor([7, 2]))
     assert part.scores.tolist() == [7, 2]
     assert part.labels.tolist() == [0, 1]
     assert part.features.tolist() == [[7], [2]]
     assert part.errors.tolist() == [[8], [3]]
     assert part.confidence.tolist() == pytest.approx([0.7, 0.2])
+    assert part.doubts.tolist() == [-7, -2]
     assert ITEMS.of(torch.tensor([1])).features is None
 
 

@@ -66,3 +66,12 @@ def test_the_codes_passes_are_asked_of_evidence_for_the_codes_score_alone(tiny_s
     assert torch.equal(new.indices, same.indices)
     with pytest.raises(ValueError, match=r"^evidence: must have passes=train, got clean; run observe again$"):
         select(tiny_set, evidence=[clean], **how)
+
+
+@pytest.mark.parametrize("name", ["aum", "el2n", "entropy"])
+def test_a_score_of_a_whole_recipe_reads_its_extra_epochs_too(name: str, tiny_set: CondensedSet) -> None:
+    recipe = Recipe(epochs=2, extra=1, drops=(), batch=16)
+    how: dict[str, Any] = {"network": "mlp:width=4", "recipe": recipe}
+    whole = observe(tiny_set, epochs=3, rng=Rng(0).child("score", 0), snapshot=True, **how)
+    found = score(tiny_set, score=name, device="cpu", progress=False, **how)
+    assert torch.equal(found.values, score(tiny_set, score=name, evidence=[whole], epochs=3).values)
