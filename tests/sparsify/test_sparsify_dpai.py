@@ -8,7 +8,7 @@ from yoco.networks import build
 from yoco.rng import Rng
 from yoco.sparsify.layout import erk
 from yoco.sparsify.masks import weights
-from yoco.sparsify.methods.dpai import dpai
+from yoco.sparsify.methods.dpai import _dead, dpai
 from yoco.sparsify.paths import effective
 
 SHAPE = (1, 2, 3)
@@ -57,6 +57,17 @@ def test_scores_move_as_written(alpha: float, beta: float, sparsity: float) -> N
     found = dpai(network, sparsity=sparsity, rng=Rng(4), shape=SHAPE, alpha=alpha, beta=beta, lr=0.05, steps=25)
     for mask, right in zip(found.values(), expected, strict=True):
         assert (mask.numpy() == right).all()
+
+
+def test_one_weight_that_is_used_keeps_its_whole_kernel_and_node_alive() -> None:
+    used = torch.zeros(2, 3, 2, 2, dtype=torch.float64)
+    used[0, 1, 0, 1] = 0.25
+    nodes, kernels = (part.expand_as(used) for part in _dead(used))
+    alone = torch.ones_like(used)
+    alone[0, 1] = 0
+    assert torch.equal(kernels, alone)
+    assert torch.equal(nodes[0], torch.zeros(3, 2, 2, dtype=torch.float64))
+    assert torch.equal(nodes[1], torch.ones(3, 2, 2, dtype=torch.float64))
 
 
 def test_without_steps_it_is_random_by_erk() -> None:

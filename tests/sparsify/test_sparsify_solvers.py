@@ -136,7 +136,7 @@ def test_admm_takes_a_layer_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def literal_admm(
-    weight: np.ndarray, hessian: np.ndarray, zeros: int, rho: float = 0.1
+    weight: np.ndarray, hessian: np.ndarray, zeros: int, rho: float = 0.1, size: int = 1
 ) -> tuple[np.ndarray, list[float]]:
     """ALPS with an inverse anew at every step: weights without a refit, and by what rho was multiplied each time."""
     root = np.sqrt(hessian.diagonal())
@@ -144,7 +144,8 @@ def literal_admm(
     d, v, before, grown = w0, 0 * w0, np.ones(w0.shape, dtype=bool), list[float]()
     for step in range(1, 301):
         b = (w0 @ h - v + rho * d) @ np.linalg.inv(h + rho * eye)
-        mask = lowest((b + v / rho) ** 2, zeros)
+        sums = ((b + v / rho) ** 2).reshape(len(b), -1, size).sum(2)
+        mask = np.repeat(lowest(sums, zeros // size), size, 1)
         d = (b + v / rho) * mask
         v = v + rho * (b - d)
         if step % 3 == 0:
@@ -213,6 +214,22 @@ def test_simple_scores_are_their_formulas() -> None:
     for solver in ("magnitude", "obd", "wanda"):
         plain = layer.solve(17, solver, refit=False)
         assert torch.equal(plain.weight, weight * plain.mask)
+
+
+@pytest.mark.parametrize("solver", ["obd", "wanda", "rounds", "admm"])
+def test_blocks_leave_by_what_their_weights_do_together(solver: str) -> None:
+    weight, hessian = correlated(6, 18)
+    w, h, inverse = weight.numpy(), hessian.numpy(), np.linalg.inv(hessian.numpy())
+    sums = (w**2 * h.diagonal()).reshape(6, 6, 3).sum(2)
+    if solver == "rounds":
+        spans = [slice(start, start + 3) for start in range(0, 18, 3)]
+        sums = np.array([[row[b] @ np.linalg.solve(inverse[b, b], row[b]) for b in spans] for row in w])
+    wanted = np.repeat(lowest(sums, 18), 3, 1)
+    if solver == "admm":
+        wanted = literal_admm(w, h, 54, size=3)[0] != 0
+    options = {"count": 1} if solver == "rounds" else {}
+    found = solve(weight, hessian, zeros=54, solver=solver, pattern="block:3", refit=False, ridge=0.0, **options)
+    assert np.array_equal(found.mask.numpy(), wanted)
 
 
 def test_chance_is_by_rng_and_spares_nobody() -> None:
