@@ -1,6 +1,7 @@
 """What zeros cost, each way of weighing them against its own definition."""
 
 from copy import deepcopy
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
@@ -152,6 +153,13 @@ def test_loss_is_its_rise_when_a_layer_alone_is_sparse(network: nn.Module, data:
             rises += rise > 0
     assert rises > 5
     assert all(torch.equal(*pair) for pair in zip(before, network.parameters(), strict=True))
+
+
+def test_loss_counts_every_class_of_a_soft_label(network: nn.Module, data: Calibration) -> None:
+    soft = torch.rand(len(data), 3, generator=Rng(1).generator(), dtype=torch.float64).softmax(1)
+    shares = run(network, torch.cat(list(data))).detach().log_softmax(1)
+    found = loss(network, replace(data, batch=Batch(data.batch.images, soft)))
+    assert found == pytest.approx(-float((soft * shares).sum(1).mean()), rel=1e-12)
 
 
 def test_loss_of_batches_is_the_mean_over_images(network: nn.Module, data: Calibration) -> None:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy, one_hot
 
 from yoco.data.source import Batch
 from yoco.networks import build
 from yoco.rng import Rng
-from yoco.sparsify.masks import budget
+from yoco.sparsify.masks import budget, top, weights
 from yoco.sparsify.methods.grasp import grasp
 from yoco.train import Normalise
 
@@ -55,6 +56,28 @@ def test_the_highest_scores_are_removed(temperature: float, parts: int) -> None:
     keep = np.argsort(scores, kind="stable")[: budget(36, 0.6)]
     found = grasp(network, sparsity=0.6, rng=Rng(0), data=DATA, normalise=NORM, temperature=temperature, parts=parts)
     assert set(np.flatnonzero(found["1.weight"].numpy())) == set(keep)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_curvature_between_layers_counts(soft: bool) -> None:
+    with Rng(2).as_global():
+        network = nn.Sequential(nn.Flatten(), nn.Linear(9, 5), nn.Tanh(), nn.Linear(5, 4)).double()
+    own, images = weights(network), NORM(DATA.images.double())
+    shares = torch.rand(11, 4, generator=Rng(3).generator(), dtype=torch.float64).softmax(1)
+    labels = shares if soft else DATA.labels
+
+    def slopes(step: float, along: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of the loss in the weights, a step away from them."""
+        moved = {name: (w + step * along[name]).requires_grad_() for name, w in own.items()}
+        loss = cross_entropy(2 * functional_call(network, moved, images), labels)
+        return dict(zip(moved, torch.autograd.grad(loss, list(moved.values())), strict=True))
+
+    g = slopes(0.0, own)
+    plus, minus = slopes(1e-5, g), slopes(-1e-5, g)
+    scores = {name: w * (plus[name] - minus[name]) for name, w in own.items()}
+    data = Batch(DATA.images, labels)
+    found = grasp(network, sparsity=0.6, rng=Rng(0), data=data, normalise=NORM, temperature=0.5, parts=1)
+    assert found == top(scores, budget(65, 0.6))
 
 
 def test_the_temperature_is_200_and_the_parts_are_two_by_default() -> None:

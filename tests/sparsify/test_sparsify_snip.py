@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from yoco.data.source import Batch
 from yoco.networks import build
@@ -112,6 +112,20 @@ def test_soft_labels_are_labels_too() -> None:
     soft = Batch(DATA.images, torch.eye(4, dtype=torch.float64)[DATA.labels])
     network: nn.Module = regression()
     assert snip(network, sparsity=0.5, rng=Rng(0), data=soft) == snip(network, sparsity=0.5, rng=Rng(0), data=DATA)
+
+
+def test_every_class_of_a_soft_label_counts() -> None:
+    soft = torch.rand(12, 4, generator=Rng(3).generator(), dtype=torch.float64).softmax(1)
+    network, images = regression().double(), NORM(DATA.images.double())
+    weight = weights(network)["1.weight"]
+    with torch.no_grad():
+        slope = (network(images).softmax(1) - soft).T @ images.flatten(1) / 12
+    found, hard = (
+        snip(network, sparsity=0.5, rng=Rng(0), data=Batch(DATA.images, labels), normalise=NORM)
+        for labels in (soft, one_hot(soft.argmax(1), 4).double())
+    )
+    assert found == top({"1.weight": (weight * slope).abs()}, budget(36, 0.5))
+    assert found != hard
 
 
 @pytest.mark.parametrize("data", [None, Batch(torch.empty(0, 1, 3, 3), torch.empty(0, dtype=torch.long))])
