@@ -178,11 +178,11 @@ def test_words_have_the_types_that_the_options_declare(
         (["--sparsity", "0.5", "--at-init", "npb", "--retrain", "1"], "yoco: sparsify: at_init is for a fresh network"),
         (
             ["--sparsity", "0.5", "--at-init", "snip", "--pattern=2:4"],
-            "yoco: sparsify: --pattern can only be used with a solver, got",
+            "yoco: sparsify: --pattern cannot be used with --at-init, got both",
         ),
         (
             ["--sparsity", "0.5", "--at-init", "snip", "--layers", "head.weight"],
-            "yoco: sparsify: --layers can only be used with a solver, got --at-init",
+            "yoco: sparsify: --layers cannot be used with --at-init, got both",
         ),
         (["--sparsity", "0.5", "--layers", "heads"], "yoco: layer: unknown name 'heads'; known: head.weight"),
         (
@@ -195,7 +195,7 @@ def test_words_have_the_types_that_the_options_declare(
         ),
         (
             ["--sparsity", "0.5", "--at-init", "snip", "--no-refit"],
-            "yoco: sparsify: --refit can only be used with a solver, got",
+            "yoco: sparsify: --refit cannot be used with --at-init, got both",
         ),
         (
             ["--sparsity", "0.5", "--weights", __file__],

@@ -96,7 +96,7 @@ def sparsify(argv: list[str]) -> None:
     from yoco.sparsify.study import Study
 
     if options.at_init and (unread := [name for name in named(argv, SparsifyOptions) if name in PRUNER]):
-        raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} can only be used with a solver, got --at-init")
+        raise ValueError(f"sparsify: --{unread[0].replace('_', '-')} cannot be used with --at-init, got both")
     if options.weights and (unread := [name for name in named(argv, SparsifyOptions) if name in ("epochs", "lr")]):
         raise ValueError(f"sparsify: --{unread[0]} is for training the network, got it together with --weights")
     apart("sparsify", weights=options.weights, out=options.out / "sparse.safetensors")
