@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from apart import both
 
 import yoco
 from yoco.condense import METHODS, Interrupted, Progress, condense, settings_of
@@ -180,6 +181,15 @@ def test_cuda_computes_what_the_cpu_does(run: Any) -> None:
     }
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.05, abs=1e-6)
     assert (made["cuda"].cells - made["cpu"].cells).abs().mean() < 0.02
+
+
+def test_a_device_apart_computes_what_the_cpu_does(run: Any) -> None:
+    """All tensors of a run are on its device, and its set is on the CPU."""
+    losses: list[float] = []
+    plain, made = both(lambda device: run(device=device, callbacks=(lambda progress: losses.append(progress.loss),)))
+    half = len(losses) // 2
+    assert losses[half:] == pytest.approx(losses[:half], rel=0, abs=0, nan_ok=True)
+    assert (made.cells.device, made.checksum) == (torch.device("cpu"), plain.checksum)
 
 
 @pytest.mark.parametrize("method", PACED, indirect=True)

@@ -12,6 +12,7 @@ class LeNet(Network):
     grey 28x28 images and ten classes. Here its convolutions are followed by ReLU, too.
     Images from 32x32 on (with `caffe` from 28x28 on) get no padding, smaller ones padding 2 in the first convolution.
     The second convolution has padding 2, too, if its maps have a side below 6.
+    Weights and biases start as those of PyTorch's layers do.
 
     Raises:
         ValueError: an image side is below 4.

@@ -9,6 +9,7 @@ class MLP(Network):
     """Two stages of Linear - ReLU on the flattened image, then a linear head (Zhao et al., DC, ICLR 2021).
 
     width: of the first hidden layer. second: of the second one, by default the same.
+    Weights and biases start as those of PyTorch's layers do.
 
     Raises:
         ValueError: a width is below 1.
