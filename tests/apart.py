@@ -46,6 +46,10 @@ class Apart(Tensor):
     def tolist(self) -> Any:
         return self.held.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A file has it as one of the CPU."""
+        return self.held.__reduce_ex__(protocol)
+
 
 class Computing(TorchDispatchMode):
     """Every operator of torch within, as tensors on the device are made by operators that have no tensor yet."""

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from apart import both
+from apart import WORD, there
 
 import yoco
-from yoco.condense import METHODS, Interrupted, Progress, condense, settings_of
+from yoco.condense import METHODS, Interrupted, Progress, Stop, condense, settings_of
 from yoco.condense.method import Task
 from yoco.data import Splits
 from yoco.networks import Network
@@ -183,12 +183,22 @@ def test_cuda_computes_what_the_cpu_does(run: Any) -> None:
     assert (made["cuda"].cells - made["cpu"].cells).abs().mean() < 0.02
 
 
-def test_a_device_apart_computes_what_the_cpu_does(run: Any) -> None:
-    """All tensors of a run are on its device, and its set is on the CPU."""
-    losses: list[float] = []
-    plain, made = both(lambda device: run(device=device, callbacks=(lambda progress: losses.append(progress.loss),)))
-    half = len(losses) // 2
-    assert losses[half:] == pytest.approx(losses[:half], rel=0, abs=0, nan_ok=True)
+def test_a_device_apart_computes_what_the_cpu_does_also_after_a_stop(run: Any, tmp_path: Path) -> None:
+    """All tensors of a run are on its device, also those of a checkpoint, and its set is on the CPU."""
+    losses: dict[str, list[float]] = {"cpu": [], WORD: []}
+
+    def note(progress: Progress) -> None:
+        losses["cpu" if progress.synthetic.cells.device.type == "cpu" else WORD].append(progress.loss)
+
+    def halt(progress: Progress) -> None:
+        if progress.episode == 2:
+            raise Stop
+
+    plain = run(device="cpu", callbacks=(note,))
+    with there():
+        run(device=WORD, out=tmp_path, callbacks=(note, halt))
+        made = run(device=WORD, out=tmp_path, callbacks=(note,))
+    assert losses[WORD] == pytest.approx(losses["cpu"], rel=0, abs=0, nan_ok=True)
     assert (made.cells.device, made.checksum) == (torch.device("cpu"), plain.checksum)
 
 
