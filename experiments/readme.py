@@ -225,7 +225,6 @@ TABLES = {
     "solver_speed": readme_sparse.solver_speed,
     "methods_digits": readme_methods.methods_digits,
     "methods_fashion": readme_methods.methods_fashion,
-    "methods_fashion_float32": readme_methods.methods_fashion,
     "methods_fashion_1": readme_methods.methods_fashion,
 }
 
