@@ -16,13 +16,14 @@ def draw(content: dict[str, Any], path: Path) -> None:
     """Accuracy against minutes; what stays as it is from there on is dotted. The best at the end are named first."""
     drawing = Figure(figsize=(8, 4.8), dpi=110, layout="constrained")
     axes, runs = drawing.add_subplot(), {}
-    for row in sorted(content["rows"], key=lambda row: row["stop"]):
-        if row["ipc"] == content["ipc"]:
-            runs.setdefault(row["method"], []).append(row)
+    shown = sorted((row for row in content["rows"] if row["ipc"] == content["ipc"]), key=lambda row: row["stop"])
+    for row in shown:
+        runs.setdefault(row["method"], []).append(row)
     for number, (method, rows) in enumerate(sorted(runs.items(), key=lambda run: -run[1][-1]["last_mean"])):
         curve(axes, method, rows, number, max(content["stops"]))
     lowest = [row["last_mean"] for method in STRONG for row in runs.get(method, [])]
-    axes.set_ylim(bottom=min(lowest) - 4 if lowest else None)  # one that is far below them would hide the rest
+    if lowest:  # one that is far below them would hide the rest
+        axes.set_ylim(min(lowest) - 4, max(row["last_mean"] + row["last_std"] for row in shown) + 1)
     axes.set(xlabel=f"minutes of {thread_count(content['threads'])}", ylabel="test accuracy in percent")
     axes.grid(alpha=0.25)
     drawing.legend(loc="outside right upper", frameon=False, fontsize=8)
