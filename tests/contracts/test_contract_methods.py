@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from apart import WORD, there
+from other_device import WORD, there
 
 import yoco
 from yoco.condense import METHODS, Interrupted, Progress, Stop, condense, settings_of

@@ -1,4 +1,4 @@
-"""What computes on a device that is not the CPU keeps to it, and finds the same: see apart.py."""
+"""What computes on a device that is not the CPU keeps to it, and finds the same: see other_device.py."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from apart import PLACE, both, there
+from other_device import PLACE, both, there
 
 import yoco
 from yoco.condense import relabel
