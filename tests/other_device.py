@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yoco import device
+from yoco.networks.pool import AvgPool2
 
 T = TypeVar("T")
 WORD = "apart"
@@ -121,8 +122,10 @@ def changed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 def both(run: Callable[[str], T]) -> tuple[T, T]:
-    """What a run gives that is told its device: on the CPU, and on this one."""
-    plain = run("cpu")
+    """What a run gives that is told its device: on the CPU, without its own pooling, and on this one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AvgPool2, "forward", nn.AvgPool2d.forward)  # which some processors round otherwise
+        plain = run("cpu")
     with there() as word:
         return plain, run(word)
 

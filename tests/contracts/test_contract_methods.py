@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from other_device import WORD, there
+from other_device import both
 
 import yoco
 from yoco.condense import METHODS, Interrupted, Progress, Stop, condense, settings_of
@@ -183,22 +183,23 @@ def test_cuda_computes_what_the_cpu_does(run: Any) -> None:
     assert (made["cuda"].cells - made["cpu"].cells).abs().mean() < 0.02
 
 
-def test_a_device_apart_computes_what_the_cpu_does_also_after_a_stop(run: Any, tmp_path: Path) -> None:
+def test_a_device_apart_computes_what_the_cpu_does_also_after_a_stop(run: Any, method: str, tmp_path: Path) -> None:
     """All tensors of a run are on its device, also those of a checkpoint, and its set is on the CPU."""
-    losses: dict[str, list[float]] = {"cpu": [], WORD: []}
-
-    def note(progress: Progress) -> None:
-        losses["cpu" if progress.synthetic.cells.device.type == "cpu" else WORD].append(progress.loss)
+    losses: list[float] = []
 
     def halt(progress: Progress) -> None:
+        losses.append(progress.loss)
         if progress.episode == 2:
             raise Stop
 
-    plain = run(device="cpu", callbacks=(note,))
-    with there():
-        run(device=WORD, out=tmp_path, callbacks=(note, halt))
-        made = run(device=WORD, out=tmp_path, callbacks=(note,))
-    assert losses[WORD] == pytest.approx(losses["cpu"], rel=0, abs=0, nan_ok=True)
+    def halves(device: str) -> yoco.CondensedSet:
+        run(device=device, out=tmp_path / device, callbacks=(halt,))
+        return run(device=device, out=tmp_path / device, callbacks=(halt,))
+
+    plain, made = both(halves)
+    half = len(losses) // 2
+    assert losses[half:] == pytest.approx(losses[:half], rel=0, abs=0, nan_ok=True)
+    assert half == SMALL[method]["episodes"]
     assert (made.cells.device, made.checksum) == (torch.device("cpu"), plain.checksum)
 
 
